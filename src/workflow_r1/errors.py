@@ -1,0 +1,57 @@
+"""Every error that the project raises on purpose.
+
+    WorkflowR1Error
+    |- UserError                 the caller's mistake: the command line prints it and exits with 2
+    |  |- ConfigError            a configuration key or value            (also a ValueError)
+    |  |- DataError              a question, corpus or trajectory file   (also a ValueError)
+    |  |- CheckpointError        a checkpoint that cannot be continued   (also a ValueError)
+    |  `- MissingExtraError      an optional dependency is not installed (also an ImportError)
+    `- ServiceError              infrastructure: ends a trajectory, never scored as the policy's mistake
+       |- ServiceUnavailableError  unreachable, throttled, broken reply, after all retries (also a ConnectionError)
+       |- ServiceTimeoutError      no answer in time, after all retries                    (also a TimeoutError)
+       `- ServiceRejectedError     the service refuses the request itself: bad key, unknown model, too long
+
+A policy's mistake (a malformed turn, a wrong argument) is not an error: it is an observation.
+A programming error is a plain ``ValueError`` or ``TypeError`` and is left to crash.
+Messages say what was expected, what was received, and the remedy.
+"""
+
+
+class WorkflowR1Error(Exception):
+    """Root of the tree."""
+
+
+class UserError(WorkflowR1Error):
+    """The caller's mistake; the command line prints the message alone and exits with 2."""
+
+
+class ConfigError(UserError, ValueError):
+    """A configuration key or value that cannot be used."""
+
+
+class DataError(UserError, ValueError):
+    """A file of questions, passages or trajectories that cannot be read as such."""
+
+
+class CheckpointError(UserError, ValueError):
+    """A checkpoint that is missing, damaged, or belongs to another configuration."""
+
+
+class MissingExtraError(UserError, ImportError):
+    """An optional dependency is needed and absent; the message names the extra to install."""
+
+
+class ServiceError(WorkflowR1Error):
+    """An LLM or search service failed after its retries. Ends the trajectory; counted, never scored."""
+
+
+class ServiceUnavailableError(ServiceError, ConnectionError):
+    """The service could not be reached, throttled every attempt, or sent replies that cannot be read."""
+
+
+class ServiceTimeoutError(ServiceError, TimeoutError):
+    """The service did not answer in time on any attempt."""
+
+
+class ServiceRejectedError(ServiceError):
+    """The service refuses the request itself (key, model name, length): a retry cannot help."""

@@ -1,0 +1,60 @@
+"""The seam to the policy: messages are appended to a session's context, turns are sampled from it."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from workflow_r1.trajectory import FinishReason, Message
+
+
+@dataclass(frozen=True, slots=True)
+class SampledTurn:
+    """What a policy wrote in one turn."""
+
+    text: str
+    """Decoded text, without the end-of-turn token."""
+    token_ids: tuple[int, ...]
+    """The sampled tokens, the end-of-turn token included; empty where the policy is a chat server."""
+    logprobs: tuple[float, ...]
+    """Log-probability of each token under the distribution that it was sampled from, in nats."""
+    finish_reason: FinishReason
+    """Why the turn ended."""
+
+
+class PolicySession(Protocol):
+    """The policy's side of one trajectory. Its context only grows: nothing is tokenised twice."""
+
+    def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Append messages to the context and return the tokens that were added (empty for a chat server).
+
+        The first call renders the prompt, every later one an observation, template tokens and the opening of the
+        policy's next turn included.
+        """
+        ...
+
+    async def sample(self, *, max_tokens: int) -> SampledTurn:
+        """Sample one turn of at most ``max_tokens`` tokens and append it to the context.
+
+        Raises:
+            ServiceError: the sampler or its server failed.
+        """
+        ...
+
+
+class Policy(Protocol):
+    """A policy that can hold many sessions at once."""
+
+    @property
+    def name(self) -> str:
+        """Name for records and reports."""
+        ...
+
+    def session(self, *, seed: int) -> AbstractAsyncContextManager[PolicySession]:
+        """Open a session; leaving the context frees what it holds (cache slot, connection).
+
+        Args:
+            seed: all sampling of the session derives from it and from the token's position, never from the order in
+                which sessions run.
+        """
+        ...

@@ -1,0 +1,30 @@
+"""Stage 4: what a rollout leaves behind. Packing into tensors is in ``trajectory.packing`` (needs torch)."""
+
+from workflow_r1.trajectory.records import (
+    FinishReason,
+    Message,
+    OperatorCall,
+    Question,
+    Reward,
+    ScoredTrajectory,
+    StopReason,
+    Trajectory,
+    Turn,
+    Usage,
+)
+from workflow_r1.trajectory.storage import append_trajectories, load_trajectories
+
+__all__ = [
+    "FinishReason",
+    "Message",
+    "OperatorCall",
+    "Question",
+    "Reward",
+    "ScoredTrajectory",
+    "StopReason",
+    "Trajectory",
+    "Turn",
+    "Usage",
+    "append_trajectories",
+    "load_trajectories",
+]

@@ -1,0 +1,201 @@
+"""The records that cross a file, a process or the network: question, turn, trajectory and its score.
+
+Each stage of the path returns a new type: a ``Trajectory`` never has a reward, a ``ScoredTrajectory`` always has one.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+"""Version of the trajectory rows in JSONL files; a file of another version is refused."""
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StopReason(StrEnum):
+    """Why a trajectory ended."""
+
+    ANSWERED = "answered"
+    """The policy wrote an ``<answer>``."""
+    MAX_OPERATOR_CALLS = "max_operator_calls"
+    """The budget of operator calls was used up."""
+    MAX_TURNS = "max_turns"
+    """The budget of turns was used up (malformed turns call no operator but count here)."""
+    MAX_RESPONSE_TOKENS = "max_response_tokens"
+    """Policy and observation tokens together reached the response budget."""
+    PROMPT_TOO_LONG = "prompt_too_long"
+    """The prompt alone exceeds its budget; no turn was sampled. Left out of the loss."""
+    OPERATOR_FAILED = "operator_failed"
+    """An operator's service failed after its retries: infrastructure, left out of statistics and loss."""
+    SAMPLER_FAILED = "sampler_failed"
+    """The policy's own sampler or server failed: infrastructure, left out of statistics and loss."""
+
+    @property
+    def is_infrastructure(self) -> bool:
+        """True where the policy is not to blame: such a trajectory is never scored or trained on."""
+        return self in (StopReason.OPERATOR_FAILED, StopReason.SAMPLER_FAILED, StopReason.PROMPT_TOO_LONG)
+
+
+class FinishReason(StrEnum):
+    """Why the sampler ended a turn."""
+
+    STOP = "stop"
+    """The end-of-turn token, or the end of a complete action."""
+    LENGTH = "length"
+    """The token budget of the turn."""
+
+
+class Message(Record):
+    """One chat message."""
+
+    role: str
+    """``system``, ``user`` or ``assistant``."""
+    content: str
+    """Plain text."""
+
+
+class Question(Record):
+    """What a trajectory tries to answer."""
+
+    id: str
+    """Unique within its dataset."""
+    text: str
+    """The question itself."""
+    golden_answers: tuple[str, ...]
+    """Every accepted answer; empty where none is known (``ask``)."""
+    dataset: str = ""
+    """Benchmark or file that it came from; with ``split`` it names where figures belong."""
+    split: str = ""
+    """``train``, ``dev``, ``test`` or a name of the file's own."""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    """Whatever else the file carried, e.g. ``hops`` or ``type``."""
+
+
+class Usage(Record):
+    """What an operator call or a turn cost at an LLM service."""
+
+    llm_calls: int = 0
+    """Number of requests to the service."""
+    prompt_tokens: int = 0
+    """Tokens sent, as the service counts them."""
+    completion_tokens: int = 0
+    """Tokens received, as the service counts them."""
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Add two usages field by field."""
+        return Usage(
+            llm_calls=self.llm_calls + other.llm_calls,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+        )
+
+
+class OperatorCall(Record):
+    """One operator call of a turn and what came back."""
+
+    operator: str
+    """Name as the policy wrote it (it may name no operator at all)."""
+    input: str
+    """Text between the colon and ``</tool>``, stripped."""
+    observation: str
+    """What the operator returned: already neutralised and cut to its budget."""
+    valid: bool
+    """False where the operator does not exist or its arguments were wrong: the policy's mistake."""
+    usage: Usage = Usage()
+    """LLM use of this call."""
+    seconds: float = 0.0
+    """Wall time of this call."""
+
+
+class Turn(Record):
+    """One think-and-act turn: what the policy wrote and what it was told next."""
+
+    index: int
+    """1, 2, ... within the trajectory; the turn id of its tokens."""
+    text: str
+    """Decoded text of the policy's tokens, without the end-of-turn token."""
+    token_ids: tuple[int, ...] = ()
+    """Exactly the tokens that were sampled, the end-of-turn token included; empty for a chat server."""
+    logprobs: tuple[float, ...] = ()
+    """The sampler's log-probability of each of ``token_ids``, in nats, of the distribution sampled from."""
+    finish_reason: FinishReason = FinishReason.STOP
+    """Why sampling ended."""
+    well_formed: bool
+    """Whether the turn follows the grammar: one think, then exactly one action."""
+    calls: tuple[OperatorCall, ...] = ()
+    """The operator calls, in the order in which the policy wrote them."""
+    observation: str = ""
+    """Content of the message that came back; empty after the last turn."""
+    context_token_ids: tuple[int, ...] = ()
+    """Tokens between this turn and the next: observation and chat template. Never trained on."""
+
+
+class Trajectory(Record):
+    """One rollout: prompt, turns, and why it ended."""
+
+    schema_version: int = SCHEMA_VERSION
+    """Version of this row."""
+    id: str
+    """Unique within the run."""
+    group_id: str
+    """Trajectories of one group answer the same question under the same policy."""
+    question: Question
+    """The question that was asked."""
+    policy: str = ""
+    """Name of the policy that was sampled."""
+    policy_version: int = 0
+    """Number of optimiser steps that the policy had taken."""
+    seed: int = 0
+    """Seed of all sampling in this trajectory."""
+    prompt: tuple[Message, ...] = ()
+    """The messages before the first turn."""
+    prompt_token_ids: tuple[int, ...] = ()
+    """The prompt as tokens; empty for a chat server."""
+    turns: tuple[Turn, ...] = ()
+    """In order."""
+    answer: str | None = None
+    """Content of the policy's own ``<answer>``; None if it gave none."""
+    stop_reason: StopReason
+    """Why the trajectory ended."""
+    error: str | None = None
+    """The infrastructure failure, where ``stop_reason`` is one."""
+    seconds: float = 0.0
+    """Wall time from prompt to end."""
+
+    @property
+    def num_policy_tokens(self) -> int:
+        """Tokens that the policy wrote."""
+        return sum(len(turn.token_ids) for turn in self.turns)
+
+    @property
+    def usage(self) -> Usage:
+        """LLM use of all operator calls."""
+        return sum((call.usage for turn in self.turns for call in turn.calls), start=Usage())
+
+
+class Reward(Record):
+    """A reward with its breakdown (paper; design section 6)."""
+
+    total: float
+    """``answer + format``: what the advantage is computed from."""
+    answer: float
+    """1 right, 0 wrong, -1 no answer."""
+    format: float
+    """0 well formed, -0.5 otherwise."""
+    exact_match: float
+    """1 if the normalised answer equals any golden answer."""
+    f1: float
+    """Token F1, best over the golden answers."""
+
+
+class ScoredTrajectory(Trajectory):
+    """A trajectory with its reward. Infrastructure failures have none: they stay plain ``Trajectory``."""
+
+    reward: Reward
+    """The score and its parts."""
