@@ -55,7 +55,9 @@ def _parse_row(line: str, place: str) -> Trajectory:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(f"{place}: expected one JSON object per line, found text that is not JSON ({error.msg})") from None
+        raise DataError(
+            f"{place}: expected one JSON object per line, found text that is not JSON ({error.msg})"
+        ) from None
     if not isinstance(row, dict):
         raise DataError(f"{place}: expected a JSON object, found a {type(row).__name__}")
     version = row.get("schema_version")

@@ -1,0 +1,108 @@
+"""What the native engine is told; the defaults are the paper's (arXiv:2602.01202) unless the field says otherwise."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from workflow_r1.trajectory.records import Record
+
+
+class ObjectiveConfig(Record):
+    """The objective over units (design, section 5)."""
+
+    preset: Literal["gsspo", "gspo", "grpo"] = "gsspo"
+    """Sets ``unit``, ``weight`` and the clip; the fields below override it one by one."""
+    unit: Literal["token", "turn", "sequence"] | None = None
+    """Unit of the importance ratio."""
+    weight: Literal["uniform", "length", "batch"] | None = None
+    """Weight of a unit."""
+    clip_low: float | None = Field(default=None, ge=0.0)
+    """The ratio is clipped below ``1 - clip_low``."""
+    clip_high: float | None = Field(default=None, ge=0.0)
+    """The ratio is clipped above ``1 + clip_high``."""
+    clip_reference_length: float | None = Field(default=None, gt=0.0)
+    """If set, both clip ranges of a unit of L tokens are scaled by ``sqrt(clip_reference_length / L)``."""
+    advantage: Literal["group_normalised", "group_centred", "leave_one_out"] = "group_normalised"
+    """How rewards of a group become advantages."""
+    kl_coefficient: float = Field(default=1e-3, ge=0.0)
+    """Weight of the KL to the reference policy in the loss; 0 needs no reference policy."""
+    kl_kind: Literal["k1", "k2", "k3"] = "k3"
+    """Estimator of the KL."""
+    correction_cap: float | None = Field(default=None, gt=0.0)
+    """If set, units are weighted by the truncated per-turn correction between sampler and trainer, at most this."""
+
+
+class LoraSettings(Record):
+    """Train low-rank adapters instead of all weights (peft)."""
+
+    rank: int = Field(default=16, ge=1)
+    """Rank of the adapters."""
+    alpha: float = Field(default=32.0, gt=0.0)
+    """Scale: the update is multiplied by ``alpha / rank``."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Dropout before the adapters; above 0 the trainer's log-probabilities differ from the sampler's."""
+    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    """Modules that get adapters."""
+
+
+class OptimiserConfig(Record):
+    """AdamW and how a batch is cut up."""
+
+    learning_rate: float = Field(default=1e-6, gt=0.0)
+    """Peak learning rate."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Optimiser steps of linear warm-up."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """Decoupled weight decay."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's moments."""
+    max_grad_norm: float = Field(default=1.0, gt=0.0)
+    """Gradients are scaled down to this norm."""
+    micro_batch_tokens: int = Field(default=8192, ge=1)
+    """Most tokens, padding included, in one forward pass. Cannot change the numbers beyond rounding."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """``bfloat16``: autocast over float32 master weights."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+    lora: LoraSettings | None = None
+    """None trains all weights."""
+
+
+class TrainingConfig(Record):
+    """The reinforcement learning loop."""
+
+    steps: int = Field(default=38, ge=1)
+    """Rollout-and-update steps. Paper: 38."""
+    questions_per_step: int = Field(default=512, ge=1)
+    """Groups in one step."""
+    group_size: int = Field(default=8, ge=2)
+    """Trajectories of one question (G)."""
+    mini_batch_questions: int = Field(default=128, ge=1)
+    """Groups per optimiser step; a step makes ``ceil(questions_per_step / mini_batch_questions)`` of them."""
+    checkpoint_every: int = Field(default=10, ge=1)
+    """Steps between checkpoints; there is always one at the end."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Older ones are deleted."""
+    evaluate_every: int = Field(default=0, ge=0)
+    """Steps between greedy evaluations; 0 evaluates before the first and after the last step only."""
+    evaluation_questions: int = Field(default=400, ge=0)
+    """Held-out questions of each evaluation; 0 never evaluates."""
+    time_limit_minutes: float | None = Field(default=None, gt=0.0)
+    """If set, training ends cleanly at the first step end after this many minutes of training time."""
+
+
+class WarmstartConfig(Record):
+    """Supervised training on demonstrations, before reinforcement learning."""
+
+    demonstrations: str | None = None
+    """JSONL of trajectories; None makes them with the embedded world's demonstrators."""
+    num_demonstrations: int = Field(default=20000, ge=1)
+    """How many to make, where they are made."""
+    epochs: int = Field(default=1, ge=1)
+    """Passes over the demonstrations."""
+    batch_tokens: int = Field(default=16384, ge=1)
+    """Tokens per optimiser step."""
+    learning_rate: float = Field(default=1e-4, gt=0.0)
+    """Peak learning rate."""
+    observation_loss: float = Field(default=0.0, ge=0.0)
+    """Weight of the loss on prompt and observation tokens (0: the policy's tokens only)."""

@@ -1,0 +1,36 @@
+"""Limits of one trajectory."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from workflow_r1.trajectory.records import Record
+
+
+class EnvironmentConfig(Record):
+    """What the policy may do; the defaults are the paper's (arXiv:2602.01202) where it states them."""
+
+    operators: tuple[str, ...] = (
+        "AnswerGenerate",
+        "Custom",
+        "MultiAnswerGenerate",
+        "ScEnsemble",
+        "PromptOptimizer",
+        "Review",
+        "Revise",
+    )
+    """The pool. The paper's Workflow-R1; with ``Search`` added it is Workflow-R1-Search."""
+    prompt_style: Literal["full", "brief"] = "full"
+    """``full`` explains the grammar and lists the operators; ``brief`` is the bare question."""
+    max_operator_calls: int = Field(default=20, ge=0)
+    """Paper: 20."""
+    max_turns: int = Field(default=24, ge=1)
+    """Malformed turns call no operator, so they need a limit of their own."""
+    max_response_tokens: int = Field(default=8192, ge=1)
+    """Policy and observation tokens of the whole trajectory. Paper: 8192."""
+    max_prompt_tokens: int = Field(default=1280, ge=1)
+    """Paper: 1280."""
+    max_observation_chars: int = Field(default=2048, ge=64)
+    """Longer observations are cut in the middle. Paper: 2048."""
+    parallel_calls: bool = True
+    """Run several ``<tool>`` blocks of one turn concurrently; otherwise such a turn is malformed."""

@@ -1,0 +1,23 @@
+"""How turns are sampled from a policy."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from workflow_r1.trajectory.records import Record
+
+
+class SamplingConfig(Record):
+    """Sampling of the policy's turns; the defaults train on exactly the distribution that is sampled."""
+
+    temperature: float = Field(default=1.0, ge=0.0)
+    """0 takes the most likely token (evaluation)."""
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Nucleus sampling; below 1 the log-probabilities kept are those of the full distribution."""
+    max_turn_tokens: int = Field(default=1024, ge=1)
+    """Longest turn, in policy tokens."""
+    turn_end: Literal["end_token", "action"] = "end_token"
+    """``end_token``: a turn ends with the model's end-of-turn token (the paper's release).
+    ``action``: it also ends right after the first closing ``</tool>`` or ``</answer>``."""
+    max_sessions: int = Field(default=128, ge=1)
+    """Trajectories that are live at once: rows of the sampler's batch."""
