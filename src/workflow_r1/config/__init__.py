@@ -1,1 +1,6 @@
-"""(written by its owner)"""
+"""The run configuration: one TOML file, validated, and the live parts that are built from it (``config.components``)."""
+
+from workflow_r1.config.loading import dump_toml, load_run_config, preset_names
+from workflow_r1.config.run import RunConfig
+
+__all__ = ["RunConfig", "dump_toml", "load_run_config", "preset_names"]

@@ -28,7 +28,12 @@ class PolicyConfig(Record):
     """Which model is the policy."""
 
     model: str = "embedded"
-    """``embedded`` (ships with the package) or the path or name of a Hugging Face causal LM."""
+    """``embedded`` (ships with the package), or the path or name of a Hugging Face causal LM, or with ``base_url`` the
+    model's name at the server."""
+    base_url: str | None = None
+    """OpenAI-compatible server that serves the policy: for rollouts and evaluation, never for training."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the server's key."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ..."""
     threads: int | None = Field(default=None, ge=1)

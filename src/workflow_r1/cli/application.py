@@ -1,0 +1,81 @@
+"""The application: its commands, and what becomes of an error.
+
+Exit codes: 0 done; 1 a service failed, the disk is full, or a bug (with its traceback); 2 the user's mistake, told in a
+message alone; 130 interrupted.
+"""
+
+import errno
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from workflow_r1 import __version__
+from workflow_r1.cli.ask import ask
+from workflow_r1.cli.evaluate import evaluate
+from workflow_r1.cli.report import report
+from workflow_r1.cli.rollout import rollout
+from workflow_r1.cli.train import train
+from workflow_r1.cli.warmstart import warmstart
+from workflow_r1.cli.world import world
+from workflow_r1.errors import ServiceError, UserError
+
+app = typer.Typer(
+    name="workflow-r1",
+    help="Train a language model to build its workflow turn by turn, with GSsPO.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (train, ask, evaluate, report, rollout, warmstart, world):
+    app.command()(command)
+
+
+def _show_version(requested: bool) -> None:
+    if requested:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Train a language model to build its workflow turn by turn, with GSsPO."""
+
+
+def main() -> None:
+    """Run the command line and turn errors into a message and an exit code."""
+    try:
+        app()
+    except Exception as error:
+        _leave(error)
+
+
+def _leave(error: Exception) -> NoReturn:
+    # A task group wraps even a single failure.
+    cause: BaseException = error
+    while isinstance(cause, ExceptionGroup):
+        cause = next((inner for inner in cause.exceptions if isinstance(inner, UserError)), cause.exceptions[0])
+    if isinstance(cause, UserError):
+        _complain(str(cause), 2)
+    if isinstance(cause, ServiceError):
+        _complain(f"a service failed: {cause}", 1)
+    if isinstance(cause, BrokenPipeError):
+        # The reader of our output left (`... | head`): nothing more to say, not even at interpreter exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        _complain(f"the disk is full ({cause.filename or 'while writing'}); free some space, then resume", 1)
+    if isinstance(cause, PermissionError | NotADirectoryError | IsADirectoryError):
+        _complain(f"cannot use {cause.filename}: {cause.strerror}", 2)
+    raise error
+
+
+def _complain(message: str, code: int) -> NoReturn:
+    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    typer.echo(message, err=True)
+    sys.exit(code)

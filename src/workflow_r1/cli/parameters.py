@@ -1,0 +1,56 @@
+"""Arguments that several commands share, and the configuration that they lead to."""
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workflow_r1.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from workflow_r1.config import RunConfig
+
+CONFIG_HELP = (
+    "A TOML file, the name of a preset (embedded, smollm2-hotpotqa, paper), or a run directory: its configuration "
+    "and its trained policy. Without it: the embedded quickstart."
+)
+
+Source = Annotated[str | None, typer.Argument(metavar="[CONFIG]", help=CONFIG_HELP, show_default=False)]
+SourceOption = Annotated[str | None, typer.Option("--config", "-c", help=CONFIG_HELP, show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--override", "-o", metavar="KEY=VALUE", help="Set one key, e.g. -o training.steps=5. Repeatable."),
+]
+
+
+def open_config(source: str | None, overrides: list[str] | None = None) -> "RunConfig":
+    """Read what CONFIG names. A run directory stands for its configuration with its trained policy."""
+    from workflow_r1.config import load_run_config
+
+    given = list(overrides or [])
+    if source is None or not Path(source).is_dir():
+        return load_run_config(source, given)
+    directory = Path(source)
+    if not (directory / "config.toml").is_file():
+        raise ConfigError(
+            f"expected a run directory with a config.toml, found none in {directory}; "
+            "`workflow-r1 train` makes run directories under runs/"
+        )
+    config = load_run_config(directory / "config.toml", given)
+    policy = directory / "policy"
+    if policy.is_dir() and not any(override.startswith("policy.model") for override in given):
+        config = config.model_copy(update={"policy": config.policy.model_copy(update={"model": str(policy)})})
+    return config
+
+
+def require(module: str, *, extra: str, purpose: str) -> None:
+    """Refuse early, and with the remedy, where an optional dependency is absent.
+
+    Raises:
+        MissingExtraError: ``module`` is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtraError(
+            f'{purpose} needs {module}, which is not installed; run: pip install "workflow-r1[{extra}]"'
+        )

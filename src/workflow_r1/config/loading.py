@@ -1,0 +1,278 @@
+"""From TOML and command-line overrides to one validated configuration, and back to TOML."""
+
+import difflib
+import json
+import re
+import tomllib
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from workflow_r1.config.run import RunConfig
+from workflow_r1.errors import ConfigError
+
+PRESETS = Path(__file__).parent / "presets"
+"""Configurations that ship with the package, one TOML file each."""
+
+DEFAULT_PRESET = "embedded"
+"""What a command runs when it is given no configuration."""
+
+Location = tuple[str, ...]
+"""Section and key, outermost first."""
+
+
+def preset_names() -> list[str]:
+    """Names of the configurations that ship with the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_run_config(path: Path | str | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a configuration file, apply the overrides, and validate the whole.
+
+    Args:
+        path: a TOML file, or the name of a preset (``embedded``, ``paper``, ...); None takes the preset ``embedded``.
+            Relative paths inside it are relative to the working directory.
+        overrides: ``section.key=value``, later ones win. The value is read as TOML; what is not TOML is a bare string.
+            An empty value returns the key to its default.
+
+    Raises:
+        ConfigError: names every wrong key and value, where it stands, what was expected, and the nearest right key.
+    """
+    file, text = _read_source(path)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: expected TOML: {error}") from None
+    places: dict[Location, str] = {}
+    for override in overrides:
+        _apply_override(table, override, places)
+    try:
+        # Strict, so that `steps = true` or `steps = "3"` is a mistake; through JSON, where strictness still lets a
+        # string be a path and a list a tuple.
+        return RunConfig.model_validate_json(json.dumps(table, default=str), strict=True)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(error, file, text, places))) from None
+
+
+def _read_source(path: Path | str | None) -> tuple[Path, str]:
+    file = PRESETS / f"{DEFAULT_PRESET}.toml" if path is None else Path(path)
+    if path is not None and not file.exists() and str(path) in preset_names():
+        file = PRESETS / f"{path}.toml"
+    if not file.is_file():
+        found = "a directory" if file.is_dir() else "nothing"
+        near = _nearest(str(path), preset_names())
+        raise ConfigError(
+            f"expected a TOML file or the name of a preset ({', '.join(preset_names())}), found {found} at {file}{near}"
+        )
+    try:
+        return file, file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: expected TOML in UTF-8: {error}") from None
+
+
+def _apply_override(table: dict[str, Any], override: str, places: dict[Location, str]) -> None:
+    key, separator, value = override.partition("=")
+    location = tuple(part.strip() for part in key.split("."))
+    if not separator or not all(location):
+        raise ConfigError(f"expected an override of the form section.key=value, received {override!r}")
+    places[location] = f"override {override!r}"
+    parent = table
+    for part in location[:-1]:
+        parent = parent.setdefault(part, {})
+        if not isinstance(parent, dict):
+            raise ConfigError(f"override {override!r}: {part!r} is a value, not a section")
+    if value.strip():
+        parent[location[-1]] = _parse_value(value)
+    elif _field_at(location) is None:
+        parent[location[-1]] = ""  # Left in, so that validation refuses the unknown key.
+    else:
+        parent.pop(location[-1], None)
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+    return parsed["value"] if len(parsed) == 1 else text.strip()
+
+
+# ---------------------------------------------------------------------------------------------------------- messages
+
+
+def _explain(error: ValidationError, file: Path, text: str, places: Mapping[Location, str]) -> Iterator[str]:
+    """One line per wrong key or value."""
+    told: set[Location] = set()
+    for detail in error.errors():
+        # Pydantic appends the alternatives of a union and the indices of a list to the location.
+        location = _longest_field(tuple(str(part) for part in detail["loc"]))
+        unknown = detail["type"] == "extra_forbidden"
+        if unknown:
+            location = tuple(str(part) for part in detail["loc"])
+        if location in told:
+            continue
+        told.add(location)
+        place = _place(location, file, text, places)
+        key = ".".join(location)
+        if unknown:
+            yield f"{place}: unknown key {key!r}{_suggest_key(location)}"
+            continue
+        value = detail["input"]
+        annotation = _field_at(location)
+        if detail["type"] in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+            expected = f"a value {detail['msg'].removeprefix('Input should be ')}"
+        elif detail["type"] == "value_error":
+            expected = detail["msg"].removeprefix("Value error, ")
+        else:
+            expected = describe(annotation) if annotation is not None else detail["msg"]
+        near = _nearest(value, [choice for choice in _choices(annotation) if isinstance(choice, str)])
+        yield f"{place}: {key}: expected {expected}, received {_short(value)}{near}"
+
+
+def _place(location: Location, file: Path, text: str, places: Mapping[Location, str]) -> str:
+    for overridden in sorted(places, key=len, reverse=True):
+        shared = min(len(overridden), len(location))
+        if overridden[:shared] == location[:shared]:
+            return places[overridden]
+    section: Location = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            section = tuple(part.strip(" \"'") for part in header.group(1).split("."))
+            if section == location:
+                return f"{file}:{number}"
+        elif entry := re.match(r"\s*([\w.\"'-]+)\s*=", line):
+            found = section + tuple(part.strip("\"'") for part in entry.group(1).split("."))
+            if found == location[: len(found)]:
+                return f"{file}:{number}"
+    return str(file)
+
+
+def _suggest_key(location: Location) -> str:
+    siblings = _section_at(location[:-1])
+    if siblings is None:
+        return ""
+    close = difflib.get_close_matches(location[-1], siblings.model_fields, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {'.'.join((*location[:-1], close[0]))!r}?"
+    elsewhere = [known for known in _all_keys(RunConfig) if known[-1] == location[-1]]
+    if elsewhere:
+        return f"; did you mean {'.'.join(elsewhere[0])!r}?"
+    return f"; {'.'.join(location[:-1]) or 'the configuration'} has {', '.join(siblings.model_fields)}"
+
+
+def _nearest(value: object, choices: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(value), choices, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def describe(annotation: Any) -> str:
+    """Say in words what a field takes."""
+    if choices := _choices(annotation):
+        words = f"one of {', '.join(json.dumps(choice) for choice in choices)}"
+    else:
+        words = ""
+    plain = [part for part in _alternatives(annotation) if get_origin(part) is not Literal]
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", Path: "a path (a string)"}
+    for part in plain:
+        if part is type(None):
+            continue
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            name = f"a section with {', '.join(part.model_fields)}"
+        elif get_origin(part) is tuple:
+            inner = {str: "strings", float: "numbers", int: "whole numbers"}.get(get_args(part)[0], "values")
+            number = "" if Ellipsis in get_args(part) else f"{len(get_args(part))} "
+            name = f"a list of {number}{inner}"
+        else:
+            name = names.get(part, str(part))
+        words = f"{words} or {name}" if words else name
+    return words
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+
+
+def _choices(annotation: Any) -> list[Any]:
+    return [
+        choice for part in _alternatives(annotation) if get_origin(part) is Literal for choice in get_args(part)
+    ]
+
+
+def _section_at(location: Location) -> type[BaseModel] | None:
+    """The model of a section; None where there is none."""
+    model: type[BaseModel] = RunConfig
+    for part in location:
+        field = model.model_fields.get(part)
+        inner = [
+            option
+            for option in (_alternatives(field.annotation) if field else ())
+            if isinstance(option, type) and issubclass(option, BaseModel)
+        ]
+        if not inner:
+            return None
+        model = inner[0]
+    return model
+
+
+def _field_at(location: Location) -> Any | None:
+    """The annotation of a key; None where there is no such key."""
+    section = _section_at(location[:-1]) if location else None
+    field = section.model_fields.get(location[-1]) if section else None
+    return field.annotation if field else None
+
+
+def _longest_field(location: Location) -> Location:
+    for length in range(len(location), 0, -1):
+        if _field_at(location[:length]) is not None:
+            return location[:length]
+    return location
+
+
+def _all_keys(model: type[BaseModel], prefix: Location = ()) -> Iterator[Location]:
+    for name in model.model_fields:
+        inner = _section_at((*prefix, name))
+        if inner is None:
+            yield (*prefix, name)
+        else:
+            yield from _all_keys(inner, (*prefix, name))
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+def dump_toml(config: BaseModel) -> str:
+    """Write a configuration as TOML that :func:`load_run_config` reads back as the same configuration.
+
+    Keys that are None are left out: None is the default of every key that can be None, and TOML has no word for it.
+    """
+    return "\n".join(_dump_section(config.model_dump(mode="json"), ())).lstrip("\n") + "\n"
+
+
+def _dump_section(section: Mapping[str, Any], location: Location) -> Iterator[str]:
+    values = {key: value for key, value in section.items() if value is not None and not isinstance(value, Mapping)}
+    if location and (values or not section):
+        yield f"\n[{'.'.join(location)}]"
+    for key, value in values.items():
+        yield f"{key} = {_dump_value(value)}"
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _dump_section(value, (*location, key))
+
+
+def _dump_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # JSON's escapes are TOML's, but for DEL, which JSON leaves bare.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list):
+        return f"[{', '.join(_dump_value(item) for item in value)}]"
+    return repr(value)
