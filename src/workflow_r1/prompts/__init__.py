@@ -1,1 +1,23 @@
-"""(written by its owner)"""
+"""Stage 2: what the policy reads and how its turns are read. The grammar's behaviours are numbered in ``grammar``."""
+
+from workflow_r1.prompts.grammar import ParsedCall, ParsedTurn, parse_turn
+from workflow_r1.prompts.neutralise import neutralise
+from workflow_r1.prompts.policy_prompt import (
+    MALFORMED_INSTRUCTION,
+    OperatorDescription,
+    cut_middle,
+    format_observation,
+    render_prompt,
+)
+
+__all__ = [
+    "MALFORMED_INSTRUCTION",
+    "OperatorDescription",
+    "ParsedCall",
+    "ParsedTurn",
+    "cut_middle",
+    "format_observation",
+    "neutralise",
+    "parse_turn",
+    "render_prompt",
+]
