@@ -106,3 +106,13 @@ class WarmstartConfig(Record):
     """Peak learning rate."""
     observation_loss: float = Field(default=0.0, ge=0.0)
     """Weight of the loss on prompt and observation tokens (0: the policy's tokens only)."""
+    warmup_fraction: float = Field(default=0.03, ge=0.0, lt=1.0)
+    """Part of the optimiser steps in which the learning rate rises."""
+    final_learning_rate_fraction: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Learning rate of the last step as a part of the peak; a cosine leads there."""
+    held_out_fraction: float = Field(default=0.02, ge=0.0, lt=1.0)
+    """Part of the demonstrations that is scored and never trained on."""
+    score_every: int = Field(default=200, ge=0)
+    """Optimiser steps between scores of the held-out demonstrations; 0 scores after the last step only."""
+    checkpoint_every: int = Field(default=200, ge=1)
+    """Optimiser steps between checkpoints; there is always one at the end."""

@@ -1,0 +1,99 @@
+"""The append-only files of a run directory."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workflow_r1.engines.native.atomic import full_disk_explained
+from workflow_r1.errors import CheckpointError, UserError
+from workflow_r1.trajectory import Trajectory, append_trajectories
+
+METRICS = "metrics.jsonl"
+"""One JSON object per step."""
+TRAJECTORIES = "trajectories.jsonl"
+"""Every trajectory that was sampled for training."""
+EVALUATIONS = "evaluations.jsonl"
+"""One JSON object per evaluation."""
+
+
+class RunFiles:
+    """Appends whole lines, knows the files' lengths, and cuts them back to lengths that it knew before.
+
+    Args:
+        directory: the run directory; made if absent.
+        resume: whether the run goes on. Otherwise the directory must not hold a run yet.
+
+    Raises:
+        UserError: a new run would overwrite an old one.
+    """
+
+    def __init__(self, directory: Path, *, resume: bool) -> None:
+        self.directory = directory
+        with full_disk_explained(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        if not resume and any((directory / name).exists() for name in (METRICS, TRAJECTORIES, EVALUATIONS)):
+            raise UserError(f"{directory} already holds a run: resume it, or give the new run another name")
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """Append one line: keys sorted, floats in their shortest exact form, NaN and infinity as null."""
+        clean = {key: _finite(value) for key, value in row.items()}
+        line = json.dumps(clean, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        path = self.directory / name
+        before = self._length(name)
+        try:
+            with full_disk_explained(path), path.open("a", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            self._cut(name, before)
+            raise
+
+    def append_trajectories(self, trajectories: Sequence[Trajectory]) -> None:
+        """Append one line per trajectory to ``trajectories.jsonl``."""
+        path = self.directory / TRAJECTORIES
+        before = self._length(TRAJECTORIES)
+        try:
+            with full_disk_explained(path):
+                append_trajectories(path, trajectories)
+        except BaseException:
+            self._cut(TRAJECTORIES, before)
+            raise
+
+    def lengths(self) -> dict[str, int]:
+        """Return the length of each file in bytes (0 where it does not exist): what a checkpoint records."""
+        return {name: self._length(name) for name in (METRICS, TRAJECTORIES, EVALUATIONS)}
+
+    def cut_back(self, lengths: Mapping[str, int]) -> None:
+        """Cut each file to its length at the checkpoint, so that no step stands in it twice.
+
+        Args:
+            lengths: what :meth:`lengths` returned then; an absent name counts as 0.
+
+        Raises:
+            CheckpointError: a file is shorter than it was.
+        """
+        for name in (METRICS, TRAJECTORIES, EVALUATIONS):
+            wanted, found = lengths.get(name, 0), self._length(name)
+            if found < wanted:
+                raise CheckpointError(
+                    f"expected at least {wanted} bytes in {self.directory / name}, as at the checkpoint, but found "
+                    f"{found}: put the file back, or start a new run from the saved policy"
+                )
+            self._cut(name, wanted)
+
+    def _length(self, name: str) -> int:
+        path = self.directory / name
+        return path.stat().st_size if path.exists() else 0
+
+    def _cut(self, name: str, length: int) -> None:
+        path = self.directory / name
+        if path.exists() and path.stat().st_size > length:
+            os.truncate(path, length)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,250 @@
+"""Supervised training on demonstrations: the policy learns the grammar and the skills before it is rewarded."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from workflow_r1.config.run import RunConfig
+from workflow_r1.engines.native.batching import micro_batches, permutation, token_batches
+from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
+from workflow_r1.engines.native.events import HeldOutScored, OnEvent, PolicySaved, RunStarted, WarmstartProgress, ignore
+from workflow_r1.engines.native.forward import token_scores
+from workflow_r1.engines.native.interrupt import stop_on_interrupt
+from workflow_r1.engines.native.model import describe, load_policy_model, save_policy
+from workflow_r1.engines.native.optimiser import build_optimiser, set_learning_rate, warmup_cosine
+from workflow_r1.engines.native.run_files import EVALUATIONS, METRICS, RunFiles
+from workflow_r1.errors import DataError
+from workflow_r1.trajectory import Trajectory
+from workflow_r1.trajectory.packing import PackedBatch, num_tokens, pack
+
+
+@dataclass(frozen=True, slots=True)
+class WarmstartResult:
+    """How a warm start ended."""
+
+    policy_directory: Path
+    """Where the policy stands, in Hugging Face format, once ``finished``."""
+    finished: bool
+    """False where a stop was requested: resume to go on."""
+    step: int
+    """Optimiser steps done."""
+    metrics: dict[str, float]
+    """The last held-out figures; empty where there are none."""
+
+
+class Warmstart:
+    """One supervised run.
+
+    Args:
+        config: ``policy`` names the model to start from, ``warmstart`` and ``optimiser`` say how it is trained.
+        run_directory: gets ``metrics.jsonl``, ``evaluations.jsonl`` (held-out figures), ``checkpoints/``, ``policy/``.
+        demonstrations: with token ids, or with text alone, which is then tokenised as the sampler would render it.
+        held_out: scored, never trained on; None sets ``warmstart.held_out_fraction`` of the demonstrations aside.
+        on_event: told of progress.
+
+    Raises:
+        DataError: there is nothing to train on.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: RunConfig,
+        run_directory: Path,
+        demonstrations: Sequence[Trajectory],
+        held_out: Sequence[Trajectory] | None = None,
+        on_event: OnEvent = ignore,
+    ) -> None:
+        if not demonstrations:
+            raise DataError("expected at least one demonstration, received none")
+        self._config = config
+        self._directory = run_directory
+        self._demonstrations = demonstrations
+        self._held_out = held_out
+        self._on_event = on_event
+        self._stop = False
+
+    def request_stop(self) -> None:
+        """Ask for a clean stop: the current optimiser step ends, a checkpoint is saved, :meth:`run` returns."""
+        self._stop = True
+
+    def run(self, *, resume: bool = False) -> WarmstartResult:
+        """Train, or go on from the newest checkpoint.
+
+        Raises:
+            UserError: model, demonstrations, run directory or checkpoint cannot be used, or the disk is full.
+        """
+        with stop_on_interrupt(self.request_stop):
+            return self._run(resume)
+
+    def _run(self, resume: bool) -> WarmstartResult:
+        config, settings = self._config, self._config.warmstart
+        files = RunFiles(self._directory, resume=resume)
+        model, tokenizer = load_policy_model(config)
+        train, held_out = self._split(tokenizer)
+        lengths = [num_tokens(trajectory) for trajectory in train]
+        plan = [
+            batch
+            for epoch in range(settings.epochs)
+            for batch in token_batches(lengths, settings.batch_tokens, seed=config.seed, epoch=epoch)
+        ]
+        optimiser = build_optimiser(model, config.optimiser, learning_rate=settings.learning_rate)
+        store = CheckpointStore(
+            self._directory / "checkpoints",
+            {**config.model_dump(mode="json"), "num_demonstrations_given": len(self._demonstrations)},
+            keep=config.training.keep_checkpoints,
+            on_event=self._on_event,
+        )
+        progress = (store.load_latest(model, optimiser) if resume else None) or Progress()
+        files.cut_back(progress.file_lengths)
+        self._on_event(RunStarted(progress.step, len(plan), **describe(model)))
+
+        started, seconds_before, figures = time.perf_counter(), progress.training_seconds, {}
+        step = progress.step
+        while step < len(plan) and not self._stop:
+            rows = [train[index] for index in plan[step]]
+            step += 1
+            set_learning_rate(
+                optimiser,
+                warmup_cosine(
+                    step,
+                    num_steps=len(plan),
+                    peak=settings.learning_rate,
+                    warmup_steps=round(settings.warmup_fraction * len(plan)),
+                    final_fraction=settings.final_learning_rate_fraction,
+                ),
+            )
+            before = time.perf_counter()
+            metrics = self._train_on(model, optimiser, pack(rows, tokenizer.pad_token_id))
+            now = time.perf_counter()
+            row: dict[str, Any] = {
+                "step": step,
+                **metrics,
+                "time/step_seconds": now - before,
+                "time/total_seconds": seconds_before + now - started,
+            }
+            files.append(METRICS, row)
+            self._on_event(WarmstartProgress(step, len(plan), row))
+            if held_out and (step == len(plan) or (settings.score_every and step % settings.score_every == 0)):
+                figures = self._score(model, held_out, tokenizer.pad_token_id)
+                files.append(EVALUATIONS, {"step": step, **figures})
+                self._on_event(HeldOutScored(step, figures))
+            if step == len(plan) or self._stop or step % settings.checkpoint_every == 0:
+                seconds = seconds_before + time.perf_counter() - started
+                store.save(
+                    Progress(step, policy_version=step, training_seconds=seconds, file_lengths=files.lengths()),
+                    model,
+                    optimiser,
+                )
+        policy_directory = self._directory / "policy"
+        if step == len(plan):
+            save_policy(model, tokenizer, policy_directory)
+            self._on_event(PolicySaved(policy_directory))
+        return WarmstartResult(policy_directory, finished=step == len(plan), step=step, metrics=figures)
+
+    def _split(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Trajectory], list[Trajectory]]:
+        """Return the demonstrations to train on and those to score, with token ids."""
+        encoded = encode_demonstrations(self._demonstrations, tokenizer, self._config)
+        if self._held_out is not None:
+            return encoded, encode_demonstrations(self._held_out, tokenizer, self._config)
+        order = permutation(len(encoded), seed=self._config.seed, epoch=-1)
+        num_held_out = int(self._config.warmstart.held_out_fraction * len(encoded))
+        kept_out = set(order[:num_held_out])
+        return (
+            [trajectory for index, trajectory in enumerate(encoded) if index not in kept_out],
+            [encoded[index] for index in sorted(kept_out)],
+        )
+
+    def _train_on(self, model: nn.Module, optimiser: torch.optim.Optimizer, batch: PackedBatch) -> dict[str, float]:
+        """Take one optimiser step; the loss is the weighted mean over the whole batch, however it is cut up."""
+        settings = self._config.optimiser
+        weights = self._weights(batch)
+        total_weight = float(weights.sum())
+        device = next(model.parameters()).device
+        model.train()
+        optimiser.zero_grad(set_to_none=True)
+        loss = 0.0
+        for indices in micro_batches(batch.lengths.tolist(), settings.micro_batch_tokens):
+            rows = batch.rows(indices).to(device)
+            weight = self._weights(rows)
+            scores = token_scores(model, rows, positions=weight > 0, precision=settings.precision)
+            part = -(scores.logprobs * weight).sum() / total_weight
+            part.backward()
+            loss += part.item()
+        norm = torch.nn.utils.clip_grad_norm_(
+            [parameter for parameter in model.parameters() if parameter.requires_grad], settings.max_grad_norm
+        )
+        if torch.isfinite(norm):
+            optimiser.step()
+        model.eval()
+        return {
+            "warmstart/loss": loss,
+            "warmstart/grad_norm": norm.item(),
+            "warmstart/learning_rate": optimiser.param_groups[0]["lr"],
+            "warmstart/tokens": int(batch.attention_mask.sum()),
+        }
+
+    def _weights(self, batch: PackedBatch) -> torch.Tensor:
+        """Return the weight of each token's loss, (batch, time): 1 on the policy's, ``observation_loss`` on the rest."""
+        weights = (batch.turn_ids > 0).float()
+        if self._config.warmstart.observation_loss > 0:
+            rest = batch.attention_mask & (batch.turn_ids == 0)
+            rest[:, 0] = False
+            weights = weights + rest * self._config.warmstart.observation_loss
+        return weights
+
+    def _score(self, model: nn.Module, trajectories: list[Trajectory], pad_token_id: int) -> dict[str, float]:
+        """Return loss and accuracy on the policy's tokens of demonstrations that were never trained on.
+
+        ``turn_accuracy`` counts a turn only where every token of it is the most likely one: what greedy decoding would
+        have written.
+        """
+        settings = self._config.optimiser
+        device = next(model.parameters()).device
+        loss = hits = tokens = exact_turns = turns = 0.0
+        with torch.no_grad():
+            for indices in micro_batches([num_tokens(t) for t in trajectories], settings.micro_batch_tokens):
+                batch = pack([trajectories[index] for index in indices], pad_token_id).to(device)
+                scores = token_scores(model, batch, precision=settings.precision, statistics=True)
+                loss -= scores.logprobs.sum().item()
+                hits += scores.is_argmax.sum().item()
+                tokens += (batch.turn_ids > 0).sum().item()
+                for turn in range(1, int(batch.turn_ids.max()) + 1):
+                    inside = batch.turn_ids == turn
+                    present = inside.any(dim=1)
+                    exact_turns += (present & (scores.is_argmax | ~inside).all(dim=1)).sum().item()
+                    turns += present.sum().item()
+        return {
+            "held_out/loss": loss / tokens,
+            "held_out/accuracy": hits / tokens,
+            "held_out/turn_accuracy": exact_turns / turns,
+        }
+
+
+def encode_demonstrations(
+    trajectories: Sequence[Trajectory], tokenizer: PreTrainedTokenizerBase, config: RunConfig
+) -> list[Trajectory]:
+    """Return the trajectories with token ids, tokenising those that are text alone; those without a turn are left out.
+
+    Raises:
+        DataError: no trajectory has a turn.
+    """
+    encoded = [
+        trajectory if trajectory.prompt_token_ids else encode_demonstration(trajectory, tokenizer, config)
+        for trajectory in trajectories
+        if trajectory.turns
+    ]
+    if not encoded:
+        raise DataError(f"expected demonstrations with at least one turn, but none of the {len(trajectories)} has one")
+    return encoded
+
+
+def encode_demonstration(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase, config: RunConfig) -> Trajectory:
+    """Return one trajectory of plain text with the token ids that the sampler would have seen and written."""
+    raise NotImplementedError
