@@ -175,12 +175,16 @@ def _short(value: object) -> str:
 
 def describe(annotation: Any) -> str:
     """Say in words what a field takes."""
-    if choices := _choices(annotation):
-        words = f"one of {', '.join(json.dumps(choice) for choice in choices)}"
-    else:
-        words = ""
+    words = ", ".join(json.dumps(choice) for choice in _choices(annotation))
+    words = f"one of {words}" if words else ""
     plain = [part for part in _alternatives(annotation) if get_origin(part) is not Literal]
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a string", Path: "a path (a string)"}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a string",
+        Path: "a path (a string)",
+    }
     for part in plain:
         if part is type(None):
             continue
@@ -201,9 +205,7 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
 
 
 def _choices(annotation: Any) -> list[Any]:
-    return [
-        choice for part in _alternatives(annotation) if get_origin(part) is Literal for choice in get_args(part)
-    ]
+    return [choice for part in _alternatives(annotation) if get_origin(part) is Literal for choice in get_args(part)]
 
 
 def _section_at(location: Location) -> type[BaseModel] | None:

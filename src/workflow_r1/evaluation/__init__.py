@@ -1,1 +1,18 @@
-"""(written by its owner)"""
+"""Stage 10: how good a policy is on questions that it was not trained on, and what fixed workflows reach on the same.
+
+``evaluation.methods`` holds the fixed workflows.
+"""
+
+from workflow_r1.evaluation.evaluate import EvaluationResult, evaluate
+from workflow_r1.evaluation.figures import Figures, Proportion, as_metrics, compute_figures, question_class, wilson_interval
+
+__all__ = [
+    "EvaluationResult",
+    "Figures",
+    "Proportion",
+    "as_metrics",
+    "compute_figures",
+    "evaluate",
+    "question_class",
+    "wilson_interval",
+]

@@ -1,0 +1,125 @@
+"""A run's own directory: made at the start, with all that is needed to know later what was run."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workflow_r1.errors import UserError
+
+if TYPE_CHECKING:
+    from workflow_r1.config import RunConfig
+
+CONFIG = "config.toml"
+ENVIRONMENT = "environment.json"
+
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy", "bm25s", "openai", "pydantic")
+"""Packages whose versions can change a number."""
+
+
+def make_run_directory(config: "RunConfig", chosen: Path | None, *, kind: str = "") -> Path:
+    """Make a directory of its own for a run and write the resolved configuration and the environment into it.
+
+    Args:
+        config: its ``directory`` and ``name`` give the place where none is chosen.
+        chosen: the place; must not hold anything yet.
+        kind: put between name and time, e.g. ``evaluation``.
+
+    Raises:
+        UserError: the chosen place is taken.
+    """
+    if chosen is not None:
+        if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
+            raise UserError(
+                f"expected a new or empty directory, but {chosen} holds something: choose another, or "
+                f"`--resume {chosen}` if it is a run to go on with"
+            )
+        chosen.mkdir(parents=True, exist_ok=True)
+        directory = chosen
+    else:
+        stem = "-".join(part for part in (config.name, kind, datetime.now().strftime("%Y%m%d-%H%M%S")) if part)
+        directory = _make_unique(config.directory, stem)
+    write_description(directory, config)
+    return directory
+
+
+def write_description(directory: Path, config: "RunConfig") -> None:
+    """Write ``config.toml`` and ``environment.json``."""
+    from workflow_r1.config import dump_toml
+    from workflow_r1.trajectory.storage import write_atomically
+
+    write_atomically(directory / CONFIG, dump_toml(config))
+    write_atomically(directory / ENVIRONMENT, json.dumps(describe_environment(), indent=2) + "\n")
+
+
+def _make_unique(parent: Path, stem: str) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        directory = parent / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            directory.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return directory
+
+
+def discard_if_unused(directory: Path) -> None:
+    """Remove a run directory that holds nothing but its description: the run never started."""
+    contents = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    if contents <= {CONFIG, ENVIRONMENT}:
+        for name in contents:
+            (directory / name).unlink()
+        directory.rmdir()
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions, machine and command: what a figure depends on besides the configuration."""
+    from workflow_r1 import __version__
+
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "workflow_r1": __version__,
+        "git_revision": _git_revision(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "packages": versions,
+        "command": sys.argv[1:],
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _git_revision() -> str | None:
+    """The revision of the checkout that the package runs from, ``+changes`` where files differ from it."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(Path(__file__).parent), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    # An installed package may lie inside some other project's checkout: only its own counts.
+    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    revision = git("rev-parse", "HEAD")
+    return f"{revision}+changes" if git("status", "--porcelain", "--", "..") else revision

@@ -1,0 +1,200 @@
+"""From a run configuration to the live parts that it names. Nothing here needs torch.
+
+Every builder checks what it needs before it builds, so that a command fails before it has written anything.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from workflow_r1.config.run import LLMConfig, PolicyConfig, RunConfig, SearchConfig
+from workflow_r1.data import load_questions
+from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
+from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.errors import ConfigError
+from workflow_r1.inference import ChatModel, OpenAIChatConfig, OpenAIChatModel
+from workflow_r1.operators import OPERATORS, Operator, OperatorConfig, OperatorServices
+from workflow_r1.retrieval import BM25Index, SearchBackend
+from workflow_r1.rollout import ChatPolicy
+from workflow_r1.trajectory import Question
+
+EMBEDDED_TRAIN_QUESTIONS = 4096
+"""Training questions drawn from the embedded world where ``data.limit`` does not say otherwise."""
+
+SEARCH = "Search"
+"""The one operator that needs a search and no LLM."""
+
+
+@lru_cache(maxsize=2)
+def embedded_world(seed: int) -> EmbeddedWorld:
+    """The embedded world of a seed, made once."""
+    return EmbeddedWorld(seed)
+
+
+# ------------------------------------------------------------------------------------------------------------ questions
+
+
+def build_train_questions(config: RunConfig) -> list[Question]:
+    """Questions to train on.
+
+    Raises:
+        ConfigError: files are asked for and none is named.
+        DataError: the file is missing, empty or malformed.
+    """
+    limit = config.data.limit
+    if config.data.source == "embedded":
+        return embedded_world(config.embedded.seed).questions("train", limit or EMBEDDED_TRAIN_QUESTIONS)
+    return _load(config.data.train, "data.train")[:limit]
+
+
+def build_evaluation_questions(config: RunConfig, num: int | None = None) -> list[Question]:
+    """Held-out questions, the first ``num`` of them (default: as many as ``training.evaluation_questions``).
+
+    Raises:
+        ConfigError: files are asked for and none is named.
+        DataError: the file is missing, empty or malformed.
+    """
+    num = config.training.evaluation_questions if num is None else num
+    if num == 0:
+        return []
+    if config.data.source == "embedded":
+        return embedded_world(config.embedded.seed).questions("evaluation", num)
+    return _load(config.data.evaluation, "data.evaluation")[:num]
+
+
+def build_questions(config: RunConfig) -> tuple[list[Question], list[Question]]:
+    """Questions to train on, and held-out questions. See the two functions above for what is raised."""
+    return build_train_questions(config), build_evaluation_questions(config)
+
+
+def _load(path: Path | None, key: str) -> list[Question]:
+    if path is None:
+        raise ConfigError(f'{key}: expected a file of questions, since data.source = "files"; set {key}')
+    return load_questions(path)
+
+
+# ------------------------------------------------------------------------------------------------- services, environment
+
+
+def build_services(config: RunConfig, *, pool: Sequence[str] | None = None) -> OperatorServices:
+    """What the operators of the pool may use; a service that none of them needs is left out.
+
+    Args:
+        config: ``llm`` and ``search``.
+        pool: names of the operators; None takes ``environment.operators``.
+
+    Raises:
+        ConfigError: an operator needs a service that is not configured, or not well enough.
+        DataError: the corpus or index is missing or malformed.
+    """
+    pool = config.environment.operators if pool is None else pool
+    search = build_search(config.search, config.embedded.seed) if SEARCH in pool else None
+    chat = build_chat_model(config.llm, config.embedded.seed) if any(name != SEARCH for name in pool) else None
+    return OperatorServices(
+        chat=chat,
+        search=search,
+        config=OperatorConfig(
+            temperature=config.llm.temperature, max_tokens=config.llm.max_tokens, search_k=config.search.k
+        ),
+    )
+
+
+def build_chat_model(config: LLMConfig, world_seed: int) -> ChatModel:
+    """The LLM behind the operators.
+
+    Raises:
+        ConfigError: an endpoint without a model's name.
+    """
+    if config.kind == "embedded":
+        return SimulatedExpert(embedded_world(world_seed))
+    if not config.model:
+        raise ConfigError('llm.model: expected the model\'s name at the endpoint, since llm.kind = "openai"; set llm.model')
+    return OpenAIChatModel(_chat_config(config))
+
+
+def build_search(config: SearchConfig, world_seed: int) -> SearchBackend:
+    """What the Search operator searches. An index that is absent is built from its corpus first.
+
+    Raises:
+        ConfigError: no search is configured, or neither corpus nor index is named.
+        DataError: the corpus or index is missing or malformed.
+    """
+    if config.kind == "embedded":
+        return embedded_world(world_seed).search
+    if config.kind == "none":
+        raise ConfigError(
+            'search.kind: expected "bm25" or "embedded", since environment.operators holds Search, received "none"; '
+            "configure a search, or take Search out of the pool"
+        )
+    if config.index is None:
+        raise ConfigError(
+            'search.index: expected the index\'s directory, since search.kind = "bm25"; set search.index (it is built '
+            "there from search.corpus where absent)"
+        )
+    if config.index.exists():
+        return BM25Index.open(config.index)
+    if config.corpus is None:
+        raise ConfigError(
+            f"search.corpus: expected a corpus to build the index from, since there is none at {config.index}; set "
+            "search.corpus to a JSONL of `id, title, text`, or search.index to an index that exists"
+        )
+    return BM25Index.build(config.corpus, config.index)
+
+
+def check_services(config: RunConfig) -> None:
+    """Warn of nothing and build nothing: refuse early what the builders would refuse late.
+
+    Raises:
+        ConfigError: the pool names an operator that does not exist.
+    """
+
+
+def build_environment_factory(
+    config: RunConfig,
+    *,
+    services: OperatorServices | None = None,
+    environment: EnvironmentConfig | None = None,
+    operators: Mapping[str, Operator] = OPERATORS,
+    special_tokens: Sequence[str] = (),
+) -> Callable[[Question], Environment]:
+    """What makes a fresh environment for each trajectory. All of them share the services.
+
+    Args:
+        config: pool, limits and services.
+        services: built already; None builds them.
+        environment: limits and pool in place of ``config.environment``.
+        operators: where the names of the pool are looked up.
+        special_tokens: of the policy's tokenizer, neutralised in outside text.
+
+    Raises:
+        ConfigError: the pool names an operator that does not exist, or a service is not configured.
+        DataError: the corpus or index is missing or malformed.
+    """
+    settings = environment or config.environment
+    unknown = [name for name in settings.operators if name not in operators]
+    if unknown:
+        raise ConfigError(
+            f"environment.operators: expected names among {', '.join(operators)}; received {', '.join(unknown)}"
+        )
+    shared = services or build_services(config, pool=settings.operators)
+
+    def make_environment(question: Question) -> Environment:
+        return Environment(
+            question, config=settings, operators=operators, services=shared, special_tokens=special_tokens
+        )
+
+    return make_environment
+
+
+# --------------------------------------------------------------------------------------------------------------- policy
+
+
+def build_server_policy(config: RunConfig, *, temperature: float) -> ChatPolicy:
+    """The policy behind an OpenAI-compatible server; the policy in this process is the engine's to build.
+
+    Raises:
+        ConfigError: no server or no model's name.
+    """
+    if config.policy.base_url is None:
+        raise ConfigError("policy.base_url: expected the server's address, received none")

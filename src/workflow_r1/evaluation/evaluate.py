@@ -1,0 +1,84 @@
+"""One trajectory per question, scored: the same code for a policy in training, a server, and a fixed workflow."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from workflow_r1.environment import Environment
+from workflow_r1.evaluation.figures import Figures, compute_figures, figures_by_class
+from workflow_r1.rewards import score_trajectory
+from workflow_r1.rollout import derive_seed, rollout
+from workflow_r1.rollout.policy import Policy
+from workflow_r1.trajectory import Question, Trajectory
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """The rows of an evaluation and what they add up to."""
+
+    trajectories: tuple[Trajectory, ...]
+    """One per question, in the order of the questions: scored, or plain where the infrastructure failed."""
+
+    @cached_property
+    def figures(self) -> Figures:
+        """Over all questions."""
+        return compute_figures(self.trajectories)
+
+    @cached_property
+    def by_class(self) -> dict[str, Figures]:
+        """Per class of questions."""
+        return figures_by_class(self.trajectories)
+
+
+async def evaluate(
+    questions: Sequence[Question],
+    *,
+    policy: Policy,
+    make_environment: Callable[[Question], Environment],
+    seed: int = 0,
+    concurrency: int = 128,
+    done: Sequence[Trajectory] = (),
+    on_trajectory: Callable[[Trajectory], None] | None = None,
+) -> EvaluationResult:
+    """Let a policy answer each question once, and score the answers.
+
+    Whether turns are greedy or sampled is the policy's own setting. The result does not depend on ``concurrency`` or on
+    the order in which trajectories finish.
+
+    Args:
+        questions: with golden answers; their ids are unique.
+        policy: what is evaluated.
+        make_environment: a fresh environment for each question.
+        seed: all sampling derives from it and the question's id.
+        concurrency: trajectories that are live at once.
+        done: trajectories of an earlier, interrupted evaluation of the same policy; their questions are not asked
+            again. Infrastructure failures among them are.
+        on_trajectory: called with each new trajectory as soon as it is finished, e.g. to keep it.
+    """
+    finished: dict[str, Trajectory] = {
+        trajectory.question.id: trajectory for trajectory in done if not trajectory.stop_reason.is_infrastructure
+    }
+    slots = asyncio.Semaphore(concurrency)
+
+    async def answer(question: Question) -> None:
+        async with slots:
+            trajectory = await rollout(
+                question,
+                policy=policy,
+                environment=make_environment(question),
+                trajectory_id=f"evaluation-{question.id}",
+                group_id=f"evaluation-{question.id}",
+                seed=derive_seed(seed, "evaluation", question.id),
+            )
+        if not trajectory.stop_reason.is_infrastructure:
+            trajectory = score_trajectory(trajectory)
+        finished[question.id] = trajectory
+        if on_trajectory is not None:
+            on_trajectory(trajectory)
+
+    async with asyncio.TaskGroup() as group:
+        for question in questions:
+            if question.id not in finished:
+                group.create_task(answer(question))
+    return EvaluationResult(tuple(finished[question.id] for question in questions))

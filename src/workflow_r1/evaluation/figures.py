@@ -1,0 +1,170 @@
+"""Figures of an evaluation: proportions with their intervals, per class, with what they cost."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory, Usage
+from workflow_r1.trajectory.records import Record
+
+Z_95 = 1.959963984540054
+"""Standard normal quantile of a two-sided 95% interval."""
+
+CLASS_KEYS = ("kind", "hops", "type", "prop")
+"""Metadata that tells classes of questions apart, the most telling first."""
+
+
+def wilson_interval(successes: int, total: int, *, z: float = Z_95) -> tuple[float, float]:
+    """Score interval of a proportion (Wilson 1927): honest near 0 and 1 and for small totals.
+
+        (p + z^2/2n  +-  z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
+
+    Args:
+        successes: between 0 and ``total``.
+        total: number of trials; 0 gives the interval (0, 1).
+        z: normal quantile; the default gives 95%.
+
+    Returns:
+        Lower and upper end, in [0, 1].
+    """
+    if not 0 <= successes <= total:
+        raise ValueError(f"expected 0 <= successes <= total, received {successes} and {total}")
+    if total == 0:
+        return 0.0, 1.0
+    p = successes / total
+    centre = p + z * z / (2 * total)
+    half_width = z * math.sqrt(p * (1 - p) / total + z * z / (4 * total * total))
+    scale = 1 + z * z / total
+    low = 0.0 if successes == 0 else (centre - half_width) / scale
+    high = 1.0 if successes == total else (centre + half_width) / scale
+    return low, high
+
+
+class Proportion(Record):
+    """A share of questions with its 95% Wilson interval."""
+
+    successes: int
+    """Questions that count."""
+    total: int
+    """Questions that were scored."""
+    rate: float
+    """``successes / total``; 0 where nothing was scored."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+
+    @classmethod
+    def of(cls, successes: int, total: int) -> "Proportion":
+        """Compute rate and interval."""
+        low, high = wilson_interval(successes, total)
+        return cls(successes=successes, total=total, rate=successes / total if total else 0.0, low=low, high=high)
+
+    def __str__(self) -> str:
+        return f"{self.rate:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+class Figures(Record):
+    """What a set of trajectories shows. Infrastructure failures are counted, and enter nothing else."""
+
+    exact_match: Proportion
+    """Right by SQuAD normalisation, any golden answer."""
+    f1: float
+    """Mean token F1, best over the golden answers."""
+    reward: float
+    """Mean reward."""
+    answered: Proportion
+    """Trajectories that gave an answer at all."""
+    well_formed: Proportion
+    """Trajectories without a penalty for their format."""
+    num_failed: int
+    """Infrastructure failures (a service, the sampler, a prompt beyond its budget): left out."""
+    turns: float
+    """Mean turns."""
+    operator_calls: dict[str, float]
+    """Mean calls of each operator per question; names that the pool does not hold are ``(invalid)``."""
+    policy_tokens: float
+    """Mean tokens that the policy wrote (0 where the policy is a chat server, which does not hand out tokens)."""
+    llm_calls: float
+    """Mean requests to the operators' LLM."""
+    llm_prompt_tokens: float
+    """Mean tokens sent to the operators' LLM."""
+    llm_completion_tokens: float
+    """Mean tokens received from the operators' LLM."""
+    stop_reasons: dict[str, int]
+    """How often each stop reason ended a trajectory, failures included."""
+
+
+def question_class(question: Question) -> str:
+    """Class of a question: what its file tells of its kind, else its dataset."""
+    for key in CLASS_KEYS:
+        if question.metadata.get(key) not in (None, ""):
+            return f"{question.metadata[key]} hops" if key == "hops" else str(question.metadata[key])
+    return question.dataset or "all"
+
+
+def compute_figures(trajectories: Iterable[Trajectory]) -> Figures:
+    """Summarise trajectories; what has no reward is an infrastructure failure."""
+    trajectories = list(trajectories)
+    scored = [trajectory for trajectory in trajectories if isinstance(trajectory, ScoredTrajectory)]
+    num = len(scored)
+
+    def mean(values: Iterable[float]) -> float:
+        return sum(values) / num if num else 0.0
+
+    calls = Counter(
+        call.operator if call.valid or call.usage.llm_calls else "(invalid)"
+        for trajectory in scored
+        for turn in trajectory.turns
+        for call in turn.calls
+    )
+    usage = sum((trajectory.usage for trajectory in scored), start=Usage())
+    return Figures(
+        exact_match=Proportion.of(sum(t.reward.exact_match == 1.0 for t in scored), num),
+        f1=mean(t.reward.f1 for t in scored),
+        reward=mean(t.reward.total for t in scored),
+        answered=Proportion.of(sum(t.answer is not None for t in scored), num),
+        well_formed=Proportion.of(sum(t.reward.format == 0.0 for t in scored), num),
+        num_failed=len(trajectories) - num,
+        turns=mean(len(t.turns) for t in scored),
+        operator_calls={name: count / num for name, count in sorted(calls.items())},
+        policy_tokens=mean(t.num_policy_tokens for t in scored),
+        llm_calls=usage.llm_calls / num if num else 0.0,
+        llm_prompt_tokens=usage.prompt_tokens / num if num else 0.0,
+        llm_completion_tokens=usage.completion_tokens / num if num else 0.0,
+        stop_reasons=dict(sorted(Counter(str(t.stop_reason) for t in trajectories).items())),
+    )
+
+
+def figures_by_class(trajectories: Sequence[Trajectory]) -> dict[str, Figures]:
+    """Summarise each class of questions by itself, so that no mean hides a class that got worse."""
+    classes: dict[str, list[Trajectory]] = {}
+    for trajectory in trajectories:
+        classes.setdefault(question_class(trajectory.question), []).append(trajectory)
+    return {name: compute_figures(classes[name]) for name in sorted(classes)}
+
+
+def as_metrics(figures: Figures, by_class: Mapping[str, Figures]) -> dict[str, float | int]:
+    """Flatten figures into one line of metrics, keys ``evaluation/...``; a class adds its name to the key."""
+    metrics: dict[str, float | int] = {
+        "evaluation/num_questions": figures.exact_match.total,
+        "evaluation/num_failed": figures.num_failed,
+        "evaluation/exact_match": figures.exact_match.rate,
+        "evaluation/exact_match_low": figures.exact_match.low,
+        "evaluation/exact_match_high": figures.exact_match.high,
+        "evaluation/f1": figures.f1,
+        "evaluation/reward": figures.reward,
+        "evaluation/answered": figures.answered.rate,
+        "evaluation/well_formed": figures.well_formed.rate,
+        "evaluation/turns": figures.turns,
+        "evaluation/policy_tokens": figures.policy_tokens,
+        "evaluation/llm_calls": figures.llm_calls,
+    }
+    for name, calls in figures.operator_calls.items():
+        metrics[f"evaluation/calls/{name}"] = calls
+    for name, inner in by_class.items():
+        metrics[f"evaluation/num_questions/{name}"] = inner.exact_match.total
+        metrics[f"evaluation/exact_match/{name}"] = inner.exact_match.rate
+        metrics[f"evaluation/exact_match_low/{name}"] = inner.exact_match.low
+        metrics[f"evaluation/exact_match_high/{name}"] = inner.exact_match.high
+    return metrics
