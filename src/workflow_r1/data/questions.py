@@ -1,0 +1,271 @@
+"""Stage 1: questions from the files in which the benchmarks are published.
+
+A row's columns tell its layout. The first of these whose question and first answer column are there is taken:
+
+| question | answers, pooled | published so by |
+|---|---|---|
+| ``question`` | ``golden_answers`` | this project, FlashRAG, Search-R1 |
+| ``question`` | ``possible_answers`` | PopQA |
+| ``question`` | ``answer``, ``answer_aliases`` | NQ-open, HotpotQA, 2WikiMultiHopQA, MuSiQue |
+| ``question`` | ``reward_model.ground_truth.target`` | Search-R1 without its FlashRAG columns |
+| ``Question`` | ``Answer.Value``, ``Answer.Aliases``, ``Answer.NormalizedAliases`` | TriviaQA |
+| ``Question`` | ``Answer`` | Bamboogle |
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workflow_r1.data.files import FileFormat, Row, read_rows
+from workflow_r1.errors import DataError
+from workflow_r1.trajectory import Question
+
+_ID_COLUMNS = ("id", "_id", "QuestionId", "question_id")
+
+_BULKY_COLUMNS = frozenset(
+    {"context", "paragraphs", "prompt", "reward_model", "ability", "extra_info", "EntityPages", "SearchResults"}
+)
+"""Left out of the metadata: passages and rendered prompts. Every trajectory carries its question's metadata."""
+
+_COMMON_SPLITS = frozenset({"train", "dev", "test", "val", "valid", "validation"})
+
+_MAPPABLE = ("id", "question", "golden_answers", "dataset", "split")
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where a row keeps question and answers. A dotted name goes into nested objects."""
+
+    question: str
+    answers: tuple[str, ...]
+
+    def fits(self, row: Row) -> bool:
+        return _look_up(row, self.question) is not _ABSENT and _look_up(row, self.answers[0]) is not _ABSENT
+
+
+_LAYOUTS = (
+    _Layout("question", ("golden_answers",)),
+    _Layout("question", ("possible_answers",)),
+    _Layout("question", ("answer", "answer_aliases")),
+    _Layout("question", ("reward_model.ground_truth.target",)),
+    _Layout("Question", ("Answer.Value", "Answer.Aliases", "Answer.NormalizedAliases")),
+    _Layout("Question", ("Answer",)),
+)
+
+
+def load_questions(
+    path: Path | str,
+    *,
+    format: FileFormat = "auto",
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+    dataset: str | None = None,
+    split: str | None = None,
+) -> list[Question]:
+    """Read questions from a file of any of the layouts above.
+
+    Columns that have no field of their own go into ``metadata`` (passages and rendered prompts are left out, a nested
+    ``metadata`` is merged). Where rows have no id they get ``dataset-1``, ``dataset-2``, ...
+
+    Args:
+        path: a JSONL, JSON, CSV, TSV or parquet file.
+        format: how the file is written; ``auto`` goes by its name.
+        limit: read only the first so many questions.
+        columns: the file's own column names for ``question`` and ``golden_answers`` (both or either) and optionally
+            ``id``, ``dataset``, ``split``. A dotted name goes into nested objects: ``reward_model.ground_truth.target``.
+        dataset: name for all questions. By default the column ``dataset`` or ``data_source``, else the name of the file,
+            or of its folder where the file is named after a split (``nq/test.jsonl``).
+        split: name for all questions. By default the column ``split``, else the name of the file where it is a split.
+
+    Returns:
+        The questions in the order of the file, at least one.
+
+    Raises:
+        DataError: the file is missing, empty or malformed (names the line); a column is missing (names it); a question is
+            empty or has no answer; two questions of one dataset have the same id.
+        MissingExtraError: the file is parquet and pyarrow is not installed.
+        ValueError: ``limit`` is below 1, or ``columns`` maps a field that does not exist.
+    """
+    path = Path(path)
+    if limit is not None and limit < 1:
+        raise ValueError(f"expected a limit of at least 1, received {limit}")
+    mapping = dict(columns or {})
+    unknown = sorted(set(mapping) - set(_MAPPABLE))
+    if unknown:
+        raise ValueError(f"expected columns to map {', '.join(_MAPPABLE)}; received {', '.join(unknown)}")
+
+    from_split = path.name.split(".")[0] in _COMMON_SPLITS
+    default_split = path.name.split(".")[0] if from_split else ""
+    default_dataset = path.resolve().parent.name if from_split else path.name.split(".")[0]
+
+    questions: list[Question] = []
+    places: dict[tuple[str, str], str] = {}
+    layout: _Layout | None = None
+    for place, row in read_rows(path, format):
+        if layout is None:
+            layout = _choose_layout(row, mapping, place)
+        name = dataset or _text_of(row, mapping.get("dataset"), ("dataset", "data_source"), place) or default_dataset
+        question = Question(
+            id=_text_of(row, mapping.get("id"), _ID_COLUMNS, place) or f"{name}-{len(questions) + 1}",
+            text=_question_of(row, layout, place),
+            golden_answers=_answers_of(row, layout, place),
+            dataset=name,
+            split=split or _text_of(row, mapping.get("split"), ("split",), place) or default_split,
+            metadata=_metadata_of(row, layout, mapping),
+        )
+        key = (question.dataset, question.id)
+        if key in places:
+            raise DataError(
+                f"{place}: expected ids that differ within a dataset, found {question.id!r} of {name!r} again (first at "
+                f"{places[key]}): remove one, or map another column to id"
+            )
+        places[key] = place
+        questions.append(question)
+        if limit is not None and len(questions) == limit:
+            break
+    if not questions:
+        raise DataError(f"{path}: expected at least one question, found an empty file")
+    return questions
+
+
+def _choose_layout(row: Row, mapping: Mapping[str, str], place: str) -> _Layout:
+    """Return where this file keeps question and answers, from its first row and the user's mapping."""
+    for field in ("question", "golden_answers"):
+        if field in mapping:
+            _demand(row, mapping[field], place)
+    candidates = [
+        _Layout(
+            mapping.get("question", layout.question),
+            (mapping["golden_answers"],) if "golden_answers" in mapping else layout.answers,
+        )
+        for layout in _LAYOUTS
+    ]
+    for candidate in candidates:
+        if candidate.fits(row):
+            return candidate
+    found = ", ".join(map(str, row)) or "none"
+    if all(_look_up(row, layout.question) is _ABSENT for layout in candidates):
+        names = " or ".join(dict.fromkeys(repr(layout.question) for layout in candidates))
+        raise DataError(f"{place}: expected a column {names}, found {found}: map your column to 'question'")
+    names = " or ".join(dict.fromkeys(repr(layout.answers[0]) for layout in candidates))
+    raise DataError(f"{place}: expected a column {names}, found {found}: map your column to 'golden_answers'")
+
+
+def _look_up(row: Row, column: str) -> Any:
+    """Return a column's value, going into nested objects by the dots; ``_ABSENT`` where there is none."""
+    if column in row:
+        return row[column]
+    value: Any = row
+    for part in column.split("."):
+        if not isinstance(value, dict) or part not in value:
+            return _ABSENT
+        value = value[part]
+    return value
+
+
+def _demand(row: Row, column: str, place: str) -> Any:
+    value = _look_up(row, column)
+    if value is _ABSENT:
+        raise DataError(f"{place}: expected a column {column!r}, found {', '.join(map(str, row)) or 'none'}")
+    return value
+
+
+def _text_of(row: Row, mapped: str | None, candidates: tuple[str, ...], place: str) -> str:
+    """Return a short text or number as text; empty where the row has none and nobody mapped it."""
+    value = _demand(row, mapped, place) if mapped is not None else _ABSENT
+    for column in candidates if mapped is None else ():
+        value = _look_up(row, column)
+        if value is not _ABSENT:
+            break
+    if value is _ABSENT or value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise DataError(f"{place}: expected text or a number in {mapped or candidates[0]!r}, found {value!r:.80}")
+    return _without_lone_surrogates(str(value)).strip()
+
+
+def _question_of(row: Row, layout: _Layout, place: str) -> str:
+    value = _demand(row, layout.question, place)
+    if not isinstance(value, str):
+        raise DataError(f"{place}: expected the text of a question in {layout.question!r}, found {value!r:.80}")
+    text = _without_lone_surrogates(value).strip()
+    if not text:
+        raise DataError(f"{place}: expected the text of a question in {layout.question!r}, found an empty one")
+    return text
+
+
+def _answers_of(row: Row, layout: _Layout, place: str) -> tuple[str, ...]:
+    """Return the non-blank answers of all answer columns, each once, in order."""
+    if row.get("answerable") is False:
+        raise DataError(
+            f"{place}: expected an answerable question, found one marked answerable: false; filter them out"
+        )
+    _demand(row, layout.answers[0], place)
+    answers: list[str] = []
+    for column in layout.answers:
+        value = _look_up(row, column)
+        if value is not _ABSENT:
+            answers.extend(_answers_in(value, column, place))
+    found = tuple(dict.fromkeys(answer for answer in answers if answer))
+    if not found:
+        raise DataError(f"{place}: expected at least one answer in {layout.answers[0]!r}, found none")
+    return found
+
+
+def _answers_in(value: object, column: str, place: str) -> Iterable[str]:
+    """Return the answers of one cell: a text, a number, a list of these, or a JSON list written as text."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith("[") and text.endswith("]"):
+            try:
+                parsed = json.loads(text)
+            except (json.JSONDecodeError, RecursionError):
+                parsed = None
+            if isinstance(parsed, list):
+                return [answer for part in parsed for answer in _answers_in(part, column, place)]
+            if text.startswith("['"):
+                raise DataError(f"{place}: expected a JSON list in {column!r}, found a Python list: {text:.80}")
+        return [_without_lone_surrogates(text)]
+    if isinstance(value, list | tuple):
+        return [answer for part in value for answer in _answers_in(part, column, place)]
+    if value is None:
+        return []
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return [str(value)]
+    raise DataError(f"{place}: expected text or a list of texts in {column!r}, found {value!r:.80}")
+
+
+def _metadata_of(row: Row, layout: _Layout, mapping: Mapping[str, str]) -> dict[str, Any]:
+    """Return the columns that have no field of their own."""
+    used = {layout.question, *layout.answers, *mapping.values(), *_ID_COLUMNS, "dataset", "data_source", "split"}
+    used |= {column.split(".")[0] for column in used} | _BULKY_COLUMNS
+    nested = row.get("metadata")
+    merged = {**row, **nested} if isinstance(nested, dict) else row
+    skipped = used | ({"metadata"} if isinstance(nested, dict) or nested is None else set())
+    return {str(key): _as_json(value) for key, value in merged.items() if key not in skipped}
+
+
+def _as_json(value: object) -> Any:
+    """Return a value that JSON can hold: unknown types become text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return _without_lone_surrogates(value)
+    if isinstance(value, list | tuple):
+        return [_as_json(part) for part in value]
+    if isinstance(value, dict):
+        return {str(key): _as_json(part) for key, part in value.items()}
+    return str(value)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _without_lone_surrogates(text: str) -> str:
+    """Replace what JSON's escapes can smuggle in and no UTF-8 file and no tokenizer takes."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
