@@ -15,7 +15,8 @@ SCHEMA_VERSION = 1
 class Record(BaseModel):
     """Base of all records: immutable, unknown fields refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Infinities as text: plain JSON has none, and null would not be read back as a float.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class StopReason(StrEnum):

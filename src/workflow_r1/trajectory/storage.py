@@ -1,28 +1,52 @@
 """Append-only JSONL of trajectories, and atomic replacement of small files."""
 
+import io
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from workflow_r1.errors import DataError
 from workflow_r1.trajectory.records import SCHEMA_VERSION, ScoredTrajectory, Trajectory
 
+logger = logging.getLogger(__name__)
+
+_BLOCK = 1 << 16
+"""Bytes read at a time when looking for the last line."""
+
 
 def append_trajectories(path: Path | str, trajectories: Iterable[Trajectory]) -> None:
-    """Append one JSON line per trajectory and flush them to the disk."""
-    with Path(path).open("a", encoding="utf-8") as file:
-        for trajectory in trajectories:
-            file.write(trajectory.model_dump_json() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Append one JSON line per trajectory and flush them to the disk: all of them, or none.
+
+    A last line that a crash cut off is removed first, so that it cannot run into the new rows.
+
+    Raises:
+        OSError: the disk is full or the file cannot be written; the file is as long as it was.
+    """
+    payload = "".join(_to_line(trajectory) for trajectory in trajectories).encode("utf-8")
+    with Path(path).open("a+b", buffering=0) as file:
+        length = _length_of_whole_lines(file)
+        try:
+            file.truncate(length)
+            view = memoryview(payload)
+            while view:
+                view = view[file.write(view) :]
+            os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(length)
+            raise
 
 
 def iterate_trajectories(path: Path | str) -> Iterator[Trajectory]:
     """Read trajectories one at a time, so that a file larger than memory can be read.
+
+    A last line without its line end that is no JSON either is a row still being written, or one that a crash cut off:
+    it is left out, with a warning in the log.
 
     Args:
         path: a JSONL file written by :func:`append_trajectories`.
@@ -31,19 +55,17 @@ def iterate_trajectories(path: Path | str) -> Iterator[Trajectory]:
         A ``ScoredTrajectory`` where the row holds a reward, else a ``Trajectory``.
 
     Raises:
-        DataError: the file is missing, or a row is not valid; names the line and the field. A last line that was cut
-            off by a crash is one too: remove it, or resume the run that wrote it.
+        DataError: the file is missing, or a row is not valid; names the line and the field.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"expected a file of trajectories, found nothing at {path}")
-    with path.open(encoding="utf-8", errors="strict") as file:
-        try:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _parse_row(line, f"{path}:{number}")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is not UTF-8 text: {error}") from None
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n") and not _is_json(line):
+                logger.warning("%s:%d: left out the last row, which is cut off", path, number)
+            elif line.strip():
+                yield _parse_row(line, f"{path}:{number}")
 
 
 def load_trajectories(path: Path | str) -> list[Trajectory]:
@@ -51,9 +73,44 @@ def load_trajectories(path: Path | str) -> list[Trajectory]:
     return list(iterate_trajectories(path))
 
 
-def _parse_row(line: str, place: str) -> Trajectory:
+def _to_line(trajectory: Trajectory) -> str:
+    try:
+        return trajectory.model_dump_json() + "\n"
+    except PydanticSerializationError:
+        # A lone surrogate, from a chat server's reply: JSON can escape it, UTF-8 cannot hold it.
+        return json.dumps(trajectory.model_dump(mode="json"), ensure_ascii=True) + "\n"
+
+
+def _length_of_whole_lines(file: io.FileIO) -> int:
+    """Return the file's length without a last line that was cut off. A whole row that lacks its line end gets one."""
+    length = file.seek(0, os.SEEK_END)
+    tail = b""
+    start = length
+    while start > 0 and b"\n" not in tail:
+        step = min(_BLOCK, start)
+        start -= step
+        file.seek(start)
+        tail = file.read(step) + tail
+    last = tail[tail.rfind(b"\n") + 1 :]
+    if last and _is_json(last):
+        file.write(b"\n")
+        return length + 1
+    return length - len(last)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse_row(line: bytes, place: str) -> Trajectory:
     try:
         row = json.loads(line)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: expected UTF-8 text, found byte {error.object[error.start]:#04x}") from None
     except json.JSONDecodeError as error:
         raise DataError(
             f"{place}: expected one JSON object per line, found text that is not JSON ({error.msg})"
