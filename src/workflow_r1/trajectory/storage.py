@@ -135,6 +135,8 @@ def write_atomically(path: Path | str, data: str | bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
+            # mkstemp lets nobody else read.
+            os.fchmod(descriptor, 0o644)
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
