@@ -1,0 +1,218 @@
+"""The simulated expert: the LLM behind the operators in the embedded world. A simulation, deterministic and fallible.
+
+It reads the same messages that a real LLM would get and replies in the tags that the operators ask for. It knows every
+fact, but recalls a single one rightly only four times in five, and is poor at following several in one go. Independent
+samples (a temperature above 0) err independently, so that an ensemble repairs them; reviews find most mistakes.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from workflow_r1.embedded.language import (
+    RELATIONS,
+    Chain,
+    Comparison,
+    Query,
+    read_question,
+    read_statements,
+    write_steps,
+)
+from workflow_r1.embedded.world import EmbeddedWorld
+from workflow_r1.inference import ChatReply
+from workflow_r1.trajectory import FinishReason, Message, Usage
+
+UNKNOWN = "unknown"
+"""What the expert says when it does not understand."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertRates:
+    """Probability of a right reply, by number of hops (index 1 to 3) or for a comparison (index 0)."""
+
+    answer: tuple[float, float, float, float] = (0.54, 0.78, 0.34, 0.18)
+    """Asked to reason and answer, at temperature 0."""
+    sample: tuple[float, float, float, float] = (0.52, 0.75, 0.30, 0.15)
+    """The same at a temperature above 0, each sample."""
+    direct: tuple[float, float, float, float] = (0.50, 0.60, 0.20, 0.10)
+    """Asked without room to reason."""
+    revise: tuple[float, float, float, float] = (0.80, 0.85, 0.50, 0.30)
+    """Asked to revise a solution that a review calls wrong."""
+    read: float = 0.98
+    """Using a fact, or two years, that stand in the request."""
+    review: float = 0.92
+    """A review's verdict is right."""
+    tie: float = 0.5
+    """Among equally frequent solutions, the right one is picked; otherwise the first."""
+
+
+_INPUT = re.compile(r"<(question|task|instruction|query|solution|feedback)>(.*?)</\1>", re.DOTALL)
+_YEAR = re.compile(r"\b(?:19|20)[0-9]{2}\b")
+_STEP_BY_STEP = "Work step by step:"
+
+
+class SimulatedExpert:
+    """A ``ChatModel`` over the facts of one world; the double of an LLM service, not a language model.
+
+    Args:
+        world: whose facts it knows.
+        rates: how often it is right.
+    """
+
+    def __init__(self, world: EmbeddedWorld, rates: ExpertRates | None = None) -> None:
+        self.world = world
+        self.rates = rates or ExpertRates()
+
+    async def __call__(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float = 0.0,
+        max_tokens: int = 1024,
+        sample_index: int = 0,
+        stop: Sequence[str] = (),
+    ) -> ChatReply:
+        """Reply as :class:`~workflow_r1.inference.ChatModel` says; tokens are counted as words."""
+        request = next(message.content for message in messages if message.role == "user")
+        text = self._reply(request, sample_index + 1 if temperature > 0 else 0)
+        usage = Usage(
+            llm_calls=1,
+            prompt_tokens=sum(len(message.content.split()) for message in messages),
+            completion_tokens=len(text.split()),
+        )
+        return ChatReply(text=text, finish_reason=FinishReason.STOP, usage=usage)
+
+    def _reply(self, request: str, sample: int) -> str:
+        inputs = _trailing_inputs(request)
+        tags = {tag for tag, _ in inputs}
+        first = dict(reversed(inputs))
+        if "feedback" in tags:
+            return f"<answer>{self._revise(first['question'], first['solution'], first['feedback'])}</answer>"
+        if tags == {"question", "solution"}:
+            return f"<feedback>{self._review(first['question'], first['solution'])}</feedback>"
+        if tags == {"query", "solution"}:
+            chosen = self._choose(first["query"], [value for tag, value in inputs if tag == "solution"])
+            return f"<reasoning>The most consistent.</reasoning><answer>{chosen}</answer>"
+        if tags == {"query"}:
+            return f"<refined_query>{_refine(first['query'])}</refined_query>"
+        if tags == {"task", "instruction"}:
+            return f"<answer>{self._carry_out(first['task'], first['instruction'])}</answer>"
+        if tags == {"question"}:
+            rates = self.rates.sample if sample else self.rates.answer
+            answer = self._answer(first["question"], rates, f"answer {sample}")
+            return f"<reasoning>From memory.</reasoning><answer>{answer}</answer>"
+        return f"<answer>{self._answer(request, self.rates.direct, 'direct')}</answer>"
+
+    def _answer(self, text: str, rates: Sequence[float], key: str, *, exclude: str = "") -> str:
+        """Answer a question, using facts that stand beside it."""
+        query, context = _find_question(text)
+        if query is None:
+            return UNKNOWN
+        facts = read_statements(context)
+        if isinstance(query, Chain):
+            at, relations = query.entity, list(query.relations)
+            while relations and (at, relations[0]) in facts:
+                if self._chance("read", key, at, relations[0]) >= self.rates.read:
+                    return self._mistake(query, key, exclude)
+                at = facts[at, relations.pop(0)]
+            if not relations:
+                return at
+            query = Chain(at, tuple(relations))
+        if _STEP_BY_STEP in text:
+            rate = rates[1] ** len(write_steps(query))
+        else:
+            rate = rates[0] if isinstance(query, Comparison) else rates[min(len(query.relations), 3)]
+        truth = self.world.answer(query)
+        if truth is None:
+            return UNKNOWN
+        if truth != exclude and self._chance(key, repr(query)) < rate:
+            return truth
+        return self._mistake(query, key, exclude)
+
+    def _mistake(self, query: Query, key: str, exclude: str) -> str:
+        """A wrong answer of the right kind: one of four that this question invites."""
+        truth = self.world.answer(query)
+        if isinstance(query, Comparison):
+            options = [name for name in query.entities if name != truth]
+        elif RELATIONS[query.relations[-1]].object == "year":
+            options = [str(1900 + self._number("mistake", repr(query), str(i)) % 100) for i in range(4)]
+        else:
+            entity = self.world.entities.get(query.entity)
+            split = entity.split if entity else "train"
+            names = self.world.by_kind[split, RELATIONS[query.relations[-1]].object]
+            options = [names[self._number("mistake", repr(query), str(i)) % len(names)] for i in range(4)]
+        options = [option for option in options if option not in (truth, exclude)] or [UNKNOWN]
+        return options[self._number("choice", key, repr(query)) % len(options)]
+
+    def _review(self, question: str, solution: str) -> str:
+        query, _ = _find_question(question)
+        truth = self.world.answer(query) if query else None
+        if truth is None:
+            return "The question is not clear."
+        right = solution.strip().lower() == truth.lower()
+        if self._chance("review", repr(query), solution) >= self.rates.review:
+            right = not right
+        return "The solution looks right." if right else "The solution is wrong."
+
+    def _revise(self, question: str, solution: str, feedback: str) -> str:
+        if "wrong" not in feedback.lower():
+            return solution.strip()
+        return self._answer(question, self.rates.revise, "revise", exclude=solution.strip())
+
+    def _choose(self, question: str, solutions: list[str]) -> str:
+        counts = Counter(solution.strip() for solution in solutions)
+        most = max(counts.values())
+        tied = [solution for solution, count in counts.items() if count == most]
+        query, _ = _find_question(question)
+        truth = self.world.answer(query) if query else None
+        if len(tied) > 1 and truth in tied and self._chance("tie", repr(query)) < self.rates.tie:
+            return truth or tied[0]
+        return tied[0]
+
+    def _carry_out(self, task: str, instruction: str) -> str:
+        years = _YEAR.findall(task)
+        if len(years) == 2 and "?" in task and not any(noun in task for noun in RELATIONS):
+            late = re.search(r"\b(?:later|last|newer)\b", task) is not None
+            wanted = max(years) if late else min(years)
+            right = self._chance("years", *years) < self.rates.read
+            return wanted if right else next((year for year in years if year != wanted), wanted)
+        return self._answer(f"{task} {instruction}", self.rates.answer, "answer 0")
+
+    def _number(self, *key: str) -> int:
+        digest = blake2b("\0".join((str(self.world.seed), *key)).encode("utf-8", "replace"), digest_size=8).digest()
+        return int.from_bytes(digest)
+
+    def _chance(self, *key: str) -> float:
+        """A number in [0, 1) that depends on the world's seed and the key alone."""
+        return self._number(*key) / 2**64
+
+
+def _trailing_inputs(request: str) -> list[tuple[str, str]]:
+    """The tagged inputs that a request ends in, in order; prose before them may mention tags, too."""
+    inputs: list[tuple[str, str]] = []
+    end = len(request.rstrip())
+    for match in reversed(list(_INPUT.finditer(request))):
+        if request[match.end() : end].strip():
+            break
+        inputs.append((match.group(1), match.group(2).strip()))
+        end = match.start()
+    return inputs[::-1]
+
+
+def _find_question(text: str) -> tuple[Query | None, str]:
+    """The first sentence of a text that can be read as a question, and the rest of the text."""
+    for sentence in re.findall(r"[^.?!\n]*\?", text[:4000]):
+        query = read_question(sentence.strip())
+        if query is not None:
+            return query, text.replace(sentence, " ", 1)
+    return None, text
+
+
+def _refine(question: str) -> str:
+    query, _ = _find_question(question)
+    if query is None:
+        return question
+    steps = " ".join(f"{number}) {step}" for number, step in enumerate(write_steps(query), start=1))
+    return f"{question.strip()} {_STEP_BY_STEP} {steps}"
