@@ -1,1 +1,19 @@
-"""(written by its owner)"""
+"""What a policy can have done for it: eight operators, and the means to write another."""
+
+from workflow_r1.operators.arguments import Argument
+from workflow_r1.operators.asking import TaggedReply, ask_llm
+from workflow_r1.operators.operator import Operator, operator
+from workflow_r1.operators.pool import OPERATORS
+from workflow_r1.operators.services import OperatorConfig, OperatorResult, OperatorServices
+
+__all__ = [
+    "OPERATORS",
+    "Argument",
+    "Operator",
+    "OperatorConfig",
+    "OperatorResult",
+    "OperatorServices",
+    "TaggedReply",
+    "ask_llm",
+    "operator",
+]

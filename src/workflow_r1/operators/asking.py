@@ -1,0 +1,152 @@
+"""Asks the LLM behind an operator for a reply in tags, and asks again where something is missing.
+
+The request is one user message: the instructions, the form of the reply, then the inputs, each in its tag. Inputs are
+text: what could close or open a tag inside them is neutralised.
+
+A reply that lacks a tag, leaves one empty, or was cut off is shown to the LLM again with what was wrong, until
+``max_attempts`` replies were had. After that the operator goes on with what there is. This is neither the policy's mistake
+nor a failure of the infrastructure: the observation says what came.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from workflow_r1.operators.services import OperatorServices
+from workflow_r1.prompts import neutralise
+from workflow_r1.trajectory import FinishReason, Message, Usage
+
+CUT_OFF = " [cut off]"
+"""Ends a text that the LLM did not finish on any attempt."""
+
+_NO_TEXT = "(no text)"
+"""Stands for an empty reply in the conversation: servers refuse an empty assistant message."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedReply:
+    """What the LLM replied."""
+
+    parts: dict[str, str]
+    """Text by tag, stripped; a tag that no attempt filled is absent. Of an unusable reply nothing is here."""
+    usage: Usage
+    """All attempts together."""
+
+
+async def ask_llm(
+    services: OperatorServices,
+    *,
+    instructions: str,
+    inputs: Sequence[tuple[str, str]],
+    reply: Mapping[str, str],
+    temperature: float = 0.0,
+    sample_index: int = 0,
+) -> TaggedReply:
+    """Ask the LLM and read its reply.
+
+    Args:
+        services: the LLM and the settings.
+        instructions: what to do, in a sentence or a few.
+        inputs: tag and text, in order; a tag may come more than once.
+        reply: tag -> what to write in it. The last one is the result: without it a reply is of no use.
+        temperature: 0 asks for the most likely reply.
+        sample_index: see :class:`~workflow_r1.inference.ChatModel`.
+
+    Returns:
+        The first reply with everything in it. Where none has, the parts of the fullest that has the result, else the
+        result as far as it was written, else a reply that ignored the tags as the result, else nothing.
+
+    Raises:
+        ServiceError: the LLM service failed after its retries.
+        ConfigError: there is no LLM.
+    """
+    chat = services.require_chat()
+    tags = tuple(reply)
+    request = Message(role="user", content=render_request(instructions, inputs, reply))
+    messages: tuple[Message, ...] = (request,)
+    usage = Usage()
+    best: dict[str, str] = {}
+    rest = ""
+    for _ in range(services.config.max_attempts):
+        answer = await chat(
+            messages, temperature=temperature, max_tokens=services.config.max_tokens, sample_index=sample_index
+        )
+        usage += answer.usage
+        text = _leave_out_thinking(answer.text)
+        parts = read_parts(text, tags)
+        missing = [tag for tag in tags if tag not in parts]
+        is_cut = answer.finish_reason is FinishReason.LENGTH
+        if not missing and not is_cut:
+            return TaggedReply(parts=parts, usage=usage)
+        if tags[-1] in parts and len(parts) >= len(best):
+            best = parts
+        unfinished = _read_unfinished(text, tags)
+        rest = unfinished + CUT_OFF if unfinished and is_cut else unfinished or rest
+        complaint = _complain(missing, reply, is_cut=is_cut)
+        messages = (
+            request,
+            Message(role="assistant", content=answer.text.strip() or _NO_TEXT),
+            Message(role="user", content=complaint),
+        )
+    return TaggedReply(parts=best or ({tags[-1]: rest} if rest else {}), usage=usage)
+
+
+def render_request(instructions: str, inputs: Sequence[tuple[str, str]], reply: Mapping[str, str]) -> str:
+    """Write the request: instructions, form of the reply, inputs."""
+    tags = tuple(f"<{slash}{tag}>" for tag in {tag for tag, _ in inputs} | set(reply) for slash in ("", "/"))
+    form = _render_form(reply)
+    blocks = "\n".join(f"<{tag}>{neutralise(text, tags)}</{tag}>" for tag, text in inputs)
+    return f"{instructions}\n\nReply in this form:\n{form}\nWrite nothing else. The input:\n\n{blocks}"
+
+
+def read_parts(text: str, tags: Sequence[str]) -> dict[str, str]:
+    """Read the last complete block of each tag; blocks without content are left out. Linear in ``text``."""
+    parts: dict[str, str] = {}
+    opened: dict[str, int] = {}
+    for match in _tag_pattern(tuple(tags)).finditer(text):
+        tag = match.group(2).lower()
+        if not match.group(1):
+            opened[tag] = match.end()
+        elif tag in opened:
+            content = text[opened.pop(tag) : match.start()].strip()
+            if content:
+                parts[tag] = content
+    return parts
+
+
+def _render_form(reply: Mapping[str, str]) -> str:
+    return "\n".join(f"<{tag}>{content}</{tag}>" for tag, content in reply.items())
+
+
+def _complain(missing: Sequence[str], reply: Mapping[str, str], *, is_cut: bool) -> str:
+    problems = []
+    if is_cut:
+        problems.append("it was cut off because it was too long, so be much shorter")
+    if missing:
+        problems.append(f"no complete {', '.join(f'<{tag}>...</{tag}>' for tag in missing)} with text in it was found")
+    return f"Your reply cannot be used: {'; '.join(problems)}. Reply again, all of it, in this form:\n{_render_form(reply)}"
+
+
+def _read_unfinished(text: str, tags: Sequence[str]) -> str:
+    """Return a result that was never closed, or the whole of a reply without any of the tags."""
+    matches = list(_tag_pattern(tuple(tags)).finditer(text))
+    if not matches:
+        return text.strip()
+    last = matches[-1]
+    if not last.group(1) and last.group(2).lower() == tags[-1]:
+        return text[last.end() :].strip()
+    return ""
+
+
+def _leave_out_thinking(text: str) -> str:
+    """Leave out what a reasoning model wrote before its reply."""
+    _, closing, after = text.rpartition("</think>")
+    if closing:
+        return after
+    return "" if text.lstrip().startswith("<think>") else text
+
+
+@lru_cache(maxsize=64)
+def _tag_pattern(tags: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"<(/?)({'|'.join(tags)})>", re.IGNORECASE)

@@ -1,0 +1,73 @@
+"""What an operator may use, and what it gives back."""
+
+from dataclasses import dataclass, field
+
+from pydantic import Field
+
+from workflow_r1.errors import ConfigError
+from workflow_r1.inference import ChatModel
+from workflow_r1.retrieval import SearchBackend
+from workflow_r1.trajectory import Usage
+from workflow_r1.trajectory.records import Record
+
+
+class OperatorConfig(Record):
+    """Settings that the operators share; the defaults are the paper's (arXiv:2602.01202) where it states them."""
+
+    temperature: float = Field(default=0.7, gt=0.0)
+    """Of answers that are drawn independently (MultiAnswerGenerate); everything else is asked at 0."""
+    num_answers: int = Field(default=3, ge=1)
+    """Answers of one MultiAnswerGenerate. Paper: 3."""
+    max_tokens: int = Field(default=1024, ge=1)
+    """Longest reply of the LLM, in its own tokens."""
+    search_k: int = Field(default=5, ge=1)
+    """Passages of one Search. Paper: 5."""
+    max_attempts: int = Field(default=3, ge=1)
+    """How often the LLM is asked in all where its reply lacks something."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorServices:
+    """The services behind the operators. A pool without Search needs no search, one of Search alone no LLM."""
+
+    chat: ChatModel | None = None
+    """The LLM that carries out the operators."""
+    search: SearchBackend | None = None
+    """What Search searches."""
+    config: OperatorConfig = field(default_factory=OperatorConfig)
+    """Settings."""
+
+    def require_chat(self) -> ChatModel:
+        """Return the LLM.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if self.chat is None:
+            raise ConfigError("expected an LLM behind the operators, received none; give OperatorServices a chat model")
+        return self.chat
+
+    def require_search(self) -> SearchBackend:
+        """Return the search.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if self.search is None:
+            raise ConfigError(
+                "expected a search behind the operator Search, received none; give OperatorServices a search backend, "
+                "or take Search out of the pool"
+            )
+        return self.search
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorResult:
+    """What an operator call gave."""
+
+    observation: str
+    """What the policy reads. Text from outside: whoever shows it to the policy neutralises it."""
+    valid: bool = True
+    """False where the policy called it wrongly: the observation then says what to write instead."""
+    usage: Usage = field(default_factory=Usage)
+    """LLM use of the call, all attempts and samples together."""
