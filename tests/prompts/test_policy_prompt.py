@@ -16,8 +16,8 @@ class Described:
 
 
 OPERATORS = (
-    Described("Search", "finds passages", "<tool>Search: a query</tool>"),
-    Described("Review", "checks a solution {braces}", "<tool>Review: <question>..</question> ..</tool>"),
+    Described("Search", "finds passages", "Search: the query"),
+    Described("Review", "checks a solution {braces}", "Review: <question>...</question> ..."),
 )
 
 
@@ -41,7 +41,7 @@ def test_full_explains_the_grammar_and_lists_the_operators_in_order():
     assert "At most 7 operator calls" in text
     assert text.index("Search: finds passages") < text.index("Review: checks a solution {braces}")
     for operator in OPERATORS:
-        assert operator.usage in text
+        assert f"<tool>{operator.usage}</tool>" in text
     # The examples that it shows follow the grammar that it explains.
     turns = [line for line in text.splitlines() if line.startswith("<think>")]
     assert len(turns) == 2
@@ -74,12 +74,12 @@ def test_the_instruction_shows_what_to_write():
 def test_cut_middle_keeps_both_ends_and_says_how_much_is_missing():
     text = "a" * 500 + "b" * 500
     cut = cut_middle(text, 100)
-    mark = "\n[... 931 characters left out ...]\n"
+    mark = "\n[... 936 characters left out ...]\n"
     assert len(cut) <= 100
     head, tail = cut.split(mark)
     assert set(head) == {"a"}
     assert set(tail) == {"b"}
-    assert len(head) + len(tail) == 1000 - 931
+    assert len(head) + len(tail) == 1000 - 936
     assert cut_middle(text, 1000) == text
     assert cut_middle(text, 10) == "a" * 10
 

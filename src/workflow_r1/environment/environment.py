@@ -13,7 +13,8 @@ Numbered behaviours of :meth:`Environment.step`; the tests use the same numbers.
     all the same ends the trajectory (``max_operator_calls``).
  7. The last turn that ``max_turns`` allows can only answer: anything else ends the trajectory (``max_turns``) and runs
     nothing, since the policy would never read the result.
- 8. What an operator returns is cut in the middle to ``max_observation_chars`` and neutralised.
+ 8. What an operator returns is cut in the middle to ``max_observation_chars`` and neutralised. The text of an invalid
+    result is our own, says with our tags how to call, and is only cut.
  9. A service that fails raises its ``ServiceError``, not an exception group; the turn's other calls are cancelled and
     the environment is over. Any other exception of an operator is a programming error and is raised as it is.
 
@@ -194,17 +195,15 @@ class Environment:
                 operator=call.operator, input=call.input, observation=self._explain_unknown(call), valid=False
             )
         result = await operator(call.input, self._services)
+        observation = cut_middle(result.observation, self._config.max_observation_chars)
         return OperatorCall(
             operator=call.operator,
             input=call.input,
-            observation=self._make_safe(result.observation),
+            observation=neutralise(observation, self._special_tokens) if result.valid else observation,
             valid=result.valid,
             usage=result.usage,
             seconds=time.perf_counter() - started,
         )
-
-    def _make_safe(self, text: str) -> str:
-        return neutralise(cut_middle(text, self._config.max_observation_chars), self._special_tokens)
 
     def _explain_unknown(self, call: ParsedCall) -> str:
         name = neutralise(cut_middle(call.operator, _MAX_QUOTED_CHARS), self._special_tokens)

@@ -22,7 +22,7 @@ class OperatorDescription(Protocol):
 
     @property
     def usage(self) -> str:
-        """One line: how its input is written."""
+        """One line: how a call is written between the ``<tool>`` tags, its name included."""
         ...
 
 
@@ -86,7 +86,9 @@ def render_prompt(
     if style == "brief":
         content = f"Question: {text}"
     elif style == "full":
-        menu = "\n".join(f"- {operator.name}: {operator.purpose}\n  {operator.usage}" for operator in operators)
+        menu = "\n".join(
+            f"- {operator.name}: {operator.purpose}\n  <tool>{operator.usage}</tool>" for operator in operators
+        )
         content = _FULL.format(menu=menu or "(none)", question=text, max_operator_calls=max_operator_calls)
     else:
         raise ValueError(f"expected prompt style 'full' or 'brief', received {style!r}")
