@@ -4,6 +4,12 @@ from collections.abc import Sequence
 
 import torch
 
+CPU_MICRO_BATCH_TOKENS = 2048
+"""Measured on a 2M-parameter model: 1.3 times the tokens per second of 8192."""
+
+GPU_MICRO_BATCH_TOKENS = 16384
+"""Enough rows to fill a GPU; halve it where memory is short."""
+
 
 def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     """Cut rows into groups of similar length, each at most ``max_tokens`` once padded.
@@ -26,6 +32,11 @@ def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
         else:
             batches.append([index])
     return batches
+
+
+def micro_batch_tokens(configured: int | None, device: torch.device) -> int:
+    """Return the configured size of a micro-batch, or the one that suits the device."""
+    return configured or (CPU_MICRO_BATCH_TOKENS if device.type == "cpu" else GPU_MICRO_BATCH_TOKENS)
 
 
 def permutation(num_items: int, *, seed: int, epoch: int) -> list[int]:

@@ -1,11 +1,13 @@
 """The policy's model and tokenizer: loaded, checked, given adapters, saved."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from workflow_r1.config.run import PolicyConfig, RunConfig
 from workflow_r1.config.training import LoraSettings
@@ -35,6 +37,7 @@ def load_policy_model(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTok
     """
     if config.policy.threads is not None:
         torch.set_num_threads(config.policy.threads)
+    disable_progress_bar()  # The command line draws its own.
     device = resolve_device(config.policy.device)
     source = model_source(config.policy)
     tokenizer = load_tokenizer(source)
@@ -54,7 +57,7 @@ def load_policy_model(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTok
     if config.optimiser.lora is not None:
         model = add_adapters(model, config.optimiser.lora, seed=config.seed)
     if config.optimiser.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        _enable_gradient_checkpointing(model)
         if config.optimiser.lora is not None:
             # The checkpointed input must carry a gradient, and with frozen embeddings nothing else gives it one.
             model.enable_input_require_grads()
@@ -146,17 +149,18 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -
         raise MissingExtraError("LoRA needs peft: pip install 'workflow-r1[train]'") from error
     targets = settings.target_modules
     torch.manual_seed(seed)
+    settings_of_peft = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]
+        lora_dropout=settings.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+    )
     try:
-        return get_peft_model(
-            model,
-            LoraConfig(
-                task_type="CAUSAL_LM",
-                r=settings.rank,
-                lora_alpha=settings.alpha,  # type: ignore[arg-type]
-                lora_dropout=settings.dropout,
-                target_modules=targets if isinstance(targets, str) else list(targets),
-            ),
-        )
+        with warnings.catch_warnings():
+            # peft still asks transformers by a deprecated name.
+            warnings.simplefilter("ignore", FutureWarning)
+            return get_peft_model(model, settings_of_peft)
     except ValueError as error:
         raise ConfigError(f"`optimiser.lora.target_modules` = {targets!r}: {_first_line(error)}") from None
 
@@ -217,6 +221,15 @@ def _switch_off_dropout(model: nn.Module) -> None:
             module.p = 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = 0.0  # type: ignore[assignment]
+
+
+def _enable_gradient_checkpointing(model: Any) -> None:
+    # transformers renamed it within the 5.x that the project supports.
+    options = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(options)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
 
 def _first_line(error: BaseException) -> str:

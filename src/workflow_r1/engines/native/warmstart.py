@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from workflow_r1.config.run import RunConfig
-from workflow_r1.engines.native.batching import micro_batches, permutation, token_batches
+from workflow_r1.engines.native.batching import micro_batch_tokens, micro_batches, permutation, token_batches
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
 from workflow_r1.engines.native.events import HeldOutScored, OnEvent, PolicySaved, RunStarted, WarmstartProgress, ignore
 from workflow_r1.engines.native.forward import token_scores
@@ -170,7 +170,7 @@ class Warmstart:
         model.train()
         optimiser.zero_grad(set_to_none=True)
         loss = 0.0
-        for indices in micro_batches(batch.lengths.tolist(), settings.micro_batch_tokens):
+        for indices in micro_batches(batch.lengths.tolist(), micro_batch_tokens(settings.micro_batch_tokens, device)):
             rows = batch.rows(indices).to(device)
             weight = self._weights(rows)
             scores = token_scores(model, rows, positions=weight > 0, precision=settings.precision)
@@ -209,7 +209,9 @@ class Warmstart:
         device = next(model.parameters()).device
         loss = hits = tokens = exact_turns = turns = 0.0
         with torch.no_grad():
-            for indices in micro_batches([num_tokens(t) for t in trajectories], settings.micro_batch_tokens):
+            for indices in micro_batches(
+                [num_tokens(t) for t in trajectories], micro_batch_tokens(settings.micro_batch_tokens, device)
+            ):
                 batch = pack([trajectories[index] for index in indices], pad_token_id).to(device)
                 scores = token_scores(model, batch, precision=settings.precision, statistics=True)
                 loss -= scores.logprobs.sum().item()

@@ -1,0 +1,91 @@
+"""Watch a run for late collapse, the known illness of GRPO on search tasks.
+
+There the think text degenerates first and the final reward follows late (Search-R1 issues 88 and 89, verl-agent 188), so
+that a curve of rewards alone shows it when it is over. The watch compares smoothed quantities with what they once were.
+"""
+
+from collections.abc import Mapping
+
+SMOOTHING = 0.7
+"""Weight of the past in the moving average: about three steps of memory, so that one odd step raises no alarm."""
+
+PATIENCE = 5
+"""Steps before the first alarm: the averages need them, and a policy may well change its habits at first."""
+
+MAX_REWARD_DROP = 0.3
+"""Alarm when the smoothed reward (it spans -1.5 to 1) stands so far below its best."""
+
+MIN_THINK_RATIO = 0.3
+"""Alarm when the think text is shorter than this part of its length in the first steps."""
+
+MAX_THINK_RATIO = 4.0
+"""Alarm when the think text is longer than so many times its length in the first steps."""
+
+MIN_SURPRISAL_RATIO = 0.05
+"""Alarm when the sampled tokens surprise the policy (an estimate of its entropy) less than this part of the start."""
+
+
+class CollapseWatch:
+    """Remembers the best and the first values of a run; warns once per illness until it is gone.
+
+    Args:
+        remembered: what :attr:`remembered` was at the checkpoint; empty for a new run.
+    """
+
+    def __init__(self, remembered: Mapping[str, float] | None = None) -> None:
+        self._memory = dict(remembered or {})
+
+    @property
+    def remembered(self) -> dict[str, float]:
+        """The watch's whole state, as plain numbers."""
+        return dict(self._memory)
+
+    def observe(self, metrics: Mapping[str, float | int | None]) -> list[str]:
+        """Take in the metrics of a step.
+
+        Returns:
+            One message per illness that has just begun.
+        """
+        self._memory["steps"] = self._memory.get("steps", 0) + 1
+        reward = self._smooth("reward", metrics.get("rollout/reward"))
+        think = self._smooth("think", metrics.get("rollout/think_chars"))
+        surprisal = self._smooth("surprisal", metrics.get("rollout/surprisal"))
+        young = self._memory["steps"] < PATIENCE
+        if young:
+            self._memory |= {"first_think": think, "first_surprisal": surprisal}
+        best = self._memory["best_reward"] = max(self._memory.get("best_reward", reward), reward)
+        first_think, first_surprisal = self._memory["first_think"], self._memory["first_surprisal"]
+        advice = "look at trajectories.jsonl; an earlier checkpoint may be the better policy"
+        illnesses = {
+            "reward": (
+                reward < best - MAX_REWARD_DROP,
+                f"the reward has fallen to {reward:.2f} from its best of {best:.2f}: {advice}",
+            ),
+            "short": (
+                think < MIN_THINK_RATIO * first_think,
+                f"the think text has shrunk to {think:.0f} characters from {first_think:.0f}: {advice}",
+            ),
+            "long": (
+                think > MAX_THINK_RATIO * first_think,
+                f"the think text has grown to {think:.0f} characters from {first_think:.0f}: {advice}",
+            ),
+            "entropy": (
+                surprisal < MIN_SURPRISAL_RATIO * first_surprisal,
+                f"the policy has almost stopped exploring: {surprisal:.4f} nats per token from {first_surprisal:.4f}; a "
+                f"smaller learning rate, a KL coefficient or a wider clip keeps it open",
+            ),
+        }
+        messages = []
+        for name, (ill, message) in illnesses.items():
+            if ill and not young and not self._memory.get(f"warned_{name}"):
+                messages.append(message)
+            self._memory[f"warned_{name}"] = float(ill and not young)
+        return messages
+
+    def _smooth(self, name: str, value: float | int | None) -> float:
+        before = self._memory.get(name)
+        if value is None:
+            value = before if before is not None else 0.0
+        now = float(value) if before is None else SMOOTHING * before + (1 - SMOOTHING) * float(value)
+        self._memory[name] = now
+        return now

@@ -1,0 +1,104 @@
+"""From trajectories to the figures of a line of ``metrics.jsonl``: flat keys, plain numbers."""
+
+from collections.abc import Mapping, Sequence
+
+from workflow_r1.evaluation.evaluate import EvaluationResult
+from workflow_r1.evaluation.figures import Figures, compute_figures
+from workflow_r1.prompts import parse_turn
+from workflow_r1.trajectory import ScoredTrajectory, StopReason, Trajectory
+
+Metrics = dict[str, float | int | None]
+"""Keys ``stage/quantity``; None where a quantity has no value in this step."""
+
+
+def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[str]) -> Metrics:
+    """Describe the rollouts of one step.
+
+    Args:
+        trajectories: all of the step: scored, or plain where the infrastructure failed (counted, and left out of
+            everything else).
+        operators: the pool; each name gets a key in every step, called or not.
+    """
+    figures = compute_figures(trajectories)
+    scored = [trajectory for trajectory in trajectories if isinstance(trajectory, ScoredTrajectory)]
+    turns = [turn for trajectory in scored for turn in trajectory.turns]
+    logprobs = [value for turn in turns for value in turn.logprobs]
+    thinks = [len(parse_turn(turn.text).think or "") for turn in turns]
+    groups: dict[str, set[float]] = {}
+    for trajectory in scored:
+        groups.setdefault(trajectory.group_id, set()).add(trajectory.reward.total)
+    calls = {name: figures.operator_calls.get(name, 0.0) for name in (*operators, "(invalid)")}
+    return {
+        "rollout/num_trajectories": len(trajectories),
+        "rollout/num_failed": figures.num_failed,
+        "rollout/reward": figures.reward,
+        "rollout/exact_match": figures.exact_match.rate,
+        "rollout/f1": figures.f1,
+        "rollout/no_answer_rate": 1.0 - figures.answered.rate,
+        "rollout/malformed_rate": 1.0 - figures.well_formed.rate,
+        "rollout/turns": figures.turns,
+        "rollout/policy_tokens": figures.policy_tokens,
+        "rollout/think_chars": _mean(thinks),
+        "rollout/surprisal": -_mean(logprobs),
+        "rollout/num_groups": len(groups),
+        "rollout/num_groups_without_signal": sum(len(rewards) == 1 for rewards in groups.values()),
+        "rollout/llm_calls": figures.llm_calls,
+        "rollout/llm_prompt_tokens": figures.llm_prompt_tokens,
+        "rollout/llm_completion_tokens": figures.llm_completion_tokens,
+        **{f"rollout/calls/{name}": value for name, value in calls.items()},
+        **{
+            f"rollout/stop/{reason.value}": figures.stop_reasons.get(reason.value, 0) / max(1, len(trajectories))
+            for reason in StopReason
+        },
+    }
+
+
+def evaluation_metrics(result: EvaluationResult) -> Metrics:
+    """Describe a greedy evaluation, over all questions and for each class; intervals are 95% (Wilson)."""
+    figures = result.figures
+    return {
+        "evaluation/num_questions": len(result.trajectories),
+        "evaluation/num_failed": figures.num_failed,
+        **_exact_match("evaluation", figures),
+        "evaluation/f1": figures.f1,
+        "evaluation/reward": figures.reward,
+        "evaluation/answered": figures.answered.rate,
+        "evaluation/well_formed": figures.well_formed.rate,
+        "evaluation/turns": figures.turns,
+        "evaluation/policy_tokens": figures.policy_tokens,
+        "evaluation/llm_calls": figures.llm_calls,
+        **{f"evaluation/calls/{name}": value for name, value in figures.operator_calls.items()},
+        **{
+            key: value
+            for name, of_class in result.by_class.items()
+            for key, value in _exact_match(f"evaluation/class/{name}", of_class).items()
+        },
+    }
+
+
+def merge(*parts: Mapping[str, float | int | None]) -> Metrics:
+    """Join metrics of several stages.
+
+    Raises:
+        ValueError: two of them share a key.
+    """
+    joined: Metrics = {}
+    for part in parts:
+        shared = joined.keys() & part.keys()
+        if shared:
+            raise ValueError(f"expected every metric once, but {sorted(shared)} come from two stages")
+        joined |= part
+    return joined
+
+
+def _exact_match(prefix: str, figures: Figures) -> Metrics:
+    return {
+        f"{prefix}/exact_match": figures.exact_match.rate,
+        f"{prefix}/exact_match_low": figures.exact_match.low,
+        f"{prefix}/exact_match_high": figures.exact_match.high,
+        f"{prefix}/num_scored": figures.exact_match.total,
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,160 @@
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from workflow_r1.config.training import LoraSettings
+from workflow_r1.engines.native.forward import token_scores
+from workflow_r1.engines.native.model import describe, load_policy_model, save_policy
+from workflow_r1.errors import ConfigError, UserError
+from workflow_r1.trajectory.packing import pack
+
+
+def with_policy(config, **values):
+    return config.model_copy(update={"policy": config.policy.model_copy(update=values)})
+
+
+def with_optimiser(config, **values):
+    return config.model_copy(update={"optimiser": config.optimiser.model_copy(update=values)})
+
+
+def edited_copy(source, target, **tokenizer_config):
+    shutil.copytree(source, target)
+    (target / "chat_template.jinja").unlink(missing_ok=True)
+    path = target / "tokenizer_config.json"
+    values = json.loads(path.read_text())
+    values.pop("chat_template", None)
+    path.write_text(json.dumps({k: v for k, v in {**values, **tokenizer_config}.items() if v is not None}))
+    return target
+
+
+def test_float32_masters_without_dropout(run_config):
+    model, tokenizer = load_policy_model(run_config)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert not model.training
+    assert tokenizer.pad_token_id is not None
+    figures = describe(model)
+    assert figures["num_parameters"] == figures["num_trainable_parameters"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("./nowhere", "there is no directory"), ("/nowhere/at/all", "there is no directory"), ("word", "hub name")],
+)
+def test_a_missing_model(run_config, name, message):
+    with pytest.raises(UserError, match=message):
+        load_policy_model(with_policy(run_config, model=name))
+
+
+def test_a_directory_without_a_model(run_config, tmp_path):
+    with pytest.raises(UserError, match=r"no config\.json"):
+        load_policy_model(with_policy(run_config, model=str(tmp_path)))
+
+
+def test_an_unreadable_model(run_config, model_directory, tmp_path):
+    target = tmp_path / "m"
+    shutil.copytree(model_directory, target)
+    (target / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="expected a Hugging Face causal language model"):
+        load_policy_model(with_policy(run_config, model=str(target)))
+
+
+def test_a_missing_device(run_config):
+    with pytest.raises(ConfigError, match=r"policy\.device"):
+        load_policy_model(with_policy(run_config, device="warp9"))
+
+
+def test_a_tokenizer_without_chat_template(run_config, model_directory, tmp_path):
+    target = edited_copy(model_directory, tmp_path / "m")
+    with pytest.raises(UserError, match="chat template"):
+        load_policy_model(with_policy(run_config, model=str(target)))
+
+
+def test_a_tokenizer_without_end_of_turn(run_config, model_directory, tmp_path):
+    target = edited_copy(model_directory, tmp_path / "m", chat_template="{{ messages }}", eos_token=None)
+    with pytest.raises(UserError, match="end-of-turn"):
+        load_policy_model(with_policy(run_config, model=str(target)))
+
+
+def test_a_missing_pad_token_is_no_fault(run_config, model_directory, tmp_path):
+    target = edited_copy(model_directory, tmp_path / "m", chat_template="{{ messages }}", pad_token=None)
+    _, tokenizer = load_policy_model(with_policy(run_config, model=str(target)))
+    assert tokenizer.pad_token == "<|im_end|>"
+
+
+def test_a_tokenizer_of_another_model(run_config, model_directory, tmp_path):
+    target = tmp_path / "m"
+    shutil.copytree(model_directory, target)
+    tokenizer = AutoTokenizer.from_pretrained(target)
+    tokenizer.add_tokens(["<extra>"])
+    tokenizer.save_pretrained(target)
+    with pytest.raises(UserError, match="do not belong together"):
+        load_policy_model(with_policy(run_config, model=str(target)))
+
+
+def test_adapters_change_nothing_at_first_and_are_the_only_thing_trained(run_config, trajectories):
+    batch = pack(trajectories)
+    base, _ = load_policy_model(run_config)
+    adapted, _ = load_policy_model(with_optimiser(run_config, lora=LoraSettings(rank=4)))
+    with torch.no_grad():
+        assert torch.equal(token_scores(base, batch).logprobs, token_scores(adapted, batch).logprobs)
+    assert {name.split(".")[-3] for name, p in adapted.named_parameters() if p.requires_grad} == {"lora_A", "lora_B"}
+
+
+def randomise_adapters(model):
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+
+
+def test_with_adapters_disabled_the_model_is_the_reference(run_config, trajectories):
+    batch = pack(trajectories)
+    base, _ = load_policy_model(run_config)
+    adapted, _ = load_policy_model(with_optimiser(run_config, lora=LoraSettings(rank=4)))
+    randomise_adapters(adapted)
+    with torch.no_grad():
+        expected = token_scores(base, batch).logprobs
+        assert not torch.allclose(token_scores(adapted, batch).logprobs, expected, atol=1e-2)
+        with adapted.disable_adapter():
+            assert torch.equal(token_scores(adapted, batch).logprobs, expected)
+
+
+def test_adapters_are_saved_merged_and_kept(run_config, trajectories, tmp_path):
+    batch = pack(trajectories)
+    adapted, tokenizer = load_policy_model(with_optimiser(run_config, lora=LoraSettings(rank=4)))
+    randomise_adapters(adapted)
+    before = {name: value.clone() for name, value in adapted.state_dict().items()}
+    save_policy(adapted, tokenizer, tmp_path / "policy")
+    assert all(torch.equal(value, before[name]) for name, value in adapted.state_dict().items())
+    assert (tmp_path / "policy" / "adapters" / "adapter_config.json").is_file()
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "policy")
+    again = load_policy_model(with_policy(run_config, model=str(tmp_path / "policy")))[0]
+    assert type(merged) is type(again)
+    with torch.no_grad():
+        expected = token_scores(adapted, batch).logprobs
+        for model in (merged.eval(), again):
+            torch.testing.assert_close(token_scores(model, batch).logprobs, expected, atol=1e-4, rtol=0)
+
+
+def test_adapters_for_modules_that_are_not_there(run_config):
+    with pytest.raises(ConfigError, match="target_modules"):
+        load_policy_model(with_optimiser(run_config, lora=LoraSettings(target_modules=("nothing",))))
+
+
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=4)])
+def test_gradient_checkpointing_changes_no_gradient(run_config, trajectories, lora):
+    batch = pack(trajectories)
+    gradients = []
+    for checkpointing in (False, True):
+        model, _ = load_policy_model(with_optimiser(run_config, lora=lora, gradient_checkpointing=checkpointing))
+        if lora:
+            randomise_adapters(model)
+        model.train()
+        token_scores(model, batch).logprobs.sum().backward()
+        gradients.append([p.grad for p in model.parameters() if p.requires_grad])
+    for plain, checkpointed in zip(*gradients, strict=True):
+        torch.testing.assert_close(checkpointed, plain, atol=1e-4, rtol=1e-5)
