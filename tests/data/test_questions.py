@@ -1,0 +1,357 @@
+"""Every layout in which questions are published, and what bad files get."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from workflow_r1.data import load_questions
+from workflow_r1.errors import DataError, MissingExtraError
+from workflow_r1.trajectory import Question
+
+
+def jsonl(*rows):
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def table(*rows, delimiter=","):
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, delimiter=delimiter).writerows(rows)
+    return buffer.getvalue()
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return path
+
+
+OWN = {"id": "a1", "question": "Who wrote Emma?", "golden_answers": ["Jane Austen", "Austen"]}
+
+FLASHRAG = {
+    "id": "dev_0",
+    "question": "Are both older than ten?",
+    "golden_answers": ["yes"],
+    "metadata": {"type": "comparison", "level": "hard", "context": {"title": ["A"], "sentences": [["long"]]}},
+}
+
+SEARCH_R1 = {
+    "id": "train_0",
+    "question": "who sang it",
+    "golden_answers": ["Her"],
+    "data_source": "nq",
+    "prompt": [{"role": "user", "content": "long prompt"}],
+    "ability": "fact-reasoning",
+    "reward_model": {"style": "rule", "ground_truth": {"target": ["Her", "She"]}},
+    "extra_info": {"index": 0, "split": "train"},
+    "metadata": None,
+}
+
+HOTPOT = {
+    "_id": "5a8b",
+    "question": "Were they of the same nationality?",
+    "answer": "yes",
+    "type": "comparison",
+    "level": "hard",
+    "supporting_facts": [["A", 0], ["B", 1]],
+    "context": [["A", ["long", "text"]]],
+}
+
+MUSIQUE = {
+    "id": "2hop__1_2",
+    "question": "Where was the director born?",
+    "answer": "Cincinnati",
+    "answer_aliases": ["Cincinnati, Ohio", "Cincinnati"],
+    "answerable": True,
+    "paragraphs": [{"idx": 0, "title": "T", "paragraph_text": "long", "is_supporting": True}],
+    "question_decomposition": [{"id": 1, "question": "q", "answer": "a"}],
+}
+
+TRIVIA = {
+    "Data": [
+        {
+            "Question": "Who was the man behind it?",
+            "QuestionId": "tc_1",
+            "Answer": {"Value": "Sinclair", "Aliases": ["Sinclair", "S. Lewis"], "NormalizedAliases": ["s lewis"]},
+            "EntityPages": [{"Title": "long"}],
+            "QuestionSource": "http://example.org",
+        }
+    ],
+    "Domain": "Web",
+}
+
+POPQA = table(
+    ["id", "subj", "prop", "obj", "s_pop", "question", "possible_answers"],
+    ["4222362", "George", "occupation", "politician", "142", "What is George's job?", '["politician", "political ""leader"""]'.replace('""', '\\"')],
+    delimiter="\t",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        (
+            "mine.jsonl",
+            jsonl(OWN | {"dataset": "novels", "split": "dev", "hops": 2}),
+            Question(
+                id="a1", text="Who wrote Emma?", golden_answers=("Jane Austen", "Austen"), dataset="novels", split="dev",
+                metadata={"hops": 2},
+            ),
+        ),
+        (
+            "hotpotqa/dev.jsonl",
+            jsonl(FLASHRAG),
+            Question(
+                id="dev_0", text="Are both older than ten?", golden_answers=("yes",), dataset="hotpotqa", split="dev",
+                metadata={"type": "comparison", "level": "hard"},
+            ),
+        ),
+        (
+            "NQ-open.train.jsonl",
+            jsonl({"question": "where did they", "answer": ["Chicago", "Illinois "]}),
+            Question(id="NQ-open-1", text="where did they", golden_answers=("Chicago", "Illinois"), dataset="NQ-open"),
+        ),
+        (
+            "web-train.json",
+            json.dumps(TRIVIA),
+            Question(
+                id="tc_1", text="Who was the man behind it?", golden_answers=("Sinclair", "S. Lewis", "s lewis"),
+                dataset="web-train", metadata={"QuestionSource": "http://example.org"},
+            ),
+        ),
+        (
+            "popQA.tsv",
+            POPQA,
+            Question(
+                id="4222362", text="What is George's job?", golden_answers=("politician", 'political "leader"'), dataset="popQA",
+                metadata={"subj": "George", "prop": "occupation", "obj": "politician", "s_pop": "142"},
+            ),
+        ),
+        (
+            "hotpot_dev_distractor_v1.json",
+            json.dumps([HOTPOT]),
+            Question(
+                id="5a8b", text="Were they of the same nationality?", golden_answers=("yes",), dataset="hotpot_dev_distractor_v1",
+                metadata={"type": "comparison", "level": "hard", "supporting_facts": [["A", 0], ["B", 1]]},
+            ),
+        ),
+        (
+            "2wikimultihopqa/dev.json",
+            json.dumps([HOTPOT | {"evidences": [["s", "r", "o"]]}]),
+            Question(
+                id="5a8b", text="Were they of the same nationality?", golden_answers=("yes",), dataset="2wikimultihopqa", split="dev",
+                metadata={"type": "comparison", "level": "hard", "supporting_facts": [["A", 0], ["B", 1]], "evidences": [["s", "r", "o"]]},
+            ),
+        ),
+        (
+            "musique_ans_v1.0_dev.jsonl",
+            jsonl(MUSIQUE),
+            Question(
+                id="2hop__1_2", text="Where was the director born?", golden_answers=("Cincinnati", "Cincinnati, Ohio"), dataset="musique_ans_v1",
+                metadata={"answerable": True, "question_decomposition": [{"id": 1, "question": "q", "answer": "a"}]},
+            ),
+        ),
+        (
+            "bamboogle.csv",
+            table(["Question", "Answer"], ["Who was president, then?", "James K. Polk"]),
+            Question(id="bamboogle-1", text="Who was president, then?", golden_answers=("James K. Polk",), dataset="bamboogle"),
+        ),
+        (
+            "search_r1.jsonl",
+            jsonl({key: SEARCH_R1[key] for key in ("id", "question", "data_source", "reward_model", "prompt")}),
+            Question(id="train_0", text="who sang it", golden_answers=("Her", "She"), dataset="nq"),
+        ),
+    ],
+)  # fmt: skip
+def test_published_layouts(tmp_path, name, content, expected):
+    assert load_questions(write(tmp_path, name, content)) == [expected]
+
+
+def test_search_r1_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "nq_hotpotqa_train" / "train.parquet"
+    path.parent.mkdir()
+    # The mixture repeats ids over its datasets.
+    rows = [SEARCH_R1, SEARCH_R1 | {"data_source": "hotpotqa", "golden_answers": ["Him", "He"]}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    first, second = load_questions(path)
+    assert first == Question(id="train_0", text="who sang it", golden_answers=("Her",), dataset="nq", split="train")
+    assert second == Question(
+        id="train_0", text="who sang it", golden_answers=("Him", "He"), dataset="hotpotqa", split="train"
+    )
+    assert load_questions(path, limit=1) == [first]
+
+
+def test_a_broken_parquet_file_is_named(tmp_path):
+    pytest.importorskip("pyarrow")
+    with pytest.raises(DataError, match=r"q\.parquet: expected a parquet file"):
+        load_questions(write(tmp_path, "q.parquet", b"PAR1 nonsense"))
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"workflow-r1\[data\]"):
+        load_questions(write(tmp_path, "q.parquet", b""))
+
+
+def test_a_users_own_columns(tmp_path):
+    row = {"uid": 7, "ask": {"text": "Q?"}, "target": "A", "topic": "t", "fold": "f", "origin": "o"}
+    columns = {"id": "uid", "question": "ask.text", "golden_answers": "target", "dataset": "origin", "split": "fold"}
+    path = write(tmp_path, "mine.jsonl", jsonl(row))
+    assert load_questions(path, columns=columns) == [
+        Question(id="7", text="Q?", golden_answers=("A",), dataset="o", split="f", metadata={"topic": "t"})
+    ]
+    # One column alone may be mapped; the rest is recognised.
+    path = write(tmp_path, "half.jsonl", jsonl({"question": "Q?", "target": ["A", "B"]}))
+    assert load_questions(path, columns={"golden_answers": "target"})[0].golden_answers == ("A", "B")
+    path = write(tmp_path, "other.jsonl", jsonl({"prompt": "Q?", "answer": "A"}))
+    assert load_questions(path, columns={"question": "prompt"})[0].text == "Q?"
+
+
+@pytest.mark.parametrize("missing", ["id", "question", "golden_answers", "dataset", "split"])
+def test_a_mapped_column_that_is_missing_is_named(tmp_path, missing):
+    path = write(tmp_path, "q.jsonl", jsonl(OWN))
+    with pytest.raises(DataError, match=r"q\.jsonl:1: expected a column 'nowhere', found id, question, golden_answers"):
+        load_questions(path, columns={missing: "nowhere"})
+
+
+def test_an_unknown_field_in_the_mapping_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="received answer"):
+        load_questions(write(tmp_path, "q.jsonl", jsonl(OWN)), columns={"answer": "x"})
+
+
+def test_names_given_by_the_caller_win(tmp_path):
+    path = write(tmp_path, "q.jsonl", jsonl(OWN | {"dataset": "novels", "split": "dev"}))
+    (question,) = load_questions(path, dataset="mine", split="held-out")
+    assert (question.dataset, question.split) == ("mine", "held-out")
+
+
+def test_limit_reads_only_so_many(tmp_path):
+    path = write(tmp_path, "q.jsonl", jsonl(OWN, OWN | {"id": "a2"}) + "broken\n")
+    assert [question.id for question in load_questions(path, limit=2)] == ["a1", "a2"]
+    with pytest.raises(ValueError, match="received 0"):
+        load_questions(path, limit=0)
+
+
+@pytest.mark.parametrize("name", ["q.jsonl.gz", "q.json.gz", "q.csv.gz"])
+def test_text_may_be_gzipped(tmp_path, name):
+    content = {
+        "q.jsonl.gz": jsonl(OWN),
+        "q.json.gz": json.dumps([OWN]),
+        "q.csv.gz": table(
+            ["id", "question", "golden_answers"], ["a1", OWN["question"], json.dumps(OWN["golden_answers"])]
+        ),
+    }[name]
+    (question,) = load_questions(write(tmp_path, name, gzip.compress(content.encode())))
+    assert question == Question(id="a1", text="Who wrote Emma?", golden_answers=("Jane Austen", "Austen"), dataset="q")
+
+
+def test_the_format_may_be_given(tmp_path):
+    path = write(tmp_path, "questions.txt", jsonl(OWN))
+    assert load_questions(path, format="jsonl")[0].id == "a1"
+    with pytest.raises(DataError, match=r"questions\.txt: expected a name that ends in .*\.jsonl"):
+        load_questions(path)
+
+
+def test_unusual_text_is_ordinary_input(tmp_path):
+    text = "مَن كتب <think>\u2028 [INST]\u0000 \u202eabc"
+    content = (
+        jsonl({"question": text, "answer": ["שלום", "<answer>"]})
+        + '{"question": "a\\ud800", "answer": "\\udfff!", "x": "\\ud800"}\n'
+    )
+    first, second = load_questions(write(tmp_path, "q.jsonl", "\ufeff" + content.replace("\n", "\r\n")))
+    assert first.text == text
+    assert first.golden_answers == ("שלום", "<answer>")
+    # JSON can escape a lone surrogate; no file in UTF-8 and no tokenizer takes one.
+    assert (second.text, second.golden_answers, second.metadata) == ("a\ufffd", ("\ufffd!",), {"x": "\ufffd"})
+
+
+def test_a_quoted_cell_may_hold_line_ends(tmp_path):
+    path = write(tmp_path, "q.csv", table(["question", "answer"], ["two\nlines, one", "A"], ["next", "B"]))
+    assert [question.text for question in load_questions(path)] == ["two\nlines, one", "next"]
+
+
+HEADER = "question,answer\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("q.jsonl", "", "expected at least one question, found an empty file"),
+        ("q.jsonl", "\n \n", "empty file"),
+        ("q.json", "", "empty file"),
+        ("q.json", "[]", "empty file"),
+        ("q.csv", "", "empty file"),
+        ("q.csv", HEADER, "empty file"),
+        ("q.jsonl", jsonl(OWN) + "\n{oops\n", r"q\.jsonl:3: expected one JSON object per line"),
+        ("q.jsonl", jsonl(OWN) + "[1]\n", r"q\.jsonl:2: expected a JSON object, found a list"),
+        ("q.jsonl", "[" * 100_000, r"q\.jsonl:1: expected one JSON object"),
+        ("q.json", "[1]", "row 1: expected a JSON object, found a int"),
+        ("q.json", '{"rows": []}', "under 'Data' or 'data'"),
+        ("q.json", jsonl(OWN, OWN), r"q\.json:2: expected one JSON document.*format jsonl"),
+        ("q.json", "[" * 100_000, "nested too deep"),
+        ("q.csv", HEADER + "a,b\nc\n", r"q\.csv:3: expected 2 cells, as in the header, found 1"),
+        ("q.csv", HEADER + "a,b,c\n", r"q\.csv:2: expected 2 cells, as in the header, found 3"),
+        ("q.csv", HEADER + 'a,"b\n', r"q\.csv:2: not a well-quoted table"),
+        ("q.csv", "question,answer,answer\na,b,c\n", "found answer more than once"),
+        ("q.jsonl", jsonl({"query": "Q?", "answer": "A"}), "expected a column 'question' or 'Question', found query, answer: map"),
+        ("q.jsonl", jsonl({"question": "Q?", "gold": "A"}), "expected a column 'golden_answers' or .*found question, gold: map"),
+        ("q.jsonl", jsonl(OWN, {"id": "2", "question": "Q?"}), r":2: expected a column 'golden_answers', found id, question"),
+        ("q.jsonl", jsonl(OWN | {"question": " "}), ":1: expected the text of a question in 'question', found an empty one"),
+        ("q.jsonl", jsonl(OWN | {"question": 5}), "expected the text of a question in 'question', found 5"),
+        ("q.jsonl", jsonl(OWN | {"golden_answers": []}), "expected at least one answer in 'golden_answers', found none"),
+        ("q.jsonl", jsonl(OWN | {"golden_answers": ["", " "]}), "at least one answer"),
+        ("q.jsonl", jsonl(OWN | {"golden_answers": None}), "at least one answer"),
+        ("q.jsonl", jsonl(OWN | {"golden_answers": [{"x": 1}]}), "expected text or a list of texts in 'golden_answers'"),
+        ("q.jsonl", jsonl(OWN | {"golden_answers": [True]}), "found True"),
+        ("q.csv", "question,golden_answers\nQ?,\"['a', 'b']\"\n", "expected a JSON list in 'golden_answers', found a Python list"),
+        ("q.jsonl", jsonl(OWN | {"id": ["x"]}), "expected text or a number in 'id'"),
+        ("q.jsonl", jsonl(OWN, OWN), r"q\.jsonl:2: expected ids that differ.*'a1'.*first at .*q\.jsonl:1"),
+        ("q.jsonl", jsonl(MUSIQUE | {"answerable": False}), "answerable: false"),
+        ("q.jsonl", b'{"question": "\xff"}\n', r"q\.jsonl: expected UTF-8 text, found byte 0xff"),
+        ("q.jsonl.gz", b"not gzip", r"q\.jsonl\.gz: cannot be read"),
+    ],
+)  # fmt: skip
+def test_bad_files_get_one_clear_message(tmp_path, name, content, message):
+    with pytest.raises(DataError, match=message):
+        load_questions(write(tmp_path, name, content))
+
+
+def test_missing_files_and_folders(tmp_path):
+    with pytest.raises(DataError, match=r"found nothing at .*absent\.jsonl"):
+        load_questions(tmp_path / "absent.jsonl")
+    write(tmp_path, "dev.jsonl", "")
+    with pytest.raises(DataError, match=r"found a folder at .*name one of its files \(dev\.jsonl\)"):
+        load_questions(str(tmp_path))
+
+
+def test_an_unknown_format_is_a_programming_error(tmp_path):
+    with pytest.raises(ValueError, match="'xml'"):
+        load_questions(write(tmp_path, "q.jsonl", jsonl(OWN)), format="xml")
+
+
+DATA = Path(os.environ.get("WORKFLOW_R1_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no question files at {DATA}; set WORKFLOW_R1_DATA")
+@pytest.mark.parametrize("path", sorted(DATA.glob("*/*.jsonl")), ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_the_real_files(path):
+    questions = load_questions(path)
+    with path.open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    assert [question.id for question in questions] == [row["id"] for row in rows]
+    for question, row in zip(questions, rows, strict=True):
+        assert question.text == row["question"].strip()
+        assert set(question.golden_answers) == {answer.strip() for answer in row["golden_answers"]} - {""}
+        assert (question.dataset, question.split) == (row["dataset"], row["split"])
+        assert question.metadata == {
+            k: row[k] for k in row if k not in ("id", "question", "golden_answers", "dataset", "split")
+        }
