@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.errors import ConfigError, MissingExtraError
+from workflow_r1.errors import ConfigError, DataError, MissingExtraError
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
+    from workflow_r1.trajectory import Question
 
 CONFIG_HELP = (
     "A TOML file, the name of a preset (embedded, smollm2-hotpotqa, paper), or a run directory: its configuration "
@@ -54,3 +55,31 @@ def require(module: str, *, extra: str, purpose: str) -> None:
         raise MissingExtraError(
             f'{purpose} needs {module}, which is not installed; run: pip install "workflow-r1[{extra}]"'
         )
+
+
+def open_questions(config: "RunConfig", file: Path | None, limit: int | None) -> "list[Question]":
+    """The questions of an evaluation: a file's, else the configuration's held-out ones.
+
+    Raises:
+        ConfigError: there are none.
+        DataError: the file is missing, empty or malformed.
+    """
+    from workflow_r1.config.components import build_evaluation_questions
+    from workflow_r1.data import load_questions
+
+    chosen = load_questions(file)[:limit] if file else build_evaluation_questions(config, limit)
+    if not chosen:
+        raise ConfigError("expected at least one question; training.evaluation_questions is 0, so give --limit")
+    twice = _first_repeated([question.id for question in chosen])
+    if twice is not None:
+        raise DataError(f"expected every question to have an id of its own, but {twice!r} comes more than once")
+    return chosen
+
+
+def _first_repeated(ids: list[str]) -> str | None:
+    seen: set[str] = set()
+    for id in ids:
+        if id in seen:
+            return id
+        seen.add(id)
+    return None

@@ -1,8 +1,77 @@
 """``workflow-r1 rollout``."""
 
-from workflow_r1.cli.parameters import Overrides, Source, open_config
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workflow_r1.cli.parameters import Overrides, Source, open_config, open_questions
+from workflow_r1.errors import UserError
+
+if TYPE_CHECKING:
+    from workflow_r1.trajectory import Trajectory
 
 
-def rollout(config: Source = None, override: Overrides = None) -> None:
-    """To come."""
-    open_config(config, override)
+def rollout(
+    config: Source = None,
+    override: Overrides = None,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", help="JSONL of trajectories; must not exist yet.")
+    ] = Path("trajectories.jsonl"),
+    questions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Questions in place of the configuration's held-out ones.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many questions.", show_default=False)
+    ] = None,
+    group_size: Annotated[int, typer.Option(min=1, help="Trajectories of each question.")] = 1,
+    method: Annotated[
+        str,
+        typer.Option("--method", "-m", help="policy, or a fixed workflow: direct, answer-generate, self-consistency."),
+    ] = "policy",
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, help="Default: the configuration's.", show_default=False)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: the configuration's.", show_default=False)] = None,
+) -> None:
+    """Sample trajectories of a policy over questions into a JSONL file."""
+    import asyncio
+
+    from rich.console import Console
+
+    from workflow_r1.cli.display import TrajectoryCounter
+    from workflow_r1.cli.policies import POLICY, open_method
+    from workflow_r1.cli.services import check_services
+    from workflow_r1.cli.train import title_of
+    from workflow_r1.rewards import score_trajectory
+    from workflow_r1.rollout import rollout_groups
+    from workflow_r1.trajectory import append_trajectories
+
+    settings = open_config(config, override)
+    if output.exists():
+        raise UserError(f"expected a new file, but {output} exists; choose another --output")
+    chosen = open_questions(settings, questions, limit)
+    heat = settings.sampling.temperature if temperature is None else temperature
+    policy, make_environment = open_method(settings, method, temperature=heat)
+    check_services(settings, policy=method == POLICY)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    with TrajectoryCounter(console, f"{title_of(settings)}: {policy.name}", len(chosen) * group_size) as counter:
+
+        def keep(trajectory: "Trajectory") -> None:
+            if trajectory.question.golden_answers and not trajectory.stop_reason.is_infrastructure:
+                trajectory = score_trajectory(trajectory)
+            append_trajectories(output, [trajectory])
+            counter.count(trajectory)
+
+        asyncio.run(
+            rollout_groups(
+                chosen,
+                policy=policy,
+                make_environment=make_environment,
+                group_size=group_size,
+                seed=settings.seed if seed is None else seed,
+                on_trajectory=keep,
+            )
+        )
+    console.print(f"trajectories in {output}", style="dim", soft_wrap=True, markup=False)

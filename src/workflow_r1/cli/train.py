@@ -1,8 +1,157 @@
 """``workflow-r1 train``."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from workflow_r1.cli.parameters import Overrides, Source, open_config
+from workflow_r1.errors import CheckpointError, ConfigError, MissingExtraError, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from workflow_r1.config import RunConfig
+
+Resume = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Go on with the run in DIR from its newest checkpoint.", show_default=False),
+]
+RunDirectory = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where the run goes. Default: runs/NAME-TIME.", show_default=False),
+]
 
 
-def train(config: Source = None, override: Overrides = None) -> None:
-    """To come."""
-    open_config(config, override)
+def train(
+    config: Source = None, override: Overrides = None, resume: Resume = None, run_directory: RunDirectory = None
+) -> None:
+    """Train a policy by reinforcement learning (GSsPO). Without CONFIG: the embedded quickstart, minutes on a CPU."""
+    from rich.console import Console
+
+    from workflow_r1.cli.policies import require_trainable
+
+    settings = open_run(config, override, resume, run_directory)
+    require_trainable(settings)
+    console = Console()
+    finished = _train(settings, console, resume, run_directory)
+    if not finished:
+        raise typer.Exit(130)
+
+
+def open_run(
+    config: str | None, override: list[str] | None, resume: Path | None, run_directory: Path | None
+) -> "RunConfig":
+    """The configuration of a new run, or of the run that goes on.
+
+    Raises:
+        ConfigError: both are asked for.
+        CheckpointError: there is nothing to go on with.
+    """
+    if resume is None:
+        return open_config(config, override)
+    if config is not None or run_directory is not None:
+        raise ConfigError(
+            "expected --resume alone: the run's own config.toml says the rest; single keys can be changed with -o"
+        )
+    if not (resume / "config.toml").is_file():
+        raise CheckpointError(f"expected a run directory to resume, found no config.toml in {resume}")
+    return open_config(str(resume / "config.toml"), override)
+
+
+def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen: Path | None) -> bool:
+    from workflow_r1.cli.display import stop_once, watch
+    from workflow_r1.cli.policies import special_tokens
+    from workflow_r1.cli.run_directory import discard_if_unused, make_run_directory
+    from workflow_r1.cli.services import check_services
+    from workflow_r1.config.components import build_environment_factory, build_questions
+    from workflow_r1.engines.native.events import EvaluationFinished, Event, StepFinished
+    from workflow_r1.engines.native.trainer import Trainer
+    from workflow_r1.reports import open_trackers
+
+    # All that can be refused is refused before anything is written.
+    train_questions, evaluation_questions = build_questions(config)
+    make_environment = build_environment_factory(config, special_tokens=special_tokens(config))
+    check_services(config)
+
+    directory = resume or make_run_directory(config, chosen)
+    place = show_path(directory)
+    trackers = []
+    try:
+        trackers = list(open_trackers(config, directory))
+        with watch(console, title_of(config), place) as display:
+
+            def on_event(event: Event) -> None:
+                display.receive(event)
+                # The line of a step holds its evaluation; only the one before the first step has no line of a step.
+                if isinstance(event, StepFinished) or (isinstance(event, EvaluationFinished) and event.step == 0):
+                    for tracker in trackers:
+                        tracker.log(event.metrics, step=event.step)
+
+            trainer = Trainer(
+                config=config,
+                run_directory=directory,
+                train_questions=train_questions,
+                evaluation_questions=evaluation_questions,
+                make_environment=make_environment,
+                on_event=on_event,
+            )
+            with stop_once(trainer.request_stop, display.note):
+                result = trainer.run(resume=resume is not None)
+    except UserError:
+        discard_if_unused(directory)
+        raise
+    except KeyboardInterrupt:
+        console.print(
+            f"aborted; the newest checkpoint stands:  [bold]workflow-r1 train --resume {place}[/]", soft_wrap=True
+        )
+        raise typer.Exit(130) from None
+    finally:
+        for tracker in trackers:
+            tracker.close()
+    draw_report(directory, console)
+    if result.cause == "interrupted":
+        console.print(
+            f"stopped at step {result.step}; go on with:  [bold]workflow-r1 train --resume {place}[/]", soft_wrap=True
+        )
+        return False
+    console.print(f"\nThe run is in [bold]{place}[/]. Next:", soft_wrap=True)
+    for command, purpose in (
+        (f"workflow-r1 ask -c {place}", "watch the trained policy answer a held-out question"),
+        (f"workflow-r1 report {place}", "figures, curve and example trajectories"),
+        (f"workflow-r1 evaluate {place} --method self-consistency", "what a fixed workflow reaches"),
+    ):
+        console.print(f"  [bold cyan]{command}[/]  [dim]{purpose}[/]", soft_wrap=True)
+    return True
+
+
+def title_of(config: "RunConfig") -> str:
+    """First line of a display: the run's name, and that it is a simulation where it is one."""
+    return "embedded world (a simulation)" if config.data.source == "embedded" else config.name
+
+
+def draw_report(directory: Path, console: "Console") -> None:
+    """Draw the curve and write the summary; a run that has no step yet has neither."""
+    from workflow_r1.errors import DataError
+    from workflow_r1.reports import draw_curve, read_run, write_summary
+    from workflow_r1.trajectory.storage import write_atomically
+
+    try:
+        run = read_run(directory)
+    except DataError:
+        return
+    try:
+        pictures = [path.name for path in draw_curve(run) if path.suffix == ".png"]
+    except MissingExtraError as error:
+        console.print(f"no picture: {error}", markup=False, soft_wrap=True)
+        pictures = []
+    write_atomically(directory / "report.md", write_summary(run, pictures=pictures))
+
+
+def show_path(path: Path) -> str:
+    """A path as a person would type it: relative where it lies below the working directory, quoted where needed."""
+    import shlex
+
+    here = Path.cwd()
+    absolute = path.resolve()
+    return shlex.quote(str(absolute.relative_to(here) if absolute.is_relative_to(here) else path))

@@ -1,8 +1,104 @@
 """``workflow-r1 warmstart``."""
 
-from workflow_r1.cli.parameters import Overrides, Source, open_config
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.train import Resume, RunDirectory
+from workflow_r1.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from workflow_r1.config import RunConfig
+    from workflow_r1.trajectory import Trajectory
 
 
-def warmstart(config: Source = None, override: Overrides = None) -> None:
-    """To come."""
-    open_config(config, override)
+def warmstart(
+    config: Source = None, override: Overrides = None, resume: Resume = None, run_directory: RunDirectory = None
+) -> None:
+    """Teach a policy the grammar from demonstrations, before reinforcement learning."""
+    from rich.console import Console
+
+    from workflow_r1.cli.policies import require_trainable
+    from workflow_r1.cli.train import open_run
+
+    settings = open_run(config, override, resume, run_directory)
+    require_trainable(settings)
+    if not _warmstart(settings, Console(), resume, run_directory):
+        raise typer.Exit(130)
+
+
+def _warmstart(config: "RunConfig", console: "Console", resume: Path | None, chosen: Path | None) -> bool:
+    from workflow_r1.cli.display import stop_once, watch
+    from workflow_r1.cli.policies import special_tokens
+    from workflow_r1.cli.run_directory import discard_if_unused, make_run_directory
+    from workflow_r1.cli.train import show_path, title_of
+    from workflow_r1.engines.native.warmstart import Warmstart
+
+    special_tokens(config)  # Refuses a model that is no policy before the demonstrations, which take time.
+    demonstrations = _demonstrations(config, console)
+    directory = resume or make_run_directory(config, chosen, kind="warmstart")
+    place = show_path(directory)
+    go_on = f"workflow-r1 warmstart --resume {place}"
+    try:
+        with watch(console, f"{title_of(config)}: warm start", place) as display:
+            run = Warmstart(
+                config=config, run_directory=directory, demonstrations=demonstrations, on_event=display.receive
+            )
+            with stop_once(run.request_stop, display.note):
+                result = run.run(resume=resume is not None)
+    except UserError:
+        discard_if_unused(directory)
+        raise
+    except KeyboardInterrupt:
+        console.print(f"aborted; the newest checkpoint stands:  [bold]{go_on}[/]", soft_wrap=True)
+        raise typer.Exit(130) from None
+    if not result.finished:
+        console.print(f"stopped at step {result.step}; go on with:  [bold]{go_on}[/]", soft_wrap=True)
+        return False
+    policy = show_path(result.policy_directory)
+    console.print(f"\nThe policy is in [bold]{policy}[/]. Next:", soft_wrap=True)
+    console.print(f"  [bold cyan]workflow-r1 train {place}[/]  [dim]reinforcement learning from it[/]", soft_wrap=True)
+    return True
+
+
+def _demonstrations(config: "RunConfig", console: "Console") -> "list[Trajectory]":
+    """The configured file's, or made with the embedded world's demonstrators."""
+    from workflow_r1.trajectory import load_trajectories
+
+    if config.warmstart.demonstrations is not None:
+        return load_trajectories(config.warmstart.demonstrations)
+    if config.data.source != "embedded":
+        raise ConfigError(
+            "warmstart.demonstrations: expected a JSONL of trajectories to imitate, since only the embedded world makes its "
+            "own; `workflow-r1 rollout` samples some from a stronger policy or a fixed workflow"
+        )
+    import asyncio
+
+    from workflow_r1.config.components import build_environment_factory, embedded_world
+    from workflow_r1.embedded import Demonstrator
+    from workflow_r1.rollout import rollout_groups
+
+    num = config.warmstart.num_demonstrations
+    world = embedded_world(config.embedded.seed)
+    # Several demonstrations of one question show several ways to go about it.
+    per_question = 1 + (num - 1) // MAX_DEMONSTRATED_QUESTIONS
+    questions = world.questions("train", -(-num // per_question))
+    with console.status(f"making {num} demonstrations"):
+        groups = asyncio.run(
+            rollout_groups(
+                questions,
+                policy=Demonstrator(world),
+                make_environment=build_environment_factory(config),
+                group_size=per_question,
+                seed=config.seed,
+            )
+        )
+    return [trajectory for group in groups for trajectory in group][:num]
+
+
+MAX_DEMONSTRATED_QUESTIONS = 5000
+"""Different questions that one embedded world is asked for at most."""

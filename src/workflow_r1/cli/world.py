@@ -1,8 +1,77 @@
 """``workflow-r1 world``."""
 
-from workflow_r1.cli.parameters import Overrides, Source, open_config
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workflow_r1.errors import UserError
 
 
-def world(config: Source = None, override: Overrides = None) -> None:
-    """To come."""
-    open_config(config, override)
+def world(
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", help="Where the files go; must not exist yet.")
+    ] = Path("world"),
+    seed: Annotated[int, typer.Option(help="Another seed makes another world.")] = 0,
+    train: Annotated[int, typer.Option("--train", min=1, help="Training questions.")] = 4096,
+    evaluation: Annotated[int, typer.Option("--evaluation", min=1, help="Held-out questions.")] = 400,
+    build_policy: Annotated[
+        bool, typer.Option("--build-policy", help="Make the small warm-start policy instead (hours on a CPU).")
+    ] = False,
+) -> None:
+    """Write the embedded world (a simulation) to files: passages and questions. Or make its policy anew."""
+    from rich.console import Console
+
+    if output.exists():
+        raise UserError(f"expected a new directory, but {output} exists; choose another --output")
+    if build_policy:
+        _build_policy(output, seed)
+        return
+    _write_world(output, seed, train, evaluation)
+    console = Console()
+    console.print(f"passages.jsonl, train.jsonl, evaluation.jsonl in {output}", soft_wrap=True, markup=False)
+
+
+def _write_world(output: Path, seed: int, num_train: int, num_evaluation: int) -> None:
+    import json
+    import shutil
+    import tempfile
+
+    from workflow_r1.embedded import EmbeddedWorld
+
+    made = EmbeddedWorld(seed)
+    try:
+        questions = {
+            "train": made.questions("train", num_train),
+            "evaluation": made.questions("evaluation", num_evaluation),
+        }
+    except ValueError as error:
+        raise UserError(f"{error}; ask for fewer with --train or --evaluation") from None
+    rows = {
+        "passages.jsonl": [
+            {"id": passage.id, "title": passage.title, "text": passage.text} for passage in made.passages
+        ],
+        **{
+            f"{split}.jsonl": [question.model_dump(mode="json") for question in some]
+            for split, some in questions.items()
+        },
+    }
+    for name in ("train.jsonl", "evaluation.jsonl"):
+        for row in rows[name]:
+            row["question"] = row.pop("text")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    # Under its name it appears whole or not at all.
+    temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    try:
+        for name, lines in rows.items():
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            (temporary / name).write_text(text, encoding="utf-8")
+        temporary.chmod(0o755)
+        temporary.rename(output)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _build_policy(output: Path, seed: int) -> None:
+    raise UserError("to come")

@@ -3,12 +3,11 @@
 Every builder checks what it needs before it builds, so that a command fails before it has written anything.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from workflow_r1.config.run import LLMConfig, PolicyConfig, RunConfig, SearchConfig
+from workflow_r1.config.run import LLMConfig, RunConfig, SearchConfig
 from workflow_r1.data import load_questions
 from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
 from workflow_r1.environment import Environment, EnvironmentConfig
@@ -100,6 +99,47 @@ def build_services(config: RunConfig, *, pool: Sequence[str] | None = None) -> O
     )
 
 
+def llm_chat_config(config: LLMConfig) -> OpenAIChatConfig:
+    """How to reach the LLM behind the operators.
+
+    Raises:
+        ConfigError: no name of the model.
+    """
+    if not config.model:
+        raise ConfigError(
+            'llm.model: expected the model\'s name at the endpoint, since llm.kind = "openai"; set llm.model'
+        )
+    return OpenAIChatConfig(
+        model=config.model,
+        base_url=config.base_url,
+        api_key_env=config.api_key_env,
+        timeout_seconds=config.timeout_seconds,
+        max_retries=config.max_retries,
+        concurrency=config.concurrency,
+    )
+
+
+def policy_chat_config(config: RunConfig) -> OpenAIChatConfig:
+    """How to reach the policy's server; limits are the LLM's.
+
+    Raises:
+        ConfigError: no server, or no name of the model there.
+    """
+    if config.policy.base_url is None or config.policy.model == "embedded":
+        raise ConfigError(
+            "expected policy.base_url with the model's name there as policy.model, received "
+            f"base_url = {config.policy.base_url!r} and model = {config.policy.model!r}"
+        )
+    return OpenAIChatConfig(
+        model=config.policy.model,
+        base_url=config.policy.base_url,
+        api_key_env=config.policy.api_key_env,
+        timeout_seconds=config.llm.timeout_seconds,
+        max_retries=config.llm.max_retries,
+        concurrency=config.sampling.max_sessions,
+    )
+
+
 def build_chat_model(config: LLMConfig, world_seed: int) -> ChatModel:
     """The LLM behind the operators.
 
@@ -108,9 +148,7 @@ def build_chat_model(config: LLMConfig, world_seed: int) -> ChatModel:
     """
     if config.kind == "embedded":
         return SimulatedExpert(embedded_world(world_seed))
-    if not config.model:
-        raise ConfigError('llm.model: expected the model\'s name at the endpoint, since llm.kind = "openai"; set llm.model')
-    return OpenAIChatModel(_chat_config(config))
+    return OpenAIChatModel(llm_chat_config(config))
 
 
 def build_search(config: SearchConfig, world_seed: int) -> SearchBackend:
@@ -140,14 +178,6 @@ def build_search(config: SearchConfig, world_seed: int) -> SearchBackend:
             "search.corpus to a JSONL of `id, title, text`, or search.index to an index that exists"
         )
     return BM25Index.build(config.corpus, config.index)
-
-
-def check_services(config: RunConfig) -> None:
-    """Warn of nothing and build nothing: refuse early what the builders would refuse late.
-
-    Raises:
-        ConfigError: the pool names an operator that does not exist.
-    """
 
 
 def build_environment_factory(
@@ -191,10 +221,9 @@ def build_environment_factory(
 
 
 def build_server_policy(config: RunConfig, *, temperature: float) -> ChatPolicy:
-    """The policy behind an OpenAI-compatible server; the policy in this process is the engine's to build.
+    """The policy behind an OpenAI-compatible server. A policy in this process is the engine's to build.
 
     Raises:
-        ConfigError: no server or no model's name.
+        ConfigError: no server, or no name of the model there.
     """
-    if config.policy.base_url is None:
-        raise ConfigError("policy.base_url: expected the server's address, received none")
+    return ChatPolicy(OpenAIChatModel(policy_chat_config(config)), name=config.policy.model, temperature=temperature)

@@ -53,7 +53,7 @@ class LLMConfig(Record):
     """Environment variable that holds the key; a key itself never stands in a configuration."""
     max_tokens: int = Field(default=1024, ge=1)
     """Longest reply."""
-    temperature: float = Field(default=0.7, ge=0.0)
+    temperature: float = Field(default=0.7, gt=0.0)
     """Temperature of independent samples (MultiAnswerGenerate); everything else is asked at 0."""
     concurrency: int = Field(default=32, ge=1)
     """Requests in flight at once."""

@@ -4,13 +4,12 @@
 """
 
 from workflow_r1.evaluation.evaluate import EvaluationResult, evaluate
-from workflow_r1.evaluation.figures import Figures, Proportion, as_metrics, compute_figures, question_class, wilson_interval
+from workflow_r1.evaluation.figures import Figures, Proportion, compute_figures, question_class, wilson_interval
 
 __all__ = [
     "EvaluationResult",
     "Figures",
     "Proportion",
-    "as_metrics",
     "compute_figures",
     "evaluate",
     "question_class",

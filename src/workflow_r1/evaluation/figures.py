@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory, Usage
 from workflow_r1.trajectory.records import Record
@@ -82,7 +82,7 @@ class Figures(Record):
     turns: float
     """Mean turns."""
     operator_calls: dict[str, float]
-    """Mean calls of each operator per question; names that the pool does not hold are ``(invalid)``."""
+    """Mean calls of each operator per question; what ran nothing (no such operator, wrong arguments) is ``(invalid)``."""
     policy_tokens: float
     """Mean tokens that the policy wrote (0 where the policy is a chat server, which does not hand out tokens)."""
     llm_calls: float
@@ -142,29 +142,3 @@ def figures_by_class(trajectories: Sequence[Trajectory]) -> dict[str, Figures]:
     for trajectory in trajectories:
         classes.setdefault(question_class(trajectory.question), []).append(trajectory)
     return {name: compute_figures(classes[name]) for name in sorted(classes)}
-
-
-def as_metrics(figures: Figures, by_class: Mapping[str, Figures]) -> dict[str, float | int]:
-    """Flatten figures into one line of metrics, keys ``evaluation/...``; a class adds its name to the key."""
-    metrics: dict[str, float | int] = {
-        "evaluation/num_questions": figures.exact_match.total,
-        "evaluation/num_failed": figures.num_failed,
-        "evaluation/exact_match": figures.exact_match.rate,
-        "evaluation/exact_match_low": figures.exact_match.low,
-        "evaluation/exact_match_high": figures.exact_match.high,
-        "evaluation/f1": figures.f1,
-        "evaluation/reward": figures.reward,
-        "evaluation/answered": figures.answered.rate,
-        "evaluation/well_formed": figures.well_formed.rate,
-        "evaluation/turns": figures.turns,
-        "evaluation/policy_tokens": figures.policy_tokens,
-        "evaluation/llm_calls": figures.llm_calls,
-    }
-    for name, calls in figures.operator_calls.items():
-        metrics[f"evaluation/calls/{name}"] = calls
-    for name, inner in by_class.items():
-        metrics[f"evaluation/num_questions/{name}"] = inner.exact_match.total
-        metrics[f"evaluation/exact_match/{name}"] = inner.exact_match.rate
-        metrics[f"evaluation/exact_match_low/{name}"] = inner.exact_match.low
-        metrics[f"evaluation/exact_match_high/{name}"] = inner.exact_match.high
-    return metrics

@@ -4,11 +4,13 @@ A fixed workflow is a generator: it yields operator calls, is sent what came bac
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from workflow_r1.operators import OPERATORS, Operator
+from workflow_r1.environment import EnvironmentConfig
+from workflow_r1.operators import OPERATORS, Operator, OperatorResult, OperatorServices, operator
+from workflow_r1.operators.asking import read_parts
 from workflow_r1.rollout.policy import SampledTurn
 from workflow_r1.trajectory import FinishReason, Message
 
@@ -19,9 +21,20 @@ QUESTION_PREFIX = "Question: "
 """How a prompt in the brief style begins."""
 
 
+@operator(purpose="Asks the LLM the bare question, once.")
+async def direct(question: str, *, services: OperatorServices) -> OperatorResult:
+    """Ask with no room to reason, and do not ask again. An operator of this comparison only, not of the pool."""
+    request = f"{question}\n\nGive the answer alone, in as few words as possible, inside <answer></answer>."
+    reply = await services.require_chat()(
+        [Message(role="user", content=request)], max_tokens=services.config.max_tokens
+    )
+    answer = read_parts(reply.text, ("answer",)).get("answer", reply.text.strip())
+    return OperatorResult(observation=f"Answer: {answer}", usage=reply.usage)
+
+
 def answer_directly(question: str) -> Workflow:
     """Ask the LLM once, with no room to reason."""
-    return (yield f"Direct: {question}")
+    return read_answer((yield f"Direct: {question}"))
 
 
 def answer_once(question: str) -> Workflow:
@@ -59,7 +72,7 @@ class Method:
     """As it stands in tables and files."""
     workflow: Callable[[str], Workflow]
     """From the question's text to its operator calls and answer."""
-    operators: dict[str, Operator] = field(default_factory=dict)
+    operators: Mapping[str, Operator]
     """What it may call."""
 
 
@@ -76,6 +89,18 @@ METHODS: dict[str, Method] = {
     )
 }
 """Every fixed workflow by its name."""
+
+
+def method_environment(method: Method) -> EnvironmentConfig:
+    """Limits in which a fixed workflow never runs out, and the prompt that it reads."""
+    return EnvironmentConfig(
+        operators=tuple(method.operators),
+        prompt_style="brief",
+        max_operator_calls=8,
+        max_turns=8,
+        max_observation_chars=65536,
+        parallel_calls=False,
+    )
 
 
 class FixedWorkflow:

@@ -1,0 +1,374 @@
+"""What a person sees while a run trains: a live board in a terminal, plain lines elsewhere.
+
+Both are told the engine's events; they never touch the run itself.
+"""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from workflow_r1.engines.native.events import Event
+    from workflow_r1.trajectory import Trajectory
+
+CALLS = "rollout/calls/"
+TOKENS_PER_SECOND = "time/sampled_tokens_per_second"
+ROWS_SHOWN = 12
+OPERATOR_STYLES = ("cyan", "yellow", "magenta", "green", "blue", "red", "bright_cyan", "bright_yellow")
+
+
+class TrainingBoard:
+    """What is known of a run so far, and how it is put on the screen.
+
+    Args:
+        title: first line.
+        place: the run directory, as it is shown.
+        clock: seconds that only rise.
+    """
+
+    def __init__(self, title: str, place: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.title = title
+        self.place = place
+        self._clock = clock
+        self._parameters = ""
+        self._first_step = 0
+        self._step = 0
+        self._num_steps = 0
+        self._phase = "loading the policy"
+        self._phase_started = clock()
+        self._done = 0
+        self._total = 0
+        self._finished_at: list[tuple[int, float]] = []
+        self._rows: list[Mapping[str, Any]] = []
+        self._evaluations: list[tuple[int, Mapping[str, Any]]] = []
+        self._notes: list[str] = []
+        self._live: Counter[str] = Counter()
+
+    def receive(self, event: "Event") -> None:
+        """Take in one event of the engine."""
+        from workflow_r1.engines.native import events
+
+        match event:
+            case events.RunStarted():
+                self._first_step = self._step = event.step
+                self._num_steps = event.num_steps
+                self._parameters = _parameters(event.num_parameters, event.num_trainable_parameters)
+                self._finished_at = [(event.step, self._clock())]
+            case events.StepStarted():
+                self._enter(f"step {event.step}: rollouts")
+                self._num_steps = event.num_steps
+            case events.TrajectoryFinished():
+                self._done, self._total = event.done, event.total
+                reward = getattr(event.trajectory, "reward", None)
+                self._live["scored"] += reward is not None
+                self._live["right"] += reward is not None and reward.exact_match == 1.0
+            case events.UpdateStarted():
+                self._enter(f"step {event.step}: update, {event.num_mini_batches} mini-batches")
+            case events.StepFinished():
+                self._step = event.step
+                self._rows.append(event.metrics)
+                self._finished_at.append((event.step, self._clock()))
+                self._enter("between steps")
+            case events.EvaluationStarted():
+                self._enter(f"evaluation on {event.num_questions} held-out questions")
+            case events.EvaluationFinished():
+                self._evaluations.append((event.step, event.metrics))
+                self._enter("between steps")
+            case events.WarmstartProgress():
+                self._step, self._num_steps = event.step, event.num_steps
+                self._rows.append(event.metrics)
+                self._finished_at.append((event.step, self._clock()))
+                self._enter("supervised training on demonstrations")
+            case events.HeldOutScored():
+                self._notes.append(f"held out at step {event.step}: {_held_out(event.metrics)}")
+            case events.CheckpointSaved():
+                self._notes.append(f"checkpoint at step {event.step}")
+            case events.Warned():
+                self._notes.append(f"warning: {event.message}")
+            case _:
+                pass
+
+    def note(self, text: str) -> None:
+        """Show a remark of the command's own."""
+        self._notes.append(text)
+
+    def _enter(self, phase: str) -> None:
+        self._phase, self._phase_started = phase, self._clock()
+        self._done = self._total = 0
+        self._live.clear()
+
+    def seconds_left(self) -> float | None:
+        """Estimate from the last steps; None before the first."""
+        if len(self._finished_at) < 2:
+            return None
+        (first, start), (last, end) = self._finished_at[max(0, len(self._finished_at) - 9)], self._finished_at[-1]
+        left = (self._num_steps - last) * (end - start) / max(1, last - first)
+        return max(0.0, left - (self._clock() - end))
+
+    def __rich__(self) -> RenderableType:
+        """The whole board."""
+        parts: list[RenderableType] = [self._head(), Text()]
+        if self._rows and "rollout/reward" in self._rows[-1]:
+            parts += [self._step_table(), self._mix()]
+        elif self._rows:
+            parts.append(self._warmstart_line())
+        if self._evaluations:
+            parts.append(self._evaluation_line())
+        for note in self._notes[-3:]:
+            parts.append(Text(note, style="yellow" if note.startswith(("warning", "stopping")) else "dim"))
+        return Group(*parts)
+
+    def _head(self) -> RenderableType:
+        head = Table.grid(padding=(0, 1))
+        head.add_row(Text(self.title, style="bold"), Text(f"{self._parameters}  {self.place}", style="dim"))
+        progress = Table.grid(padding=(0, 1))
+        left = self.seconds_left()
+        progress.add_row(
+            Text(f"step {self._step}/{self._num_steps or '?'}"),
+            ProgressBar(total=max(1, self._num_steps), completed=self._step, width=32),
+            Text(f"{_clock_time(left)} left" if left is not None else "", style="dim"),
+        )
+        if self._total:
+            right, scored = self._live["right"], self._live["scored"]
+            so_far = f"{right / scored:.2f} exact match so far" if scored else ""
+            progress.add_row(
+                Text(f"{self._done}/{self._total}"),
+                ProgressBar(total=self._total, completed=self._done, width=32, complete_style="cyan"),
+                Text(f"{self._phase}  {so_far}", style="dim"),
+            )
+        else:
+            waiting = self._clock() - self._phase_started
+            progress.add_row(Text(), Text(self._phase, style="dim"), Text(f"{waiting:.0f} s", style="dim"))
+        return Group(head, progress)
+
+    def _step_table(self) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for name in ("step", "reward", "exact match", "turns", "malformed", "tokens/s", "seconds"):
+            table.add_column(name, justify="right")
+        for row in self._rows[-ROWS_SHOWN:]:
+            table.add_row(
+                str(row["step"]),
+                _number(row, "rollout/reward", "+.3f"),
+                _number(row, "rollout/exact_match", ".3f"),
+                _number(row, "rollout/turns", ".2f"),
+                _number(row, "rollout/malformed_rate", ".2f"),
+                _number(row, TOKENS_PER_SECOND, ".0f"),
+                _number(row, "time/step_seconds", ".1f"),
+            )
+        return table
+
+    def _mix(self) -> RenderableType:
+        calls = operator_mix(self._rows[-1])
+        most = max(calls.values(), default=1.0) or 1.0
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        for index, (name, number) in enumerate(calls.items()):
+            style = OPERATOR_STYLES[index % len(OPERATOR_STYLES)]
+            table.add_row(
+                Text(name, style="dim"), Text("█" * max(1, round(24 * number / most)), style=style), f"{number:.2f}"
+            )
+        return Group(Text("\noperator calls per question", style="dim"), table) if calls else Text()
+
+    def _warmstart_line(self) -> Text:
+        row = self._rows[-1]
+        return Text(
+            f"loss {_number(row, 'warmstart/loss', '.4f')}  gradient norm {_number(row, 'warmstart/grad_norm', '.3f')}"
+        )
+
+    def _evaluation_line(self) -> Text:
+        shown = self._evaluations if len(self._evaluations) <= 6 else [self._evaluations[0], *self._evaluations[-5:]]
+        text = Text("\nheld-out exact match  ", style="dim")
+        for index, (step, metrics) in enumerate(shown):
+            text.append(" → " if index else "", style="dim")
+            text.append(_number(metrics, "evaluation/exact_match", ".3f"), style="bold green")
+            text.append(f" (step {step})", style="dim")
+        return text
+
+
+class PlainLines:
+    """One line per step and evaluation, for pipes and logs."""
+
+    def __init__(self, console: Console, board: TrainingBoard) -> None:
+        self._console = console
+        self._board = board
+
+    def receive(self, event: "Event") -> None:
+        """Take in one event and write a line where it is worth one."""
+        from workflow_r1.engines.native import events
+
+        self._board.receive(event)
+        match event:
+            case events.RunStarted():
+                parameters = _parameters(event.num_parameters, event.num_trainable_parameters)
+                self.note(f"{self._board.title}: {parameters}, {self._board.place}, from step {event.step}")
+            case events.StepFinished():
+                row = event.metrics
+                calls = " ".join(f"{name} {number:.2f}" for name, number in operator_mix(row).items())
+                left = self._board.seconds_left()
+                self.note(
+                    f"step {event.step}/{event.num_steps}"
+                    f"  reward {_number(row, 'rollout/reward', '+.3f')}"
+                    f"  exact match {_number(row, 'rollout/exact_match', '.3f')}"
+                    f"  turns {_number(row, 'rollout/turns', '.2f')}"
+                    f"  {_number(row, TOKENS_PER_SECOND, '.0f')} tokens/s"
+                    f"  {_number(row, 'time/step_seconds', '.1f')} s"
+                    f"  {_clock_time(left) if left is not None else '?'} left  [{calls}]"
+                )
+            case events.EvaluationFinished():
+                metrics = event.metrics
+                self.note(
+                    f"held out at step {event.step}: exact match {_number(metrics, 'evaluation/exact_match', '.3f')} "
+                    f"[{_number(metrics, 'evaluation/exact_match_low', '.3f')}, "
+                    f"{_number(metrics, 'evaluation/exact_match_high', '.3f')}]"
+                )
+            case events.WarmstartProgress():
+                if event.step % 20 == 0 or event.step in (1, event.num_steps):
+                    left = self._board.seconds_left()
+                    self.note(
+                        f"step {event.step}/{event.num_steps}  loss {_number(event.metrics, 'warmstart/loss', '.4f')}"
+                        f"  {_clock_time(left) if left is not None else '?'} left"
+                    )
+            case events.HeldOutScored():
+                self.note(f"held out at step {event.step}: {_held_out(event.metrics)}")
+            case events.CheckpointSaved():
+                self.note(f"checkpoint {event.path}")
+            case events.Warned():
+                self.note(f"warning: {event.message}")
+            case _:
+                pass
+
+    def note(self, text: str) -> None:
+        """Write one line."""
+        self._console.print(Text(text), soft_wrap=True)
+
+
+@contextmanager
+def watch(console: Console, title: str, place: str) -> Iterator["TrainingBoard | PlainLines"]:
+    """Show a run while the context lasts: live in a terminal, line by line elsewhere."""
+    board = TrainingBoard(title, place)
+    if not console.is_terminal:
+        yield PlainLines(console, board)
+        return
+    with Live(board, console=console, refresh_per_second=4):
+        yield board
+
+
+@contextmanager
+def stop_once(request_stop: Callable[[], None], note: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a request to stop cleanly; a second one aborts.
+
+    Yields:
+        A function that tells whether a stop was requested.
+    """
+    requested = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal requested
+        if requested:
+            raise KeyboardInterrupt
+        requested = True
+        note("stopping: this step ends, then a checkpoint is saved (Ctrl-C again aborts at once)")
+        request_stop()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield lambda: requested
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def operator_mix(row: Mapping[str, Any]) -> dict[str, float]:
+    """Calls per question of each operator that was called at all, the most frequent first."""
+    calls = {key.removeprefix(CALLS): value for key, value in row.items() if key.startswith(CALLS) and value}
+    return dict(sorted(calls.items(), key=lambda entry: -entry[1]))
+
+
+def _number(row: Mapping[str, Any], key: str, form: str) -> str:
+    value = row.get(key)
+    return "-" if value is None else format(value, form)
+
+
+def _held_out(metrics: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key.removeprefix('held_out/')} {value:.4f}" for key, value in metrics.items() if value is not None
+    )
+
+
+def _parameters(number: int, trainable: int) -> str:
+    def short(count: int) -> str:
+        return f"{count / 1e9:.2f}B" if count >= 1e9 else f"{count / 1e6:.1f}M" if count >= 1e5 else str(count)
+
+    return f"{short(number)} parameters" + (f", {short(trainable)} trained" if trainable != number else "")
+
+
+def _clock_time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class TrajectoryCounter:
+    """Counts trajectories as they finish: a bar in a terminal, a line for every tenth of them elsewhere."""
+
+    def __init__(self, console: Console, title: str, total: int, *, done: int = 0) -> None:
+        self._console = console
+        self._title = title
+        self._total = total
+        self._done = done
+        self._first = done
+        self._scored = self._right = self._failed = 0
+        self._started = time.monotonic()
+        self._live = Live(self, console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> "TrajectoryCounter":
+        if self._live is not None:
+            self._live.start()
+        elif self._first:
+            self._console.print(Text(f"{self._title}: {self._first} of {self._total} are done already"), soft_wrap=True)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def count(self, trajectory: "Trajectory") -> None:
+        """Count one more."""
+        self._done += 1
+        reward = getattr(trajectory, "reward", None)
+        self._failed += trajectory.stop_reason.is_infrastructure
+        self._scored += reward is not None
+        self._right += reward is not None and reward.exact_match == 1.0
+        tenth = max(1, self._total // 10)
+        if self._live is None and (self._done % tenth == 0 or self._done == self._total):
+            self._console.print(Text(f"{self._title}: {self._done}/{self._total}  {self._so_far()}"), soft_wrap=True)
+
+    def _so_far(self) -> str:
+        parts = []
+        if self._scored:
+            parts.append(f"exact match {self._right / self._scored:.3f}")
+        if self._failed:
+            parts.append(f"{self._failed} failed")
+        elapsed, new = time.monotonic() - self._started, self._done - self._first
+        if new:
+            parts.append(f"{_clock_time(elapsed / new * max(0, self._total - self._done))} left")
+        return "  ".join(parts)
+
+    def __rich__(self) -> RenderableType:
+        """The bar."""
+        line = Table.grid(padding=(0, 1))
+        line.add_row(
+            Text(self._title, style="bold"),
+            ProgressBar(total=max(1, self._total), completed=self._done, width=32),
+            Text(f"{self._done}/{self._total}"),
+            Text(self._so_far(), style="dim"),
+        )
+        return line

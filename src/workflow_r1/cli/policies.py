@@ -1,0 +1,104 @@
+"""Open the policy that a configuration names: in this process, or behind a server."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from workflow_r1.cli.parameters import require
+from workflow_r1.errors import ConfigError
+
+if TYPE_CHECKING:
+    from workflow_r1.config import RunConfig
+    from workflow_r1.environment import Environment
+    from workflow_r1.rollout.policy import Policy
+    from workflow_r1.trajectory import Question
+
+POLICY = "policy"
+"""The method that is the configured policy, not a fixed workflow."""
+
+
+def open_policy(config: "RunConfig", *, temperature: float) -> "Policy":
+    """Open the policy for rollouts and evaluation, at a temperature (0 is greedy).
+
+    Raises:
+        ConfigError: the configuration names no usable policy.
+        MissingExtraError: the policy runs in this process, and torch or transformers is not installed.
+        UserError: there is no such model, or it cannot be a policy.
+    """
+    if config.policy.base_url is not None:
+        from workflow_r1.config.components import build_server_policy
+
+        return build_server_policy(config, temperature=temperature)
+    require_engine("a policy in this process")
+    from workflow_r1.engines.native.model import load_policy_model
+    from workflow_r1.rollout.local_sampler import LocalSampler
+
+    # Adapters of a trained policy are merged into it; new ones would change nothing and cost time.
+    optimiser = config.optimiser.model_copy(update={"lora": None, "gradient_checkpointing": False})
+    model, tokenizer = load_policy_model(config.model_copy(update={"optimiser": optimiser}))
+    sampling = config.sampling.model_copy(update={"temperature": temperature})
+    return LocalSampler(model, tokenizer, sampling=sampling, name=config.policy.model)
+
+
+def special_tokens(config: "RunConfig") -> Sequence[str]:
+    """Special tokens of the policy's tokenizer, to be neutralised in outside text; none for a server's policy."""
+    if config.policy.base_url is not None:
+        return ()
+    require_engine("a policy in this process")
+    from workflow_r1.engines.native.model import load_tokenizer, model_source
+
+    tokenizer = load_tokenizer(model_source(config.policy))
+    return sorted({str(token) for token in (*tokenizer.all_special_tokens, *tokenizer.get_added_vocab())})
+
+
+def require_engine(purpose: str) -> None:
+    """Refuse where the native engine's packages are not installed.
+
+    Raises:
+        MissingExtraError: names the extra.
+    """
+    for module in ("torch", "transformers", "safetensors"):
+        require(module, extra="train", purpose=purpose)
+
+
+def require_trainable(config: "RunConfig") -> None:
+    """Refuse to train what cannot be trained.
+
+    Raises:
+        ConfigError: the policy is behind a server.
+        MissingExtraError: the native engine's packages are not installed.
+    """
+    if config.policy.base_url is not None:
+        raise ConfigError(
+            "policy.base_url: expected none for training, since a policy behind a server cannot be trained; leave it out "
+            "and let policy.model name a Hugging Face model"
+        )
+    require_engine("training")
+
+
+def open_method(
+    config: "RunConfig", method: str, *, temperature: float
+) -> "tuple[Policy, Callable[[Question], Environment]]":
+    """The policy or fixed workflow by its name, and what makes its environments.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    import difflib
+
+    from workflow_r1.config.components import build_environment_factory
+    from workflow_r1.evaluation.methods import METHODS, FixedWorkflow, method_environment
+
+    if method == POLICY:
+        return (
+            open_policy(config, temperature=temperature),
+            build_environment_factory(config, special_tokens=special_tokens(config)),
+        )
+    if method not in METHODS:
+        near = difflib.get_close_matches(method, [POLICY, *METHODS], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"--method: expected one of {', '.join([POLICY, *METHODS])}, received {method}{hint}")
+    chosen = METHODS[method]
+    make_environment = build_environment_factory(
+        config, environment=method_environment(chosen), operators=chosen.operators
+    )
+    return FixedWorkflow(chosen), make_environment

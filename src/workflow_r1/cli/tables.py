@@ -1,0 +1,20 @@
+"""Tables on the terminal."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def print_table(console: Console, title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table: first column to the left, the others to the right. Cells are text, never markup."""
+    table = Table(
+        box=None, padding=(0, 2, 0, 0), header_style="dim", title=Text(title, style="bold"), title_justify="left"
+    )
+    for index, name in enumerate(header):
+        table.add_column(Text(name), justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+    console.print()

@@ -1,0 +1,169 @@
+"""The curve of a run as PNG and SVG: does it learn, how fast, and by doing what."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workflow_r1.errors import MissingExtraError
+from workflow_r1.reports.run_record import RunRecord
+from workflow_r1.trajectory.storage import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#1f2430", "#6b7280", "#e5e7eb"
+BLUE, ORANGE = "#2563eb", "#ea7317"
+OPERATOR_COLOURS = {
+    "Search": "#2a9d8f",
+    "AnswerGenerate": "#e9c46a",
+    "MultiAnswerGenerate": "#f4a261",
+    "ScEnsemble": "#e76f51",
+    "Custom": "#8ab17d",
+    "PromptOptimizer": "#9d8df1",
+    "Review": "#457b9d",
+    "Revise": "#a8dadc",
+    "(invalid)": "#c1121f",
+}
+"""One colour per operator in every figure, so that figures can be compared."""
+SPARE_COLOURS = ("#b08968", "#7f5539", "#adb5bd", "#495057")
+"""For operators that a user added."""
+
+CALLS = "rollout/calls/"
+
+
+def draw_curve(run: RunRecord) -> list[Path]:
+    """Draw ``curve.png`` and ``curve.svg`` into the run directory and return their paths.
+
+    Three panels: reward and exact match by step; held-out exact match with its 95% interval by minutes of training;
+    operator calls per question by step.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError(
+            'the picture needs matplotlib, which is not installed; run: pip install "workflow-r1[train]"'
+        ) from None
+    settings = {"font.size": 9, "svg.hashsalt": "workflow-r1", "svg.fonttype": "path", "axes.unicode_minus": True}
+    with matplotlib.rc_context(settings):
+        figure = Figure(figsize=(12.0, 4.2), layout="constrained", facecolor="white")
+        FigureCanvasAgg(figure)
+        training, held_out, mix = figure.subplots(1, 3)
+        _draw_training(training, run)
+        _draw_held_out(held_out, run)
+        _draw_operator_mix(mix, run)
+        figure.suptitle(run.title, fontsize=12, fontweight="bold", color=INK, x=0.01, ha="left")
+        return [
+            _save(figure, run.directory / "curve.png", dpi=160),
+            _save(figure, run.directory / "curve.svg", metadata={"Date": None}),
+        ]
+
+
+def _save(figure: "Figure", path: Path, **options: Any) -> Path:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix.removeprefix("."), **options)
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def _dress(axes: "Axes", title: str, x_label: str, y_label: str = "") -> None:
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
+    axes.set_xlabel(x_label, color=MUTED)
+    axes.set_ylabel(y_label, color=MUTED)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(colors=MUTED, length=3)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _draw_training(axes: "Axes", run: RunRecord) -> None:
+    _dress(axes, "Training: sampled trajectories", "step", "mean of the step")
+    for key, label, colour in (
+        ("rollout/reward", "reward", ORANGE),
+        ("rollout/exact_match", "exact match", BLUE),
+    ):
+        steps, values = run.series(key)
+        axes.plot(steps, values, color=colour, alpha=0.3, linewidth=1.0)
+        axes.plot(
+            steps, _smooth(values), color=colour, linewidth=2.0, label=label, marker="o" if len(steps) == 1 else ""
+        )
+    axes.legend(frameon=False, loc="lower right", labelcolor=INK)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _draw_held_out(axes: "Axes", run: RunRecord) -> None:
+    rows = [row for row in run.evaluations if row.get("evaluation/exact_match") is not None]
+    number = rows[-1].get("evaluation/num_questions") if rows else None
+    _dress(
+        axes,
+        f"Held-out exact match, greedy ({number} questions)" if number else "Held-out exact match: not evaluated",
+        "minutes of training",
+        "exact match, 95% interval",
+    )
+    axes.set_ylim(0, 1)
+    if not rows:
+        return
+    minutes = [run.minutes_at(row["step"]) for row in rows]
+    rates = [row["evaluation/exact_match"] for row in rows]
+    low = [rate - row["evaluation/exact_match_low"] for rate, row in zip(rates, rows, strict=True)]
+    high = [row["evaluation/exact_match_high"] - rate for rate, row in zip(rates, rows, strict=True)]
+    axes.errorbar(minutes, rates, yerr=[low, high], color=BLUE, linewidth=2, marker="o", markersize=4, capsize=3)
+    for index in {0, len(rows) - 1}:
+        axes.annotate(
+            f"{rates[index]:.2f}",
+            (minutes[index], rates[index] + high[index]),
+            textcoords="offset points",
+            xytext=(0, 4),
+            ha="left" if index == 0 else "right",
+            color=INK,
+            fontweight="bold",
+        )
+    by_step = axes.secondary_xaxis("top")
+    by_step.set_xticks(minutes, [f"step {row['step']}" if row is rows[0] else f"{row['step']}" for row in rows])
+    by_step.tick_params(colors=MUTED, length=2, labelsize=7)
+    by_step.spines["top"].set_visible(False)
+    axes.set_title(axes.get_title(loc="left"), loc="left", fontsize=10, color=INK, pad=16)
+
+
+def _draw_operator_mix(axes: "Axes", run: RunRecord) -> None:
+    _dress(axes, "Operator mix", "step", "calls per question")
+    named: list[tuple[str, list[float]]] = []
+    steps = [row["step"] for row in run.metrics]
+    for key in run.keys(CALLS):
+        values = [row.get(key) or 0.0 for row in run.metrics]
+        if any(values):
+            named.append((key.removeprefix(CALLS), _smooth(values)))
+    if not named:
+        return
+    order = list(OPERATOR_COLOURS)
+    named.sort(key=lambda entry: order.index(entry[0]) if entry[0] in order else len(order))
+    spare = iter(SPARE_COLOURS * len(named))
+    colours = [OPERATOR_COLOURS.get(name) or next(spare) for name, _ in named]
+    if len(steps) == 1:
+        bottom = 0.0
+        for (name, values), colour in zip(named, colours, strict=True):
+            axes.bar(steps, values, bottom=bottom, color=colour, width=0.4, label=name)
+            bottom += values[0]
+    else:
+        axes.stackplot(steps, *[values for _, values in named], colors=colours, labels=[name for name, _ in named])
+    handles, labels = axes.get_legend_handles_labels()
+    # The legend reads from the top, as the stack does.
+    axes.legend(handles[::-1], labels[::-1], frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
+    axes.margins(x=0.0 if len(steps) > 1 else 0.5)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _smooth(values: list[float], *, weight: float = 0.6) -> list[float]:
+    """Exponential moving average, corrected for its start, so that the first value is not counted for several."""
+    smoothed, total, mass = [], 0.0, 0.0
+    for value in values:
+        total = weight * total + (1 - weight) * value
+        mass = weight * mass + (1 - weight)
+        smoothed.append(total / mass)
+    return smoothed

@@ -1,0 +1,126 @@
+"""What a run has left in its directory so far."""
+
+import json
+from collections import deque
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from workflow_r1.config import RunConfig, load_run_config
+from workflow_r1.errors import DataError
+from workflow_r1.trajectory import Trajectory
+from workflow_r1.trajectory.storage import iterate_trajectories
+
+Row = dict[str, Any]
+"""One line of ``metrics.jsonl`` or ``evaluations.jsonl``."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run directory, read."""
+
+    directory: Path
+    """Where it is."""
+    config: RunConfig
+    """The resolved configuration."""
+    environment: Row
+    """Versions, machine, command; empty where the file is absent."""
+    metrics: list[Row]
+    """One row per step; a row before the first step, which holds only an evaluation, is left out."""
+    evaluations: list[Row]
+    """One row per evaluation, in order of steps."""
+
+    @property
+    def is_simulation(self) -> bool:
+        """Whether the figures belong to the embedded world."""
+        return self.config.data.source == "embedded"
+
+    @cached_property
+    def title(self) -> str:
+        """Name of the run, and that it is a simulation where it is one."""
+        if not self.is_simulation:
+            return self.config.name
+        name = "" if self.config.name == "embedded" else f"{self.config.name}: "
+        return f"{name}embedded world (a simulation)"
+
+    def series(self, key: str) -> tuple[list[int], list[float]]:
+        """Steps at which a quantity of ``metrics.jsonl`` was written, and its values."""
+        pairs = [(row["step"], row[key]) for row in self.metrics if row.get(key) is not None]
+        return [step for step, _ in pairs], [value for _, value in pairs]
+
+    def keys(self, prefix: str) -> list[str]:
+        """Quantities of ``metrics.jsonl`` that start with ``prefix``, in alphabetical order."""
+        return sorted({key for row in self.metrics for key in row if key.startswith(prefix)})
+
+    def minutes_at(self, step: int) -> float:
+        """Training time up to the end of a step, evaluations left out."""
+        return sum(row.get("time/step_seconds") or 0.0 for row in self.metrics if row["step"] <= step) / 60
+
+    def last_trajectories(self, num: int) -> list[Trajectory]:
+        """The last ``num`` trajectories that were sampled."""
+        path = self.directory / "trajectories.jsonl"
+        return list(deque(iterate_trajectories(path), maxlen=num)) if path.exists() else []
+
+
+def read_run(directory: Path | str) -> RunRecord:
+    """Read a run directory, one of a run that is still going on included.
+
+    Raises:
+        DataError: it is not a run directory, holds no step yet, or a line of it is malformed.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise DataError(f"expected a run directory, found nothing at {directory}")
+    for name in ("config.toml", "metrics.jsonl"):
+        if not (directory / name).is_file():
+            inside = sorted(path.name for path in directory.iterdir())[:8]
+            raise DataError(
+                f"expected a run directory with {name}, but {directory} holds {', '.join(inside) or 'nothing'}; "
+                "`workflow-r1 train` makes run directories"
+            )
+    metrics = [row for row in read_rows(directory / "metrics.jsonl") if row["step"] > 0]
+    if not metrics:
+        raise DataError(f"{directory / 'metrics.jsonl'} holds no step yet: wait for the first, or resume the run")
+    evaluations = directory / "evaluations.jsonl"
+    environment = directory / "environment.json"
+    return RunRecord(
+        directory=directory,
+        config=load_run_config(directory / "config.toml"),
+        environment=_read_json(environment) if environment.is_file() else {},
+        metrics=metrics,
+        evaluations=read_rows(evaluations) if evaluations.is_file() else [],
+    )
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read one JSON object per line; a last line without its end, still being written, is left out.
+
+    Raises:
+        DataError: names the line.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if number == len(lines) and not line.endswith("\n"):
+            break
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{path}:{number}: expected one JSON object per line, found other text ({error.msg})"
+            ) from None
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            raise DataError(
+                f"{path}:{number}: expected a JSON object with a whole number `step`, found {line.strip()[:80]}"
+            )
+        rows.append(row)
+    return rows
+
+
+def _read_json(path: Path) -> Row:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected JSON: {error}") from None
+    return value if isinstance(value, dict) else {}

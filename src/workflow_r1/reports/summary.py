@@ -1,0 +1,212 @@
+"""A run in one page of Markdown: what it was, what it reached, per class, and how trajectories look."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from workflow_r1.evaluation.figures import Figures, Proportion
+from workflow_r1.prompts import parse_turn
+from workflow_r1.reports.run_record import Row, RunRecord
+from workflow_r1.trajectory import ScoredTrajectory, Trajectory
+
+NUM_EXAMPLES = 3
+"""Trajectories that a summary shows."""
+
+MAX_EXAMPLE_CHARS = 600
+"""Longest thought, input or observation in an example."""
+
+CLASS_PREFIX = "evaluation/class/"
+
+
+def write_summary(run: RunRecord, *, pictures: Sequence[str] = ()) -> str:
+    """Put a run into Markdown.
+
+    Args:
+        run: read by :func:`~workflow_r1.reports.run_record.read_run`.
+        pictures: file names in the run directory to show.
+    """
+    parts = [f"# {run.title}", *_describe(run)]
+    if run.is_simulation:
+        parts.append(
+            "The questions, the passages and the LLM behind the operators are the embedded world's: **a simulation**. "
+            "The figures say how the system learns, and nothing about real questions."
+        )
+    parts += [f"![Curve]({picture})" for picture in pictures]
+    parts += ["## Held-out exact match", markdown_table(*evaluation_table(run))] if run.evaluations else []
+    parts += ["## Training", markdown_table(*training_table(run))]
+    examples = _choose_examples(run)
+    if examples:
+        parts += ["## Example trajectories", *(show_trajectory(trajectory) for trajectory in examples)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _describe(run: RunRecord) -> list[str]:
+    config, environment = run.config, run.environment
+    versions = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items() if version)
+    steps, minutes = run.metrics[-1]["step"], run.minutes_at(run.metrics[-1]["step"])
+    rows = [
+        ("Policy", f"`{config.policy.model}`"),
+        ("Objective", f"`{config.objective.preset}`, {config.training.group_size} trajectories per question, "
+                      f"{config.training.questions_per_step} questions per step"),
+        ("Operators", ", ".join(f"`{name}`" for name in config.environment.operators)),
+        ("LLM behind them", "the embedded world's simulated expert" if config.llm.kind == "embedded"
+                            else f"`{config.llm.model}` at {config.llm.base_url or 'the default endpoint'}"),
+        ("Questions", "embedded world" if run.is_simulation else f"`{config.data.train}`, held out `{config.data.evaluation}`"),
+        ("Search", f"`{config.search.kind}`, {config.search.k} passages"
+                   + (f", corpus `{config.search.corpus}`" if config.search.corpus else "")),
+        ("Exact match", "SQuAD normalisation, any golden answer; intervals are 95% (Wilson)"),
+        ("Seed", str(config.seed)),
+        ("Done", f"{steps} of {config.training.steps} steps, {minutes:.1f} minutes of training"),
+        ("Revision", str(environment.get("git_revision") or "unknown")),
+        ("Versions", versions or "unknown"),
+    ]  # fmt: skip
+    return [markdown_table(("", ""), rows)]
+
+
+def evaluation_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: held-out exact match at the first and the last evaluation, over all and per class."""
+    first, last = run.evaluations[0], run.evaluations[-1]
+    prefixes = {"all": "evaluation"} | {name: f"{CLASS_PREFIX}{name}" for name in _classes(last)}
+    rows = []
+    for name, prefix in prefixes.items():
+        change = _difference(first.get(f"{prefix}/exact_match"), last.get(f"{prefix}/exact_match"))
+        number = last.get(f"{prefix}/num_scored", last.get("evaluation/num_questions", ""))
+        rows.append([name, str(number), _interval(first, prefix), _interval(last, prefix), change])
+    return ["class", "questions", f"step {first['step']}", f"step {last['step']}", "change"], rows
+
+
+def training_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: quantities of the first and the last steps, each a mean over up to five steps."""
+    width = min(5, max(1, len(run.metrics) // 2))
+    quantities = [
+        ("reward", "rollout/reward"),
+        ("exact match, sampled", "rollout/exact_match"),
+        ("turns", "rollout/turns"),
+        ("policy tokens", "rollout/policy_tokens"),
+        ("LLM calls", "rollout/llm_calls"),
+        ("malformed", "rollout/malformed_rate"),
+        *((f"calls of {key.rsplit('/', 1)[-1]}", key) for key in run.keys("rollout/calls/")),
+        ("infrastructure failures", "rollout/num_failed"),
+        ("seconds per step", "time/step_seconds"),
+    ]
+    rows = []
+    for name, key in quantities:
+        before, after = _mean(run.metrics[:width], key), _mean(run.metrics[-width:], key)
+        if before is not None and after is not None and (before or after):
+            rows.append([name, f"{before:.3g}", f"{after:.3g}"])
+    label = "step" if width == 1 else f"{width} steps"
+    return ["mean per trajectory or step", f"first {label}", f"last {label}"], rows
+
+
+def figures_table(results: Iterable[tuple[str, Figures]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: one row per class or method of an evaluation."""
+    header = ["", "questions", "exact match [95%]", "F1", "answered", "turns", "LLM calls", "LLM tokens", "policy tokens", "failed"]  # fmt: skip
+    rows = [
+        [
+            name,
+            str(figures.exact_match.total),
+            str(figures.exact_match),
+            f"{figures.f1:.3f}",
+            f"{figures.answered.rate:.3f}",
+            f"{figures.turns:.1f}",
+            f"{figures.llm_calls:.1f}",
+            f"{figures.llm_prompt_tokens + figures.llm_completion_tokens:.0f}",
+            f"{figures.policy_tokens:.0f}",
+            str(figures.num_failed),
+        ]
+        for name, figures in results
+    ]
+    return header, rows
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; bars and line ends inside cells are made harmless."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def show_trajectory(trajectory: Trajectory) -> str:
+    """One trajectory in Markdown, turn by turn; what the policy and the world wrote stands in fences."""
+    lines = [f"**{_cell(trajectory.question.text)}**"]
+    for turn in trajectory.turns:
+        parsed = parse_turn(turn.text)
+        block = [f"think   {_shorten(parsed.think or turn.text)}"]
+        for call in turn.calls:
+            block += [f"call    {call.operator}: {_shorten(call.input)}", f"result  {_shorten(call.observation)}"]
+        if parsed.answer is not None:
+            block.append(f"answer  {_shorten(parsed.answer)}")
+        elif not turn.calls and turn.observation:
+            block.append(f"told    {_shorten(turn.observation)}")
+        text = "\n".join(block)
+        # A fence longer than any run of backticks inside cannot be closed from inside.
+        fence = "`" * max(3, 1 + max((len(run) for run in _backtick_runs(text)), default=0))
+        lines.append(f"{turn.index}.\n{fence}text\n{text}\n{fence}")
+    lines.append(_outcome(trajectory))
+    return "\n\n".join(lines)
+
+
+def _outcome(trajectory: Trajectory) -> str:
+    gold = ", ".join(trajectory.question.golden_answers) or "unknown"
+    answer = f"Answer: {trajectory.answer!r}" if trajectory.answer is not None else "No answer"
+    score = (
+        f"reward {trajectory.reward.total:g} (answer {trajectory.reward.answer:g}, format {trajectory.reward.format:g})"
+        if isinstance(trajectory, ScoredTrajectory)
+        else "not scored"
+    )
+    return f"{_cell(answer)}; gold: {_cell(gold)}; {trajectory.stop_reason}; {score}."
+
+
+def _choose_examples(run: RunRecord) -> list[Trajectory]:
+    """Of the last trajectories: the longest right one, then other endings."""
+    recent = [trajectory for trajectory in run.last_trajectories(256) if trajectory.turns]
+    recent.sort(key=lambda trajectory: len(trajectory.turns), reverse=True)
+    chosen: dict[Any, Trajectory] = {}
+    for trajectory in recent:
+        right = isinstance(trajectory, ScoredTrajectory) and trajectory.reward.exact_match == 1.0
+        chosen.setdefault((not right, str(trajectory.stop_reason)), trajectory)
+    return [chosen[key] for key in sorted(chosen)][:NUM_EXAMPLES]
+
+
+def _classes(row: Row) -> list[str]:
+    suffix = "/exact_match"
+    keys = [key for key in row if key.startswith(CLASS_PREFIX) and key.endswith(suffix)]
+    return sorted(key.removeprefix(CLASS_PREFIX).removesuffix(suffix) for key in keys)
+
+
+def _interval(row: Row, prefix: str) -> str:
+    rate = row.get(f"{prefix}/exact_match")
+    if rate is None:
+        return "-"
+    low, high = row[f"{prefix}/exact_match_low"], row[f"{prefix}/exact_match_high"]
+    return str(Proportion(successes=0, total=0, rate=rate, low=low, high=high))
+
+
+def _difference(before: float | None, after: float | None) -> str:
+    return "-" if before is None or after is None else f"{after - before:+.3f}"
+
+
+def _mean(rows: Sequence[Row], key: str) -> float | None:
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _shorten(text: str) -> str:
+    text = text.strip()
+    if len(text) <= MAX_EXAMPLE_CHARS:
+        return text
+    half = MAX_EXAMPLE_CHARS // 2
+    return f"{text[:half]} [...] {text[-half:]}"
+
+
+def _backtick_runs(text: str) -> list[str]:
+    runs, current = [], ""
+    for character in f"{text} ":
+        if character == "`":
+            current += character
+        elif current:
+            runs.append(current)
+            current = ""
+    return runs

@@ -1,0 +1,95 @@
+"""TensorBoard and Weights & Biases: both are told the lines of ``metrics.jsonl``, which stay the record."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from workflow_r1.config import RunConfig
+from workflow_r1.errors import MissingExtraError
+
+Metrics = Mapping[str, float | int | None]
+"""One line of metrics; None where a quantity was not finite or not measured."""
+
+
+class Tracker(Protocol):
+    """Something that shows metrics elsewhere."""
+
+    def log(self, metrics: Metrics, *, step: int) -> None:
+        """Show one line."""
+        ...
+
+    def close(self) -> None:
+        """Flush and let go."""
+        ...
+
+
+def open_trackers(config: RunConfig, directory: Path, *, first_step: int = 0) -> Sequence[Tracker]:
+    """Open the trackers that the configuration asks for.
+
+    Args:
+        config: ``logging`` says which.
+        directory: the run directory; both trackers keep their files inside it.
+        first_step: steps already done, when a run goes on: what was shown beyond it is withdrawn where possible.
+
+    Raises:
+        MissingExtraError: the tracker's package is not installed.
+    """
+    trackers: list[Tracker] = []
+    if config.logging.tensorboard:
+        trackers.append(TensorBoardTracker(directory / "tensorboard", first_step=first_step))
+    if config.logging.wandb_project is not None:
+        trackers.append(WandbTracker(config, directory, project=config.logging.wandb_project))
+    return trackers
+
+
+class TensorBoardTracker:
+    """Writes event files; ``tensorboard --logdir runs`` shows them."""
+
+    def __init__(self, directory: Path, *, first_step: int = 0) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise MissingExtraError(
+                'logging.tensorboard needs tensorboard, which is not installed; run: pip install "workflow-r1[tensorboard]"'
+            ) from None
+        self._writer: Any = SummaryWriter(str(directory), purge_step=first_step + 1 if first_step else None)
+
+    def log(self, metrics: Metrics, *, step: int) -> None:
+        """Write one line."""
+        for key, value in metrics.items():
+            if value is not None and key != "step":
+                self._writer.add_scalar(key, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Flush and close the event file."""
+        self._writer.close()
+
+
+class WandbTracker:
+    """A Weights & Biases run. ``WANDB_MODE=offline`` keeps it on this machine and needs no network."""
+
+    def __init__(self, config: RunConfig, directory: Path, *, project: str) -> None:
+        try:
+            import wandb
+        except ImportError:
+            raise MissingExtraError(
+                'logging.wandb_project needs wandb, which is not installed; run: pip install "workflow-r1[wandb]"'
+            ) from None
+        self._run: Any = wandb.init(
+            project=project,
+            # The directory's name is unique and stays the same when the run goes on.
+            id=directory.name,
+            name=directory.name,
+            dir=str(directory),
+            config=config.model_dump(mode="json"),
+            resume="allow",
+        )
+
+    def log(self, metrics: Metrics, *, step: int) -> None:
+        """Send one line."""
+        self._run.log({key: value for key, value in metrics.items() if value is not None and key != "step"}, step=step)
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
