@@ -113,6 +113,11 @@ class Environment:
         self._num_calls = 0
         self._over = False
 
+    @property
+    def config(self) -> EnvironmentConfig:
+        """Pool and limits; the rollout keeps the token budgets among them."""
+        return self._config
+
     def initial_messages(self) -> tuple[Message, ...]:
         """Return the prompt."""
         return render_prompt(

@@ -1,1 +1,25 @@
-"""(written by its owner)"""
+"""Stage 3: question to trajectory. The behaviours are numbered in ``rollout.rollout``.
+
+The sampler of a model in this process is ``rollout.local_sampler`` (needs torch), imported from there.
+"""
+
+from workflow_r1.rollout.chat_policy import ChatPolicy
+from workflow_r1.rollout.doubles import ScriptedPolicy
+from workflow_r1.rollout.policy import Policy, PolicySession, SampledTurn
+from workflow_r1.rollout.renderer import Renderer
+from workflow_r1.rollout.rollout import rollout, rollout_groups
+from workflow_r1.rollout.sampling import SamplingConfig
+from workflow_r1.rollout.seeding import derive_seed
+
+__all__ = [
+    "ChatPolicy",
+    "Policy",
+    "PolicySession",
+    "Renderer",
+    "SampledTurn",
+    "SamplingConfig",
+    "ScriptedPolicy",
+    "derive_seed",
+    "rollout",
+    "rollout_groups",
+]

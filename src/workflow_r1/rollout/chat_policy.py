@@ -1,0 +1,83 @@
+"""Any chat model as the policy: for rollouts and evaluation against a server. It gives text, no tokens."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from workflow_r1.inference.chat import ChatModel
+from workflow_r1.rollout.policy import SampledTurn
+from workflow_r1.rollout.sampling import SamplingConfig
+from workflow_r1.trajectory import FinishReason, Message
+
+_ACTIONS = ("tool", "answer")
+
+
+class ChatPolicy:
+    """A policy behind a chat model."""
+
+    def __init__(self, chat: ChatModel, *, name: str, sampling: SamplingConfig | None = None) -> None:
+        """Set up the policy.
+
+        Args:
+            chat: the model; it bounds its own concurrency.
+            name: for records and reports.
+            sampling: temperature, longest turn and end of turn are used; a server's own ``top_p`` stays.
+        """
+        self._chat = chat
+        self._name = name
+        self._sampling = sampling or SamplingConfig()
+
+    @property
+    def name(self) -> str:
+        """Name for records and reports."""
+        return self._name
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator["ChatSession"]:
+        """Open a session.
+
+        Args:
+            seed: tells apart the samples of one conversation. How far it makes them repeatable is up to the server.
+        """
+        yield ChatSession(self._chat, self._sampling, seed)
+
+
+class ChatSession:
+    """One conversation."""
+
+    def __init__(self, chat: ChatModel, sampling: SamplingConfig, seed: int) -> None:
+        self._chat = chat
+        self._sampling = sampling
+        self._sample_index = seed % 2**31  # Servers take seeds of 32 bits.
+        self._messages: list[Message] = []
+
+    def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Append messages to the conversation; there are no tokens to return."""
+        self._messages.extend(messages)
+        return ()
+
+    async def sample(self, *, max_tokens: int) -> SampledTurn:
+        """Ask for the policy's next turn.
+
+        Raises:
+            ServiceError: the server failed after its retries.
+        """
+        at_action = self._sampling.turn_end == "action"
+        reply = await self._chat(
+            tuple(self._messages),
+            temperature=self._sampling.temperature,
+            max_tokens=min(max_tokens, self._sampling.max_turn_tokens),
+            sample_index=self._sample_index if self._sampling.temperature > 0 else 0,
+            stop=tuple(f"</{tag}>" for tag in _ACTIONS) if at_action else (),
+        )
+        stopped = at_action and reply.finish_reason is FinishReason.STOP
+        text = restore_closing_tag(reply.text) if stopped else reply.text
+        self._messages.append(Message(role="assistant", content=text))
+        return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=reply.finish_reason)
+
+
+def restore_closing_tag(text: str) -> str:
+    """Close the action that a stop string cut off: servers leave the stop string out of the reply."""
+    position, tag = max((text.rfind(f"<{tag}>"), tag) for tag in _ACTIONS)
+    if position < 0 or f"</{tag}>" in text[position:]:
+        return text
+    return f"{text}</{tag}>"

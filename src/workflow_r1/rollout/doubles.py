@@ -1,0 +1,99 @@
+"""Policies without a model, for tests of whatever is built on rollouts."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from workflow_r1.rollout.policy import SampledTurn
+from workflow_r1.rollout.renderer import Renderer
+from workflow_r1.trajectory import FinishReason, Message
+
+Script = Sequence[str | Exception] | Callable[[Sequence[Message]], str | Exception]
+"""The turns of every session in order, or a function from the messages so far to the next turn.
+An exception is raised where a turn would be."""
+
+
+class ScriptedPolicy:
+    """Writes what it is told to.
+
+    With a tokenizer it gives token ids as a model would: the prompt and observations by the chat template, its own turns
+    encoded once, and log-probabilities of 0, since a script leaves no choice.
+    """
+
+    def __init__(
+        self, script: Script, *, tokenizer: Any = None, end_token: bool = True, name: str = "scripted"
+    ) -> None:
+        """Set up the policy.
+
+        Args:
+            script: the turns.
+            tokenizer: a Hugging Face tokenizer with a chat template; None gives text only.
+            end_token: with a tokenizer, turns end in the end-of-turn token; False ends them where the text ends.
+            name: for records and reports.
+        """
+        self._script = script
+        self._renderer = Renderer(tokenizer) if tokenizer is not None else None
+        self._end_token = end_token
+        self._name = name
+        self.seeds: list[int] = []
+        """Seeds of the sessions, in the order in which they were opened."""
+
+    @property
+    def name(self) -> str:
+        """Name for records and reports."""
+        return self._name
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator["ScriptedSession"]:
+        """Open a session, which begins at the start of the script."""
+        self.seeds.append(seed)
+        yield ScriptedSession(self._script, self._renderer, end_token=self._end_token)
+
+
+class ScriptedSession:
+    """One run through the script."""
+
+    def __init__(self, script: Script, renderer: Renderer | None, *, end_token: bool) -> None:
+        self._script = script
+        self._renderer = renderer
+        self._end_token = end_token
+        self._messages: list[Message] = []
+        self._num_turns = 0
+        self._ended = False
+
+    def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Append messages and return their tokens, where there is a tokenizer."""
+        first = not self._messages
+        self._messages.extend(messages)
+        if self._renderer is None:
+            return ()
+        return self._renderer.prompt(messages) if first else self._renderer.increment(messages, ended=self._ended)
+
+    async def sample(self, *, max_tokens: int) -> SampledTurn:
+        """Return the next turn of the script, cut to ``max_tokens`` where there is a tokenizer.
+
+        Raises:
+            ValueError: the script has no further turn.
+        """
+        turn = self._next()
+        if isinstance(turn, Exception):
+            raise turn
+        self._num_turns += 1
+        finish_reason = FinishReason.STOP
+        ids: tuple[int, ...] = ()
+        if self._renderer is not None:
+            encoded = list(self._renderer.tokenizer.encode(turn, add_special_tokens=False))
+            ids = (*encoded, *([self._renderer.end_of_turn_id] if self._end_token else []))
+            if len(ids) > max_tokens:
+                ids, finish_reason = ids[:max_tokens], FinishReason.LENGTH
+                turn = self._renderer.decode(ids)
+            self._ended = bool(ids) and ids[-1] == self._renderer.end_of_turn_id
+        self._messages.append(Message(role="assistant", content=turn))
+        return SampledTurn(text=turn, token_ids=ids, logprobs=(0.0,) * len(ids), finish_reason=finish_reason)
+
+    def _next(self) -> str | Exception:
+        if callable(self._script):
+            return self._script(tuple(self._messages))
+        if self._num_turns >= len(self._script):
+            raise ValueError(f"expected a script of more than {len(self._script)} turns: the environment wants another")
+        return self._script[self._num_turns]

@@ -1,0 +1,214 @@
+"""One trajectory: policy and environment in turn, until the environment or a budget ends it. Then many at once.
+
+Numbered behaviours of :func:`rollout`; the tests use the same numbers.
+
+ 1. The prompt is rendered once. Longer than ``max_prompt_tokens``: nothing is sampled (``prompt_too_long``).
+ 2. Policy tokens and context tokens (observation, template) count against ``max_response_tokens``. A turn is sampled with
+    what is left of it.
+ 3. A turn that uses up the budget is read as it stands: an answer counts, anything else ends the trajectory
+    (``max_response_tokens``) and runs nothing, since the policy would never read the result.
+ 4. An observation that leaves no room for another policy token ends the trajectory (``max_response_tokens``). The calls
+    are kept; the observation is not part of the context.
+ 5. Where the policy has no tokens (a chat server) the token budgets do not apply.
+ 6. A ``ServiceError`` of the environment ends this trajectory (``operator_failed``), one of the policy too
+    (``sampler_failed``). The message is kept, the turns so far as well. Any other exception is raised.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from workflow_r1.environment import Environment, Step
+from workflow_r1.errors import ServiceError
+from workflow_r1.prompts import parse_turn
+from workflow_r1.rollout.policy import Policy, SampledTurn
+from workflow_r1.rollout.seeding import derive_seed
+from workflow_r1.trajectory import Question, StopReason, Trajectory, Turn
+
+
+async def rollout(
+    question: Question,
+    *,
+    policy: Policy,
+    environment: Environment,
+    trajectory_id: str,
+    group_id: str,
+    seed: int,
+    policy_version: int = 0,
+) -> Trajectory:
+    """Let the policy act in the environment until it is over.
+
+    Args:
+        question: what the environment asks.
+        policy: what is sampled. Its session is opened here and closed on every way out.
+        environment: fresh, for this trajectory alone. Its configuration holds the budgets.
+        trajectory_id: unique within the run.
+        group_id: shared by the trajectories of one group.
+        seed: all sampling derives from it.
+        policy_version: number of optimiser steps that the policy has taken.
+
+    Returns:
+        The trajectory, infrastructure failures included: those say so in ``stop_reason`` and ``error``.
+    """
+    prompt = environment.initial_messages()
+    prompt_token_ids: tuple[int, ...] = ()
+    turns: list[Turn] = []
+    answer: str | None = None
+    error: str | None = None
+    stop_reason: StopReason | None = None
+    limits = environment.config
+    num_left = limits.max_response_tokens
+    started = time.perf_counter()
+    try:
+        async with policy.session(seed=seed) as session:
+            started = time.perf_counter()
+            prompt_token_ids = session.extend(prompt)
+            if len(prompt_token_ids) > limits.max_prompt_tokens:
+                stop_reason = StopReason.PROMPT_TOO_LONG
+            while stop_reason is None:
+                sampled = await session.sample(max_tokens=num_left)
+                num_left -= len(sampled.token_ids)
+                if num_left <= 0 and parse_turn(sampled.text).answer is None:
+                    turns.append(_turn(len(turns) + 1, sampled))
+                    stop_reason = StopReason.MAX_RESPONSE_TOKENS
+                    break
+                try:
+                    step = await environment.step(sampled.text)
+                except ServiceError as failure:
+                    turns.append(_turn(len(turns) + 1, sampled))
+                    stop_reason, error = StopReason.OPERATOR_FAILED, _describe(failure)
+                    break
+                stop_reason, answer = step.stop_reason, step.answer
+                context: tuple[int, ...] = ()
+                if stop_reason is None:
+                    context = session.extend(step.messages)
+                    if context and len(context) >= num_left:
+                        stop_reason = StopReason.MAX_RESPONSE_TOKENS
+                    num_left -= len(context)
+                if stop_reason is not None:
+                    context = ()
+                turns.append(_turn(len(turns) + 1, sampled, step, context, read=stop_reason is None))
+    except ServiceError as failure:
+        stop_reason, error = StopReason.SAMPLER_FAILED, _describe(failure)
+    assert stop_reason is not None
+    return Trajectory(
+        id=trajectory_id,
+        group_id=group_id,
+        question=question,
+        policy=policy.name,
+        policy_version=policy_version,
+        seed=seed,
+        prompt=prompt,
+        prompt_token_ids=prompt_token_ids,
+        turns=tuple(turns),
+        answer=answer,
+        stop_reason=stop_reason,
+        error=error,
+        seconds=time.perf_counter() - started,
+    )
+
+
+async def rollout_groups(
+    questions: Sequence[Question],
+    *,
+    policy: Policy,
+    make_environment: Callable[[Question], Environment],
+    group_size: int,
+    seed: int,
+    policy_version: int = 0,
+    max_concurrency: int,
+    on_trajectory: Callable[[Trajectory], None] | None = None,
+) -> list[list[Trajectory]]:
+    """Sample a group of trajectories for each question, concurrently.
+
+    Ids and seeds come from ``seed``, the question's id and the member's number, so that neither ``max_concurrency`` nor
+    the order of completion changes a trajectory. Another ``seed`` gives other ids: pass one per step of a run. A question
+    that stands in the list twice gets two different groups.
+
+    Args:
+        questions: what is asked.
+        policy: what is sampled.
+        make_environment: a fresh environment for each trajectory.
+        group_size: trajectories per question.
+        seed: all sampling derives from it.
+        policy_version: number of optimiser steps that the policy has taken.
+        max_concurrency: trajectories that are live at once.
+        on_trajectory: called with each trajectory as soon as it is finished.
+
+    Returns:
+        One group per question, in the order of the questions; within it the members in order. Infrastructure failures
+        are among them.
+
+    Raises:
+        Exception: what a trajectory raised that was no ``ServiceError``: a programming error or the user's. The other
+            trajectories are cancelled.
+    """
+    if group_size < 1 or max_concurrency < 1:
+        raise ValueError(f"expected group_size and max_concurrency of at least 1, got {group_size}, {max_concurrency}")
+    slots = asyncio.Semaphore(max_concurrency)
+
+    async def run(question: Question, group_id: str, member: int, member_seed: int) -> Trajectory:
+        async with slots:
+            trajectory = await rollout(
+                question,
+                policy=policy,
+                environment=make_environment(question),
+                trajectory_id=f"{group_id}-{member}",
+                group_id=group_id,
+                seed=member_seed,
+                policy_version=policy_version,
+            )
+        if on_trajectory is not None:
+            on_trajectory(trajectory)
+        return trajectory
+
+    occurrences: dict[str, int] = {}
+    groups: list[list[asyncio.Task[Trajectory]]] = []
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for question in questions:
+                occurrence = occurrences.get(question.id, 0)
+                occurrences[question.id] = occurrence + 1
+                # The first occurrence's seeds are those of (seed, question id, member), wherever else it is asked.
+                name = (seed, question.id, *([f"occurrence {occurrence}"] if occurrence else []))
+                group_id = f"{question.id}-{derive_seed(*name) >> 31:08x}"
+                groups.append(
+                    [
+                        tasks.create_task(run(question, group_id, member, derive_seed(*name, member)))
+                        for member in range(group_size)
+                    ]
+                )
+    except BaseExceptionGroup as failures:
+        raise _first_leaf(failures) from failures
+    return [[task.result() for task in group] for group in groups]
+
+
+def _turn(
+    index: int,
+    sampled: SampledTurn,
+    step: Step | None = None,
+    context: tuple[int, ...] = (),
+    *,
+    read: bool = False,
+) -> Turn:
+    """Record a turn; ``read`` says that the policy goes on to read the observation."""
+    return Turn(
+        index=index,
+        text=sampled.text,
+        token_ids=sampled.token_ids,
+        logprobs=sampled.logprobs,
+        finish_reason=sampled.finish_reason,
+        well_formed=parse_turn(sampled.text).well_formed if step is None else step.well_formed,
+        calls=() if step is None else step.calls,
+        observation=step.observation if step is not None and read else "",
+        context_token_ids=context,
+    )
+
+
+def _describe(failure: ServiceError) -> str:
+    return f"{type(failure).__name__}: {failure}"
+
+
+def _first_leaf(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = failures.exceptions[0]
+    return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
