@@ -1,0 +1,91 @@
+r"""Reads a corpus: one JSON object per line, plain or gzipped, in either of two layouts.
+
+{"id": "7", "title": "Jaws", "text": "Jaws is a film ..."}           our own
+{"id": "7", "contents": "\"Jaws\"\nJaws is a film ..."}              Search-R1, FlashRAG
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from workflow_r1.errors import DataError
+from workflow_r1.retrieval.backend import Passage
+
+
+def iterate_corpus(path: Path | str) -> Iterator[Passage]:
+    """Read passages one at a time, so that a corpus larger than memory can be read.
+
+    Args:
+        path: a JSONL file; one whose name ends in ``.gz`` is decompressed.
+
+    Yields:
+        The passages in the order of the file, with score 0. A title may be empty, a text never is.
+
+    Raises:
+        DataError: the file is missing or empty, is not UTF-8 or not gzip, or a line holds no passage; names the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"expected a corpus file, found nothing at {path}")
+    number = 0
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield _read_passage(line, f"{path}:{number}")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: expected gzip data, found it damaged after line {number} ({error})") from None
+    if number == 0:
+        raise DataError(f"{path}: expected at least one passage, found an empty file")
+
+
+def _read_passage(line: bytes, place: str) -> Passage:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}: expected UTF-8 text, found {error.reason} at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{place}: expected one JSON object per line, found text that is not JSON ({error.msg})"
+        ) from None
+    except (RecursionError, ValueError) as error:
+        raise DataError(f"{place}: expected a small JSON object, found one that cannot be read ({error})") from None
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: expected a JSON object, found a {type(row).__name__}")
+    identifier = row.get("id")
+    if isinstance(identifier, bool) or not isinstance(identifier, str | int) or identifier == "":
+        raise DataError(f"{place}: field 'id': expected text or a whole number, found {_show(row, 'id')}")
+    if "text" in row:
+        title, text = row.get("title"), row["text"]
+        title = "" if title is None else title
+        field = "text"
+    else:
+        contents = row.get("contents")
+        if not isinstance(contents, str):
+            raise DataError(f"{place}: expected `id, title, text` or `id, contents`, found fields {_show_fields(row)}")
+        title, separator, text = contents.partition("\n")
+        title, text = (title.strip().strip('"'), text) if separator else ("", title)
+        field = "contents"
+    if not isinstance(title, str):
+        raise DataError(f"{place}: field 'title': expected text, found {_show(row, 'title')}")
+    if not isinstance(text, str) or not text.strip():
+        raise DataError(f"{place}: field {field!r}: expected the passage's text, found none; add it or remove the line")
+    return Passage(
+        id=_encodable(str(identifier)), title=_encodable(title.strip()), text=_encodable(text.strip()), score=0.0
+    )
+
+
+def _encodable(text: str) -> str:
+    """Replace lone surrogates, which JSON can spell and UTF-8 cannot hold."""
+    return text if text.isascii() else text.encode("utf-8", errors="replace").decode("utf-8")
+
+
+def _show(row: dict[str, Any], field: str) -> str:
+    return repr(row[field])[:60] if field in row else "no such field"
+
+
+def _show_fields(row: dict[str, Any]) -> str:
+    return ", ".join(sorted(row))[:120] or "(none)"
