@@ -71,6 +71,7 @@ def rollout(
                 make_environment=make_environment,
                 group_size=group_size,
                 seed=settings.seed if seed is None else seed,
+                max_concurrency=settings.sampling.max_sessions,
                 on_trajectory=keep,
             )
         )

@@ -95,6 +95,7 @@ def _demonstrations(config: "RunConfig", console: "Console") -> "list[Trajectory
                 make_environment=build_environment_factory(config),
                 group_size=per_question,
                 seed=config.seed,
+                max_concurrency=config.sampling.max_sessions,
             )
         )
     return [trajectory for group in groups for trajectory in group][:num]

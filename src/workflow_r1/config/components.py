@@ -226,4 +226,5 @@ def build_server_policy(config: RunConfig, *, temperature: float) -> ChatPolicy:
     Raises:
         ConfigError: no server, or no name of the model there.
     """
-    return ChatPolicy(OpenAIChatModel(policy_chat_config(config)), name=config.policy.model, temperature=temperature)
+    sampling = config.sampling.model_copy(update={"temperature": temperature})
+    return ChatPolicy(OpenAIChatModel(policy_chat_config(config)), name=config.policy.model, sampling=sampling)

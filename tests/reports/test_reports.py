@@ -1,0 +1,223 @@
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workflow_r1.config import RunConfig, dump_toml
+from workflow_r1.errors import DataError, MissingExtraError
+from workflow_r1.reports import draw_curve, open_trackers, read_run, write_summary
+from workflow_r1.reports.summary import evaluation_table, markdown_table, show_trajectory, training_table
+from workflow_r1.trajectory import (
+    OperatorCall,
+    Question,
+    Reward,
+    ScoredTrajectory,
+    StopReason,
+    Turn,
+    append_trajectories,
+)
+
+
+def step_row(step: int, **quantities: float | None) -> dict[str, Any]:
+    return {
+        "step": step,
+        "rollout/reward": 0.1 * step,
+        "rollout/exact_match": 0.2 * step,
+        "rollout/turns": 2.0,
+        "rollout/num_failed": 0,
+        "rollout/calls/Search": 1.0,
+        "rollout/calls/Custom": 0.0,
+        "time/step_seconds": 30.0,
+        **quantities,
+    }
+
+
+def evaluation_row(step: int, rate: float) -> dict[str, Any]:
+    row: dict[str, Any] = {"step": step, "evaluation/num_questions": 40}
+    for prefix in ("evaluation", "evaluation/class/one-hop", "evaluation/class/two-hop"):
+        row |= {
+            f"{prefix}/exact_match": rate,
+            f"{prefix}/exact_match_low": rate - 0.1,
+            f"{prefix}/exact_match_high": rate + 0.1,
+            f"{prefix}/num_scored": 20,
+        }
+    return row
+
+
+def make_run(directory: Path, *rows: dict[str, Any], config: RunConfig | None = None) -> Path:
+    directory.mkdir(exist_ok=True)
+    (directory / "config.toml").write_text(dump_toml(config or RunConfig(name="test")))
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return directory
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    directory = make_run(tmp_path / "run", {"step": 0, "evaluation/exact_match": 0.3}, *(step_row(step) for step in (1, 2, 3, 4)))
+    evaluations = [evaluation_row(0, 0.3), evaluation_row(4, 0.8)]
+    (directory / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in evaluations))
+    append_trajectories(directory / "trajectories.jsonl", [trajectory("t1", "Paris"), trajectory("t2", "Rome")])
+    return directory
+
+
+def trajectory(id: str, answer: str) -> ScoredTrajectory:
+    right = float(answer == "Paris")
+    call = OperatorCall(operator="Search", input="France | capital", observation="```` a fence\n# no heading", valid=True)
+    return ScoredTrajectory(
+        id=id,
+        group_id="g",
+        question=Question(id="q", text="Capital of France?\n# مرحبا", golden_answers=("Paris",)),
+        turns=(
+            Turn(index=1, text="<think>look</think><tool>Search: France | capital</tool>", well_formed=True, calls=(call,), observation="<info>x</info>"),
+            Turn(index=2, text=f"<think>seen</think><answer>{answer}</answer>", well_formed=True),
+        ),
+        answer=answer,
+        stop_reason=StopReason.ANSWERED,
+        reward=Reward(total=right, answer=right, format=0.0, exact_match=right, f1=right),
+    )  # fmt: skip
+
+
+def test_read_run(run: Path) -> None:
+    record = read_run(run)
+    assert [row["step"] for row in record.metrics] == [1, 2, 3, 4]
+    assert record.series("rollout/reward") == ([1, 2, 3, 4], pytest.approx([0.1, 0.2, 0.3, 0.4]))
+    assert record.minutes_at(0) == 0.0
+    assert record.minutes_at(3) == 1.5
+    assert record.title == "test: embedded world (a simulation)"
+    assert [t.id for t in record.last_trajectories(1)] == ["t2"]
+
+
+def test_a_row_that_is_being_written_is_left_out(run: Path) -> None:
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "rollout')
+    assert len(read_run(run).metrics) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("{nonsense", "metrics.jsonl:2: expected one JSON object"), ("[1]", "metrics.jsonl:2"), ('{"a": 1}', "`step`")],
+)
+def test_malformed_rows_name_the_line(tmp_path: Path, line: str, message: str) -> None:
+    directory = make_run(tmp_path / "run", step_row(1))
+    with (directory / "metrics.jsonl").open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(DataError, match=message):
+        read_run(directory)
+
+
+def test_what_is_no_run_directory(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="found nothing at"):
+        read_run(tmp_path / "absent")
+    with pytest.raises(DataError, match=r"config\.toml, but .* holds nothing"):
+        read_run(tmp_path)
+    with pytest.raises(DataError, match="no step yet"):
+        read_run(make_run(tmp_path / "run", {"step": 0}))
+
+
+def test_curve_is_drawn_and_is_the_same_again(run: Path) -> None:
+    png, svg = draw_curve(read_run(run))
+    assert png.read_bytes().startswith(b"\x89PNG")
+    first = svg.read_bytes()
+    assert b"<svg" in first
+    draw_curve(read_run(run))
+    assert svg.read_bytes() == first
+
+
+@pytest.mark.parametrize("rows", [[step_row(1)], [step_row(1), step_row(2, **{"rollout/reward": None})]])
+def test_curve_of_a_short_run_without_evaluation(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    assert all(path.exists() for path in draw_curve(read_run(make_run(tmp_path / "run", *rows))))
+
+
+def test_without_matplotlib_the_picture_names_the_extra(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"workflow-r1\[train\]"):
+        draw_curve(read_run(run))
+    assert not (run / "curve.png").exists()
+
+
+def test_tables(run: Path) -> None:
+    record = read_run(run)
+    header, rows = evaluation_table(record)
+    assert header == ["class", "questions", "step 0", "step 4", "change"]
+    assert rows[0] == ["all", "20", "0.300 [0.200, 0.400]", "0.800 [0.700, 0.900]", "+0.500"]
+    assert [row[0] for row in rows] == ["all", "one-hop", "two-hop"]
+    header, rows = training_table(record)
+    assert header == ["mean per trajectory or step", "first 2 steps", "last 2 steps"]
+    assert ["reward", "0.15", "0.35"] in rows
+    assert not any("Custom" in row[0] for row in rows)
+
+
+def test_summary(run: Path) -> None:
+    text = write_summary(read_run(run), pictures=["curve.png"])
+    assert "a simulation" in text
+    assert "![Curve](curve.png)" in text
+    assert "| all | 20 | 0.300 [0.200, 0.400] | 0.800 [0.700, 0.900] | +0.500 |" in text
+    assert "مرحبا" in text
+    assert "4 of 38 steps, 2.0 minutes" in text
+
+
+def test_real_questions_are_not_called_a_simulation(tmp_path: Path) -> None:
+    config = RunConfig.model_validate({"name": "real", "data": {"source": "files"}, "llm": {"kind": "openai", "model": "m"}})
+    text = write_summary(read_run(make_run(tmp_path / "run", step_row(1), config=config)))
+    assert text.startswith("# real\n")
+    assert "simulation" not in text
+
+
+def test_a_fence_cannot_be_closed_from_inside() -> None:
+    text = show_trajectory(trajectory("t", "Paris"))
+    assert "`````text" in text
+    assert "**Capital of France? # مرحبا**" in text
+
+
+def test_markdown_cells_are_harmless() -> None:
+    assert markdown_table(["a"], [["x | y\nz"]]).splitlines()[-1] == "| x \\| y z |"
+
+
+class FakeWandb:
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def init(self, **settings: Any) -> "FakeWandb":
+        self.told.append(settings)
+        return self
+
+    def log(self, metrics: dict[str, float], *, step: int) -> None:
+        self.told.append((step, metrics))
+
+    def finish(self) -> None:
+        self.told.append("finished")
+
+
+def test_wandb_is_told_the_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    config = RunConfig.model_validate({"logging": {"wandb_project": "p"}})
+    (tracker,) = open_trackers(config, tmp_path / "run-1")
+    tracker.log({"step": 3, "rollout/reward": 0.5, "loss/kl": None}, step=3)
+    tracker.close()
+    assert (fake.told[0]["project"], fake.told[0]["id"], fake.told[0]["resume"]) == ("p", "run-1", "allow")
+    assert fake.told[1:] == [(3, {"rollout/reward": 0.5}), "finished"]
+
+
+@pytest.mark.parametrize(
+    ("module", "logging", "extra"),
+    [("wandb", {"wandb_project": "p"}, "wandb"), ("torch.utils.tensorboard", {"tensorboard": True}, "tensorboard")],
+)
+def test_absent_tracker_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, logging: dict[str, Any], extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=rf"workflow-r1\[{extra}\]"):
+        open_trackers(RunConfig.model_validate({"logging": logging}), tmp_path)
+
+
+def test_no_tracker_by_default(tmp_path: Path) -> None:
+    assert open_trackers(RunConfig(), tmp_path) == []
+
+
+def test_minutes_ignore_rows_without_time(tmp_path: Path) -> None:
+    record = read_run(make_run(tmp_path / "run", step_row(1, **{"time/step_seconds": None}), step_row(2)))
+    assert math.isclose(record.minutes_at(2), 0.5)
