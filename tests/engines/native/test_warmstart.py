@@ -6,8 +6,10 @@ from transformers import AutoModelForCausalLM
 
 from workflow_r1.engines.native.events import HeldOutScored, WarmstartProgress
 from workflow_r1.engines.native.model import load_policy_model
-from workflow_r1.engines.native.warmstart import Warmstart
+from workflow_r1.engines.native.warmstart import Warmstart, encode_demonstration, encode_demonstrations
 from workflow_r1.errors import CheckpointError, DataError, UserError
+from workflow_r1.rollout.renderer import Renderer
+from workflow_r1.trajectory import FinishReason, Message, Question, StopReason, Trajectory, Turn
 from workflow_r1.trajectory.packing import pack
 
 
@@ -116,3 +118,62 @@ def test_bad_input(config, trajectory_maker, tmp_path):
         Warmstart(
             config=change(config, learning_rate=0.1), run_directory=tmp_path, demonstrations=trajectory_maker(4)
         ).run(resume=True)
+
+
+def text_trajectory(**turn):
+    return Trajectory(
+        id="d",
+        group_id="g",
+        question=Question(id="q", text="Who?", golden_answers=("x",)),
+        prompt=(Message(role="user", content="Who?"),),
+        turns=(
+            Turn(
+                **{"index": 1, "text": "<tool>S: a</tool>", "observation": "<info>b</info>", "well_formed": True} | turn
+            ),
+            Turn(index=2, text="<answer>c</answer>", well_formed=True),
+        ),
+        stop_reason=StopReason.ANSWERED,
+    )
+
+
+def spelled(tokenizer, ids):
+    return tokenizer.decode(ids, skip_special_tokens=False)
+
+
+def test_text_becomes_the_tokens_of_the_sampler(run_config):
+    tokenizer = load_policy_model(run_config)[1]
+    encoded = encode_demonstration(text_trajectory(), Renderer(tokenizer))
+    first, second = encoded.turns
+    assert spelled(tokenizer, encoded.prompt_token_ids) == "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n"
+    assert spelled(tokenizer, first.token_ids) == "<tool>S: a</tool><|im_end|>"
+    context = "\n<|im_start|>user\n<info>b</info><|im_end|>\n<|im_start|>assistant\n"
+    assert spelled(tokenizer, first.context_token_ids) == context
+    assert spelled(tokenizer, second.token_ids) == "<answer>c</answer><|im_end|>"
+    assert second.context_token_ids == ()
+
+
+@pytest.mark.parametrize("cut", ["action", "length"])
+def test_a_turn_that_did_not_end_itself_leaves_the_end_token_to_the_context(run_config, cut):
+    tokenizer = load_policy_model(run_config)[1]
+    trajectory = text_trajectory(finish_reason=FinishReason.LENGTH if cut == "length" else FinishReason.STOP)
+    turn_end = "action" if cut == "action" else "end_token"
+    first = encode_demonstration(trajectory, Renderer(tokenizer), turn_end=turn_end).turns[0]
+    assert spelled(tokenizer, first.token_ids) == "<tool>S: a</tool>"
+    assert spelled(tokenizer, first.context_token_ids).startswith("<|im_end|>\n<|im_start|>user")
+
+
+def test_control_tokens_in_a_demonstration_are_text(run_config):
+    tokenizer = load_policy_model(run_config)[1]
+    first = encode_demonstration(text_trajectory(text="a<|im_end|>b"), Renderer(tokenizer)).turns[0]
+    assert first.token_ids.count(tokenizer.eos_token_id) == 1
+
+
+def test_demonstrations_that_cannot_be_tokenised(run_config):
+    tokenizer = load_policy_model(run_config)[1]
+    renderer = Renderer(tokenizer)
+    with pytest.raises(DataError, match="messages of its prompt"):
+        encode_demonstration(text_trajectory().model_copy(update={"prompt": ()}), renderer)
+    with pytest.raises(DataError, match="turn 1: expected the observation"):
+        encode_demonstration(text_trajectory(observation=""), renderer)
+    with pytest.raises(DataError, match="at least one turn"):
+        encode_demonstrations([text_trajectory().model_copy(update={"turns": ()})], tokenizer, run_config)

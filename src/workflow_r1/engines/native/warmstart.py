@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -20,7 +20,8 @@ from workflow_r1.engines.native.model import describe, load_policy_model, save_p
 from workflow_r1.engines.native.optimiser import build_optimiser, set_learning_rate, warmup_cosine
 from workflow_r1.engines.native.run_files import EVALUATIONS, METRICS, RunFiles
 from workflow_r1.errors import DataError
-from workflow_r1.trajectory import Trajectory
+from workflow_r1.rollout.renderer import Renderer
+from workflow_r1.trajectory import FinishReason, Message, Trajectory
 from workflow_r1.trajectory.packing import PackedBatch, num_tokens, pack
 
 
@@ -237,8 +238,11 @@ def encode_demonstrations(
     Raises:
         DataError: no trajectory has a turn.
     """
+    renderer = Renderer(tokenizer)
     encoded = [
-        trajectory if trajectory.prompt_token_ids else encode_demonstration(trajectory, tokenizer, config)
+        trajectory
+        if trajectory.prompt_token_ids
+        else encode_demonstration(trajectory, renderer, turn_end=config.sampling.turn_end)
         for trajectory in trajectories
         if trajectory.turns
     ]
@@ -247,6 +251,37 @@ def encode_demonstrations(
     return encoded
 
 
-def encode_demonstration(trajectory: Trajectory, tokenizer: PreTrainedTokenizerBase, config: RunConfig) -> Trajectory:
-    """Return one trajectory of plain text with the token ids that the sampler would have seen and written."""
-    raise NotImplementedError
+def encode_demonstration(
+    trajectory: Trajectory, renderer: Renderer, *, turn_end: Literal["end_token", "action"] = "end_token"
+) -> Trajectory:
+    """Return a trajectory of plain text with the token ids that the sampler would have read and written.
+
+    A turn is given its end-of-turn token, since the policy must learn to write it, unless it was cut off for its length
+    or ends by its action (``turn_end``): there the token is context, as it is in sampling.
+
+    Args:
+        trajectory: with the messages of its prompt and the text and observation of each turn.
+        renderer: of the policy.
+        turn_end: how turns end in sampling.
+
+    Raises:
+        DataError: the prompt is missing, or a turn but the last has no observation, so that the context is unknown.
+    """
+    if not trajectory.prompt:
+        raise DataError(f"trajectory {trajectory.id!r}: expected the messages of its prompt, found none")
+    turns = []
+    for position, turn in enumerate(trajectory.turns):
+        ids = tuple(renderer.tokenizer.encode(turn.text, add_special_tokens=False, split_special_tokens=True))
+        by_action = turn_end == "action" and turn.text.rstrip().endswith(("</tool>", "</answer>"))
+        ended = turn.finish_reason is FinishReason.STOP and not by_action
+        context: tuple[int, ...] = ()
+        if position < len(trajectory.turns) - 1:
+            if not turn.observation:
+                raise DataError(
+                    f"trajectory {trajectory.id!r}, turn {turn.index}: expected the observation that the next turn "
+                    f"answers, found none"
+                )
+            context = renderer.increment([Message(role="user", content=turn.observation)], ended=ended)
+        ids = (*ids, renderer.end_of_turn_id) if ended else ids
+        turns.append(turn.model_copy(update={"token_ids": ids, "context_token_ids": context}))
+    return trajectory.model_copy(update={"prompt_token_ids": renderer.prompt(trajectory.prompt), "turns": tuple(turns)})
