@@ -1,1 +1,40 @@
-"""(written by its owner)"""
+"""The mathematics of the update: pure functions of tensors, which know only torch.
+
+``units`` -> ``advantage``, ``loss``, ``kl``, ``correction``, ``metrics``; ``presets`` names the published variants.
+``docs/objective.md`` explains the objective and how to use it in another trainer.
+"""
+
+from workflow_r1.algorithms.advantage import (
+    AdvantageKind,
+    advantages,
+    group_advantages,
+    leave_one_out_advantages,
+)
+from workflow_r1.algorithms.correction import turn_correction
+from workflow_r1.algorithms.kl import KLKind, kl_estimate, kl_loss
+from workflow_r1.algorithms.loss import LOG_RATIO_BOUND, PolicyLoss, policy_loss
+from workflow_r1.algorithms.metrics import combine_metrics, turn_metrics
+from workflow_r1.algorithms.presets import PRESETS, ObjectivePreset
+from workflow_r1.algorithms.units import UnitKind, WeightKind, turn_ids_from_mask, unit_ids
+
+__all__ = [
+    "LOG_RATIO_BOUND",
+    "PRESETS",
+    "AdvantageKind",
+    "KLKind",
+    "ObjectivePreset",
+    "PolicyLoss",
+    "UnitKind",
+    "WeightKind",
+    "advantages",
+    "combine_metrics",
+    "group_advantages",
+    "kl_estimate",
+    "kl_loss",
+    "leave_one_out_advantages",
+    "policy_loss",
+    "turn_correction",
+    "turn_ids_from_mask",
+    "turn_metrics",
+    "unit_ids",
+]

@@ -1,0 +1,112 @@
+"""What happens at the first turn, the second, ...; and how metrics of micro-batches become those of their batch."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workflow_r1.algorithms.kl import kl_estimate
+from workflow_r1.algorithms.loss import LOG_RATIO_BOUND, kl_to_old_policy
+from workflow_r1.algorithms.units import Units, find_units, mean_per_unit, value_of_unit
+
+
+@torch.no_grad()
+def turn_metrics(
+    *,
+    logprobs: Float[Tensor, "batch time"],
+    old_logprobs: Float[Tensor, "batch time"],
+    advantages: Float[Tensor, " batch"] | Float[Tensor, "batch time"],
+    turn_ids: Int[Tensor, "batch time"],
+    clip_low: float,
+    clip_high: float,
+    ref_logprobs: Float[Tensor, "batch time"] | None = None,
+    entropy: Float[Tensor, "batch time"] | None = None,
+    max_turns: int = 8,
+) -> dict[str, float]:
+    """Describe the update by turn index, each figure a mean over the turns of that index.
+
+    Args:
+        logprobs: under the policy, in nats. Masked positions may hold anything, here and below.
+        old_logprobs: under the policy that the update started from.
+        advantages: one per trajectory, or per token.
+        turn_ids: index of a token's turn; 0 where a token is not the policy's.
+        clip_low: the ratio is clipped below ``1 - clip_low``.
+        clip_high: the ratio is clipped above ``1 + clip_high``.
+        ref_logprobs: under the reference policy; adds ``kl`` (k3, per token).
+        entropy: of the policy's distribution at each token, in nats; adds ``entropy``.
+        max_turns: turns of a higher index are left out.
+
+    Returns:
+        For each turn index k that is present: ``turn_{k}/ratio_mean``, ``ratio_min``, ``ratio_max``, ``clip_fraction``
+        (turns whose gradient the clip removes), ``approx_kl`` (to the old policy, k3, per token), ``num_tokens`` and
+        ``num_units`` (turns of that index); and ``kl`` and ``entropy`` where their input is given.
+    """
+    units = find_units(turn_ids * (turn_ids <= max_turns))
+    dtype = torch.promote_types(logprobs.dtype, torch.float32)
+    difference = logprobs.to(dtype) - old_logprobs.to(dtype)
+    ratio = mean_per_unit(difference, units).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
+    advantage = value_of_unit(advantages.to(dtype), units)
+    clipped = ((ratio < 1.0 - clip_low) & (advantage < 0)) | ((ratio > 1.0 + clip_high) & (advantage > 0))
+    per_unit = {
+        "ratio_mean": ratio,
+        "clip_fraction": clipped,
+        "approx_kl": mean_per_unit(kl_to_old_policy(difference), units),
+    }
+    if ref_logprobs is not None:
+        per_unit["kl"] = mean_per_unit(kl_estimate(logprobs, ref_logprobs, "k3"), units)
+    if entropy is not None:
+        per_unit["entropy"] = mean_per_unit(entropy.to(dtype), units)
+    return _by_turn(per_unit, ratio, units)
+
+
+def _by_turn(per_unit: Mapping[str, Tensor], ratio: Tensor, units: Units) -> dict[str, float]:
+    indices, position = units.id_of_unit.unique(return_inverse=True)
+    zeros = torch.zeros(len(indices), dtype=torch.float64, device=ratio.device)
+    counts = torch.bincount(position, minlength=len(indices)).double()
+    columns = {name: zeros.index_add(0, position, values.double()) / counts for name, values in per_unit.items()}
+    columns["ratio_min"] = zeros.scatter_reduce(0, position, ratio.double(), "amin", include_self=False)
+    columns["ratio_max"] = zeros.scatter_reduce(0, position, ratio.double(), "amax", include_self=False)
+    columns["num_tokens"] = zeros.index_add(0, position, units.length.double())
+    columns["num_units"] = counts
+    rows = torch.stack(list(columns.values()), dim=1).tolist()
+    return {
+        f"turn_{index}/{name}": value
+        for index, row in zip(indices.tolist(), rows, strict=True)
+        for name, value in zip(columns, row, strict=True)
+    }
+
+
+def combine_metrics(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Join the metrics of micro-batches into those of the whole: the same as if it had not been cut.
+
+    Metrics of :func:`policy_loss` and :func:`turn_metrics` are means over units, so each is weighted by the
+    ``num_units`` that stands beside it (with the same prefix up to the last slash); names that start with ``num_`` are
+    summed, and names that end with ``_min`` or ``_max`` are reduced so. A micro-batch must hold whole trajectories.
+
+    Args:
+        parts: metrics of disjoint micro-batches; keys may be missing where a turn index is absent.
+
+    Returns:
+        The union of their keys. Parts without units change nothing but counts, unless no part has any.
+    """
+    collected: dict[str, list[tuple[float, float]]] = {}
+    for part in parts:
+        for key, value in part.items():
+            prefix = key[: key.rfind("/") + 1]
+            collected.setdefault(key, []).append((value, part[f"{prefix}num_units"]))
+    combined = {}
+    for key, pairs in collected.items():
+        name = key.rsplit("/", maxsplit=1)[-1]
+        present = [(value, count) for value, count in pairs if count > 0]
+        if name.startswith("num_"):
+            combined[key] = sum(value for value, _ in pairs)
+        elif not present:
+            combined[key] = pairs[0][0]
+        elif name.endswith("_min"):
+            combined[key] = min(value for value, _ in present)
+        elif name.endswith("_max"):
+            combined[key] = max(value for value, _ in present)
+        else:
+            combined[key] = sum(value * count for value, count in present) / sum(count for _, count in present)
+    return combined
