@@ -2,5 +2,15 @@
 
 from workflow_r1.inference.chat import ChatModel, ChatReply
 from workflow_r1.inference.doubles import ChatRequest, FailingChatModel, ScriptedChatModel, ScriptedReply
+from workflow_r1.inference.openai_chat import OpenAIChatConfig, OpenAIChatModel
 
-__all__ = ["ChatModel", "ChatReply", "ChatRequest", "FailingChatModel", "ScriptedChatModel", "ScriptedReply"]
+__all__ = [
+    "ChatModel",
+    "ChatReply",
+    "ChatRequest",
+    "FailingChatModel",
+    "OpenAIChatConfig",
+    "OpenAIChatModel",
+    "ScriptedChatModel",
+    "ScriptedReply",
+]

@@ -1,0 +1,43 @@
+"""The doubles are public API: what they record and how they fail is relied upon."""
+
+import asyncio
+
+import pytest
+
+from workflow_r1.errors import ServiceTimeoutError, ServiceUnavailableError
+from workflow_r1.inference import ChatModel, ChatReply, ChatRequest, FailingChatModel, ScriptedChatModel
+from workflow_r1.trajectory import FinishReason, Message, Usage
+
+HELLO = (Message(role="user", content="two words"),)
+
+
+def test_replies_in_order_and_keeps_the_requests() -> None:
+    whole = ChatReply("cut", FinishReason.LENGTH, Usage())
+    chat = ScriptedChatModel(["a b c", whole])
+
+    async def main() -> list[ChatReply]:
+        return [await chat(HELLO, temperature=0.5, max_tokens=3, sample_index=2, stop=["x"]), await chat(HELLO)]
+
+    first, second = asyncio.run(main())
+    assert first == ChatReply("a b c", FinishReason.STOP, Usage(llm_calls=1, prompt_tokens=2, completion_tokens=3))
+    assert second is whole
+    assert chat.requests == [ChatRequest(HELLO, 0.5, 3, 2, ("x",)), ChatRequest(HELLO, 0.0, 1024, 0, ())]
+
+
+def test_replies_by_a_function_of_the_messages() -> None:
+    chat: ChatModel = ScriptedChatModel(lambda messages: messages[-1].content.upper())
+    assert asyncio.run(chat(HELLO)).text == "TWO WORDS"
+
+
+def test_a_script_that_is_used_up_says_so() -> None:
+    with pytest.raises(RuntimeError, match="expected at most 0 requests"):
+        asyncio.run(ScriptedChatModel()(HELLO))
+
+
+def test_failures() -> None:
+    with pytest.raises(ServiceUnavailableError, match="on purpose"):
+        asyncio.run(FailingChatModel()(HELLO))
+    with pytest.raises(ServiceTimeoutError):
+        asyncio.run(FailingChatModel(ServiceTimeoutError("late"))(HELLO))
+    with pytest.raises(ServiceTimeoutError):
+        asyncio.run(ScriptedChatModel([ServiceTimeoutError("late")])(HELLO))

@@ -1,0 +1,358 @@
+"""The chat model against a real HTTP server on this machine."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from workflow_r1.errors import (
+    ConfigError,
+    ServiceError,
+    ServiceRejectedError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+)
+from workflow_r1.inference import ChatReply, OpenAIChatConfig, OpenAIChatModel
+from workflow_r1.trajectory import FinishReason, Message, Usage
+
+QUESTION = (Message(role="user", content="Who directed Jaws?"),)
+KEY = "sk-secret-0123456789"
+
+
+@dataclass
+class Answer:
+    """What the server sends."""
+
+    body: Any = None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    trickle: bool = False
+
+
+def completion(text: str | None = "Steven Spielberg", finish_reason: str = "stop", **message: Any) -> dict[str, Any]:
+    return {
+        "id": "c1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [
+            {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text, **message}}
+        ],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+    }
+
+
+@dataclass
+class Server:
+    """Answers by a script, the last one for ever; keeps what it was sent."""
+
+    answers: list[Answer]
+    url: str = ""
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+    released: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def make_handler(server: Server) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with server.lock:
+                answer = server.answers[min(len(server.bodies), len(server.answers) - 1)]
+                server.bodies.append({"path": self.path, **body})
+                server.headers.append({name.lower(): value for name, value in self.headers.items()})
+                server.in_flight += 1
+                server.most_in_flight = max(server.most_in_flight, server.in_flight)
+            try:
+                self.answer(answer)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
+            finally:
+                with server.lock:
+                    server.in_flight -= 1
+
+        def answer(self, answer: Answer) -> None:
+            if not answer.trickle:
+                server.released.wait(answer.seconds)
+            content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+            self.send_response(answer.status)
+            for name, value in ({"Content-Type": "application/json"} | answer.headers).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            while answer.trickle and not server.released.wait(0.02):
+                self.wfile.write(b" ")
+                self.wfile.flush()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    return Handler
+
+
+@contextmanager
+def serving(*answers: Answer) -> Iterator[Server]:
+    server = Server(list(answers))
+    http = ThreadingHTTPServer(("127.0.0.1", 0), make_handler(server))
+    http.daemon_threads = False
+    server.url = f"http://127.0.0.1:{http.server_address[1]}/v1"
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.released.set()
+        http.shutdown()
+        http.server_close()
+        thread.join()
+
+
+def config(server: Server, **changes: Any) -> OpenAIChatConfig:
+    settings = {"model": "m", "base_url": server.url, "timeout_seconds": 5.0, "max_retries": 2, "backoff_seconds": 0.01}
+    return OpenAIChatConfig(**(settings | changes))
+
+
+def ask(chat_config: OpenAIChatConfig, **arguments: Any) -> ChatReply:
+    async def main() -> ChatReply:
+        async with OpenAIChatModel(chat_config) as chat:
+            return await chat(QUESTION, **arguments)
+
+    return asyncio.run(main())
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_reply_and_request() -> None:
+    with serving(Answer(completion())) as server:
+        reply = ask(config(server, extra_body={"top_k": 3}), temperature=0.5, max_tokens=9, stop=["</answer>"])
+    assert reply == ChatReply(
+        "Steven Spielberg", FinishReason.STOP, Usage(llm_calls=1, prompt_tokens=7, completion_tokens=3)
+    )
+    assert server.bodies == [
+        {
+            "path": "/v1/chat/completions",
+            "model": "m",
+            "messages": [{"role": "user", "content": "Who directed Jaws?"}],
+            "temperature": 0.5,
+            "max_tokens": 9,
+            "stop": ["</answer>"],
+            "top_k": 3,
+        }
+    ]
+
+
+def test_a_server_without_keys_needs_none_and_a_key_is_sent_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(Answer(completion())) as server:
+        ask(config(server))
+        monkeypatch.setenv("OTHER_KEY", f" {KEY}\n")
+        ask(config(server, api_key_env="OTHER_KEY"))
+    assert [headers["authorization"] for headers in server.headers] == ["Bearer no-key-needed", f"Bearer {KEY}"]
+
+
+def test_throttled_then_answered() -> None:
+    throttled = Answer({"error": {"message": "slow down"}}, status=429)
+    with serving(throttled, throttled, Answer(completion())) as server:
+        assert ask(config(server)).text == "Steven Spielberg"
+    assert len(server.bodies) == 3
+
+
+def test_retry_after_is_honoured() -> None:
+    throttled = Answer({"error": {"message": "slow down"}}, status=429, headers={"Retry-After": "0.3"})
+    with serving(throttled, Answer(completion())) as server:
+        started = time.perf_counter()
+        ask(config(server))
+    assert time.perf_counter() - started >= 0.3
+
+
+def test_a_retry_after_of_an_hour_is_not_waited_for() -> None:
+    throttled = Answer({"error": {"message": "slow down"}}, status=429, headers={"Retry-After": "3600"})
+    with serving(throttled) as server, pytest.raises(ServiceUnavailableError, match="wait 3600 s"):
+        ask(config(server))
+    assert len(server.bodies) == 1
+
+
+def test_gives_up_on_a_server_that_keeps_failing() -> None:
+    with (
+        serving(Answer({"error": {"message": "boom"}}, status=500)) as server,
+        pytest.raises(ServiceUnavailableError, match=r"m at http://127.*status 500 \(boom\) after 3 attempts; check"),
+    ):
+        ask(config(server))
+    assert len(server.bodies) == 3
+
+
+def test_a_server_that_hangs_is_a_timeout() -> None:
+    message = r"no reply within 0\.2 s after 2 attempts"
+    with serving(Answer(completion(), seconds=30)) as server, pytest.raises(ServiceTimeoutError, match=message):
+        ask(config(server, timeout_seconds=0.2, max_retries=1))
+    assert len(server.bodies) == 2
+
+
+def test_a_server_that_trickles_is_a_timeout() -> None:
+    with serving(Answer(completion(), trickle=True)) as server, pytest.raises(ServiceTimeoutError):
+        ask(config(server, timeout_seconds=0.3, max_retries=0))
+
+
+def test_nobody_listens() -> None:
+    with serving(Answer(completion())) as server:
+        pass
+    with pytest.raises(ServiceUnavailableError, match="no connection"):
+        ask(config(server))
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [(400, "length of the input"), (401, "variable MY_KEY"), (403, "MY_KEY"), (404, "base_url"), (422, "max_tokens")],
+)
+def test_a_refusal_is_not_tried_again_and_names_no_secret(
+    status: int, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    refusal = Answer({"error": {"message": f"Incorrect API key provided: {KEY}."}}, status=status)
+    with serving(refusal) as server, pytest.raises(ServiceRejectedError, match=remedy) as caught:
+        ask(config(server, api_key_env="MY_KEY"))
+    assert len(server.bodies) == 1
+    assert KEY not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_an_account_without_quota_is_a_refusal() -> None:
+    refusal = Answer({"error": {"message": "You have no quota", "code": "insufficient_quota"}}, status=429)
+    with serving(refusal) as server, pytest.raises(ServiceRejectedError, match="quota"):
+        ask(config(server))
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(b"{not json"),
+        Answer(b"<html>gateway</html>", headers={"Content-Type": "text/html"}),
+        Answer({"choices": []}),
+        Answer({"choices": None}),
+        Answer({"choices": [{"index": 0}]}),
+        Answer({"error": "no"}),
+        Answer([1, 2]),
+        Answer(completion() | {"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": 5}}]}),
+    ],
+    ids=lambda answer: str(answer.body)[:30],
+)
+def test_a_reply_that_cannot_be_read(answer: Answer) -> None:
+    with serving(answer) as server:
+        with pytest.raises(ServiceUnavailableError, match="cannot be read"):
+            ask(config(server, max_retries=1))
+        assert len(server.bodies) == 2
+    with serving(answer, Answer(completion())) as server:
+        assert ask(config(server, max_retries=1)).text == "Steven Spielberg"
+
+
+def test_length_null_content_and_missing_usage() -> None:
+    cut = completion("Steven Spiel", "length")
+    silent = completion(None, "length") | {"usage": None}
+    refused = completion(None, refusal="I may not.")
+    with serving(Answer(cut), Answer(silent), Answer(refused)) as server:
+        replies = [ask(config(server)) for _ in range(3)]
+    assert [(reply.text, reply.finish_reason) for reply in replies] == [
+        ("Steven Spiel", FinishReason.LENGTH),
+        ("", FinishReason.LENGTH),
+        ("I may not.", FinishReason.STOP),
+    ]
+    assert replies[1].usage == Usage(llm_calls=1)
+
+
+def test_no_more_requests_at_once_than_allowed() -> None:
+    async def main(chat: OpenAIChatModel) -> None:
+        async with chat:
+            await asyncio.gather(*(chat(QUESTION) for _ in range(12)))
+
+    with serving(Answer(completion(), seconds=0.05)) as server:
+        asyncio.run(main(OpenAIChatModel(config(server, concurrency=3))))
+    assert len(server.bodies) == 12
+    assert server.most_in_flight == 3
+
+
+def test_one_object_serves_several_event_loops() -> None:
+    async def main(chat: OpenAIChatModel) -> list[ChatReply]:
+        replies = await asyncio.gather(*(chat(QUESTION) for _ in range(3)))
+        await chat.aclose()
+        return replies
+
+    with serving(Answer(completion(), seconds=0.02)) as server:
+        chat = OpenAIChatModel(config(server, concurrency=1))
+        assert [len(asyncio.run(main(chat))) for _ in range(2)] == [3, 3]
+
+
+def test_text_that_is_no_utf8_is_sent_all_the_same() -> None:
+    async def main(server: Server) -> None:
+        async with OpenAIChatModel(config(server)) as chat:
+            await chat([Message(role="user", content="é \ud800 \x00 שלום")])
+
+    with serving(Answer(completion())) as server:
+        asyncio.run(main(server))
+    assert server.bodies[0]["messages"][0]["content"] == "é ? \x00 שלום"
+
+
+def test_cancelling_frees_the_slot() -> None:
+    async def main(server: Server) -> str:
+        async with OpenAIChatModel(config(server, concurrency=1)) as chat:
+            await chat(QUESTION)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await chat(QUESTION)
+            return (await chat(QUESTION)).text
+
+    with serving(Answer(completion()), Answer(completion(), seconds=30), Answer(completion("second"))) as server:
+        assert asyncio.run(main(server)) == "second"
+
+
+@pytest.mark.parametrize(
+    ("changes", "environment", "message"),
+    [
+        ({}, {}, "expected an API key in the environment variable OPENAI_API_KEY"),
+        ({"base_url": "localhost:8000"}, {}, "http://127"),
+        ({"base_url": "http://"}, {}, "http://127"),
+        ({}, {"OPENAI_API_KEY": "sk-\u201cquoted\u201d"}, "plain ASCII"),
+    ],
+)
+def test_wrong_settings(
+    changes: dict[str, Any], environment: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=message):
+        OpenAIChatModel(OpenAIChatConfig(model="m", **changes))
+
+
+def test_no_login_in_messages() -> None:
+    with serving(Answer(completion())) as server:
+        pass
+    url = server.url.replace("http://", "http://user:hunter2@")
+    with pytest.raises(ServiceError) as caught:
+        ask(config(server, base_url=url, max_retries=0))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_waits_double_and_are_bounded() -> None:
+    chat = OpenAIChatModel(OpenAIChatConfig(model="m", base_url="http://127.0.0.1:1/v1", backoff_seconds=0.5))
+    wait: Callable[[int, float | None], float] = chat._wait
+    for attempt, longest in [(1, 0.5), (2, 1.0), (3, 2.0), (10, 8.0), (5000, 8.0)]:
+        assert 0.75 * longest <= wait(attempt, None) <= longest
+    assert wait(1, 3.5) == 3.5
