@@ -15,7 +15,9 @@ PARIS = Question(id="q1", text="What is the capital of France?", golden_answers=
 ROME = Question(id="q2", text="What is the capital of Italy?", golden_answers=("Rome",))
 
 
-def run(method: str, chat: ScriptedChatModel, *questions: Question, done: tuple[Trajectory, ...] = ()) -> EvaluationResult:
+def run(
+    method: str, chat: ScriptedChatModel, *questions: Question, done: tuple[Trajectory, ...] = ()
+) -> EvaluationResult:
     chosen = METHODS[method]
 
     def make_environment(question: Question) -> Environment:
@@ -26,9 +28,7 @@ def run(method: str, chat: ScriptedChatModel, *questions: Question, done: tuple[
             services=OperatorServices(chat=chat),
         )
 
-    return asyncio.run(
-        evaluate(questions, policy=FixedWorkflow(chosen), make_environment=make_environment, done=done)
-    )
+    return asyncio.run(evaluate(questions, policy=FixedWorkflow(chosen), make_environment=make_environment, done=done))
 
 
 def reply_with(answer: str) -> Callable[[tuple[Message, ...]], str]:
@@ -98,7 +98,11 @@ def test_what_is_done_is_not_asked_again_but_failures_are() -> None:
 
 def test_an_llm_that_gives_nothing_is_a_wrong_answer_not_a_crash() -> None:
     result = run("self-consistency", ScriptedChatModel(lambda messages: ""), PARIS)
-    assert (result.figures.num_failed, result.figures.exact_match.total, result.figures.exact_match.successes) == (0, 1, 0)
+    assert (result.figures.num_failed, result.figures.exact_match.total, result.figures.exact_match.successes) == (
+        0,
+        1,
+        0,
+    )
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,9 @@ def make_run(directory: Path, *rows: dict[str, Any], config: RunConfig | None = 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    directory = make_run(tmp_path / "run", {"step": 0, "evaluation/exact_match": 0.3}, *(step_row(step) for step in (1, 2, 3, 4)))
+    directory = make_run(
+        tmp_path / "run", {"step": 0, "evaluation/exact_match": 0.3}, *(step_row(step) for step in (1, 2, 3, 4))
+    )
     evaluations = [evaluation_row(0, 0.3), evaluation_row(4, 0.8)]
     (directory / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in evaluations))
     append_trajectories(directory / "trajectories.jsonl", [trajectory("t1", "Paris"), trajectory("t2", "Rome")])
@@ -65,7 +67,9 @@ def run(tmp_path: Path) -> Path:
 
 def trajectory(id: str, answer: str) -> ScoredTrajectory:
     right = float(answer == "Paris")
-    call = OperatorCall(operator="Search", input="France | capital", observation="```` a fence\n# no heading", valid=True)
+    call = OperatorCall(
+        operator="Search", input="France | capital", observation="```` a fence\n# no heading", valid=True
+    )
     return ScoredTrajectory(
         id=id,
         group_id="g",
@@ -160,7 +164,9 @@ def test_summary(run: Path) -> None:
 
 
 def test_real_questions_are_not_called_a_simulation(tmp_path: Path) -> None:
-    config = RunConfig.model_validate({"name": "real", "data": {"source": "files"}, "llm": {"kind": "openai", "model": "m"}})
+    config = RunConfig.model_validate(
+        {"name": "real", "data": {"source": "files"}, "llm": {"kind": "openai", "model": "m"}}
+    )
     text = write_summary(read_run(make_run(tmp_path / "run", step_row(1), config=config)))
     assert text.startswith("# real\n")
     assert "simulation" not in text

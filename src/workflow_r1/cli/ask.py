@@ -151,7 +151,9 @@ def _show_result(console: "Console", step: "Step") -> None:
     from rich.text import Text
 
     for call in step.calls:
-        cost = f"   {call.seconds:.2f} s" + (f", {call.usage.llm_calls} LLM calls" if call.usage.llm_calls else "")
+        cost = f"   {call.seconds:.2f} s" + (
+            f", {_count(call.usage.llm_calls, 'LLM call')}" if call.usage.llm_calls else ""
+        )
         body = Text(call.observation, style="green" if call.valid else "red")
         body.append(cost, style="dim")
         console.print(Padding(body, (0, 0, 0, 4)))
@@ -177,10 +179,14 @@ def _show_outcome(console: "Console", trajectory: "Trajectory") -> None:
     calls = sum(len(turn.calls) for turn in trajectory.turns)
     usage = trajectory.usage
     parts = [
-        f"{len(trajectory.turns)} turns",
-        f"{calls} operator calls",
-        f"{usage.llm_calls} LLM calls ({usage.prompt_tokens + usage.completion_tokens} tokens)",
+        _count(len(trajectory.turns), "turn"),
+        _count(calls, "operator call"),
+        f"{_count(usage.llm_calls, 'LLM call')} ({usage.prompt_tokens + usage.completion_tokens} tokens)",
         *([f"{trajectory.num_policy_tokens} policy tokens"] if trajectory.num_policy_tokens else []),
         f"{trajectory.seconds:.1f} s",
     ]
     console.print(Text(", ".join(parts), style="dim"))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -100,9 +100,16 @@ def evaluate(
     write_atomically(directory / SUMMARY, json.dumps(_summary(identity, result), indent=2, ensure_ascii=False) + "\n")
     where = f"{title_of(settings)}, {method}" + (f" ({policy.name})" if policy.name != method else "")
     print_table(console, where, *figures_table([("all", result.figures), *result.by_class.items()]))
-    if result.figures.operator_calls:
-        calls = sorted(result.figures.operator_calls.items(), key=lambda entry: -entry[1])
-        print_table(console, "operator calls per question", ["operator", "calls"], [[k, f"{v:.2f}"] for k, v in calls])
+    figures = result.figures
+    calls = sorted(figures.operator_calls.items(), key=lambda entry: -entry[1])
+    mix = ", ".join(f"{name} {number:.2f}" for name, number in calls)
+    console.print(f"operator calls per question: {mix or 'none'}", soft_wrap=True, markup=False)
+    console.print(
+        f"answered {figures.answered.rate:.3f}, well formed {figures.well_formed.rate:.3f}"
+        + (f", {figures.policy_tokens:.0f} policy tokens per question" if figures.policy_tokens else ""),
+        soft_wrap=True,
+        markup=False,
+    )
     console.print(f"rows and summary in {show_path(directory)}", style="dim", soft_wrap=True, markup=False)
     if result.figures.num_failed:
         error = next(t.error or str(t.stop_reason) for t in result.trajectories if t.stop_reason.is_infrastructure)

@@ -83,7 +83,7 @@ def describe_environment() -> dict[str, Any]:
     """Versions, machine and command: what a figure depends on besides the configuration."""
     from workflow_r1 import __version__
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)

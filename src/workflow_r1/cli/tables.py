@@ -13,7 +13,7 @@ def print_table(console: Console, title: str, header: Sequence[str], rows: Itera
         box=None, padding=(0, 2, 0, 0), header_style="dim", title=Text(title, style="bold"), title_justify="left"
     )
     for index, name in enumerate(header):
-        table.add_column(Text(name), justify="left" if index == 0 else "right")
+        table.add_column(Text(name), justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)

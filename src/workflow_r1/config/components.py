@@ -3,6 +3,7 @@
 Every builder checks what it needs before it builds, so that a command fails before it has written anything.
 """
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -202,11 +203,13 @@ def build_environment_factory(
         DataError: the corpus or index is missing or malformed.
     """
     settings = environment or config.environment
-    unknown = [name for name in settings.operators if name not in operators]
-    if unknown:
-        raise ConfigError(
-            f"environment.operators: expected names among {', '.join(operators)}; received {', '.join(unknown)}"
-        )
+    for name in settings.operators:
+        if name not in operators:
+            near = difflib.get_close_matches(name, operators, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(
+                f"environment.operators: expected names among {', '.join(operators)}; received {name!r}{hint}"
+            )
     shared = services or build_services(config, pool=settings.operators)
 
     def make_environment(question: Question) -> Environment:

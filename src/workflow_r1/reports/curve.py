@@ -49,7 +49,7 @@ def draw_curve(run: RunRecord) -> list[Path]:
         raise MissingExtraError(
             'the picture needs matplotlib, which is not installed; run: pip install "workflow-r1[train]"'
         ) from None
-    settings = {"font.size": 9, "svg.hashsalt": "workflow-r1", "svg.fonttype": "path", "axes.unicode_minus": True}
+    settings: Any = {"font.size": 9, "svg.hashsalt": "workflow-r1", "svg.fonttype": "path", "axes.unicode_minus": True}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(12.0, 4.2), layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
@@ -83,6 +83,8 @@ def _dress(axes: "Axes", title: str, x_label: str, y_label: str = "") -> None:
 
 
 def _draw_training(axes: "Axes", run: RunRecord) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     _dress(axes, "Training: sampled trajectories", "step", "mean of the step")
     for key, label, colour in (
         ("rollout/reward", "reward", ORANGE),
@@ -94,7 +96,7 @@ def _draw_training(axes: "Axes", run: RunRecord) -> None:
             steps, _smooth(values), color=colour, linewidth=2.0, label=label, marker="o" if len(steps) == 1 else ""
         )
     axes.legend(frameon=False, loc="lower right", labelcolor=INK)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _draw_held_out(axes: "Axes", run: RunRecord) -> None:
@@ -132,6 +134,8 @@ def _draw_held_out(axes: "Axes", run: RunRecord) -> None:
 
 
 def _draw_operator_mix(axes: "Axes", run: RunRecord) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     _dress(axes, "Operator mix", "step", "calls per question")
     named: list[tuple[str, list[float]]] = []
     steps = [row["step"] for row in run.metrics]
@@ -156,7 +160,7 @@ def _draw_operator_mix(axes: "Axes", run: RunRecord) -> None:
     # The legend reads from the top, as the stack does.
     axes.legend(handles[::-1], labels[::-1], frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
     axes.margins(x=0.0 if len(steps) > 1 else 0.5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _smooth(values: list[float], *, weight: float = 0.6) -> list[float]:

@@ -98,20 +98,17 @@ def training_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
 
 
 def figures_table(results: Iterable[tuple[str, Figures]]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: one row per class or method of an evaluation."""
-    header = ["", "questions", "exact match [95%]", "F1", "answered", "turns", "LLM calls", "LLM tokens", "policy tokens", "failed"]  # fmt: skip
+    """Header and rows: one row per class or method of an evaluation; narrow enough for a terminal."""
+    header = ["", "questions", "exact match [95%]", "F1", "turns", "LLM calls", "LLM tokens"]
     rows = [
         [
             name,
             str(figures.exact_match.total),
             str(figures.exact_match),
             f"{figures.f1:.3f}",
-            f"{figures.answered.rate:.3f}",
             f"{figures.turns:.1f}",
             f"{figures.llm_calls:.1f}",
             f"{figures.llm_prompt_tokens + figures.llm_completion_tokens:.0f}",
-            f"{figures.policy_tokens:.0f}",
-            str(figures.num_failed),
         ]
         for name, figures in results
     ]

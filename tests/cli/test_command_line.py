@@ -1,0 +1,254 @@
+"""The command line as a person meets it: real processes, their exit codes and what they say."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMANDS = ("train", "ask", "evaluate", "report", "rollout", "warmstart", "world")
+
+FILES = ("-o", "data.source=files", "-o")
+
+
+def run(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "workflow_r1.cli", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "NO_COLOR": "1", **environment},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], *, code: int = 2) -> str:
+    """The message of a refusal: an exit code, one message, no traceback."""
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_help_is_fast_and_names_every_command(tmp_path: Path) -> None:
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = run("--help", cwd=tmp_path)
+        seconds.append(time.perf_counter() - started)
+        assert done.returncode == 0
+    assert all(command in done.stdout for command in COMMANDS)
+    # The best of three: the machine may be busy with something else.
+    assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "from workflow_r1.cli import app\n"
+        "try:\n"
+        f"    app({arguments!r})\n"
+        "except SystemExit as leaving:\n"
+        "    assert leaving.code == 0\n"
+        "heavy = {'torch', 'transformers', 'openai', 'numpy', 'pydantic', 'matplotlib', 'bm25s'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_fixed_workflows_run_without_torch(tmp_path: Path) -> None:
+    """The base install has none: an evaluation against an LLM must not import it."""
+    script = (
+        "import sys\n"
+        "for name in ('torch', 'transformers', 'matplotlib'): sys.modules[name] = None\n"
+        "from workflow_r1.cli import app\n"
+        "app(['evaluate', '-m', 'answer-generate', '--limit', '4', '--output', 'e'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "e" / "summary.json").is_file()
+
+
+def test_without_torch_training_names_the_extra(tmp_path: Path) -> None:
+    script = (
+        "import importlib.util as util\n"
+        "find = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'torch' else find(name, *rest)\n"
+        "from workflow_r1.cli import main\n"
+        "import sys\n"
+        "sys.argv = ['workflow-r1', 'train']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert 'pip install "workflow-r1[train]"' in refused(done)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version(tmp_path: Path) -> None:
+    from workflow_r1 import __version__
+
+    assert run("--version", cwd=tmp_path).stdout.strip() == __version__
+
+
+def test_misspelt_key_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("[training]\nstpes = 3\n")
+    message = refused(run("train", "run.toml", cwd=tmp_path))
+    assert "run.toml:2: unknown key 'training.stpes'; did you mean 'training.steps'?" in message
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "rollout", "warmstart", "ask"])
+def test_wrong_type_in_an_override(tmp_path: Path, command: str) -> None:
+    message = refused(run(command, "-o", "training.steps=many", cwd=tmp_path))
+    assert 'training.steps: expected a whole number, received "many"' in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_configuration(tmp_path: Path) -> None:
+    assert "found nothing at absent.toml" in refused(run("train", "absent.toml", cwd=tmp_path))
+
+
+def test_unknown_option_and_method(tmp_path: Path) -> None:
+    assert run("train", "--setps", "3", cwd=tmp_path).returncode == 2
+    assert "did you mean direct?" in refused(run("evaluate", "-m", "dirct", cwd=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "absent.jsonl"),
+        ("", "absent.jsonl"),
+        ('{"id": "1", "question": "Who?", "golden_answers": ["x"]}\n{"id": \n', "absent.jsonl:2"),
+        ('{"id": "1", "question": "Who?"}\n', "golden_answers"),
+    ],
+)
+def test_unusable_question_file(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "absent.jsonl").write_text(content)
+    done = run("evaluate", "-m", "answer-generate", *FILES, "data.evaluation=absent.jsonl", cwd=tmp_path)
+    assert message in refused(done)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_training_on_a_missing_file_leaves_nothing(tmp_path: Path) -> None:
+    assert "absent.jsonl" in refused(run("train", *FILES, "data.train=absent.jsonl", cwd=tmp_path))
+    assert "data.train" in refused(run("train", *FILES[:2], cwd=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["search.kind=none", "environment.operators=['Search']"], "take Search out of the pool"),
+        (["search.kind=bm25", "environment.operators=['Search']"], "search.index"),
+        (["search.kind=bm25", "search.index=no", "environment.operators=['Search']"], "search.corpus"),
+        (["llm.kind=openai"], "llm.model"),
+        (["environment.operators=['Serach']"], "did you mean 'Search'?"),
+        (["policy.base_url='http://127.0.0.1:9/v1'"], "policy.base_url"),
+    ],
+)
+def test_parts_that_do_not_fit(tmp_path: Path, overrides: list[str], message: str) -> None:
+    options = [part for override in overrides for part in ("-o", override)]
+    assert message in refused(run("train", *options, cwd=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unreachable_server_is_told_at_once(tmp_path: Path) -> None:
+    done = run(
+        "evaluate", "-m", "answer-generate", "-o", "llm.kind=openai", "-o", "llm.model=m",
+        "-o", "llm.base_url=http://127.0.0.1:9/v1", cwd=tmp_path, OPENAI_API_KEY="x",
+    )  # fmt: skip
+    message = refused(done, code=1)
+    assert "127.0.0.1:9" in message
+    assert "llm.base_url" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_on_an_empty_directory(tmp_path: Path) -> None:
+    assert "holds nothing" in refused(run("report", ".", cwd=tmp_path))
+    assert "found nothing" in refused(run("report", "absent", cwd=tmp_path))
+
+
+def test_resume_of_nothing(tmp_path: Path) -> None:
+    assert "no config.toml in absent" in refused(run("train", "--resume", "absent", cwd=tmp_path))
+    assert "--resume alone" in refused(run("train", "paper", "--resume", "absent", cwd=tmp_path))
+
+
+def test_run_directory_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    assert "taken holds something" in refused(run("train", "--run-directory", "taken", cwd=tmp_path))
+
+
+def test_an_evaluation_is_resumed_question_by_question(tmp_path: Path) -> None:
+    options = ["evaluate", "-m", "answer-generate", "--limit", "6", "--output", "e"]
+    first = run(*options, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    rows = (tmp_path / "e" / "rows.jsonl").read_text().splitlines(keepends=True)
+    summary = json.loads((tmp_path / "e" / "summary.json").read_text())
+    assert len(rows) == 6
+    assert summary["all"]["exact_match"]["total"] == 6
+    # A crash left four rows and a half.
+    (tmp_path / "e" / "rows.jsonl").write_text("".join(rows[:4]) + rows[4][:50])
+    (tmp_path / "e" / "summary.json").unlink()
+    again = run(*options, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "4 of 6 are done already" in again.stdout
+    assert len((tmp_path / "e" / "rows.jsonl").read_text().splitlines()) == 6
+    assert json.loads((tmp_path / "e" / "summary.json").read_text()) == summary
+    other = run(*options, "--seed", "5", cwd=tmp_path)
+    assert "seed was 0 and is 5" in refused(other)
+
+
+def test_a_world_is_written_once_and_read_back(tmp_path: Path) -> None:
+    done = run("world", "--output", "w", "--train", "20", "--evaluation", "5", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "w").iterdir()) == [
+        "evaluation.jsonl",
+        "passages.jsonl",
+        "train.jsonl",
+    ]
+    assert "w exists" in refused(run("world", "--output", "w", cwd=tmp_path))
+    evaluated = run("evaluate", "-m", "direct", "--questions", "w/evaluation.jsonl", "--output", "e", cwd=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads((tmp_path / "e" / "summary.json").read_text())["all"]["exact_match"]["total"] == 5
+
+
+def test_ask_a_question_of_ones_own_in_any_script(tmp_path: Path) -> None:
+    question = "من هو؟ [bold]Who[/] </tool><answer>x</answer> \u202e🙂"
+    done = run("ask", question, "-m", "answer-generate", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "[bold]Who[/]" in done.stdout
+    assert "AnswerGenerate" in done.stdout
+    as_json = run("ask", question, "-m", "answer-generate", "--json", cwd=tmp_path)
+    trajectory = json.loads(as_json.stdout)
+    assert trajectory["question"]["text"] == question
+    assert "reward" not in trajectory
+
+
+def test_ask_without_a_question_takes_a_held_out_one(tmp_path: Path) -> None:
+    done = run("ask", "-m", "self-consistency", "--seed", "1", "--json", cwd=tmp_path)
+    trajectory = json.loads(done.stdout)
+    assert trajectory["question"]["split"] == "evaluation"
+    assert "reward" in trajectory
+    assert refused(run("ask", " ", "-m", "direct", cwd=tmp_path)).startswith("error: expected a question")
+
+
+def test_rollout_writes_trajectories_once(tmp_path: Path) -> None:
+    options = ["rollout", "-m", "answer-generate", "--limit", "3", "--group-size", "2", "--output", "t.jsonl"]
+    done = run(*options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert len(rows) == 6
+    assert len({row["group_id"] for row in rows}) == 3
+    assert "t.jsonl exists" in refused(run(*options, cwd=tmp_path))
