@@ -13,7 +13,7 @@ from workflow_r1.algorithms.advantage import (
 from workflow_r1.algorithms.correction import turn_correction
 from workflow_r1.algorithms.kl import KLKind, kl_estimate, kl_loss
 from workflow_r1.algorithms.loss import LOG_RATIO_BOUND, PolicyLoss, policy_loss
-from workflow_r1.algorithms.metrics import combine_metrics, turn_metrics
+from workflow_r1.algorithms.metrics import turn_metrics
 from workflow_r1.algorithms.presets import PRESETS, ObjectivePreset
 from workflow_r1.algorithms.units import UnitKind, WeightKind, turn_ids_from_mask, unit_ids
 
@@ -27,7 +27,6 @@ __all__ = [
     "UnitKind",
     "WeightKind",
     "advantages",
-    "combine_metrics",
     "group_advantages",
     "kl_estimate",
     "kl_loss",

@@ -1,6 +1,6 @@
-"""What happens at the first turn, the second, ...; and how metrics of micro-batches become those of their batch."""
+"""What the update does to the first turns, the second ones, and so on."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Int
@@ -75,38 +75,3 @@ def _by_turn(per_unit: Mapping[str, Tensor], ratio: Tensor, units: Units) -> dic
         for index, row in zip(indices.tolist(), rows, strict=True)
         for name, value in zip(columns, row, strict=True)
     }
-
-
-def combine_metrics(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Join the metrics of micro-batches into those of the whole: the same as if it had not been cut.
-
-    Metrics of :func:`policy_loss` and :func:`turn_metrics` are means over units, so each is weighted by the
-    ``num_units`` that stands beside it (with the same prefix up to the last slash); names that start with ``num_`` are
-    summed, and names that end with ``_min`` or ``_max`` are reduced so. A micro-batch must hold whole trajectories.
-
-    Args:
-        parts: metrics of disjoint micro-batches; keys may be missing where a turn index is absent.
-
-    Returns:
-        The union of their keys. Parts without units change nothing but counts, unless no part has any.
-    """
-    collected: dict[str, list[tuple[float, float]]] = {}
-    for part in parts:
-        for key, value in part.items():
-            prefix = key[: key.rfind("/") + 1]
-            collected.setdefault(key, []).append((value, part[f"{prefix}num_units"]))
-    combined = {}
-    for key, pairs in collected.items():
-        name = key.rsplit("/", maxsplit=1)[-1]
-        present = [(value, count) for value, count in pairs if count > 0]
-        if name.startswith("num_"):
-            combined[key] = sum(value for value, _ in pairs)
-        elif not present:
-            combined[key] = pairs[0][0]
-        elif name.endswith("_min"):
-            combined[key] = min(value for value, _ in present)
-        elif name.endswith("_max"):
-            combined[key] = max(value for value, _ in present)
-        else:
-            combined[key] = sum(value * count for value, count in present) / sum(count for _, count in present)
-    return combined

@@ -1,0 +1,84 @@
+"""What holds for every test: one thread, no network, and shapes that are checked.
+
+The file is read before any test module, so before anything imports torch or ``workflow_r1.algorithms``.
+"""
+
+import importlib.util
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+# Two busy threads on two shared cores can be a hundred times slower than one.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+_has_torch = importlib.util.find_spec("torch") is not None
+if _has_torch:
+    import torch
+
+    torch.set_num_threads(1)
+
+if _has_torch and all(importlib.util.find_spec(name) for name in ("jaxtyping", "beartype")):
+    from jaxtyping import install_import_hook
+
+    install_import_hook("workflow_r1.algorithms", "beartype.beartype")
+
+_blocked: list[str] = []
+_connect, _connect_ex, _getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+
+class NetworkBlockedError(ConnectionError):
+    """A test tried to leave this machine."""
+
+
+def _is_local(host: object) -> bool:
+    if isinstance(host, bytes):
+        host = host.decode()
+    if host is None or host in ("", "localhost", socket.gethostname()):
+        return True
+    try:
+        address = ipaddress.ip_address(str(host).split("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def _refuse_unless_local(host: object) -> None:
+    if not _is_local(host):
+        _blocked.append(str(host))
+        raise NetworkBlockedError(f"expected tests to stay on this machine, received a connection to {host!r}")
+
+
+def _guarded_connect(self: socket.socket, address: object) -> None:
+    if self.family in (socket.AF_INET, socket.AF_INET6):
+        _refuse_unless_local(address[0])
+    _connect(self, address)
+
+
+def _guarded_connect_ex(self: socket.socket, address: object) -> int:
+    if self.family in (socket.AF_INET, socket.AF_INET6):
+        _refuse_unless_local(address[0])
+    return _connect_ex(self, address)
+
+
+def _guarded_getaddrinfo(host: object, *arguments: object, **options: object) -> list:
+    _refuse_unless_local(host)
+    return _getaddrinfo(host, *arguments, **options)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Refuse connections beyond the loopback interface, and fail a test whose code swallowed the refusal.
+
+    Yields:
+        The hosts refused so far; a test of the guard itself empties it.
+    """
+    monkeypatch.setattr(socket.socket, "connect", _guarded_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", _guarded_connect_ex)
+    monkeypatch.setattr(socket, "getaddrinfo", _guarded_getaddrinfo)
+    _blocked.clear()
+    yield _blocked
+    if _blocked:
+        pytest.fail(f"the test tried to connect to {', '.join(_blocked)}; use a double or a server on 127.0.0.1")
