@@ -81,12 +81,13 @@ class Demonstrator:
     Args:
         world: used only to tell whether a shown passage states a fact.
         strategy: what to do.
-        questions: not needed; the question is read from the prompt.
     """
 
     def __init__(self, world: EmbeddedWorld, strategy: Strategy = WARM_START) -> None:
         self.world = world
         self.strategy = strategy
+        self.last_turns: list[list[Piece]] = []
+        """The pieces of the turns of the session that was opened last."""
 
     @property
     def name(self) -> str:
@@ -96,7 +97,9 @@ class Demonstrator:
     @asynccontextmanager
     async def session(self, *, seed: int) -> AsyncIterator[PolicySession]:
         """Open a session, as :class:`~workflow_r1.rollout.policy.Policy` says."""
-        yield DemonstratorSession(self.world, self.strategy, random.Random(f"demonstrator {seed}"))
+        session = DemonstratorSession(self.world, self.strategy, random.Random(f"demonstrator {seed}"))
+        self.last_turns = session.turns
+        yield session
 
 
 class DemonstratorSession:
@@ -180,7 +183,9 @@ class DemonstratorSession:
         conclusion = [Piece(f" {early} is before {late}.", "compare"), Piece(" Done.")]
         yield _final([*thought, *conclusion], winner, "compare")
 
-    def _find(self, entity: str, noun: str, thought: list[Piece]) -> Generator[list[Piece], str, tuple[str | None, list[Piece]]]:
+    def _find(
+        self, entity: str, noun: str, thought: list[Piece]
+    ) -> Generator[list[Piece], str, tuple[str | None, list[Piece]]]:
         """Find one fact. Returns its value and the thought that states it, to open the next turn with."""
         question = write_chain(Chain(entity, (noun,)))
         opening = [*thought, Piece(f" Next: {entity} {noun}.", "copy")]
@@ -202,7 +207,9 @@ class DemonstratorSession:
     def _ask_once(
         self, question: str, remark: str, opening: Sequence[Piece] = (), *, subject: str = "Answer"
     ) -> Generator[list[Piece], str, str]:
-        observation = yield _call([*opening, Piece(f" {remark.strip()}")], "AnswerGenerate", [Piece(f" {question}", "copy")])
+        observation = yield _call(
+            [*opening, Piece(f" {remark.strip()}")], "AnswerGenerate", [Piece(f" {question}", "copy")]
+        )
         value = _field(observation, "Answer:")
         if not self._draw(self._strategy.review):
             return value
@@ -217,7 +224,9 @@ class DemonstratorSession:
         observation = yield _call([Piece(" Wrong. Revise.")], "Revise", [*asked, *given, *advice])
         return _field(observation, "Answer:")
 
-    def _ask_thrice(self, question: str, remark: str, opening: Sequence[Piece] = ()) -> Generator[list[Piece], str, str]:
+    def _ask_thrice(
+        self, question: str, remark: str, opening: Sequence[Piece] = ()
+    ) -> Generator[list[Piece], str, str]:
         thought = [*opening, Piece(f" {remark.strip()}")]
         observation = yield _call(thought, "MultiAnswerGenerate", [Piece(f" {question}", "copy")])
         solutions = [line.split("] ", 1)[-1].strip() for line in _lines(observation)]
@@ -260,4 +269,4 @@ def entities_of(query: Query) -> tuple[str, ...]:
     return query.entities if isinstance(query, Comparison) else (query.entity,)
 
 
-__all__ = ["STRATEGIES", "WARM_START", "Demonstrator", "Piece", "Skill", "Strategy", "RELATIONS"]
+__all__ = ["RELATIONS", "STRATEGIES", "WARM_START", "Demonstrator", "Piece", "Skill", "Strategy"]

@@ -6,11 +6,21 @@ from hashlib import blake2b
 _CONSONANTS = "bdfghjklmnprstvz"
 _VOWELS = "aeiou"
 
-BEGINNINGS = tuple(f"{a}{v}{b}".capitalize() for a in _CONSONANTS for v in _VOWELS for b in "lnrt")[::2][:160]
+
+def _pick(words: list[str], num: int) -> tuple[str, ...]:
+    """A fixed, mixed choice of ``num`` words."""
+    return tuple(sorted(sorted(words, key=_hash)[:num]))
+
+
+def _hash(word: str) -> int:
+    return int.from_bytes(blake2b(word.encode(), digest_size=4).digest())
+
+
+BEGINNINGS = _pick([f"{a}{v}{b}".capitalize() for a in _CONSONANTS for v in _VOWELS for b in "dklmnrst"], 160)
 """First halves of words: consonant, vowel, consonant (``Bor``)."""
-ENDINGS = tuple(f"{v}{c}{w}" for v in _VOWELS for c in _CONSONANTS for w in _VOWELS)[::2][:200]
+ENDINGS = _pick([f"{v}{c}{w}" for v in _VOWELS for c in _CONSONANTS for w in _VOWELS], 200)
 """Second halves of words: vowel, consonant, vowel (``ani``)."""
-GIVEN_NAMES = tuple(f"{c}{v}{w}".capitalize() for c in _CONSONANTS for v in _VOWELS for w in _VOWELS if v != w)[::3][:100]
+GIVEN_NAMES = _pick([f"{c}{v}{w}".capitalize() for c in _CONSONANTS for v in _VOWELS for w in _VOWELS if v != w], 100)
 """Given names of persons: consonant and two vowels (``Mia``); they say nothing about who is meant."""
 
 EVALUATION_SHARE = 4
@@ -19,7 +29,7 @@ EVALUATION_SHARE = 4
 
 def is_evaluation_word(word: str) -> bool:
     """Whether a name word belongs to evaluation entities only, whatever the world's seed."""
-    return int.from_bytes(blake2b(word.lower().encode(), digest_size=4).digest()) % EVALUATION_SHARE == 0
+    return _hash(word.lower()) % EVALUATION_SHARE == 0
 
 
 class NameMaker:

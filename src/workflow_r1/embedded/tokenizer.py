@@ -64,7 +64,10 @@ def build_tokenizer(texts: Iterable[str], names: frozenset[str], *, min_count: i
 
     tokenizer = Tokenizer(
         models.WordPiece(
-            vocab=vocabulary, unk_token=TEMPLATE_TOKENS[0], continuing_subword_prefix="", max_input_chars_per_word=MAX_WORD
+            vocab=vocabulary,
+            unk_token=TEMPLATE_TOKENS[0],
+            continuing_subword_prefix="",
+            max_input_chars_per_word=MAX_WORD,
         )
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -155,10 +155,16 @@ class EmbeddedWorld:
         while len(questions) < num:
             attempts += 1
             if attempts > 50 * num + 1000:
-                raise ValueError(f"expected at most some {len(questions)} different questions of split {split!r}, asked for {num}")
+                raise ValueError(
+                    f"expected at most some {len(questions)} different questions of split {split!r}, asked for {num}"
+                )
             kind = rng.choices(kinds, weights=list(KIND_SHARES.values()))[0]
             query = self.draw_query(split, kind, rng)
-            text = write_comparison(query) if isinstance(query, Comparison) else write_chain(query, phrasing=rng.randrange(2))
+            text = (
+                write_comparison(query)
+                if isinstance(query, Comparison)
+                else write_chain(query, phrasing=rng.randrange(2))
+            )
             answer = self.answer(query)
             if answer is None or text in seen:
                 continue
