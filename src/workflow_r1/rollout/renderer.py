@@ -1,4 +1,4 @@
-"""From messages to tokens by the model's own chat template, without ever tokenising a policy's turn again.
+r"""From messages to tokens by the model's own chat template, without ever tokenising a policy's turn again.
 
 The context of a session is a sequence of tokens that only grows. For a ChatML model (``E`` is its end-of-turn token)::
 

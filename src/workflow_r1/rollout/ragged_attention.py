@@ -1,0 +1,220 @@
+"""Attention for a batch whose rows have different lengths, new tokens and pasts, without padding the model's other work.
+
+A step of the sampler is one forward pass of the model over one packed row: first a token for each slot that is decoding,
+then the new tokens (prompt, observation) of the slots that are not yet. Everything but attention treats tokens alike, so
+nothing is padded there. Attention takes the packed tokens apart again::
+
+    packed     a7  b3  c9 | d0 d1 d2 d3  e5 e6          letter: slot, number: position
+    decoding   [a7] [b3] [c9]                           queries (3, 1), keys of slots a..c up to the longest
+    filling    [d0 d1 d2 d3] [e5 e6 .  . ]              queries (2, 4), keys of slots d, e
+
+Keys and values are written into their slot before anything is attended to, and a query at position p sees the positions
+0..p of its own slot. Whatever stands in a slot beyond that (an earlier session's tokens) is never seen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+ATTENTION_NAME = "workflow_r1_ragged"
+"""Name under which transformers finds :func:`ragged_attention`."""
+
+
+class SlotCache:
+    """Keys and values of every slot, per layer ``(slots, key-value heads, length, head dim)``.
+
+    Memory is ``2 * layers * slots * heads * length * head dim`` numbers. Slots and length grow by doubling as they are
+    needed, so it is at most twice in each what the sessions hold; growing one layer at a time, the peak is one layer more.
+    """
+
+    def __init__(self) -> None:
+        self.num_slots = 0
+        self.length = 0
+        self._keys: list[Tensor | None] = []
+        self._values: list[Tensor | None] = []
+
+    def reserve(self, num_slots: int, length: int) -> None:
+        """Make room for so many slots of so many tokens; what is there is kept."""
+        if num_slots <= self.num_slots and length <= self.length:
+            return
+        self.num_slots = _grow(self.num_slots, num_slots, smallest=8)
+        self.length = _grow(self.length, length, smallest=128)
+        for store in (self._keys, self._values):
+            for layer, old in enumerate(store):
+                if old is not None:
+                    store[layer] = None
+                    new = old.new_zeros(self.num_slots, old.shape[1], self.length, old.shape[3])
+                    new[: old.shape[0], :, : old.shape[2]] = old
+                    store[layer] = new
+                    del old
+
+    def write(self, layer: int, key: Tensor, value: Tensor, slots: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Put new tokens into their slots.
+
+        Args:
+            layer: index of the layer.
+            key: ``(tokens, heads, head dim)``.
+            value: ``(tokens, heads, head dim)``.
+            slots: of each token.
+            positions: of each token.
+
+        Returns:
+            All keys and values of the layer.
+        """
+        while len(self._keys) <= layer:
+            self._keys.append(None)
+            self._values.append(None)
+        result = []
+        for store, new in ((self._keys, key), (self._values, value)):
+            held = store[layer]
+            if held is None:
+                # Zeros, not what memory held: a masked key still enters a product, and NaN times 0 is NaN.
+                held = store[layer] = new.new_zeros(self.num_slots, new.shape[1], self.length, new.shape[2])
+            held[slots, :, positions] = new
+            result.append(held)
+        return result[0], result[1]
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy the first tokens of a slot over another slot."""
+        for held in (*self._keys, *self._values):
+            if held is not None:
+                held[target, :, :length] = held[source, :, :length]
+
+    def clear(self) -> None:
+        """Give the memory back."""
+        self.num_slots = self.length = 0
+        self._keys.clear()
+        self._values.clear()
+
+
+def _grow(held: int, needed: int, *, smallest: int) -> int:
+    size = max(held, smallest)
+    while size < needed:
+        size *= 2
+    return size
+
+
+@dataclass(slots=True)
+class AttentionGroup:
+    """Rows that attend in one call: as many queries each, padded."""
+
+    queries: Tensor | None
+    """``(rows * queries,)``: index of each query among the packed tokens; None where it is the identity."""
+    rows: int
+    """Number of rows."""
+    slots: Tensor | None
+    """Slot of each row; None where the rows are the slots 0, 1, ... in order, which needs no copy of the keys."""
+    positions: Tensor
+    """``(rows, queries)``: position of each query; anything for padding."""
+    length: int
+    """Keys of each row that are looked at."""
+    outputs: Tensor | None
+    """Which of the ``rows * queries`` outputs are real, in packed order; None where all are."""
+    masks: dict[int | None, Tensor] = field(default_factory=dict)
+    """Additive mask ``(rows, 1, queries, length)`` per sliding window, made when first needed."""
+
+    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """Return the additive mask: a query sees its own slot up to itself, at most ``window`` positions."""
+        found = self.masks.get(window)
+        if found is None:
+            keys = torch.arange(self.length, device=self.positions.device)
+            queries = self.positions.unsqueeze(-1)
+            hidden = keys > queries
+            if window is not None:
+                hidden |= keys <= queries - window
+            found = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+            found = self.masks[window] = found.masked_fill_(hidden, float("-inf")).unsqueeze(1)
+        return found
+
+
+@dataclass(slots=True)
+class RaggedBatch:
+    """One packed row of tokens and how attention takes it apart."""
+
+    cache: SlotCache
+    """Where keys and values live."""
+    slots: Tensor
+    """``(tokens,)``: slot of each packed token."""
+    positions: Tensor
+    """``(tokens,)``: its position within the slot."""
+    groups: Sequence[AttentionGroup]
+    """In packed order."""
+
+
+def ragged_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    ragged: RaggedBatch | None = None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attend within each slot; the interface is that of transformers' attention functions.
+
+    Args:
+        module: the attention layer.
+        query: ``(1, heads, tokens, head dim)``.
+        key: ``(1, key-value heads, tokens, head dim)``; written into the cache here.
+        value: ``(1, key-value heads, tokens, head dim)``.
+        attention_mask: not used.
+        ragged: the batch; it reaches us through the keyword arguments of the model's forward.
+        scaling: of the scores; None is ``head dim ** -0.5``.
+        sliding_window: positions that a query sees at most.
+        softcap: bound of the scores, as Gemma 2 has it.
+
+    Returns:
+        ``(1, tokens, heads, head dim)``, and no weights.
+    """
+    if ragged is None:
+        raise ValueError("expected the ragged batch among the arguments of attention: this model does not pass them on")
+    num_heads, num_kv_heads = query.shape[1], key.shape[1]
+    keys, values = ragged.cache.write(
+        int(module.layer_idx),  # type: ignore[arg-type]
+        key[0].transpose(0, 1),
+        value[0].transpose(0, 1),
+        ragged.slots,
+        ragged.positions,
+    )
+    packed = query[0].transpose(0, 1)
+    per_kv = num_heads // num_kv_heads
+    outputs = []
+    for group in ragged.groups:
+        taken = packed if group.queries is None else packed[group.queries]
+        num_queries = taken.shape[0] // group.rows
+        # Query heads that share a key-value head are further queries of it: (rows, kv heads, heads per kv * queries, dim).
+        taken = taken.view(group.rows, num_queries, num_kv_heads, per_kv, -1).permute(0, 2, 3, 1, 4)
+        taken = taken.reshape(group.rows, num_kv_heads, per_kv * num_queries, -1)
+        if group.slots is None:
+            seen_keys, seen_values = keys[: group.rows, :, : group.length], values[: group.rows, :, : group.length]
+        else:
+            seen_keys, seen_values = keys[group.slots, :, : group.length], values[group.slots, :, : group.length]
+        mask = group.mask(sliding_window, taken.dtype)
+        if num_queries > 1 and per_kv > 1:
+            mask = mask.repeat(1, 1, per_kv, 1)
+        attended = _attend(taken, seen_keys, seen_values, mask, scaling, softcap)
+        attended = attended.view(group.rows, num_kv_heads, per_kv, num_queries, -1).permute(0, 3, 1, 2, 4)
+        attended = attended.reshape(group.rows * num_queries, num_heads, -1)
+        outputs.append(attended if group.outputs is None else attended[group.outputs])
+    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).unsqueeze(0), None
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None, softcap: float | None
+) -> Tensor:
+    if softcap is None:
+        return nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    scores = torch.matmul(query, key.transpose(-1, -2)) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    scores = torch.tanh(scores / softcap) * softcap
+    return torch.matmul(torch.softmax(scores + mask, dim=-1, dtype=torch.float32).to(value.dtype), value)
+
+
+AttentionInterface.register(ATTENTION_NAME, ragged_attention)
