@@ -21,7 +21,7 @@ def ask(
     question: Annotated[
         str | None,
         typer.Argument(
-            metavar="[QUESTION]", help="Without one: a held-out question of the configuration.", show_default=False
+            metavar="QUESTION", help="Without one: a held-out question of the configuration.", show_default=False
         ),
     ] = None,
     config: SourceOption = None,
@@ -41,28 +41,34 @@ def ask(
 
     from rich.console import Console
 
-    from workflow_r1.cli.policies import open_method
+    from workflow_r1.cli.policies import POLICY, open_method
+    from workflow_r1.cli.services import check_services
     from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import derive_seed, rollout
 
     settings = open_config(config, override)
     asked = _choose_question(settings, question, seed)
-    policy, make_environment = open_method(settings, method, temperature=temperature)
+    opened = open_method(settings, method, temperature=temperature)
+    check_services(settings, policy=method == POLICY)
     console = Console()
+    make_environment = opened.make_environment
     if not as_json:
-        _show_question(console, settings, asked, policy.name)
+        _show_question(console, settings, asked, opened.policy.name)
         make_environment = _traced(make_environment, console)
     number = settings.seed if seed is None else seed
-    trajectory = asyncio.run(
-        rollout(
-            asked,
-            policy=policy,
-            environment=make_environment(asked),
-            trajectory_id=f"ask-{asked.id}",
-            group_id=f"ask-{asked.id}",
-            seed=derive_seed(number, "ask", asked.id),
-        )
-    )
+
+    async def run() -> "Trajectory":
+        async with opened:
+            return await rollout(
+                asked,
+                policy=opened.policy,
+                environment=make_environment(asked),
+                trajectory_id=f"ask-{asked.id}",
+                group_id=f"ask-{asked.id}",
+                seed=derive_seed(number, "ask", asked.id),
+            )
+
+    trajectory = asyncio.run(run())
     if asked.golden_answers and not trajectory.stop_reason.is_infrastructure:
         trajectory = score_trajectory(trajectory)
     if as_json:

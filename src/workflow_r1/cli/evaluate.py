@@ -60,12 +60,12 @@ def evaluate(
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
     chosen = open_questions(settings, questions, limit)
-    policy, make_environment = open_method(settings, method, temperature=temperature)
+    opened = open_method(settings, method, temperature=temperature)
     check_services(settings, policy=method == POLICY)
 
     identity = {
         "method": method,
-        "policy": policy.name,
+        "policy": opened.policy.name,
         "temperature": temperature,
         "seed": settings.seed,
         "questions": str(questions or settings.data.evaluation or "embedded"),
@@ -80,25 +80,27 @@ def evaluate(
             append_trajectories(rows, [trajectory])
             counter.count(trajectory)
 
-        try:
-            result = asyncio.run(
-                run_evaluation(
+        async def run() -> "EvaluationResult":
+            async with opened:
+                return await run_evaluation(
                     chosen,
-                    policy=policy,
-                    make_environment=make_environment,
+                    policy=opened.policy,
+                    make_environment=opened.make_environment,
                     seed=settings.seed,
                     concurrency=settings.sampling.max_sessions,
                     done=done,
                     on_trajectory=keep,
                 )
-            )
+
+        try:
+            result = asyncio.run(run())
         except KeyboardInterrupt:
             console.print(
                 f"\ninterrupted; go on with the same command and  --output {show_path(directory)}", soft_wrap=True
             )
             raise typer.Exit(130) from None
     write_atomically(directory / SUMMARY, json.dumps(_summary(identity, result), indent=2, ensure_ascii=False) + "\n")
-    where = f"{title_of(settings)}, {method}" + (f" ({policy.name})" if policy.name != method else "")
+    where = f"{title_of(settings)}, {method}" + (f" ({opened.policy.name})" if opened.policy.name != method else "")
     print_table(console, where, *figures_table([("all", result.figures), *result.by_class.items()]))
     figures = result.figures
     calls = sorted(figures.operator_calls.items(), key=lambda entry: -entry[1])

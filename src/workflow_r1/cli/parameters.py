@@ -17,7 +17,7 @@ CONFIG_HELP = (
     "and its trained policy. Without it: the embedded quickstart."
 )
 
-Source = Annotated[str | None, typer.Argument(metavar="[CONFIG]", help=CONFIG_HELP, show_default=False)]
+Source = Annotated[str | None, typer.Argument(metavar="CONFIG", help=CONFIG_HELP, show_default=False)]
 SourceOption = Annotated[str | None, typer.Option("--config", "-c", help=CONFIG_HELP, show_default=False)]
 Overrides = Annotated[
     list[str] | None,

@@ -1,6 +1,7 @@
 """Open the policy that a configuration names: in this process, or behind a server."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workflow_r1.cli.parameters import require
@@ -9,6 +10,7 @@ from workflow_r1.errors import ConfigError
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
     from workflow_r1.environment import Environment
+    from workflow_r1.inference import ChatModel
     from workflow_r1.rollout.policy import Policy
     from workflow_r1.trajectory import Question
 
@@ -16,8 +18,11 @@ POLICY = "policy"
 """The method that is the configured policy, not a fixed workflow."""
 
 
-def open_policy(config: "RunConfig", *, temperature: float) -> "Policy":
+def open_policy(config: "RunConfig", *, temperature: float) -> "tuple[Policy, ChatModel | None]":
     """Open the policy for rollouts and evaluation, at a temperature (0 is greedy).
+
+    Returns:
+        The policy, and its server's model where it has one.
 
     Raises:
         ConfigError: the configuration names no usable policy.
@@ -25,9 +30,11 @@ def open_policy(config: "RunConfig", *, temperature: float) -> "Policy":
         UserError: there is no such model, or it cannot be a policy.
     """
     if config.policy.base_url is not None:
-        from workflow_r1.config.components import build_server_policy
+        from workflow_r1.config.components import build_server_policy, policy_chat_config
+        from workflow_r1.inference import OpenAIChatModel
 
-        return build_server_policy(config, temperature=temperature)
+        chat = OpenAIChatModel(policy_chat_config(config))
+        return build_server_policy(config, temperature=temperature, chat=chat), chat
     require_engine("a policy in this process")
     from workflow_r1.engines.native.model import load_policy_model
     from workflow_r1.rollout.local_sampler import LocalSampler
@@ -36,7 +43,7 @@ def open_policy(config: "RunConfig", *, temperature: float) -> "Policy":
     optimiser = config.optimiser.model_copy(update={"lora": None, "gradient_checkpointing": False})
     model, tokenizer = load_policy_model(config.model_copy(update={"optimiser": optimiser}))
     sampling = config.sampling.model_copy(update={"temperature": temperature})
-    return LocalSampler(model, tokenizer, sampling=sampling, name=config.policy.model)
+    return LocalSampler(model, tokenizer, sampling), None
 
 
 def special_tokens(config: "RunConfig") -> Sequence[str]:
@@ -75,30 +82,56 @@ def require_trainable(config: "RunConfig") -> None:
     require_engine("training")
 
 
-def open_method(
-    config: "RunConfig", method: str, *, temperature: float
-) -> "tuple[Policy, Callable[[Question], Environment]]":
-    """The policy or fixed workflow by its name, and what makes its environments.
+@dataclass(frozen=True)
+class OpenedMethod:
+    """A policy or fixed workflow with its environments. ``async with`` closes the connections that it opened."""
+
+    policy: "Policy"
+    """What acts."""
+    make_environment: "Callable[[Question], Environment]"
+    """A fresh environment for each trajectory."""
+    chats: "tuple[ChatModel | None, ...]"
+    """What holds connections."""
+
+    async def __aenter__(self) -> "OpenedMethod":
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await close(self.chats)
+
+
+async def close(chats: "Sequence[ChatModel | None]") -> None:
+    """Close the connections of those models that hold any; a simulated one holds none."""
+    from workflow_r1.inference import OpenAIChatModel
+
+    for chat in chats:
+        if isinstance(chat, OpenAIChatModel):
+            await chat.aclose()
+
+
+def open_method(config: "RunConfig", method: str, *, temperature: float) -> OpenedMethod:
+    """Open the policy or fixed workflow of that name.
 
     Raises:
-        ConfigError: there is no such method.
+        ConfigError: there is no such method, or the configuration lacks something that it needs.
     """
     import difflib
 
-    from workflow_r1.config.components import build_environment_factory
+    from workflow_r1.config.components import build_environment_factory, build_services
     from workflow_r1.evaluation.methods import METHODS, FixedWorkflow, method_environment
 
     if method == POLICY:
-        return (
-            open_policy(config, temperature=temperature),
-            build_environment_factory(config, special_tokens=special_tokens(config)),
-        )
+        services = build_services(config)
+        policy, chat = open_policy(config, temperature=temperature)
+        make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
+        return OpenedMethod(policy, make_environment, (services.chat, chat))
     if method not in METHODS:
         near = difflib.get_close_matches(method, [POLICY, *METHODS], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"--method: expected one of {', '.join([POLICY, *METHODS])}, received {method}{hint}")
     chosen = METHODS[method]
+    services = build_services(config, pool=tuple(chosen.operators))
     make_environment = build_environment_factory(
-        config, environment=method_environment(chosen), operators=chosen.operators
+        config, services=services, environment=method_environment(chosen), operators=chosen.operators
     )
-    return FixedWorkflow(chosen), make_environment
+    return OpenedMethod(FixedWorkflow(chosen), make_environment, (services.chat,))

@@ -52,11 +52,11 @@ def rollout(
         raise UserError(f"expected a new file, but {output} exists; choose another --output")
     chosen = open_questions(settings, questions, limit)
     heat = settings.sampling.temperature if temperature is None else temperature
-    policy, make_environment = open_method(settings, method, temperature=heat)
+    opened = open_method(settings, method, temperature=heat)
     check_services(settings, policy=method == POLICY)
     output.parent.mkdir(parents=True, exist_ok=True)
     console = Console()
-    with TrajectoryCounter(console, f"{title_of(settings)}: {policy.name}", len(chosen) * group_size) as counter:
+    with TrajectoryCounter(console, f"{title_of(settings)}: {opened.policy.name}", len(chosen) * group_size) as counter:
 
         def keep(trajectory: "Trajectory") -> None:
             if trajectory.question.golden_answers and not trajectory.stop_reason.is_infrastructure:
@@ -64,15 +64,17 @@ def rollout(
             append_trajectories(output, [trajectory])
             counter.count(trajectory)
 
-        asyncio.run(
-            rollout_groups(
-                chosen,
-                policy=policy,
-                make_environment=make_environment,
-                group_size=group_size,
-                seed=settings.seed if seed is None else seed,
-                max_concurrency=settings.sampling.max_sessions,
-                on_trajectory=keep,
-            )
-        )
+        async def run() -> None:
+            async with opened:
+                await rollout_groups(
+                    chosen,
+                    policy=opened.policy,
+                    make_environment=opened.make_environment,
+                    group_size=group_size,
+                    seed=settings.seed if seed is None else seed,
+                    max_concurrency=settings.sampling.max_sessions,
+                    on_trajectory=keep,
+                )
+
+        asyncio.run(run())
     console.print(f"trajectories in {output}", style="dim", soft_wrap=True, markup=False)

@@ -34,11 +34,7 @@ def make_run_directory(config: "RunConfig", chosen: Path | None, *, kind: str = 
         UserError: the chosen place is taken.
     """
     if chosen is not None:
-        if chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
-            raise UserError(
-                f"expected a new or empty directory, but {chosen} holds something: choose another, or "
-                f"`--resume {chosen}` if it is a run to go on with"
-            )
+        check_place(chosen)
         chosen.mkdir(parents=True, exist_ok=True)
         directory = chosen
     else:
@@ -46,6 +42,19 @@ def make_run_directory(config: "RunConfig", chosen: Path | None, *, kind: str = 
         directory = _make_unique(config.directory, stem)
     write_description(directory, config)
     return directory
+
+
+def check_place(chosen: Path | None) -> None:
+    """Refuse a place that is taken.
+
+    Raises:
+        UserError: it holds something.
+    """
+    if chosen is not None and chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
+        raise UserError(
+            f"expected a new or empty directory, but {chosen} holds something: choose another, or `--resume {chosen}` if it "
+            "is a run to go on with"
+        )
 
 
 def write_description(directory: Path, config: "RunConfig") -> None:

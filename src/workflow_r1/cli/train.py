@@ -62,17 +62,21 @@ def open_run(
 def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen: Path | None) -> bool:
     from workflow_r1.cli.display import stop_once, watch
     from workflow_r1.cli.policies import special_tokens
-    from workflow_r1.cli.run_directory import discard_if_unused, make_run_directory
+    from workflow_r1.cli.run_directory import check_place, discard_if_unused, make_run_directory
     from workflow_r1.cli.services import check_services
-    from workflow_r1.config.components import build_environment_factory, build_questions
-    from workflow_r1.engines.native.events import EvaluationFinished, Event, StepFinished
-    from workflow_r1.engines.native.trainer import Trainer
+    from workflow_r1.config.components import build_environment_factory, build_questions, build_services
     from workflow_r1.reports import open_trackers
 
-    # All that can be refused is refused before anything is written.
+    # All that can be refused is refused before anything is written, and what is cheap to refuse before torch is imported.
+    if resume is None:
+        check_place(chosen)
     train_questions, evaluation_questions = build_questions(config)
-    make_environment = build_environment_factory(config, special_tokens=special_tokens(config))
+    services = build_services(config)
     check_services(config)
+    make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
+
+    from workflow_r1.engines.native.events import EvaluationFinished, Event, StepFinished
+    from workflow_r1.engines.native.trainer import Trainer
 
     directory = resume or make_run_directory(config, chosen)
     place = show_path(directory)

@@ -77,6 +77,21 @@ def _load(path: Path | None, key: str) -> list[Question]:
 # ------------------------------------------------------------------------------------------------- services, environment
 
 
+def check_pool(names: Sequence[str], operators: Mapping[str, Operator] = OPERATORS) -> None:
+    """Refuse names that are no operators.
+
+    Raises:
+        ConfigError: names the first, and the nearest right one.
+    """
+    for name in names:
+        if name not in operators:
+            near = difflib.get_close_matches(name, operators, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(
+                f"environment.operators: expected names among {', '.join(operators)}; received {name!r}{hint}"
+            )
+
+
 def build_services(config: RunConfig, *, pool: Sequence[str] | None = None) -> OperatorServices:
     """What the operators of the pool may use; a service that none of them needs is left out.
 
@@ -88,7 +103,9 @@ def build_services(config: RunConfig, *, pool: Sequence[str] | None = None) -> O
         ConfigError: an operator needs a service that is not configured, or not well enough.
         DataError: the corpus or index is missing or malformed.
     """
-    pool = config.environment.operators if pool is None else pool
+    if pool is None:
+        pool = config.environment.operators
+        check_pool(pool)
     search = build_search(config.search, config.embedded.seed) if SEARCH in pool else None
     chat = build_chat_model(config.llm, config.embedded.seed) if any(name != SEARCH for name in pool) else None
     return OperatorServices(
@@ -203,13 +220,7 @@ def build_environment_factory(
         DataError: the corpus or index is missing or malformed.
     """
     settings = environment or config.environment
-    for name in settings.operators:
-        if name not in operators:
-            near = difflib.get_close_matches(name, operators, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(
-                f"environment.operators: expected names among {', '.join(operators)}; received {name!r}{hint}"
-            )
+    check_pool(settings.operators, operators)
     shared = services or build_services(config, pool=settings.operators)
 
     def make_environment(question: Question) -> Environment:
@@ -223,11 +234,16 @@ def build_environment_factory(
 # --------------------------------------------------------------------------------------------------------------- policy
 
 
-def build_server_policy(config: RunConfig, *, temperature: float) -> ChatPolicy:
+def build_server_policy(config: RunConfig, *, temperature: float, chat: ChatModel | None = None) -> ChatPolicy:
     """The policy behind an OpenAI-compatible server. A policy in this process is the engine's to build.
+
+    Args:
+        config: ``policy`` and ``sampling``.
+        temperature: in place of the configured one; 0 is greedy.
+        chat: the server's model, built already; None builds it.
 
     Raises:
         ConfigError: no server, or no name of the model there.
     """
     sampling = config.sampling.model_copy(update={"temperature": temperature})
-    return ChatPolicy(OpenAIChatModel(policy_chat_config(config)), name=config.policy.model, sampling=sampling)
+    return ChatPolicy(chat or OpenAIChatModel(policy_chat_config(config)), name=config.policy.model, sampling=sampling)
