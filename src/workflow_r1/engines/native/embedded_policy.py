@@ -27,7 +27,7 @@ from workflow_r1.embedded.world import Split
 from workflow_r1.engines.native.events import OnEvent, ignore
 from workflow_r1.engines.native.forward import token_scores
 from workflow_r1.engines.native.model import load_policy_model, save_policy
-from workflow_r1.engines.native.warmstart import Warmstart, encode_demonstration
+from workflow_r1.engines.native.warmstart import Warmstart, encode_demonstrations
 from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.errors import WorkflowR1Error
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
@@ -269,7 +269,7 @@ def measure_skills(
     config = RunConfig(environment=ENVIRONMENT, sampling=SAMPLING)
     for first in range(0, len(demonstrations), 32):
         chunk = demonstrations[first : first + 32]
-        encoded = [encode_demonstration(demonstration.trajectory, tokenizer, config) for demonstration in chunk]
+        encoded = encode_demonstrations([demonstration.trajectory for demonstration in chunk], tokenizer, config)
         with torch.no_grad():
             scores = token_scores(model, pack(encoded, tokenizer.pad_token_id or 0), statistics=True)
         for row, (demonstration, trajectory) in enumerate(zip(chunk, encoded, strict=True)):

@@ -77,7 +77,7 @@ def token_scores(
     return TokenScores(logprobs, entropy, is_argmax)
 
 
-def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
     """Return the part that makes hidden states and the part that makes logits of them.
 
     Adapters live inside the decoder's layers, so that the decoder of a peft model is adapted as well.
@@ -122,11 +122,11 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 def _score_in_chunks(
     hidden: Float[Tensor, "tokens hidden"],
     targets: Int[Tensor, " tokens"],
-    head: nn.Module,
+    head: nn.Linear,
     temperature: float,
     statistics: bool,
 ) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"], Bool[Tensor, " tokens"]]:
-    rows = max(1, LOGIT_CHUNK_ELEMENTS // head.weight.shape[0])  # type: ignore[union-attr, operator]
+    rows = max(1, LOGIT_CHUNK_ELEMENTS // head.weight.shape[0])
     if len(targets) <= rows:
         return _score(hidden, targets, head, temperature, statistics)
     parts = [
@@ -140,7 +140,7 @@ def _score_in_chunks(
 def _score(
     hidden: Float[Tensor, "tokens hidden"],
     targets: Int[Tensor, " tokens"],
-    head: nn.Module,
+    head: nn.Linear,
     temperature: float,
     statistics: bool,
 ) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"], Bool[Tensor, " tokens"]]:

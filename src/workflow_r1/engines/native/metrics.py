@@ -76,6 +76,29 @@ def evaluation_metrics(result: EvaluationResult) -> Metrics:
     }
 
 
+def combine_mini_batches(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Join the metrics of a step's mini-batches.
+
+    Counts (``num_...``) are added up, ``..._min`` and ``..._max`` reduced so; everything else is a mean over units and is
+    weighted by the ``num_units`` that stands beside it, under the same ``turn_k/`` or at the top. Keys may be missing
+    where a mini-batch has no turn of that index.
+    """
+    combined: dict[str, float] = {}
+    for key in sorted({key for part in parts for key in part}):
+        prefix, _, name = key.rpartition("/")
+        units = f"{prefix}/num_units" if prefix else "num_units"
+        values = [(part[key], part[units]) for part in parts if key in part]
+        if name.startswith("num_"):
+            combined[key] = sum(value for value, _ in values)
+        elif name.endswith("_min"):
+            combined[key] = min(value for value, _ in values)
+        elif name.endswith("_max"):
+            combined[key] = max(value for value, _ in values)
+        else:
+            combined[key] = sum(value * count for value, count in values) / sum(count for _, count in values)
+    return combined
+
+
 def merge(*parts: Mapping[str, float | int | None]) -> Metrics:
     """Join metrics of several stages.
 

@@ -42,7 +42,7 @@ def load_policy_model(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTok
     source = model_source(config.policy)
     tokenizer = load_tokenizer(source)
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa")
+        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"expected a Hugging Face causal language model at {source!r}: {_first_line(error)}") from None
     rows = model.get_input_embeddings().num_embeddings

@@ -1,0 +1,299 @@
+"""The reinforcement learning loop: questions, rollouts, rewards, advantages, update, again.
+
+Read :meth:`Trainer._step` first: it is the path of the data in one screen. What it calls lives elsewhere: the update in
+``update``, the cutting into batches in ``batching``, checkpoints in ``checkpoint``, the figures in ``metrics``.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from workflow_r1.config.run import RunConfig
+from workflow_r1.engines.native.batching import draw
+from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
+from workflow_r1.engines.native.events import (
+    EvaluationFinished,
+    EvaluationStarted,
+    OnEvent,
+    PolicySaved,
+    RunStarted,
+    StepFinished,
+    StepStarted,
+    TrajectoryFinished,
+    UpdateStarted,
+    Warned,
+    ignore,
+)
+from workflow_r1.engines.native.health import CollapseWatch
+from workflow_r1.engines.native.interrupt import stop_on_interrupt
+from workflow_r1.engines.native.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
+from workflow_r1.engines.native.model import describe, load_policy_model, save_policy
+from workflow_r1.engines.native.optimiser import build_optimiser
+from workflow_r1.engines.native.run_files import EVALUATIONS, METRICS, RunFiles
+from workflow_r1.engines.native.update import PolicyUpdate
+from workflow_r1.environment import Environment
+from workflow_r1.errors import ConfigError, DataError
+from workflow_r1.evaluation.evaluate import evaluate
+from workflow_r1.rewards import score_trajectory
+from workflow_r1.rollout import derive_seed, rollout_groups
+from workflow_r1.rollout.local_sampler import LocalSampler
+from workflow_r1.trajectory import Question, Trajectory
+
+StopCause = Literal["finished", "time_limit", "interrupted"]
+"""Why :meth:`Trainer.run` returned: all steps done, the configured time is up, or a stop was requested."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """How a training run ended."""
+
+    cause: StopCause
+    """Why it ended; after ``interrupted`` a resume goes on."""
+    step: int
+    """Steps that are complete."""
+    policy_directory: Path
+    """The policy as it is now, in Hugging Face format."""
+    evaluation: Metrics
+    """The last evaluation's figures (``evaluation/...``); empty where there was none."""
+
+
+class Trainer:
+    """One run of reinforcement learning on this machine.
+
+    Args:
+        config: everything that a run is told.
+        run_directory: gets ``metrics.jsonl``, ``trajectories.jsonl``, ``evaluations.jsonl``, ``checkpoints/`` and
+            ``policy/``.
+        train_questions: with golden answers.
+        evaluation_questions: held out; the first ``training.evaluation_questions`` of them are asked.
+        make_environment: a fresh environment for each trajectory.
+        on_event: told of progress and warnings.
+
+    Raises:
+        DataError: no questions to train on.
+        ConfigError: the configuration cannot be trained with.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: RunConfig,
+        run_directory: Path,
+        train_questions: Sequence[Question],
+        evaluation_questions: Sequence[Question],
+        make_environment: Callable[[Question], Environment],
+        on_event: OnEvent = ignore,
+    ) -> None:
+        if not train_questions:
+            raise DataError("expected at least one question to train on, received none")
+        if config.sampling.temperature == 0:
+            raise ConfigError(
+                "`sampling.temperature` is 0: all trajectories of a group would be equal and teach nothing; use 1.0"
+            )
+        self._config = config
+        self._directory = run_directory
+        self._train_questions = train_questions
+        self._evaluation_questions = evaluation_questions[: config.training.evaluation_questions]
+        self._make_environment = make_environment
+        self._on_event = on_event
+        self._stop = False
+
+    def request_stop(self) -> None:
+        """Ask for a clean stop: the current step ends, a checkpoint is saved, :meth:`run` returns."""
+        self._stop = True
+
+    def run(self, *, resume: bool = False) -> TrainingResult:
+        """Train from the start, or go on from the newest checkpoint exactly as if the run had not stopped.
+
+        Ctrl-C is :meth:`request_stop`; a second one raises ``KeyboardInterrupt``, and a resume then goes on from the
+        checkpoint before.
+
+        Raises:
+            UserError: model, questions, run directory or checkpoint cannot be used, or the disk is full.
+        """
+        # One event loop for the whole run: the services' connections belong to the loop that opened them.
+        with stop_on_interrupt(self.request_stop), asyncio.Runner() as runner:
+            return self._run(runner, resume)
+
+    def _run(self, runner: asyncio.Runner, resume: bool) -> TrainingResult:
+        config, training = self._config, self._config.training
+        self._runner = runner
+        self._files = RunFiles(self._directory, resume=resume)
+        self._model, self._tokenizer = load_policy_model(config)
+        self._optimiser = build_optimiser(self._model, config.optimiser, learning_rate=config.optimiser.learning_rate)
+        self._update = PolicyUpdate(self._model, self._optimiser, self._tokenizer.pad_token_id, config=config)
+        store = CheckpointStore(
+            self._directory / "checkpoints",
+            self._fingerprint(),
+            keep=training.keep_checkpoints,
+            on_event=self._on_event,
+        )
+        progress = self._restore(store) if resume else Progress()
+        self._files.cut_back(progress.file_lengths)
+        self._on_event(RunStarted(progress.step, training.steps, **describe(self._model)))
+        watch = CollapseWatch(progress.watched)
+        evaluation: Metrics = {}
+        cause: StopCause = "time_limit" if self._time_is_up(progress) else "finished"
+
+        if progress.step == 0:
+            evaluation = self._evaluate(0)
+            if evaluation:
+                self._files.append(METRICS, {"step": 0, **evaluation})
+        while progress.step < training.steps and cause == "finished":
+            progress, row = self._step(progress)
+            if self._time_is_up(progress):
+                cause = "time_limit"
+            last = cause == "time_limit" or progress.step == training.steps
+            if last or (training.evaluate_every and progress.step % training.evaluate_every == 0):
+                evaluation = self._evaluate(progress.step)
+                row = merge(row, evaluation)
+            self._files.append(METRICS, row)
+            for message in watch.observe(row):
+                self._on_event(Warned(f"step {progress.step}: {message}"))
+            self._on_event(StepFinished(progress.step, training.steps, row))
+            if self._stop and not last:
+                cause = "interrupted"
+            if last or cause == "interrupted" or progress.step % training.checkpoint_every == 0:
+                progress = replace(progress, file_lengths=self._files.lengths(), watched=watch.remembered)
+                store.save(progress, self._model, self._optimiser)
+        policy_directory = self._directory / "policy"
+        save_policy(self._model, self._tokenizer, policy_directory)
+        self._on_event(PolicySaved(policy_directory))
+        return TrainingResult(cause, progress.step, policy_directory, evaluation)
+
+    def _step(self, progress: Progress) -> tuple[Progress, Metrics]:
+        """Take one step of the path: questions, trajectories, rewards, advantages, update, metrics."""
+        config, training = self._config, self._config.training
+        step = progress.step + 1
+        self._on_event(StepStarted(step, training.steps))
+        started = time.perf_counter()
+
+        drawn = draw(
+            len(self._train_questions), seed=config.seed, start=progress.num_drawn, count=training.questions_per_step
+        )
+        questions = [self._train_questions[index] for index in drawn]
+        groups = self._runner.run(self._sample(questions, step, progress.policy_version))
+        scored = [[_score(trajectory) for trajectory in group] for group in groups]
+        trajectories = [trajectory for group in scored for trajectory in group]
+        self._files.append_trajectories(trajectories)
+        sampled = time.perf_counter()
+
+        num_mini_batches = -(-len(scored) // training.mini_batch_questions)
+        self._on_event(UpdateStarted(step, num_mini_batches))
+        update = self._update.step(scored, policy_version=progress.policy_version)
+        for warning in update.warnings:
+            self._on_event(Warned(f"step {step}: {warning}"))
+        ended = time.perf_counter()
+
+        progress = replace(
+            progress,
+            step=step,
+            num_drawn=progress.num_drawn + len(drawn),
+            policy_version=progress.policy_version + update.num_optimiser_steps,
+            training_seconds=progress.training_seconds + ended - started,
+        )
+        return progress, merge(
+            {"step": step, "policy_version": progress.policy_version},
+            rollout_metrics(trajectories, operators=config.environment.operators),
+            update.metrics,
+            {
+                "time/rollout_seconds": sampled - started,
+                "time/update_seconds": ended - sampled,
+                "time/step_seconds": ended - started,
+                "time/training_seconds": progress.training_seconds,
+                "time/sampled_tokens_per_second": sum(t.num_policy_tokens for t in trajectories) / (sampled - started),
+                "time/update_tokens_per_second": update.num_tokens / (ended - sampled),
+            },
+        )
+
+    async def _sample(self, questions: Sequence[Question], step: int, policy_version: int) -> list[list[Trajectory]]:
+        """Return one group of trajectories per question, in the order of the questions."""
+        config = self._config
+        total = len(questions) * config.training.group_size
+        sampler = self._sampler(config.sampling.temperature)
+        return await rollout_groups(
+            questions,
+            policy=sampler,
+            make_environment=self._make_environment,
+            group_size=config.training.group_size,
+            seed=derive_seed(config.seed, "training", step),
+            policy_version=policy_version,
+            max_concurrency=config.sampling.max_sessions,
+            on_trajectory=self._counter(total),
+        )
+
+    def _evaluate(self, step: int) -> Metrics:
+        """Ask the held-out questions greedily; returns no figures where there are no questions."""
+        if not self._evaluation_questions:
+            return {}
+        self._on_event(EvaluationStarted(step, len(self._evaluation_questions)))
+        started = time.perf_counter()
+        result = self._runner.run(
+            evaluate(
+                self._evaluation_questions,
+                policy=self._sampler(temperature=0.0),
+                make_environment=self._make_environment,
+                seed=self._config.seed,
+                concurrency=self._config.sampling.max_sessions,
+                on_trajectory=self._counter(len(self._evaluation_questions)),
+            )
+        )
+        metrics = {**evaluation_metrics(result), "time/evaluation_seconds": time.perf_counter() - started}
+        self._files.append(EVALUATIONS, {"step": step, **metrics})
+        self._on_event(EvaluationFinished(step, metrics))
+        return metrics
+
+    def _sampler(self, temperature: float) -> LocalSampler:
+        """Return a sampler of the current weights; its cache is freed with it, before the update needs the memory."""
+        return LocalSampler(
+            self._model,
+            self._tokenizer,
+            sampling=self._config.sampling.model_copy(update={"temperature": temperature}),
+            name=self._config.policy.model,
+            autocast=torch.bfloat16 if self._config.optimiser.precision == "bfloat16" else None,
+        )
+
+    def _counter(self, total: int) -> Callable[[Trajectory], None]:
+        """Return a callback that turns finished trajectories into events."""
+        done = 0
+
+        def count(trajectory: Trajectory) -> None:
+            nonlocal done
+            done += 1
+            self._on_event(TrajectoryFinished(done, total, trajectory))
+
+        return count
+
+    def _restore(self, store: CheckpointStore) -> Progress:
+        progress = store.load_latest(self._model, self._optimiser)
+        if progress is None:
+            self._on_event(Warned("there is no checkpoint to resume from yet: the run starts from its beginning"))
+            return Progress()
+        return progress
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """Return what must be the same on a resume: the configuration and the questions themselves."""
+
+        def digest(questions: Sequence[Question]) -> str:
+            return hashlib.sha256("\n".join(q.model_dump_json() for q in questions).encode()).hexdigest()[:16]
+
+        return {
+            **self._config.model_dump(mode="json"),
+            "train_questions": digest(self._train_questions),
+            "evaluation_questions": digest(self._evaluation_questions),
+        }
+
+    def _time_is_up(self, progress: Progress) -> bool:
+        limit = self._config.training.time_limit_minutes
+        return limit is not None and progress.training_seconds >= 60 * limit
+
+
+def _score(trajectory: Trajectory) -> Trajectory:
+    """Return the trajectory with its reward; an infrastructure failure has none and stays as it is."""
+    return trajectory if trajectory.stop_reason.is_infrastructure else score_trajectory(trajectory)

@@ -1,0 +1,238 @@
+import math
+
+import pytest
+import torch
+
+from workflow_r1.config.training import LoraSettings, ObjectiveConfig
+from workflow_r1.engines.native.model import load_policy_model
+from workflow_r1.engines.native.optimiser import build_optimiser
+from workflow_r1.engines.native.update import PolicyUpdate, resolve_objective
+from workflow_r1.trajectory import Reward, ScoredTrajectory, StopReason
+
+GROUP = 4
+
+
+def score(trajectory, total):
+    reward = Reward(total=total, answer=total, format=0.0, exact_match=total, f1=total)
+    return ScoredTrajectory(**dict(trajectory), reward=reward)
+
+
+@pytest.fixture
+def groups(trajectory_maker):
+    """Six groups of four: rewards differ in the first four groups, are equal in the last two."""
+    trajectories = trajectory_maker(6 * GROUP)
+    rewards = [1, 0, 0, 1, 0, 1, 0, 0, 1, 1, 1, 0, 0, 0, 1, 0, 1, 1, 1, 1, 0, 0, 0, 0]
+    scored = [score(trajectory, float(reward)) for trajectory, reward in zip(trajectories, rewards, strict=True)]
+    return [scored[start : start + GROUP] for start in range(0, len(scored), GROUP)]
+
+
+def configure(config, *, objective=None, optimiser=None, mini_batch_questions=8):
+    return config.model_copy(
+        update={
+            "objective": config.objective.model_copy(update={"kl_coefficient": 0.0} | (objective or {})),
+            "optimiser": config.optimiser.model_copy(update={"learning_rate": 1e-2} | (optimiser or {})),
+            "training": config.training.model_copy(update={"mini_batch_questions": mini_batch_questions}),
+        }
+    )
+
+
+def make_update(config, perturb=False):
+    model, tokenizer = load_policy_model(config)
+    if perturb:
+        generator = torch.Generator().manual_seed(5)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    optimiser = build_optimiser(model, config.optimiser, learning_rate=config.optimiser.learning_rate)
+    return PolicyUpdate(model, optimiser, tokenizer.pad_token_id, config=config), model
+
+
+def weights(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def gradient_of(update, model, mini_batch, **logprobs):
+    model.zero_grad()
+    result = update.accumulate_gradient(mini_batch, **logprobs)
+    return result, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("preset", ["gsspo", "gspo", "grpo"])
+@pytest.mark.parametrize("weight", ["uniform", "length", "batch"])
+def test_micro_batches_do_not_change_gradient_or_metrics(run_config, groups, preset, weight):
+    objective = {"preset": preset, "weight": weight, "kl_coefficient": 0.1, "correction_cap": 1.5}
+    results = []
+    for tokens in (1, 120, 100_000):
+        update, model = make_update(
+            configure(run_config, objective=objective, optimiser={"micro_batch_tokens": tokens}), perturb=True
+        )
+        (mini_batch,) = update.mini_batches(groups)
+        generator = torch.Generator().manual_seed(1)
+        noise = torch.randn(mini_batch.batch.turn_ids.shape, generator=generator) * 0.3
+        logprobs = update.logprobs(mini_batch.batch)
+        results.append(
+            gradient_of(update, model, mini_batch, old_logprobs=logprobs + noise, ref_logprobs=logprobs - noise)
+        )
+    (first, expected), *others = results
+    assert first.metrics["ratio_max"] > 1.05
+    for result, gradient in others:
+        torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=1e-4)
+        assert result.loss == pytest.approx(first.loss, abs=1e-6)
+        assert result.kl_loss == pytest.approx(first.kl_loss, abs=1e-6)
+        assert result.metrics.keys() == first.metrics.keys()
+        for name, value in result.metrics.items():
+            assert value == pytest.approx(first.metrics[name], abs=1e-5), name
+
+
+def test_the_whole_step_is_unchanged_by_micro_batches(run_config, groups):
+    ends = []
+    for tokens in (1, 100_000):
+        config = configure(run_config, optimiser={"micro_batch_tokens": tokens}, mini_batch_questions=2)
+        update, model = make_update(config)
+        result = update.step(groups, policy_version=0)
+        ends.append((weights(model), result.metrics))
+    torch.testing.assert_close(ends[0][0], ends[1][0], atol=2e-5, rtol=0)
+    assert ends[0][1]["update/loss"] == pytest.approx(ends[1][1]["update/loss"], abs=1e-6)
+
+
+def test_gradient_at_ratio_one_is_the_policy_gradient(run_config, groups):
+    """Written out: -1/N sum_i 1/K_i sum_k 1/L_ik sum_t A_i grad log pi, over every token of the full vocabulary."""
+    update, model = make_update(configure(run_config))
+    (mini_batch,) = update.mini_batches(groups)
+    _, gradient = gradient_of(update, model, mini_batch)
+    model.zero_grad()
+    loss = 0.0
+    num = 6 * GROUP
+    for group in groups:
+        mean = sum(t.reward.total for t in group) / GROUP
+        std = math.sqrt(sum((t.reward.total - mean) ** 2 for t in group) / (GROUP - 1))
+        for trajectory in group:
+            advantage = (trajectory.reward.total - mean) / std if std else 0.0
+            context = list(trajectory.prompt_token_ids)
+            for turn in trajectory.turns:
+                logits = model(input_ids=torch.tensor([context + list(turn.token_ids)])).logits[0]
+                table = torch.log_softmax(logits[len(context) - 1 : -1], dim=-1)
+                logprobs = table[range(len(turn.token_ids)), list(turn.token_ids)]
+                loss = loss - advantage * logprobs.mean() / len(trajectory.turns) / num
+                context += [*turn.token_ids, *turn.context_token_ids]
+    loss.backward()
+    expected = torch.cat([p.grad.flatten() for p in model.parameters()])
+    torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("weight", ["uniform", "length", "batch"])
+def test_leaving_out_zero_advantages_changes_no_gradient(run_config, groups, weight):
+    config = configure(run_config, objective={"weight": weight})
+    update, model = make_update(config)
+    (skipping,) = update.mini_batches(groups)
+    assert skipping.num_zero_advantage == 2 * GROUP and skipping.batch.num_rows == 4 * GROUP
+    assert skipping.num_trajectories == 6 * GROUP
+    assert skipping.num_units == sum(len(t.turns) for group in groups for t in group)
+    _, gradient = gradient_of(update, model, skipping)
+
+    # An infinitesimal coefficient keeps every trajectory in the batch.
+    whole_update, whole_model = make_update(
+        configure(run_config, objective={"weight": weight, "kl_coefficient": 1e-30})
+    )
+    (whole,) = whole_update.mini_batches(groups)
+    assert whole.num_zero_advantage == 0 and whole.batch.num_rows == 6 * GROUP
+    _, expected = gradient_of(whole_update, whole_model, whole)
+    torch.testing.assert_close(gradient, expected, atol=1e-7, rtol=1e-5)
+
+
+def test_failures_enter_neither_group_statistics_nor_loss(run_config, groups, trajectory_maker):
+    failed = trajectory_maker(1, seed=9)[0].model_copy(update={"stop_reason": StopReason.OPERATOR_FAILED})
+    ends = []
+    for extra in ([], [failed, failed]):
+        update, model = make_update(configure(run_config))
+        result = update.step([[*group, *extra] for group in groups], policy_version=0)
+        ends.append((weights(model), result.metrics))
+    assert torch.equal(ends[0][0], ends[1][0])
+    assert ends[1][1].pop("update/num_failed") == 12
+    assert ends[0][1].pop("update/num_failed") == 0
+    assert ends[0][1] == ends[1][1]
+
+
+def test_with_adapters_the_base_is_the_reference(run_config, groups):
+    objective = {"kl_coefficient": 0.1}
+    full, _ = make_update(configure(run_config, objective=objective), perturb=True)
+    lora, _ = make_update(
+        configure(run_config, objective=objective, optimiser={"lora": LoraSettings(rank=4)}), perturb=True
+    )
+    base, _ = make_update(configure(run_config, objective=objective))
+    (mini_batch,) = base.mini_batches(groups)
+    expected = base.logprobs(mini_batch.batch)
+    assert not torch.allclose(lora.logprobs(mini_batch.batch), expected, atol=1e-3)
+    assert torch.equal(lora._reference_logprobs(mini_batch.batch), expected)
+    # Without adapters it is the model as it was when the update was made.
+    assert torch.equal(full._reference_logprobs(mini_batch.batch), full.logprobs(mini_batch.batch))
+    result = lora.step(groups, policy_version=0)
+    assert result.metrics["update/kl"] > 0
+    assert torch.equal(lora._reference_logprobs(mini_batch.batch), expected)
+
+
+def test_a_frozen_copy_stays_when_the_policy_moves(run_config, groups):
+    update, _ = make_update(configure(run_config, objective={"kl_coefficient": 0.1}))
+    (mini_batch,) = update.mini_batches(groups)
+    before = update._reference_logprobs(mini_batch.batch)
+    first = update.step(groups, policy_version=0)
+    second = update.step(groups, policy_version=1)
+    assert torch.equal(update._reference_logprobs(mini_batch.batch), before)
+    assert abs(first.metrics["update/kl"]) < 1e-6 < second.metrics["update/kl"]
+
+
+def test_old_log_probabilities_are_those_before_the_first_optimiser_step(run_config, groups):
+    """With one mini-batch the ratio is 1; with several it leaves 1 from the second on."""
+    update, _ = make_update(configure(run_config))
+    alone = update.step(groups, policy_version=0)
+    assert alone.num_optimiser_steps == 1
+    assert alone.metrics["update/ratio_min"] == alone.metrics["update/ratio_max"] == 1.0
+    update, _ = make_update(configure(run_config, mini_batch_questions=2))
+    several = update.step(groups, policy_version=0)
+    assert several.num_optimiser_steps == 2  # The third mini-batch has no advantage: nothing to learn.
+    assert several.metrics["update/ratio_max"] > 1.01 or several.metrics["update/ratio_min"] < 0.99
+
+
+def test_a_step_without_signal_leaves_the_policy_alone(run_config, groups):
+    update, model = make_update(configure(run_config))
+    update.step(groups[:4], policy_version=0)
+    before = weights(model)
+    result = update.step(groups[4:], policy_version=1)
+    assert torch.equal(weights(model), before)
+    assert result.num_optimiser_steps == 0 and result.metrics["update/loss"] is None
+    assert any("nothing to learn" in warning for warning in result.warnings)
+
+
+def test_a_gradient_that_is_not_finite_takes_no_step(run_config, groups):
+    update, model = make_update(configure(run_config))
+    parameter = next(model.parameters())
+    parameter.register_hook(lambda gradient: gradient * float("nan"))
+    before = weights(model)
+    result = update.step(groups, policy_version=0)
+    assert torch.equal(weights(model), before)
+    assert result.num_optimiser_steps == 0 and "norm is nan" in result.warnings[0]
+
+
+def test_the_sampler_is_compared_with_the_trainer(run_config, groups):
+    update, _ = make_update(configure(run_config))
+    (mini_batch,) = update.mini_batches(groups)
+    exact = update.logprobs(mini_batch.batch)
+    difference = (mini_batch.batch.sampler_logprobs - exact)[mini_batch.batch.turn_ids > 0].abs().mean()
+    metrics = update.step(groups, policy_version=0).metrics
+    assert metrics["update/sampler_difference"] == pytest.approx(difference.item(), rel=1e-4)
+    assert metrics["update/sampler_kl"] > 0
+
+
+def test_the_warm_up_counts_optimiser_steps(run_config, groups):
+    config = configure(run_config, optimiser={"warmup_steps": 3})
+    update, _ = make_update(config)
+    rates = [update.step(groups, policy_version=version).metrics["update/learning_rate"] for version in range(5)]
+    assert rates == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01])
+
+
+def test_the_configuration_overrides_the_preset_field_by_field():
+    preset = resolve_objective(ObjectiveConfig(preset="gspo"))
+    assert (preset.unit, preset.clip_low, preset.clip_high) == ("sequence", 3e-4, 4e-4)
+    changed = resolve_objective(ObjectiveConfig(preset="gspo", unit="turn", clip_low=0.0))
+    assert (changed.unit, changed.clip_low, changed.clip_high) == ("turn", 0.0, 4e-4)
