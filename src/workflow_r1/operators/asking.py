@@ -94,7 +94,8 @@ async def ask_llm(
 
 def render_request(instructions: str, inputs: Sequence[tuple[str, str]], reply: Mapping[str, str]) -> str:
     """Write the request: instructions, form of the reply, inputs."""
-    tags = tuple(f"<{slash}{tag}>" for tag in {tag for tag, _ in inputs} | set(reply) for slash in ("", "/"))
+    names = sorted({tag for tag, _ in inputs} | set(reply))
+    tags = tuple(f"<{slash}{name}>" for name in names for slash in ("", "/"))
     form = _render_form(reply)
     blocks = "\n".join(f"<{tag}>{neutralise(text, tags)}</{tag}>" for tag, text in inputs)
     return f"{instructions}\n\nReply in this form:\n{form}\nWrite nothing else. The input:\n\n{blocks}"
