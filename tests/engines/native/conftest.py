@@ -1,8 +1,10 @@
 """A tiny random Llama over bytes, and trajectories for it."""
 
+import importlib.util
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from workflow_r1.config.run import RunConfig
+from workflow_r1.engines.native.warmstart import Warmstart
 from workflow_r1.trajectory import Question, StopReason, Trajectory, Turn
 
 torch.set_num_threads(1)
@@ -123,3 +126,32 @@ def trajectories() -> list[Trajectory]:
 @pytest.fixture
 def run_config(model_directory: Path) -> RunConfig:
     return RunConfig.model_validate({"policy": {"model": str(model_directory), "device": "cpu", "threads": 1}})
+
+
+def _load_tiny_run() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tiny_run", Path(__file__).with_name("tiny_run.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tiny_run() -> ModuleType:
+    return _load_tiny_run()
+
+
+@pytest.fixture(scope="session")
+def warm_directory(model_directory: Path, tiny_run: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy that speaks the grammar, calls the operator half of the time and is right more often than not."""
+    warmstart = {"batch_tokens": 1200, "learning_rate": 1e-2, "epochs": 35, "held_out_fraction": 0.0}
+    config = tiny_run.tiny_config(model_directory, warmstart=warmstart)
+    return (
+        Warmstart(
+            config=config,
+            run_directory=tmp_path_factory.mktemp("warm"),
+            demonstrations=tiny_run.demonstrations(),
+        )
+        .run()
+        .policy_directory
+    )

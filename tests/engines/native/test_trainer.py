@@ -1,0 +1,231 @@
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from workflow_r1.engines.native.events import (
+    CheckpointSaved,
+    EvaluationFinished,
+    StepFinished,
+    StepStarted,
+    TrajectoryFinished,
+    Warned,
+)
+from workflow_r1.errors import CheckpointError, ConfigError, DataError, ServiceUnavailableError, UserError
+from workflow_r1.operators import OperatorServices
+from workflow_r1.trajectory import ScoredTrajectory, load_trajectories
+
+
+def rows(directory, name="metrics.jsonl"):
+    lines = [json.loads(line) for line in (directory / name).read_text().splitlines()]
+    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in lines]
+
+
+def same_trajectories(one, other):
+    def plain(directory):
+        trajectories = load_trajectories(directory / "trajectories.jsonl")
+        dumped = [trajectory.model_dump(mode="json") for trajectory in trajectories]
+        for trajectory in dumped:
+            trajectory.pop("seconds")
+            for turn in trajectory["turns"]:
+                for call in turn["calls"]:
+                    call.pop("seconds")
+        return dumped
+
+    return plain(one) == plain(other)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_run, warm_directory, tmp_path_factory):
+    """One uninterrupted run, its events and its result."""
+    directory, events = tmp_path_factory.mktemp("runs") / "whole", []
+    result = tiny_run.make_trainer(tiny_run.tiny_config(warm_directory), directory, events.append).run()
+    return directory, events, result
+
+
+def test_what_a_run_leaves_behind(whole):
+    directory, events, result = whole
+    assert (result.cause, result.step) == ("finished", 6)
+    metrics = rows(directory)
+    assert [row["step"] for row in metrics] == [0, 1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in metrics if "evaluation/exact_match" in row] == [0, 3, 6]
+    assert [row["step"] for row in rows(directory, "evaluations.jsonl")] == [0, 3, 6]
+    assert {"evaluation/class/even/exact_match", "evaluation/class/odd/exact_match_low"} <= metrics[0].keys()
+    step = metrics[1]
+    for key in ("reward", "exact_match", "no_answer_rate", "malformed_rate", "turns", "calls/Echo", "stop/answered"):
+        assert f"rollout/{key}" in step
+    for key in ("loss", "ratio_mean", "clip_fraction_low", "entropy", "grad_norm", "sampler_kl", "turn_1/ratio_mean"):
+        assert f"update/{key}" in step
+    for path in (directory / "metrics.jsonl", directory / "evaluations.jsonl"):
+        assert all(list(json.loads(line)) == sorted(json.loads(line)) for line in path.read_text().splitlines())
+    trajectories = load_trajectories(directory / "trajectories.jsonl")
+    assert len(trajectories) == 6 * 3 * 4
+    assert all(isinstance(trajectory, ScoredTrajectory) for trajectory in trajectories)
+    assert len({trajectory.id for trajectory in trajectories}) == len(trajectories)
+    assert sorted(path.name for path in (directory / "checkpoints").iterdir()) == ["step-000004", "step-000006"]
+    AutoModelForCausalLM.from_pretrained(directory / "policy")
+    kinds = [type(event) for event in events]
+    assert kinds.count(StepStarted) == kinds.count(StepFinished) == 6
+    assert kinds.count(TrajectoryFinished) == 6 * 12 + 3 * 4
+    assert kinds.count(EvaluationFinished) == 3 and kinds.count(CheckpointSaved) == 3
+
+
+def test_sampler_and_trainer_agree(whole):
+    """The context that is trained on is the context that was sampled from, token for token."""
+    differences = [row["update/sampler_difference"] for row in rows(whole[0]) if "update/sampler_difference" in row]
+    assert len(differences) >= 4 and max(differences) < 1e-4
+
+
+def test_it_learns(tiny_run, warm_directory, tmp_path):
+    training = {"steps": 12, "questions_per_step": 8, "mini_batch_questions": 8, "evaluate_every": 0}
+    config = tiny_run.tiny_config(warm_directory, training=training)
+    tiny_run.make_trainer(config, tmp_path).run()
+    rewards = [row["rollout/reward"] for row in rows(tmp_path)[1:]]
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.15
+
+
+def test_equal_seeds_give_equal_bytes(whole, tiny_run, warm_directory, tmp_path):
+    tiny_run.make_trainer(tiny_run.tiny_config(warm_directory), tmp_path / "again").run()
+    assert rows(tmp_path / "again") == rows(whole[0])
+    assert same_trajectories(tmp_path / "again", whole[0])
+    config = tiny_run.tiny_config(warm_directory, training={"steps": 1}).model_copy(update={"seed": 1})
+    tiny_run.make_trainer(config, tmp_path / "other").run()
+    assert rows(tmp_path / "other")[1] != rows(whole[0])[1]
+
+
+def test_killed_and_resumed_equals_uninterrupted(whole, tiny_run, warm_directory, tmp_path):
+    """Step 3 is on the disk but after the last checkpoint: the resume cuts it off and repeats it."""
+    script = Path(tiny_run.__file__)
+    killed = subprocess.run(
+        [sys.executable, str(script), str(warm_directory), str(tmp_path / "run"), "3"], capture_output=True, timeout=60
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert [row["step"] for row in rows(tmp_path / "run")] == [0, 1, 2, 3]
+    result = tiny_run.make_trainer(tiny_run.tiny_config(warm_directory), tmp_path / "run").run(resume=True)
+    assert (result.cause, result.step) == ("finished", 6)
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        assert rows(tmp_path / "run", name) == rows(whole[0], name)
+    assert same_trajectories(tmp_path / "run", whole[0])
+
+
+def test_stopped_and_resumed_equals_uninterrupted(whole, tiny_run, warm_directory, tmp_path):
+    def stop(event):
+        if isinstance(event, StepStarted) and event.step == 1:
+            trainer.request_stop()
+
+    config = tiny_run.tiny_config(warm_directory)
+    trainer = tiny_run.make_trainer(config, tmp_path / "run", stop)
+    result = trainer.run()
+    assert (result.cause, result.step) == ("interrupted", 1)
+    assert (result.policy_directory / "config.json").is_file()
+    assert tiny_run.make_trainer(config, tmp_path / "run").run(resume=True).cause == "finished"
+    assert rows(tmp_path / "run") == rows(whole[0])
+
+
+def test_ctrl_c_once_stops_cleanly_and_twice_at_once(tiny_run, warm_directory, tmp_path):
+    def interrupt(event):
+        if isinstance(event, StepStarted):
+            signal.raise_signal(signal.SIGINT)
+
+    config = tiny_run.tiny_config(warm_directory)
+    before = signal.getsignal(signal.SIGINT)
+    result = tiny_run.make_trainer(config, tmp_path / "once", interrupt).run()
+    assert (result.cause, result.step) == ("interrupted", 1)
+
+    def twice(event):
+        interrupt(event)
+        interrupt(event)
+
+    with pytest.raises(KeyboardInterrupt):
+        tiny_run.make_trainer(config, tmp_path / "twice", twice).run()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_finished_run_may_be_extended(tiny_run, warm_directory, tmp_path):
+    def short(steps):
+        return tiny_run.tiny_config(warm_directory, training={"steps": steps, "evaluation_questions": 0})
+
+    tiny_run.make_trainer(short(1), tmp_path).run()
+    assert tiny_run.make_trainer(short(1), tmp_path).run(resume=True).step == 1
+    assert tiny_run.make_trainer(short(2), tmp_path).run(resume=True).step == 2
+    assert [row["step"] for row in rows(tmp_path)] == [1, 2]
+
+
+def test_the_time_limit_ends_a_run_cleanly(tiny_run, warm_directory, tmp_path):
+    config = tiny_run.tiny_config(warm_directory, training={"time_limit_minutes": 1e-6})
+    result = tiny_run.make_trainer(config, tmp_path).run()
+    assert (result.cause, result.step) == ("time_limit", 1)
+    assert [row["step"] for row in rows(tmp_path, "evaluations.jsonl")] == [0, 1]
+
+
+def test_failing_services_are_counted_and_left_out(tiny_run, warm_directory, tmp_path):
+    from workflow_r1.environment import Environment
+    from workflow_r1.operators import operator
+
+    @operator(purpose="Fail.")
+    async def Echo(text: str, *, services: OperatorServices):
+        raise ServiceUnavailableError("down")
+
+    config = tiny_run.tiny_config(warm_directory, training={"steps": 1, "questions_per_step": 8})
+
+    def make_environment(question):
+        return Environment(question, config=config.environment, operators={"Echo": Echo}, services=OperatorServices())
+
+    tiny_run.make_trainer(config, tmp_path, make_environment=make_environment).run()
+    row = rows(tmp_path)[1]
+    failed = [t for t in load_trajectories(tmp_path / "trajectories.jsonl") if not isinstance(t, ScoredTrajectory)]
+    assert len(failed) == row["rollout/num_failed"] == row["update/num_failed"] > 0
+    assert {trajectory.stop_reason for trajectory in failed} == {"operator_failed"}
+    assert row["rollout/num_trajectories"] == 32
+
+
+@pytest.mark.parametrize(
+    ("objective", "optimiser"),
+    [
+        ({"kl_coefficient": 0.01}, {}),
+        ({"kl_coefficient": 0.01, "preset": "gspo"}, {"lora": {"rank": 4}}),
+        ({"preset": "grpo", "correction_cap": 2.0}, {"precision": "bfloat16", "gradient_checkpointing": True}),
+    ],
+)
+def test_other_ways_to_train(tiny_run, warm_directory, tmp_path, objective, optimiser):
+    config = tiny_run.tiny_config(
+        warm_directory,
+        objective={"clip_low": None, "clip_high": None} | objective,
+        optimiser=optimiser,
+        training={"steps": 2, "evaluation_questions": 0, "checkpoint_every": 1},
+    )
+    tiny_run.make_trainer(config, tmp_path / "whole").run()
+    one = config.model_copy(update={"training": config.training.model_copy(update={"steps": 1})})
+    tiny_run.make_trainer(one, tmp_path / "parts").run()
+    tiny_run.make_trainer(config, tmp_path / "parts").run(resume=True)
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+
+
+def test_bad_input(tiny_run, warm_directory, tmp_path):
+    config = tiny_run.tiny_config(warm_directory, training={"steps": 1, "evaluation_questions": 0})
+    with pytest.raises(DataError, match="at least one question"):
+        tiny_run.make_trainer(config, tmp_path, train_questions=[])
+    greedy = tiny_run.tiny_config(warm_directory, sampling={"temperature": 0.0})
+    with pytest.raises(ConfigError, match=r"sampling\.temperature"):
+        tiny_run.make_trainer(greedy, tmp_path)
+    tiny_run.make_trainer(config, tmp_path).run()
+    with pytest.raises(UserError, match="already holds a run"):
+        tiny_run.make_trainer(config, tmp_path).run()
+    other = config.model_copy(update={"objective": config.objective.model_copy(update={"clip_low": 0.1})})
+    with pytest.raises(CheckpointError, match=r"objective\.clip_low: 0\.2 in the checkpoint, 0\.1 now"):
+        tiny_run.make_trainer(other, tmp_path).run(resume=True)
+    with pytest.raises(CheckpointError, match="train_questions"):
+        tiny_run.make_trainer(config, tmp_path, train_questions=tiny_run.QUESTIONS[:4]).run(resume=True)
+
+
+def test_resuming_before_the_first_checkpoint_says_so(tiny_run, warm_directory, tmp_path):
+    events = []
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
+    config = tiny_run.tiny_config(warm_directory, training={"steps": 1, "evaluation_questions": 0})
+    tiny_run.make_trainer(config, tmp_path, events.append).run(resume=True)
+    assert [row["step"] for row in rows(tmp_path)] == [1]
+    assert any(isinstance(event, Warned) and "from its beginning" in event.message for event in events)
