@@ -1,7 +1,10 @@
 """The chat model against a real HTTP server on this machine."""
 
 import asyncio
+import gc
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -289,15 +292,30 @@ def test_no_more_requests_at_once_than_allowed() -> None:
     assert server.most_in_flight == 3
 
 
-def test_one_object_serves_several_event_loops() -> None:
-    async def main(chat: OpenAIChatModel) -> list[ChatReply]:
+@pytest.mark.parametrize("close", [True, False])
+def test_one_object_serves_several_event_loops(close: bool) -> None:
+    trouble: list[dict[str, Any]] = []
+
+    async def main(chat: OpenAIChatModel) -> int:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
         replies = await asyncio.gather(*(chat(QUESTION) for _ in range(3)))
-        await chat.aclose()
-        return replies
+        gc.collect()
+        if close:
+            await chat.aclose()
+        return len(replies)
 
     with serving(Answer(completion(), seconds=0.02)) as server:
         chat = OpenAIChatModel(config(server, concurrency=1))
-        assert [len(asyncio.run(main(chat))) for _ in range(2)] == [3, 3]
+        assert [asyncio.run(main(chat)) for _ in range(3)] == [3, 3, 3]
+        del chat
+        gc.collect()
+    assert trouble == []
+    assert server.most_in_flight == 1
+
+
+def test_the_package_waits_with_its_heavy_imports() -> None:
+    code = "import sys, workflow_r1.operators; print({'openai', 'bm25s', 'torch', 'transformers'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_text_that_is_no_utf8_is_sent_all_the_same() -> None:

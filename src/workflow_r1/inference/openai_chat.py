@@ -3,7 +3,7 @@
 import asyncio
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -69,7 +69,7 @@ class OpenAIChatModel:
     nor repeat one whose reply cannot be read.
 
     The client is made at the first request and anew in another event loop, so one object serves several calls of
-    ``asyncio.run``. Close it in the loop that used it, with :meth:`aclose` or ``async with``.
+    ``asyncio.run``, each of which closes its connections at its end. To close them sooner: :meth:`aclose`, ``async with``.
 
     Args:
         config: endpoint, model, patience.
@@ -99,9 +99,10 @@ class OpenAIChatModel:
         self._base_url = base_url
         self._key = key or _PLACEHOLDER_KEY
         self._place = f"{config.model} at {_without_login(base_url) if base_url else 'the openai default endpoint'}"
-        self._client: openai.AsyncOpenAI | None = None
         self._slots = asyncio.Semaphore(config.concurrency)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._client: openai.AsyncOpenAI | None = None
+        self._lifetime: AsyncGenerator[openai.AsyncOpenAI, None] | None = None
 
     async def __call__(
         self,
@@ -132,7 +133,7 @@ class OpenAIChatModel:
             request["stop"] = list(stop)
         if self.config.extra_body:
             request["extra_body"] = self.config.extra_body
-        client = self._connect()
+        client = await self._connect()
         num_attempts = self.config.max_retries + 1
         async with self._slots:
             for attempt in range(1, num_attempts + 1):
@@ -149,9 +150,9 @@ class OpenAIChatModel:
 
     async def aclose(self) -> None:
         """Close the connections; a later request opens new ones."""
-        client, self._client, self._loop = self._client, None, None
-        if client is not None:
-            await client.close()
+        lifetime, self._lifetime, self._client = self._lifetime, None, None
+        if lifetime is not None:
+            await lifetime.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -161,19 +162,28 @@ class OpenAIChatModel:
     ) -> None:
         await self.aclose()
 
-    def _connect(self) -> "openai.AsyncOpenAI":
-        """Return the client of the running event loop; connections and semaphores belong to one loop."""
+    async def _connect(self) -> "openai.AsyncOpenAI":
+        """Return the client of the running event loop: connections and semaphores belong to one loop."""
         loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            import openai  # here, since it takes half a second that --help need not pay
-
-            if self._loop is not loop:
-                self._slots = asyncio.Semaphore(self.config.concurrency)
-            self._loop = loop
-            self._client = openai.AsyncOpenAI(
-                api_key=self._key, base_url=self._base_url, timeout=self.config.timeout_seconds, max_retries=0
-            )
+        if self._loop is not loop:
+            self._loop, self._client = loop, None
+            self._slots = asyncio.Semaphore(self.config.concurrency)
+        if self._client is None:
+            # A loop that ends closes the async generators that were started in it, and with this one the connections.
+            self._lifetime = self._live()
+            self._client = await anext(self._lifetime)
         return self._client
+
+    async def _live(self) -> "AsyncGenerator[openai.AsyncOpenAI, None]":
+        import openai  # here, since it takes half a second that --help need not pay
+
+        client = openai.AsyncOpenAI(
+            api_key=self._key, base_url=self._base_url, timeout=self.config.timeout_seconds, max_retries=0
+        )
+        try:
+            yield client
+        finally:
+            await client.close()
 
     async def _attempt(self, client: "openai.AsyncOpenAI", request: dict[str, Any]) -> ChatReply:
         """Ask once.
