@@ -47,15 +47,15 @@ def test_help_is_fast_and_names_every_command(tmp_path: Path) -> None:
     assert min(seconds) < 1.0
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
-def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys\n"
         "from workflow_r1.cli import app\n"
-        "try:\n"
-        f"    app({arguments!r})\n"
-        "except SystemExit as leaving:\n"
-        "    assert leaving.code == 0\n"
+        f"for command in {COMMANDS!r}:\n"
+        "    try:\n"
+        "        app([command, '--help'])\n"
+        "    except SystemExit as leaving:\n"
+        "        assert leaving.code == 0\n"
         "heavy = {'torch', 'transformers', 'openai', 'numpy', 'matplotlib', 'bm25s', 'workflow_r1.config'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -144,7 +144,9 @@ def _show_turn(console: "Console", number: int, text: str) -> None:
     from workflow_r1.prompts import parse_turn
 
     parsed = parse_turn(text)
-    console.print(Text(f"\n{number}", style="bold cyan"), Text(parsed.think if parsed.think else text, style="italic"))
+    # Of a malformed turn everything is shown: that is where the fault can be seen.
+    thought = Text(text, style="red") if parsed.malformed else Text(parsed.think or "", style="italic")
+    console.print(Text(f"\n{number}", style="bold cyan"), thought)
     for call in parsed.calls:
         line = Text("  → ", style="dim")
         line.append(call.operator, style="bold yellow")
@@ -164,7 +166,8 @@ def _show_result(console: "Console", step: "Step") -> None:
         body.append(cost, style="dim")
         console.print(Padding(body, (0, 0, 0, 4)))
     if not step.calls and step.observation:
-        console.print(Padding(Text(step.observation, style="red"), (0, 0, 0, 4)))
+        told = step.observation.removeprefix("<info>").removesuffix("</info>")
+        console.print(Padding(Text(told, style="dim"), (0, 0, 0, 4)))
 
 
 def _show_outcome(console: "Console", trajectory: "Trajectory") -> None:

@@ -53,6 +53,7 @@ class TrainingBoard:
         self._evaluations: list[tuple[int, Mapping[str, Any]]] = []
         self._notes: list[str] = []
         self._live: Counter[str] = Counter()
+        self._ended = False
 
     def receive(self, event: "Event") -> None:
         """Take in one event of the engine."""
@@ -93,6 +94,9 @@ class TrainingBoard:
                 self._notes.append(f"held out at step {event.step}: {_held_out(event.metrics)}")
             case events.CheckpointSaved():
                 self._notes.append(f"checkpoint at step {event.step}")
+            case events.PolicySaved():
+                self._enter("the policy is saved")
+                self._ended = True
             case events.Warned():
                 self._notes.append(f"warning: {event.message}")
             case _:
@@ -109,7 +113,7 @@ class TrainingBoard:
 
     def seconds_left(self) -> float | None:
         """Estimate from the last steps; None before the first."""
-        if len(self._finished_at) < 2:
+        if len(self._finished_at) < 2 or self._ended:
             return None
         (first, start), (last, end) = self._finished_at[max(0, len(self._finished_at) - 9)], self._finished_at[-1]
         left = (self._num_steps - last) * (end - start) / max(1, last - first)
@@ -148,7 +152,8 @@ class TrainingBoard:
             )
         else:
             waiting = self._clock() - self._phase_started
-            progress.add_row(Text(), Text(self._phase, style="dim"), Text(f"{waiting:.0f} s", style="dim"))
+            waited = Text("" if self._ended else f"{waiting:.0f} s", style="dim")
+            progress.add_row(Text(), Text(self._phase, style="dim"), waited)
         return Group(head, progress)
 
     def _step_table(self) -> Table:
@@ -240,7 +245,7 @@ class PlainLines:
             case events.HeldOutScored():
                 self.note(f"held out at step {event.step}: {_held_out(event.metrics)}")
             case events.CheckpointSaved():
-                self.note(f"checkpoint {event.path}")
+                self.note(f"checkpoint at step {event.step}: {event.path.name}")
             case events.Warned():
                 self.note(f"warning: {event.message}")
             case _:

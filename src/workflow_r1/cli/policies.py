@@ -36,6 +36,8 @@ def open_policy(config: "RunConfig", *, temperature: float) -> "tuple[Policy, Ch
         chat = OpenAIChatModel(policy_chat_config(config))
         return build_server_policy(config, temperature=temperature, chat=chat), chat
     require_engine("a policy in this process")
+    import torch
+
     from workflow_r1.engines.native.model import load_policy_model
     from workflow_r1.rollout.local_sampler import LocalSampler
 
@@ -43,7 +45,8 @@ def open_policy(config: "RunConfig", *, temperature: float) -> "tuple[Policy, Ch
     optimiser = config.optimiser.model_copy(update={"lora": None, "gradient_checkpointing": False})
     model, tokenizer = load_policy_model(config.model_copy(update={"optimiser": optimiser}))
     sampling = config.sampling.model_copy(update={"temperature": temperature})
-    return LocalSampler(model, tokenizer, sampling), None
+    autocast = torch.bfloat16 if config.optimiser.precision == "bfloat16" else None
+    return LocalSampler(model, tokenizer, sampling=sampling, name=config.policy.model, autocast=autocast), None
 
 
 def special_tokens(config: "RunConfig") -> Sequence[str]:
@@ -65,6 +68,10 @@ def require_engine(purpose: str) -> None:
     """
     for module in ("torch", "transformers", "safetensors"):
         require(module, extra="train", purpose=purpose)
+    from transformers.utils import logging
+
+    # Its bars would run through our display.
+    logging.disable_progress_bar()
 
 
 def require_trainable(config: "RunConfig") -> None:

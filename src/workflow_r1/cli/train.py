@@ -62,7 +62,7 @@ def open_run(
 def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen: Path | None) -> bool:
     from workflow_r1.cli.display import stop_once, watch
     from workflow_r1.cli.policies import special_tokens
-    from workflow_r1.cli.run_directory import check_place, discard_if_unused, make_run_directory
+    from workflow_r1.cli.run_directory import check_place, discard_if_unused, make_run_directory, write_description
     from workflow_r1.cli.services import check_services
     from workflow_r1.config.components import build_environment_factory, build_questions, build_services
     from workflow_r1.reports import open_trackers
@@ -70,13 +70,14 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
     # All that can be refused is refused before anything is written, and what is cheap to refuse before torch is imported.
     if resume is None:
         check_place(chosen)
-    train_questions, evaluation_questions = build_questions(config)
-    services = build_services(config)
-    check_services(config)
-    make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
+    with console.status("getting ready"):
+        train_questions, evaluation_questions = build_questions(config)
+        services = build_services(config)
+        check_services(config)
+        make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
 
-    from workflow_r1.engines.native.events import EvaluationFinished, Event, StepFinished
-    from workflow_r1.engines.native.trainer import Trainer
+        from workflow_r1.engines.native.events import EvaluationFinished, Event, RunStarted, StepFinished
+        from workflow_r1.engines.native.trainer import Trainer
 
     directory = resume or make_run_directory(config, chosen)
     place = show_path(directory)
@@ -87,6 +88,9 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
 
             def on_event(event: Event) -> None:
                 display.receive(event)
+                if isinstance(event, RunStarted) and resume is not None:
+                    # The checkpoint has taken the overrides: from here on they are the run's.
+                    write_description(directory, config)
                 # The line of a step holds its evaluation; only the one before the first step has no line of a step.
                 if isinstance(event, StepFinished) or (isinstance(event, EvaluationFinished) and event.step == 0):
                     for tracker in trackers:

@@ -76,30 +76,14 @@ def _demonstrations(config: "RunConfig", console: "Console") -> "list[Trajectory
             "warmstart.demonstrations: expected a JSONL of trajectories to imitate, since only the embedded world makes its "
             "own; `workflow-r1 rollout` samples some from a stronger policy or a fixed workflow"
         )
-    import asyncio
-
-    from workflow_r1.config.components import build_environment_factory, embedded_world
-    from workflow_r1.embedded import Demonstrator
-    from workflow_r1.rollout import rollout_groups
+    from workflow_r1.embedded import WARM_START
+    from workflow_r1.engines.native.embedded_policy import make_demonstrations
 
     num = config.warmstart.num_demonstrations
-    world = embedded_world(config.embedded.seed)
-    # Several demonstrations of one question show several ways to go about it.
-    per_question = 1 + (num - 1) // MAX_DEMONSTRATED_QUESTIONS
-    questions = world.questions("train", -(-num // per_question))
-    with console.status(f"making {num} demonstrations"):
-        groups = asyncio.run(
-            rollout_groups(
-                questions,
-                policy=Demonstrator(world),
-                make_environment=build_environment_factory(config),
-                group_size=per_question,
-                seed=config.seed,
-                max_concurrency=config.sampling.max_sessions,
-            )
+    with console.status(f"making {num} demonstrations") as status:
+        made = make_demonstrations(
+            num,
+            strategy=WARM_START,
+            on_progress=lambda done, total: status.update(f"making demonstrations: {done} of {total}"),
         )
-    return [trajectory for group in groups for trajectory in group][:num]
-
-
-MAX_DEMONSTRATED_QUESTIONS = 5000
-"""Different questions that one embedded world is asked for at most."""
+    return [demonstration.trajectory for demonstration in made]

@@ -74,4 +74,18 @@ def _write_world(output: Path, seed: int, num_train: int, num_evaluation: int) -
 
 
 def _build_policy(output: Path, seed: int) -> None:
-    raise UserError("to come")
+    from rich.console import Console
+
+    from workflow_r1.cli.display import watch
+    from workflow_r1.cli.policies import require_engine
+
+    require_engine("making the policy")
+    from workflow_r1.engines.native.embedded_policy import BuildSettings, build_policy
+
+    console = Console()
+    with watch(console, "embedded policy", str(output)) as display:
+        skills = build_policy(
+            output, settings=BuildSettings(seed=seed), on_event=display.receive, on_progress=display.note
+        )
+    told = ", ".join(f"{skill} {share:.3f}" for skill, share in skills.items())
+    console.print(f"the policy is in {output}; skills: {told}", soft_wrap=True, markup=False)
