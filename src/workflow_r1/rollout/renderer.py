@@ -3,7 +3,7 @@ r"""From messages to tokens by the model's own chat template, without ever token
 The context of a session is a sequence of tokens that only grows. For a ChatML model (``E`` is its end-of-turn token)::
 
     prompt                               turn 1             increment                                      turn 2
-    <|im_start|>user\\n..E\\n<|im_start|>assistant\\n   <think>..</tool>E   \\n<|im_start|>user\\n<info>..E\\n<|im_start|>assistant\\n   <think>..E
+    <|im_start|>user\n..E\n<|im_start|>assistant\n   <think>..</tool>E   \n<|im_start|>user\n<info>..E\n<|im_start|>assistant\n   <think>..E
 
 The prompt is what the template makes of the messages. The increment is what the template puts between the end-of-turn
 token of an assistant's message and the next one around the messages in between; it is read off the template once, from a

@@ -1,0 +1,231 @@
+"""How close the sampler comes to plain batched decoding.
+
+    python benchmarks/sampler.py                     # 1.7M-parameter Llama with random weights, one thread, under a minute
+    python benchmarks/sampler.py --model DIR         # any Hugging Face causal LM
+
+All figures are decoded (policy) tokens per CPU second; prompt and observation tokens cost time and count for nothing.
+
+* ``bare loop``: the limit. Forward steps of the same model on a static cache and a draw from the logits, every row as long
+  as the next, no prompt, no observations, no text. Its context is as long, on average, as that of the multi-turn rows.
+* ``generate``: the same by ``model.generate``, prompt included.
+* ``sampler``: multi-turn sessions of ragged turns and observations through ``LocalSampler``, rendering included.
+* ``rollout``: the same with environment, parsing and records: ``rollout_groups`` on questions.
+
+Every line is the median over ``--repeats`` interleaved runs, and the ratio is that to the bare loop beside it.
+"""
+
+import argparse
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    StaticCache,
+)
+
+from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.operators import OperatorServices
+from workflow_r1.rollout import SamplingConfig, derive_seed, rollout_groups
+from workflow_r1.rollout.local_sampler import LocalSampler
+from workflow_r1.trajectory import Message, Question
+
+NUM_TURNS = 4
+TURN_TOKENS = (12, 28)
+OBSERVATION = "[1] {a}: {a} is a town in the north of {b}, known for its {c} and founded in the year {n}."
+WORDS = "river valley museum harbour bridge castle market garden tower library forest station".split()
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def make_tokenizer(vocab_size: int = 1000) -> PreTrainedTokenizerFast:
+    """Train a small byte-level BPE tokenizer on the project's own text."""
+    special = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    source = Path(__file__).resolve().parent.parent / "src/workflow_r1/rollout"
+    texts = [path.read_text(encoding="utf-8") for path in sorted(source.glob("*.py"))]
+    texts += [make_observation(random.Random(seed)) for seed in range(500)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|end|>", chat_template=CHAT_TEMPLATE
+    )
+
+
+def make_model(vocab_size: int, *, num_kv_heads: int = 6) -> LlamaForCausalLM:
+    """Make a 1.7M-parameter Llama with random weights."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        num_key_value_heads=num_kv_heads,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=1,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def make_observation(generator: random.Random) -> str:
+    """Return two passages, about 50 tokens in all."""
+    lines = []
+    for _ in range(2):
+        a, b, c = (generator.choice(WORDS) for _ in range(3))
+        lines.append(OBSERVATION.format(a=a, b=b, c=c, n=generator.randint(1000, 1999)))
+    return "\n".join(lines)
+
+
+def run_sampler(model: torch.nn.Module, tokenizer: object, num: int, *, seed: int) -> tuple[int, int]:
+    """Run multi-turn sessions without an environment; return decoded tokens and all tokens."""
+    sampling = SamplingConfig(max_sessions=num, max_turn_tokens=64, turn_end="action")
+    sampler = LocalSampler(model, tokenizer, sampling=sampling)
+    totals = [0, 0]
+
+    async def one(index: int) -> None:
+        generator = random.Random(derive_seed(seed, index))
+        async with sampler.session(seed=derive_seed(seed, index)) as session:
+            for _ in range(NUM_TURNS):
+                totals[1] += len(session.extend([Message(role="user", content=make_observation(generator))]))
+                turn = await session.sample(max_tokens=generator.randint(*TURN_TOKENS))
+                totals[0] += len(turn.token_ids)
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            for index in range(num):
+                group.create_task(one(index))
+
+    asyncio.run(main())
+    return totals[0], totals[0] + totals[1]
+
+
+def run_rollout(model: torch.nn.Module, tokenizer: object, num: int, *, seed: int) -> tuple[int, int]:
+    """Run whole rollouts in the environment; return decoded tokens and all tokens."""
+    sampling = SamplingConfig(max_sessions=num, max_turn_tokens=20, turn_end="action")
+    sampler = LocalSampler(model, tokenizer, sampling=sampling)
+    config = EnvironmentConfig(prompt_style="brief", operators=(), max_turns=NUM_TURNS)
+    services = OperatorServices()
+    questions = [
+        Question(id=str(index), text=make_observation(random.Random(index)), golden_answers=("x",))
+        for index in range(num // 8)
+    ]
+    groups = asyncio.run(
+        rollout_groups(
+            questions,
+            policy=sampler,
+            make_environment=lambda question: Environment(question, config=config, operators={}, services=services),
+            group_size=8,
+            seed=seed,
+            max_concurrency=num,
+        )
+    )
+    trajectories = [trajectory for group in groups for trajectory in group]
+    decoded = sum(trajectory.num_policy_tokens for trajectory in trajectories)
+    fed = sum(len(t.prompt_token_ids) + sum(len(turn.context_token_ids) for turn in t.turns) for t in trajectories)
+    return decoded, decoded + fed
+
+
+def run_bare_loop(model: torch.nn.Module, num: int, start: int, num_tokens: int) -> float:
+    """Decode on a static cache; return the CPU seconds of the steps after the prompt."""
+    with torch.inference_mode():
+        cache = StaticCache(config=model.config, max_cache_len=start + num_tokens)
+        ids = torch.randint(5, model.config.vocab_size, (num, start))
+        position = torch.arange(start)[None].expand(num, -1)
+        logits = model(input_ids=ids, position_ids=position, past_key_values=cache, logits_to_keep=1).logits
+        begun = time.process_time()
+        for step in range(num_tokens):
+            ids = torch.multinomial(logits[:, -1].softmax(-1), 1)
+            position = torch.full((num, 1), start + step)
+            logits = model(input_ids=ids, position_ids=position, past_key_values=cache, logits_to_keep=1).logits
+        return time.process_time() - begun
+
+
+def run_generate(model: torch.nn.Module, num: int, start: int, num_tokens: int) -> float:
+    """Decode with ``generate``; return its CPU seconds, prompt included."""
+    ids = torch.randint(5, model.config.vocab_size, (num, start))
+    begun = time.process_time()
+    model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=True,
+        top_k=0,
+        min_new_tokens=num_tokens,
+        max_new_tokens=num_tokens,
+        pad_token_id=0,
+    )
+    return time.process_time() - begun
+
+
+def timed(run: Callable[..., tuple[int, int]], *arguments: object, seed: int) -> tuple[float, float, int]:
+    """Return decoded and all tokens per CPU second, and decoded tokens."""
+    begun = time.process_time()
+    decoded, total = run(*arguments, seed=seed)
+    seconds = time.process_time() - begun
+    return decoded / seconds, total / seconds, decoded
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--model", help="Hugging Face model; default: a small Llama with random weights")
+    parser.add_argument("--sessions", type=int, nargs="+", default=[32, 128], help="batch sizes (multiples of 8)")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.model:
+        tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+        model = AutoModelForCausalLM.from_pretrained(arguments.model, attn_implementation="sdpa").eval()
+    else:
+        tokenizer = make_tokenizer()
+        model = make_model(len(tokenizer))
+    observation = len(tokenizer(make_observation(random.Random(0)))["input_ids"])
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {arguments.threads} thread(s); ", end="")
+    print(f"{NUM_TURNS} turns of {TURN_TOKENS[0]}-{TURN_TOKENS[1]} tokens, prompt and observations of ~{observation}")
+    print(f"{'sessions':>8}  {'':10} {'decoded tok/s':>13} {'all tok/s':>10} {'of bare loop':>12}")
+    turn = sum(TURN_TOKENS) // 2
+    num_tokens = NUM_TURNS * turn
+    # The multi-turn rows' context when they decode is, on average, as long as this start and half of num_tokens.
+    start = observation + (NUM_TURNS - 1) * observation // 2
+    for num in arguments.sessions:
+        run_sampler(model, tokenizer, num, seed=0)
+        run_bare_loop(model, num, start, 4)
+        lines: dict[str, list[tuple[float, float, float]]] = {}
+        for repeat in range(arguments.repeats):
+            bare = num * num_tokens / run_bare_loop(model, num, start, num_tokens)
+            lines.setdefault("bare loop", []).append((bare, bare, 1.0))
+            plain = num * num_tokens / run_generate(model, num, start, num_tokens)
+            lines.setdefault("generate", []).append((plain, plain * (1 + start / num_tokens), plain / bare))
+            for name, run in (("sampler", run_sampler), ("rollout", run_rollout)):
+                decoded, total, _ = timed(run, model, tokenizer, num, seed=repeat)
+                lines.setdefault(name, []).append((decoded, total, decoded / bare))
+        for name, rows in lines.items():
+            decoded, total, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
+            print(f"{num:8}  {name:10} {decoded:13.0f} {total:10.0f} {ratio:12.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
