@@ -110,9 +110,7 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
         discard_if_unused(directory)
         raise
     except KeyboardInterrupt:
-        console.print(
-            f"aborted; the newest checkpoint stands:  [bold]workflow-r1 train --resume {place}[/]", soft_wrap=True
-        )
+        tell_aborted(console, directory, f"workflow-r1 train --resume {place}")
         raise typer.Exit(130) from None
     finally:
         for tracker in trackers:
@@ -131,6 +129,14 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
     ):
         console.print(f"  [bold cyan]{command}[/]  [dim]{purpose}[/]", soft_wrap=True)
     return True
+
+
+def tell_aborted(console: "Console", directory: Path, go_on: str) -> None:
+    """Say what a second Ctrl-C left behind."""
+    if any((directory / "checkpoints").glob("step-*")):
+        console.print(f"aborted; the newest checkpoint stands:  [bold]{go_on}[/]", soft_wrap=True)
+    else:
+        console.print(f"aborted before the first checkpoint; to start over:  [bold]{go_on}[/]", soft_wrap=True)
 
 
 def title_of(config: "RunConfig") -> str:

@@ -35,7 +35,7 @@ def _warmstart(config: "RunConfig", console: "Console", resume: Path | None, cho
     from workflow_r1.cli.display import stop_once, watch
     from workflow_r1.cli.policies import special_tokens
     from workflow_r1.cli.run_directory import discard_if_unused, make_run_directory
-    from workflow_r1.cli.train import show_path, title_of
+    from workflow_r1.cli.train import show_path, tell_aborted, title_of
     from workflow_r1.engines.native.warmstart import Warmstart
 
     special_tokens(config)  # Refuses a model that is no policy before the demonstrations, which take time.
@@ -54,7 +54,7 @@ def _warmstart(config: "RunConfig", console: "Console", resume: Path | None, cho
         discard_if_unused(directory)
         raise
     except KeyboardInterrupt:
-        console.print(f"aborted; the newest checkpoint stands:  [bold]{go_on}[/]", soft_wrap=True)
+        tell_aborted(console, directory, go_on)
         raise typer.Exit(130) from None
     if not result.finished:
         console.print(f"stopped at step {result.step}; go on with:  [bold]{go_on}[/]", soft_wrap=True)

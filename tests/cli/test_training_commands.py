@@ -1,0 +1,118 @@
+"""Train, resume, evaluate, ask and report from end to end, with a policy that knows nothing."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from workflow_r1.cli import main
+from workflow_r1.config import load_run_config
+from workflow_r1.embedded import WARM_START
+from workflow_r1.engines.native.embedded_policy import BuildSettings, make_demonstrations, new_policy
+from workflow_r1.engines.native.model import save_policy
+
+TINY = (
+    "-o", "training.steps=2", "-o", "training.questions_per_step=2", "-o", "training.mini_batch_questions=1",
+    "-o", "training.group_size=2", "-o", "training.evaluation_questions=3", "-o", "environment.max_response_tokens=96",
+    "-o", "environment.max_turns=3", "-o", "sampling.max_turn_tokens=24", "-o", "optimiser.learning_rate=1e-4",
+    "-o", "policy.threads=1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = BuildSettings(hidden_size=16, num_layers=1, num_heads=2, intermediate_size=32)
+    directory = tmp_path_factory.mktemp("policy") / "tiny"
+    save_policy(*new_policy(settings, make_demonstrations(30, strategy=WARM_START)), directory)
+    return directory
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Call the command line in this process: (exit code, output, errors)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["workflow-r1", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as leaving:
+            main()
+        captured = capsys.readouterr()
+        return int(leaving.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def rows(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_run_from_start_to_report(call, policy: Path, tmp_path: Path) -> None:
+    tracked = importlib.util.find_spec("tensorboard") is not None
+    tracking = ("-o", f"logging.tensorboard={str(tracked).lower()}")
+    code, output, errors = call("train", *TINY, *tracking, "-o", f"policy.model={policy}")
+    assert code == 0, errors
+    (run,) = (tmp_path / "runs").iterdir()
+    assert {path.name for path in run.iterdir()} == {
+        "config.toml", "environment.json", "metrics.jsonl", "evaluations.jsonl", "trajectories.jsonl", "checkpoints",
+        "policy", "curve.png", "curve.svg", "report.md", *(["tensorboard"] if tracked else []),
+    }  # fmt: skip
+    assert [row["step"] for row in rows(run / "metrics.jsonl")] == [0, 1, 2]
+    assert [row["step"] for row in rows(run / "evaluations.jsonl")] == [0, 2]
+    assert len(rows(run / "trajectories.jsonl")) == 8
+    assert load_run_config(run / "config.toml").training.steps == 2
+    assert json.loads((run / "environment.json").read_text())["packages"]["torch"]
+    assert "step 2/2" in output
+    assert "held out at step 2" in output
+    assert f"workflow-r1 ask -c {run.relative_to(tmp_path)}" in output
+
+    code, output, errors = call("train", "--resume", run, "-o", "training.steps=3")
+    assert code == 0, errors
+    assert [row["step"] for row in rows(run / "metrics.jsonl")] == [0, 1, 2, 3]
+    assert load_run_config(run / "config.toml").training.steps == 3
+
+    code, _, errors = call("train", "--resume", run, "-o", "objective.preset=grpo")
+    assert code == 2
+    assert "objective.preset" in errors
+    assert load_run_config(run / "config.toml").objective.preset == "gsspo"
+
+    code, output, errors = call("report", run)
+    assert code == 0, errors
+    assert "embedded world (a simulation)" in output
+    assert "## Example trajectories" in (run / "report.md").read_text()
+
+    code, output, errors = call("evaluate", run, "--limit", "2", "--output", "e")
+    assert code == 0, errors
+    assert json.loads((tmp_path / "e" / "evaluation.json").read_text())["policy"] == str(run / "policy")
+    assert load_run_config(tmp_path / "e" / "config.toml").policy.model == str(run / "policy")
+
+    code, output, errors = call("ask", "-c", run, "--seed", "0", "--json")
+    assert code == 0, errors
+    assert json.loads(output)["turns"][0]["token_ids"]
+
+
+def test_a_model_that_is_no_policy_leaves_nothing(call, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    code, _, errors = call("train", *TINY, "-o", "policy.model=./model")
+    assert code == 2
+    assert "config.json" in errors
+    assert not (tmp_path / "runs").exists()
+
+
+def test_warm_start_from_a_file(call, policy: Path, tmp_path: Path) -> None:
+    code, _, errors = call("rollout", "-m", "answer-generate", "--limit", "4", "--output", "d.jsonl")
+    assert code == 0, errors
+    warm = ("-o", "warmstart.demonstrations=d.jsonl", "-o", f"policy.model={policy}", "--run-directory", "w")
+    code, output, errors = call("warmstart", *TINY, *warm)
+    assert code == 0, errors
+    assert "workflow-r1 train w" in output
+    assert (tmp_path / "w" / "policy" / "config.json").is_file()
+    code, _, errors = call("warmstart", "-o", "data.source=files", "-o", f"policy.model={policy}")
+    assert code == 2
+    assert "warmstart.demonstrations" in errors
