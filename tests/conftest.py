@@ -7,7 +7,9 @@ import importlib.util
 import ipaddress
 import os
 import socket
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 
@@ -21,9 +23,14 @@ if _has_torch:
     torch.set_num_threads(1)
 
 if _has_torch and all(importlib.util.find_spec(name) for name in ("jaxtyping", "beartype")):
+    from beartype import BeartypeConf, beartype
     from jaxtyping import install_import_hook
 
-    install_import_hook("workflow_r1.algorithms", "beartype.beartype")
+    # The hook wants its checker by name. This one takes an int for a float, as every static checker does.
+    checker = ModuleType("workflow_r1_shape_checker")
+    checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # type: ignore[attr-defined]
+    sys.modules[checker.__name__] = checker
+    install_import_hook("workflow_r1.algorithms", f"{checker.__name__}.check")
 
 _blocked: list[str] = []
 _connect, _connect_ex, _getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo

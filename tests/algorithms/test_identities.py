@@ -442,27 +442,27 @@ def correction_multiplies_each_turn(algorithms: ModuleType) -> None:
 
 @identity
 def metrics_are_means_over_units(algorithms: ModuleType) -> None:
-    """Ratios 1.5, 0.5 and 1 against a clip of 0.2: only those that would move further in their direction are clipped."""
-    ratios = float64([[1.5, 0.5, 1.0], [1.5, 0.5, 0.0]])
+    """At a clip of 0.2 it is the ratios of 1.5 at a positive advantage, and that of 0.5 at a negative one, that count."""
+    ratios = float64([[1.5, 1.5, 0.5, 1.0], [1.5, 0.5, 0.0, 0.0]])
     logprobs = torch.log(ratios.where(ratios > 0, 1.0))
     result = algorithms.policy_loss(
         logprobs=logprobs.requires_grad_(),
         old_logprobs=torch.zeros_like(logprobs),
         advantages=float64([1.0, -1.0]),
-        unit_ids=torch.tensor([[1, 2, 3], [1, 2, 0]]),
+        unit_ids=torch.tensor([[1, 2, 3, 4], [1, 2, 0, 0]]),
         clip_low=0.2,
         clip_high=0.2,
     )
     expected = {
-        "ratio_mean": 1.0,
+        "ratio_mean": (3 * 1.5 + 2 * 0.5 + 1.0) / 6,
         "ratio_min": 0.5,
         "ratio_max": 1.5,
-        "clip_fraction_low": 1 / 5,  # 0.5 at -1
-        "clip_fraction_high": 1 / 5,  # 1.5 at +1
-        "approx_kl": (2 * (0.5 - math.log(1.5)) + 2 * (-0.5 - math.log(0.5))) / 5,
-        "num_units": 5.0,
+        "clip_fraction_low": 1 / 6,
+        "clip_fraction_high": 2 / 6,
+        "approx_kl": (3 * (0.5 - math.log(1.5)) + 2 * (-0.5 - math.log(0.5))) / 6,
+        "num_units": 6.0,
         "num_trajectories": 2.0,
-        "num_tokens": 5.0,
+        "num_tokens": 6.0,
     }
     assert result.metrics.keys() == expected.keys()
     for name, value in expected.items():

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 UnitKind = Literal["token", "turn", "sequence"]
@@ -34,7 +34,7 @@ class Units:
 
 
 def turn_ids_from_mask(
-    policy_mask: Bool[Tensor, "batch time"] | Int[Tensor, "batch time"],
+    policy_mask: Bool[Tensor, "batch time"] | Integer[Tensor, "batch time"],
 ) -> Int[Tensor, "batch time"]:
     """Number the runs of policy tokens in each row.
 

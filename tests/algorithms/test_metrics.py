@@ -1,0 +1,56 @@
+import math
+
+import pytest
+import torch
+
+from workflow_r1.algorithms import turn_metrics
+
+
+def test_turn_metrics_by_hand():
+    """Old log-probabilities of 0. First turns have ratios 2 (A = 1, clipped) and 1/2 (A = 1, not); turn 3 has 1."""
+    log_2 = math.log(2.0)
+    nan = math.nan
+    logprobs = torch.tensor([[log_2, log_2, nan, 0.0], [-log_2, nan, nan, nan]], dtype=torch.float64)
+    turn_ids = torch.tensor([[1, 1, 0, 3], [1, 0, 0, 0]])
+    metrics = turn_metrics(
+        logprobs=logprobs,
+        old_logprobs=torch.zeros_like(logprobs),
+        advantages=torch.ones(2, dtype=torch.float64),
+        turn_ids=turn_ids,
+        clip_low=0.2,
+        clip_high=0.2,
+        ref_logprobs=torch.zeros_like(logprobs),
+        entropy=torch.tensor([[1.0, 3.0, nan, 5.0], [4.0, nan, nan, nan]], dtype=torch.float64),
+    )
+    assert metrics == pytest.approx(
+        {
+            "turn_1/ratio_mean": 1.25,
+            "turn_1/ratio_min": 0.5,
+            "turn_1/ratio_max": 2.0,
+            "turn_1/clip_fraction": 0.5,
+            "turn_1/approx_kl": ((1 - log_2) + (-0.5 + log_2)) / 2,
+            "turn_1/kl": ((-0.5 + log_2) + (1 - log_2)) / 2,
+            "turn_1/entropy": (2.0 + 4.0) / 2,
+            "turn_1/num_tokens": 3,
+            "turn_1/num_units": 2,
+            "turn_3/ratio_mean": 1.0,
+            "turn_3/ratio_min": 1.0,
+            "turn_3/ratio_max": 1.0,
+            "turn_3/clip_fraction": 0.0,
+            "turn_3/approx_kl": 0.0,
+            "turn_3/kl": 0.0,
+            "turn_3/entropy": 5.0,
+            "turn_3/num_tokens": 1,
+            "turn_3/num_units": 1,
+        },
+        abs=1e-12,
+    )
+
+
+def test_late_turns_and_absent_inputs_are_left_out():
+    tensors = {name: torch.zeros(1, 3) for name in ("logprobs", "old_logprobs")}
+    arguments = {**tensors, "advantages": torch.ones(1), "clip_low": 0.2, "clip_high": 0.2}
+    metrics = turn_metrics(**arguments, turn_ids=torch.tensor([[1, 2, 3]]), max_turns=2)
+    assert {key.split("/")[0] for key in metrics} == {"turn_1", "turn_2"}
+    assert not {key.split("/")[1] for key in metrics} & {"kl", "entropy"}
+    assert turn_metrics(**arguments, turn_ids=torch.zeros(1, 3, dtype=torch.long)) == {}
