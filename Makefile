@@ -1,0 +1,65 @@
+# Two targets do everything from a fresh clone: `make train` and `make test`. `make help` lists the others.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+# Two busy threads on two shared cores can be a hundred times slower than one.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help train test check format test-slow test-real bench example clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+train: $(VENV)/.installed ## Install, then train the embedded default (a simulation; minutes on a CPU)
+	$(BIN)/workflow-r1 train $(ARGS)
+
+test: check ## Install, then the quick gate: format, lint, types, import contracts, tests
+	$(BIN)/python -m pytest -q -m "not slow and not data and not server" $(ARGS)
+
+check: $(VENV)/.installed-dev ## Format, lint, types and import contracts only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev ## Rewrite the files as `make check` wants them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test-slow: $(VENV)/.installed-dev ## The tests that take minutes
+	$(BIN)/python -m pytest -q -m "slow and not data and not server" $(ARGS)
+
+test-real: $(VENV)/.installed-dev ## The tests that need files or servers of your own (CONTRIBUTING.md)
+	$(BIN)/python -m pytest -q -m "data or server" $(ARGS)
+
+bench: $(VENV)/.installed ## Throughput of the sampler and of the update, beside their limits
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS) || exit 1; done
+
+example: $(VENV)/.installed ## The whole path in one file, one step
+	$(BIN)/python examples/whole_path.py
+
+clean: ## Remove the virtual environment and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' || { \
+	  echo "expected Python 3.11 or newer, found: $$($(PYTHON) --version 2>&1). Choose one, e.g. make PYTHON=python3.12 test" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch comes first, by its exact version: resolved from a range among the others it may be a build of several gigabytes.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing the tested versions into $(VENV); the first time this downloads some hundred megabytes"
+	$(PIP) "$(TORCH)"
+	$(PIP) -c constraints.txt -e ".[train]"
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.installed
+	$(PIP) -c constraints.txt -e ".[train,dev]"
+	@touch $@
