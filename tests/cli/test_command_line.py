@@ -5,9 +5,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+Call = Callable[..., "subprocess.CompletedProcess[str]"]
+"""The fixture that calls the command line in this process."""
 
 COMMANDS = ("train", "ask", "evaluate", "report", "rollout", "warmstart", "world")
 
@@ -95,10 +99,10 @@ def test_without_torch_training_names_the_extra(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_version(tmp_path: Path) -> None:
+def test_version(call: Call, tmp_path: Path) -> None:
     from workflow_r1 import __version__
 
-    assert run("--version", cwd=tmp_path).stdout.strip() == __version__
+    assert call("--version").stdout.strip() == __version__
 
 
 def test_misspelt_key_in_a_file(tmp_path: Path) -> None:
@@ -108,19 +112,23 @@ def test_misspelt_key_in_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "rollout", "warmstart", "ask"])
-def test_wrong_type_in_an_override(tmp_path: Path, command: str) -> None:
-    message = refused(run(command, "-o", "training.steps=many", cwd=tmp_path))
+def test_wrong_type_in_an_override(call: Call, tmp_path: Path, command: str) -> None:
+    message = refused(call(command, "-o", "training.steps=many"))
     assert 'training.steps: expected a whole number, received "many"' in message
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_configuration(tmp_path: Path) -> None:
-    assert "found nothing at absent.toml" in refused(run("train", "absent.toml", cwd=tmp_path))
+def test_a_policy_behind_a_server_is_not_trained(call: Call) -> None:
+    assert "cannot be trained" in refused(call("train", "-o", "policy.base_url=http://127.0.0.1:9/v1"))
 
 
-def test_unknown_option_and_method(tmp_path: Path) -> None:
-    assert run("train", "--setps", "3", cwd=tmp_path).returncode == 2
-    assert "did you mean direct?" in refused(run("evaluate", "-m", "dirct", cwd=tmp_path))
+def test_missing_configuration(call: Call, tmp_path: Path) -> None:
+    assert "found nothing at absent.toml" in refused(call("train", "absent.toml"))
+
+
+def test_unknown_option_and_method(call: Call, tmp_path: Path) -> None:
+    assert call("train", "--setps", "3").returncode == 2
+    assert "did you mean direct?" in refused(call("evaluate", "-m", "dirct"))
 
 
 @pytest.mark.parametrize(
@@ -140,9 +148,9 @@ def test_unusable_question_file(tmp_path: Path, content: str | None, message: st
     assert not (tmp_path / "runs").exists()
 
 
-def test_training_on_a_missing_file_leaves_nothing(tmp_path: Path) -> None:
-    assert "absent.jsonl" in refused(run("train", *FILES, "data.train=absent.jsonl", cwd=tmp_path))
-    assert "data.train" in refused(run("train", *FILES[:2], cwd=tmp_path))
+def test_training_on_a_missing_file_leaves_nothing(call: Call, tmp_path: Path) -> None:
+    assert "absent.jsonl" in refused(call("train", *FILES, "data.train=absent.jsonl"))
+    assert "data.train" in refused(call("train", *FILES[:2]))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -154,12 +162,12 @@ def test_training_on_a_missing_file_leaves_nothing(tmp_path: Path) -> None:
         (["search.kind=bm25", "search.index=no", "environment.operators=['Search']"], "search.corpus"),
         (["llm.kind=openai"], "llm.model"),
         (["environment.operators=['Serach']"], "did you mean 'Search'?"),
-        (["policy.base_url='http://127.0.0.1:9/v1'"], "policy.base_url"),
+        (["policy.base_url='http://127.0.0.1:9/v1'"], "policy.model"),
     ],
 )
-def test_parts_that_do_not_fit(tmp_path: Path, overrides: list[str], message: str) -> None:
+def test_parts_that_do_not_fit(call: Call, tmp_path: Path, overrides: list[str], message: str) -> None:
     options = [part for override in overrides for part in ("-o", override)]
-    assert message in refused(run("train", *options, cwd=tmp_path))
+    assert message in refused(call("evaluate", *options))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,20 +187,20 @@ def test_report_on_an_empty_directory(tmp_path: Path) -> None:
     assert "found nothing" in refused(run("report", "absent", cwd=tmp_path))
 
 
-def test_resume_of_nothing(tmp_path: Path) -> None:
-    assert "no config.toml in absent" in refused(run("train", "--resume", "absent", cwd=tmp_path))
-    assert "--resume alone" in refused(run("train", "paper", "--resume", "absent", cwd=tmp_path))
+def test_resume_of_nothing(call: Call, tmp_path: Path) -> None:
+    assert "no config.toml in absent" in refused(call("train", "--resume", "absent"))
+    assert "--resume alone" in refused(call("train", "paper", "--resume", "absent"))
 
 
-def test_run_directory_that_is_taken(tmp_path: Path) -> None:
+def test_run_directory_that_is_taken(call: Call, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
-    assert "taken holds something" in refused(run("train", "--run-directory", "taken", cwd=tmp_path))
+    assert "taken holds something" in refused(call("train", "--run-directory", "taken"))
 
 
-def test_an_evaluation_is_resumed_question_by_question(tmp_path: Path) -> None:
+def test_an_evaluation_is_resumed_question_by_question(call: Call, tmp_path: Path) -> None:
     options = ["evaluate", "-m", "answer-generate", "--limit", "6", "--output", "e"]
-    first = run(*options, cwd=tmp_path)
+    first = call(*options)
     assert first.returncode == 0, first.stderr
     rows = (tmp_path / "e" / "rows.jsonl").read_text().splitlines(keepends=True)
     summary = json.loads((tmp_path / "e" / "summary.json").read_text())
@@ -201,25 +209,25 @@ def test_an_evaluation_is_resumed_question_by_question(tmp_path: Path) -> None:
     # A crash left four rows and a half.
     (tmp_path / "e" / "rows.jsonl").write_text("".join(rows[:4]) + rows[4][:50])
     (tmp_path / "e" / "summary.json").unlink()
-    again = run(*options, cwd=tmp_path)
+    again = call(*options)
     assert again.returncode == 0, again.stderr
     assert "4 of 6 are done already" in again.stdout
     assert len((tmp_path / "e" / "rows.jsonl").read_text().splitlines()) == 6
     assert json.loads((tmp_path / "e" / "summary.json").read_text()) == summary
-    other = run(*options, "--seed", "5", cwd=tmp_path)
+    other = call(*options, "--seed", "5")
     assert "seed was 0 and is 5" in refused(other)
 
 
-def test_a_world_is_written_once_and_read_back(tmp_path: Path) -> None:
-    done = run("world", "--output", "w", "--train", "20", "--evaluation", "5", cwd=tmp_path)
+def test_a_world_is_written_once_and_read_back(call: Call, tmp_path: Path) -> None:
+    done = call("world", "--output", "w", "--train", "20", "--evaluation", "5")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "w").iterdir()) == [
         "evaluation.jsonl",
         "passages.jsonl",
         "train.jsonl",
     ]
-    assert "w exists" in refused(run("world", "--output", "w", cwd=tmp_path))
-    evaluated = run("evaluate", "-m", "direct", "--questions", "w/evaluation.jsonl", "--output", "e", cwd=tmp_path)
+    assert "w exists" in refused(call("world", "--output", "w"))
+    evaluated = call("evaluate", "-m", "direct", "--questions", "w/evaluation.jsonl", "--output", "e")
     assert evaluated.returncode == 0, evaluated.stderr
     assert json.loads((tmp_path / "e" / "summary.json").read_text())["all"]["exact_match"]["total"] == 5
 
@@ -236,19 +244,23 @@ def test_ask_a_question_of_ones_own_in_any_script(tmp_path: Path) -> None:
     assert "reward" not in trajectory
 
 
-def test_ask_without_a_question_takes_a_held_out_one(tmp_path: Path) -> None:
-    done = run("ask", "-m", "self-consistency", "--seed", "1", "--json", cwd=tmp_path)
+def test_ask_without_a_question_takes_a_held_out_one(call: Call, tmp_path: Path) -> None:
+    done = call("ask", "-m", "self-consistency", "--seed", "1", "--json")
     trajectory = json.loads(done.stdout)
     assert trajectory["question"]["split"] == "evaluation"
     assert "reward" in trajectory
-    assert refused(run("ask", " ", "-m", "direct", cwd=tmp_path)).startswith("error: expected a question")
+    assert refused(call("ask", " ", "-m", "direct")).startswith("error: expected a question")
 
 
-def test_rollout_writes_trajectories_once(tmp_path: Path) -> None:
+def test_rollout_writes_trajectories_once(call: Call, tmp_path: Path) -> None:
     options = ["rollout", "-m", "answer-generate", "--limit", "3", "--group-size", "2", "--output", "t.jsonl"]
-    done = run(*options, cwd=tmp_path)
+    done = call(*options)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert len(rows) == 6
     assert len({row["group_id"] for row in rows}) == 3
-    assert "t.jsonl exists" in refused(run(*options, cwd=tmp_path))
+    assert "t.jsonl exists" in refused(call(*options))
+
+
+def test_wrong_type_in_a_real_process(tmp_path: Path) -> None:
+    assert "expected a whole number" in refused(run("train", "-o", "training.steps=many", cwd=tmp_path))

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from workflow_r1.cli import main
 from workflow_r1.config import load_run_config
 from workflow_r1.embedded import WARM_START
 from workflow_r1.engines.native.embedded_policy import BuildSettings, make_demonstrations, new_policy
@@ -30,23 +28,6 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("policy") / "tiny"
     save_policy(*new_policy(settings, make_demonstrations(30, strategy=WARM_START)), directory)
     return directory
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Call the command line in this process: (exit code, output, errors)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["workflow-r1", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        captured = capsys.readouterr()
-        return int(leaving.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def rows(path: Path) -> list[dict[str, object]]:
