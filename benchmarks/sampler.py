@@ -42,7 +42,20 @@ from workflow_r1.trajectory import Message, Question
 NUM_TURNS = 4
 TURN_TOKENS = (12, 28)
 OBSERVATION = "[1] {a}: {a} is a town in the north of {b}, known for its {c} and founded in the year {n}."
-WORDS = "river valley museum harbour bridge castle market garden tower library forest station".split()
+WORDS = [
+    "river",
+    "valley",
+    "museum",
+    "harbour",
+    "bridge",
+    "castle",
+    "market",
+    "garden",
+    "tower",
+    "library",
+    "forest",
+    "station",
+]
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
@@ -203,7 +216,9 @@ def main() -> None:
         tokenizer = make_tokenizer()
         model = make_model(len(tokenizer))
     observation = len(tokenizer(make_observation(random.Random(0)))["input_ids"])
-    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {arguments.threads} thread(s); ", end="")
+    print(
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {arguments.threads} thread(s); ", end=""
+    )
     print(f"{NUM_TURNS} turns of {TURN_TOKENS[0]}-{TURN_TOKENS[1]} tokens, prompt and observations of ~{observation}")
     print(f"{'sessions':>8}  {'':10} {'decoded tok/s':>13} {'all tok/s':>10} {'of bare loop':>12}")
     turn = sum(TURN_TOKENS) // 2

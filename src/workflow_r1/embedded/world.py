@@ -8,6 +8,7 @@ the words of their names.
 import random
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -197,7 +198,7 @@ class EmbeddedWorld:
                 relations.append(rng.choice(options))
                 at = RELATIONS[relations[-1]].object
             # A spouse's spouse is another question about the same two people.
-            repeated = any(a == b == "spouse" for a, b in zip(relations, relations[1:], strict=False))
+            repeated = any(a == b == "spouse" for a, b in pairwise(relations))
             if len(relations) == num_hops and not repeated:
                 return Chain(rng.choice(self.by_kind[split, start]), tuple(relations))
 

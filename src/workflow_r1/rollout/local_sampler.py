@@ -275,11 +275,11 @@ class LocalSampler:
         packed_ids = [self._last[decoding]]
         packed_slots = [decoding]
         packed_positions = [self._length[decoding]]
-        for session, ids in filling:
+        for session, fed in filling:
             start = self._length[session.slot]
-            packed_ids.append(np.asarray(ids, dtype=np.int64))
-            packed_slots.append(np.full(len(ids), session.slot, dtype=np.int64))
-            packed_positions.append(np.arange(start, start + len(ids)))
+            packed_ids.append(np.asarray(fed, dtype=np.int64))
+            packed_slots.append(np.full(len(fed), session.slot, dtype=np.int64))
+            packed_positions.append(np.arange(start, start + len(fed)))
         ids, slots, positions = (np.concatenate(parts) for parts in (packed_ids, packed_slots, packed_positions))
         ends = np.cumsum([len(part) for part in packed_ids[1:]], dtype=np.int64) + len(decoding) - 1
         sampled_ends = ends[[not session.pending for session, _ in filling]] if filling else ends

@@ -170,7 +170,9 @@ async def rollout_groups(
                 occurrence = occurrences.get(question.id, 0)
                 occurrences[question.id] = occurrence + 1
                 # The first occurrence's seeds are those of (seed, question id, member), wherever else it is asked.
-                name = (seed, question.id, *([f"occurrence {occurrence}"] if occurrence else []))
+                name: tuple[int | str, ...] = (seed, question.id)
+                if occurrence:
+                    name = (*name, f"occurrence {occurrence}")
                 group_id = f"{question.id}-{derive_seed(*name) >> 31:08x}"
                 groups.append(
                     [

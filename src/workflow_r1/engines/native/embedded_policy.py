@@ -37,7 +37,7 @@ from workflow_r1.trajectory import Trajectory
 from workflow_r1.trajectory.packing import pack
 
 SKILL_GATE = 0.98
-"""Least share of spans of each skill that greedy decoding must get right, teacher-forced (issue 2)."""
+"""Least share of spans of each skill that greedy decoding must get right, teacher-forced."""
 
 FIRST_WORLD = 1000
 """Worlds from this seed on are for demonstrations; users' worlds have small seeds."""
@@ -286,7 +286,7 @@ def measure_skills(
 def _skill_spans(text: str, pieces: Sequence[Piece], tokenizer: PreTrainedTokenizerBase) -> list[tuple[str, list[int]]]:
     """The token indices of each piece of a turn that takes a skill."""
     offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-    spans = []
+    spans: list[tuple[str, list[int]]] = []
     start = 0
     for piece in pieces:
         end = start + len(piece.text)
