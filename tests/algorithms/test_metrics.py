@@ -54,3 +54,17 @@ def test_late_turns_and_absent_inputs_are_left_out():
     assert {key.split("/")[0] for key in metrics} == {"turn_1", "turn_2"}
     assert not {key.split("/")[1] for key in metrics} & {"kl", "entropy"}
     assert turn_metrics(**arguments, turn_ids=torch.zeros(1, 3, dtype=torch.long)) == {}
+
+
+def test_the_clip_range_follows_the_length_here_too():
+    """Ratio 1.15 at a clip of 0.2: outside once a turn of 4 tokens gets half the range of a turn of 1."""
+    metrics = turn_metrics(
+        logprobs=torch.full((1, 5), math.log(1.15)),
+        old_logprobs=torch.zeros(1, 5),
+        advantages=torch.ones(1),
+        turn_ids=torch.tensor([[1, 2, 2, 2, 2]]),
+        clip_low=0.2,
+        clip_high=0.2,
+        clip_reference_length=1.0,
+    )
+    assert (metrics["turn_1/clip_fraction"], metrics["turn_2/clip_fraction"]) == (0.0, 1.0)

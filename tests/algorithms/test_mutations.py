@@ -31,13 +31,13 @@ MUTATIONS = [
     ),
     (
         "loss",
-        "(clip_reference_length / units.length.to(dtype)).sqrt()",
-        "clip_reference_length / units.length.to(dtype)",
+        "(reference_length / length).sqrt()",
+        "reference_length / length",
     ),
     (
         "loss",
-        "(clip_reference_length / units.length.to(dtype)).sqrt()",
-        "(units.length / clip_reference_length).sqrt()",
+        "(reference_length / length).sqrt()",
+        "(length / reference_length).sqrt()",
     ),
     ("loss", "logprobs.to(dtype) - old_logprobs.detach()", "logprobs.to(dtype) - logprobs.detach()"),
     ("loss", "logprobs.to(dtype) - old_logprobs.detach()", "old_logprobs.detach() - logprobs"),
@@ -51,12 +51,16 @@ MUTATIONS = [
         "surrogate = surrogate * value_of_unit(unit_correction",
         "surrogate = surrogate + value_of_unit(unit_correction",
     ),
-    ("loss", "weight=weight, num_trajectories=num_trajectories", "weight='uniform', num_trajectories=num_trajectories"),
-    ("loss", "num_trajectories=num_trajectories, num_units=num_units)", "num_trajectories=None, num_units=num_units)"),
+    ("loss", "weight=weight, dtype=dtype", "weight='uniform', dtype=dtype"),
     (
         "loss",
-        "num_trajectories=num_trajectories, num_units=num_units)",
-        "num_trajectories=num_trajectories, num_units=num_trajectories)",
+        '{"num_trajectories": num_trajectories, "num_units": num_units}',
+        '{"num_trajectories": None, "num_units": num_units}',
+    ),
+    (
+        "loss",
+        '{"num_trajectories": num_trajectories, "num_units": num_units}',
+        '{"num_trajectories": num_trajectories, "num_units": num_trajectories}',
     ),
     # Its metrics.
     ("loss", "clipped_low=(ratio < lowest) & (advantage < 0)", "clipped_low=(ratio < lowest)"),
@@ -102,7 +106,7 @@ MUTATIONS = [
     ("kl", "(-bounded).expm1() + bounded", "bounded.expm1() - bounded"),
     ("kl", "0.5 * difference.square()", "difference.square()"),
     ("kl", "logprobs.where(units.mask, 0.0), ref", "logprobs, ref"),
-    ("kl", "weight=weight, num_trajectories=num_trajectories", "weight='uniform', num_trajectories=num_trajectories"),
+    ("kl", "weight=weight, dtype", "weight='uniform', dtype"),
     ("correction", "log_weight.exp().clamp(max=cap)", "log_weight.exp()"),
     ("correction", "mean_per_unit(difference, units).clamp", "(mean_per_unit(difference, units) * units.length).clamp"),
     (

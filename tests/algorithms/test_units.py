@@ -56,4 +56,6 @@ def test_weights_of_two_trajectories():
         "batch": [1 / 4, 1 / 4, 1 / 4, 1 / 4],
     }
     for weight, values in expected.items():
-        torch.testing.assert_close(unit_weights(units, weight=weight), torch.tensor(values, dtype=torch.float64))
+        torch.testing.assert_close(
+            unit_weights(units, weight=weight, dtype=torch.float64), torch.tensor(values, dtype=torch.float64)
+        )

@@ -88,5 +88,6 @@ def kl_loss(
     units = find_units(unit_ids)
     # Masked positions get a difference of 0 before the estimate, so that its backward pass meets no infinities.
     estimate = kl_estimate(logprobs.where(units.mask, 0.0), ref_logprobs.where(units.mask, 0.0), kind)
-    weights = unit_weights(units, weight=weight, num_trajectories=num_trajectories, num_units=num_units)
-    return (weights.to(estimate.dtype) * mean_per_unit(estimate, units)).sum()
+    counts = {"num_trajectories": num_trajectories, "num_units": num_units}
+    weights = unit_weights(units, weight=weight, dtype=estimate.dtype, **counts)
+    return (weights * mean_per_unit(estimate, units)).sum()

@@ -77,23 +77,17 @@ def policy_loss(
     Raises:
         ValueError: a negative clip range, an unknown weight or an impossible count.
     """
-    if clip_low < 0 or clip_high < 0:
-        raise ValueError(f"expected clip ranges of at least 0, received clip_low={clip_low}, clip_high={clip_high}")
-    if clip_reference_length is not None and not clip_reference_length > 0:
-        raise ValueError(f"expected clip_reference_length to be positive, received {clip_reference_length}")
     dtype = torch.promote_types(logprobs.dtype, torch.float32)
     units = find_units(unit_ids)
-    weights = unit_weights(units, weight=weight, num_trajectories=num_trajectories, num_units=num_units).to(dtype)
+    counts = {"num_trajectories": num_trajectories, "num_units": num_units}
+    weights = unit_weights(units, weight=weight, dtype=dtype, **counts)
     advantage = value_of_unit(advantages.detach().to(dtype), units)
 
     difference = logprobs.to(dtype) - old_logprobs.detach().to(dtype)
     log_ratio = mean_per_unit(difference, units).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
     ratio = log_ratio.exp()
 
-    scale = torch.ones_like(ratio)
-    if clip_reference_length is not None:
-        scale = (clip_reference_length / units.length.to(dtype)).sqrt()
-    lowest, highest = 1.0 - clip_low * scale, 1.0 + clip_high * scale
+    lowest, highest = clip_range(units.length.to(dtype), clip_low, clip_high, clip_reference_length)
     surrogate = torch.minimum(ratio * advantage, ratio.clamp(lowest, highest) * advantage)
     if unit_correction is not None:
         surrogate = surrogate * value_of_unit(unit_correction.detach().to(dtype), units)
@@ -109,6 +103,26 @@ def policy_loss(
             num_tokens=len(units.unit_of_token),
         )
     return PolicyLoss(loss=loss, metrics=metrics)
+
+
+def clip_range(
+    length: Float[Tensor, " units"], clip_low: float, clip_high: float, reference_length: float | None
+) -> tuple[Float[Tensor, " units"], Float[Tensor, " units"]]:
+    r"""Return the smallest and the largest ratio of each unit that the clip leaves alone.
+
+    .. math:: 1 - \epsilon_{\text{low}} \sqrt{L_0 / L_{ik}}, \quad 1 + \epsilon_{\text{high}} \sqrt{L_0 / L_{ik}}
+
+    Without a reference length :math:`L_0` the factor is 1.
+
+    Raises:
+        ValueError: a negative clip range, or a reference length that is not positive.
+    """
+    if clip_low < 0 or clip_high < 0:
+        raise ValueError(f"expected clip ranges of at least 0, received clip_low={clip_low}, clip_high={clip_high}")
+    if reference_length is not None and not reference_length > 0:
+        raise ValueError(f"expected clip_reference_length to be positive, received {reference_length}")
+    scale = torch.ones_like(length) if reference_length is None else (reference_length / length).sqrt()
+    return 1.0 - clip_low * scale, 1.0 + clip_high * scale
 
 
 def kl_to_old_policy(difference: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
@@ -136,12 +150,12 @@ def ratio_metrics(
     else:
         values = torch.stack(
             [
-                ratio.double().mean(),
-                ratio.double().min(),
-                ratio.double().max(),
-                clipped_low.double().mean(),
-                clipped_high.double().mean(),
-                approx_kl.double().mean(),
+                ratio.mean(),
+                ratio.min(),
+                ratio.max(),
+                clipped_low.to(ratio.dtype).mean(),
+                clipped_high.to(ratio.dtype).mean(),
+                approx_kl.mean(),
             ]
         ).tolist()
     names = ("ratio_mean", "ratio_min", "ratio_max", "clip_fraction_low", "clip_fraction_high", "approx_kl")

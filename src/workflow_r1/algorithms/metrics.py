@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workflow_r1.algorithms.kl import kl_estimate
-from workflow_r1.algorithms.loss import LOG_RATIO_BOUND, kl_to_old_policy
+from workflow_r1.algorithms.loss import LOG_RATIO_BOUND, clip_range, kl_to_old_policy
 from workflow_r1.algorithms.units import Units, find_units, mean_per_unit, value_of_unit
 
 
@@ -20,6 +20,7 @@ def turn_metrics(
     turn_ids: Int[Tensor, "batch time"],
     clip_low: float,
     clip_high: float,
+    clip_reference_length: float | None = None,
     ref_logprobs: Float[Tensor, "batch time"] | None = None,
     entropy: Float[Tensor, "batch time"] | None = None,
     max_turns: int = 8,
@@ -33,6 +34,7 @@ def turn_metrics(
         turn_ids: index of a token's turn; 0 where a token is not the policy's.
         clip_low: the ratio is clipped below ``1 - clip_low``.
         clip_high: the ratio is clipped above ``1 + clip_high``.
+        clip_reference_length: scales the clip range with the turn's length, as in the objective.
         ref_logprobs: under the reference policy; adds ``kl`` (k3, per token).
         entropy: of the policy's distribution at each token, in nats; adds ``entropy``.
         max_turns: turns of a higher index are left out.
@@ -47,7 +49,8 @@ def turn_metrics(
     difference = logprobs.to(dtype) - old_logprobs.to(dtype)
     ratio = mean_per_unit(difference, units).clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND).exp()
     advantage = value_of_unit(advantages.to(dtype), units)
-    clipped = ((ratio < 1.0 - clip_low) & (advantage < 0)) | ((ratio > 1.0 + clip_high) & (advantage > 0))
+    lowest, highest = clip_range(units.length.to(dtype), clip_low, clip_high, clip_reference_length)
+    clipped = ((ratio < lowest) & (advantage < 0)) | ((ratio > highest) & (advantage > 0))
     per_unit = {
         "ratio_mean": ratio,
         "clip_fraction": clipped,
@@ -62,12 +65,12 @@ def turn_metrics(
 
 def _by_turn(per_unit: Mapping[str, Tensor], ratio: Tensor, units: Units) -> dict[str, float]:
     indices, position = units.id_of_unit.unique(return_inverse=True)
-    zeros = torch.zeros(len(indices), dtype=torch.float64, device=ratio.device)
-    counts = torch.bincount(position, minlength=len(indices)).double()
-    columns = {name: zeros.index_add(0, position, values.double()) / counts for name, values in per_unit.items()}
-    columns["ratio_min"] = zeros.scatter_reduce(0, position, ratio.double(), "amin", include_self=False)
-    columns["ratio_max"] = zeros.scatter_reduce(0, position, ratio.double(), "amax", include_self=False)
-    columns["num_tokens"] = zeros.index_add(0, position, units.length.double())
+    zeros = ratio.new_zeros(len(indices))
+    counts = torch.bincount(position, minlength=len(indices)).to(ratio.dtype)
+    columns = {name: zeros.index_add(0, position, values.to(ratio.dtype)) / counts for name, values in per_unit.items()}
+    columns["ratio_min"] = zeros.scatter_reduce(0, position, ratio, "amin", include_self=False)
+    columns["ratio_max"] = zeros.scatter_reduce(0, position, ratio, "amax", include_self=False)
+    columns["num_tokens"] = zeros.index_add(0, position, units.length.to(ratio.dtype))
     columns["num_units"] = counts
     rows = torch.stack(list(columns.values()), dim=1).tolist()
     return {

@@ -127,6 +127,7 @@ def unit_weights(
     units: Units,
     *,
     weight: WeightKind,
+    dtype: torch.dtype = torch.float32,
     num_trajectories: float | None = None,
     num_units: float | None = None,
 ) -> Float[Tensor, " units"]:
@@ -143,6 +144,7 @@ def unit_weights(
     Args:
         units: U units.
         weight: see the table.
+        dtype: of the result.
         num_trajectories: N; by default the trajectories that have a unit here. A micro-batch passes the count of the
             whole mini-batch.
         num_units: sum of K_j; by default the units here. A micro-batch passes the count of the whole mini-batch.
@@ -160,7 +162,6 @@ def unit_weights(
         present: float | Tensor = (units_of_row > 0).sum().clamp(min=1)
     else:
         present = num_trajectories
-    dtype = torch.float64
     match weight:
         case "uniform":
             return 1.0 / (units_of_row[units.row_of_unit].to(dtype) * present)
