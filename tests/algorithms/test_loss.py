@@ -201,6 +201,21 @@ def test_counts_that_contradict_the_weight_are_refused():
         policy_loss(**arguments, num_units=0)
 
 
+def test_a_constant_normaliser_is_dr_grpo():
+    """TRL's ``dr_grpo``: the sum over tokens / (trajectories * maximum length), so (3 * 1 - 2 * 1) / (2 * 100)."""
+    loss = policy_loss(
+        logprobs=torch.zeros(2, 3),
+        old_logprobs=torch.zeros(2, 3),
+        advantages=torch.tensor([1.0, -1.0]),
+        unit_ids=unit_ids(torch.tensor([[1, 1, 1], [1, 0, 2]]), "token"),
+        clip_low=0.2,
+        clip_high=0.2,
+        weight="batch",
+        num_units=2 * 100,
+    ).loss
+    assert loss.item() == pytest.approx(-1 / 200)
+
+
 def test_a_long_turn_is_not_punished_for_its_length():
     """A systematic difference of -0.02 per token: the mean keeps a weight of 0.98, where a sum would give e^-20."""
     weights = turn_correction(
