@@ -90,7 +90,7 @@ def test_read_run(run: Path) -> None:
     assert record.series("rollout/reward") == ([1, 2, 3, 4], pytest.approx([0.1, 0.2, 0.3, 0.4]))
     assert record.minutes_at(0) == 0.0
     assert record.minutes_at(3) == 1.5
-    assert record.title == "test: embedded world (a simulation)"
+    assert record.config.title == "test: embedded world (a simulation)"
     assert [t.id for t in record.last_trajectories(1)] == ["t2"]
 
 

@@ -48,9 +48,10 @@ def ask(
 
     settings = open_config(config, override)
     asked = _choose_question(settings, question, seed)
-    opened = open_method(settings, method, temperature=temperature)
-    check_services(settings, policy=method == POLICY)
     console = Console()
+    with Console(stderr=True).status("getting ready"):
+        opened = open_method(settings, method, temperature=temperature)
+        check_services(settings, pool=opened.pool, policy=method == POLICY)
     make_environment = opened.make_environment
     if not as_json:
         _show_question(console, settings, asked, opened.policy.name)
@@ -121,7 +122,6 @@ def _show_question(console: "Console", config: "RunConfig", question: "Question"
     from rich.panel import Panel
     from rich.text import Text
 
-    from workflow_r1.cli.train import title_of
     from workflow_r1.evaluation import question_class
 
     body = Text(question.text, style="bold")
@@ -130,7 +130,7 @@ def _show_question(console: "Console", config: "RunConfig", question: "Question"
     console.print(
         Panel(
             body,
-            title=Text(title_of(config)),
+            title=Text(config.title),
             subtitle=Text(policy, style="dim"),
             title_align="left",
             subtitle_align="right",

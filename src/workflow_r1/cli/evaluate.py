@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, open_config, open_questions
+from workflow_r1.cli.parameters import Overrides, Source, open_config, open_questions, with_questions
 from workflow_r1.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,31 +50,32 @@ def evaluate(
     from workflow_r1.cli.policies import POLICY, open_method
     from workflow_r1.cli.services import check_services
     from workflow_r1.cli.tables import print_table
-    from workflow_r1.cli.train import show_path, title_of
+    from workflow_r1.cli.train import show_path
     from workflow_r1.evaluation import evaluate as run_evaluation
     from workflow_r1.reports.summary import figures_table
     from workflow_r1.trajectory import append_trajectories
     from workflow_r1.trajectory.storage import write_atomically
 
-    settings = open_config(config, override)
+    settings = with_questions(open_config(config, override), questions)
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
-    chosen = open_questions(settings, questions, limit)
-    opened = open_method(settings, method, temperature=temperature)
-    check_services(settings, policy=method == POLICY)
+    console = Console()
+    with console.status("getting ready"):
+        chosen = open_questions(settings, limit)
+        opened = open_method(settings, method, temperature=temperature)
+        check_services(settings, pool=opened.pool, policy=method == POLICY)
 
     identity = {
         "method": method,
         "policy": opened.policy.name,
         "temperature": temperature,
         "seed": settings.seed,
-        "questions": str(questions or settings.data.evaluation or "embedded"),
+        "questions": str(settings.data.evaluation or "embedded"),
         "num_questions": len(chosen),
     }
     directory, done = _open_output(settings, output, method, identity)
     rows = directory / ROWS
-    console = Console()
-    with TrajectoryCounter(console, f"{title_of(settings)}: {method}", len(chosen), done=len(done)) as counter:
+    with TrajectoryCounter(console, f"{settings.title}: {method}", len(chosen), done=len(done)) as counter:
 
         def keep(trajectory: "Trajectory") -> None:
             append_trajectories(rows, [trajectory])
@@ -100,7 +101,7 @@ def evaluate(
             )
             raise typer.Exit(130) from None
     write_atomically(directory / SUMMARY, json.dumps(_summary(identity, result), indent=2, ensure_ascii=False) + "\n")
-    where = f"{title_of(settings)}, {method}" + (f" ({opened.policy.name})" if opened.policy.name != method else "")
+    where = f"{settings.title}, {method}" + (f" ({opened.policy.name})" if opened.policy.name != method else "")
     print_table(console, where, *figures_table([("all", result.figures), *result.by_class.items()]))
     figures = result.figures
     calls = sorted(figures.operator_calls.items(), key=lambda entry: -entry[1])

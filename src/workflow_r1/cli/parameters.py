@@ -1,6 +1,7 @@
 """Arguments that several commands share, and the configuration that they lead to."""
 
 import importlib.util
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,17 +58,24 @@ def require(module: str, *, extra: str, purpose: str) -> None:
         )
 
 
-def open_questions(config: "RunConfig", file: Path | None, limit: int | None) -> "list[Question]":
-    """The questions of an evaluation: a file's, else the configuration's held-out ones.
+def with_questions(config: "RunConfig", file: Path | None) -> "RunConfig":
+    """The configuration with a file's questions held out in place of its own."""
+    if file is None:
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"source": "files", "evaluation": file})})
+
+
+def open_questions(config: "RunConfig", limit: int | None) -> "list[Question]":
+    """The held-out questions: all of a file, as many as training would ask of the embedded world, or ``limit``.
 
     Raises:
         ConfigError: there are none.
         DataError: the file is missing, empty or malformed.
     """
     from workflow_r1.config.components import build_evaluation_questions
-    from workflow_r1.data import load_questions
 
-    chosen = load_questions(file)[:limit] if file else build_evaluation_questions(config, limit)
+    everything = sys.maxsize if config.data.source == "files" else None
+    chosen = build_evaluation_questions(config, everything if limit is None else limit)
     if not chosen:
         raise ConfigError("expected at least one question; training.evaluation_questions is 0, so give --limit")
     twice = _first_repeated([question.id for question in chosen])

@@ -97,6 +97,8 @@ class OpenedMethod:
     """What acts."""
     make_environment: "Callable[[Question], Environment]"
     """A fresh environment for each trajectory."""
+    pool: tuple[str, ...]
+    """Names of the operators that may be called."""
     chats: "tuple[ChatModel | None, ...]"
     """What holds connections."""
 
@@ -131,14 +133,15 @@ def open_method(config: "RunConfig", method: str, *, temperature: float) -> Open
         services = build_services(config)
         policy, chat = open_policy(config, temperature=temperature)
         make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
-        return OpenedMethod(policy, make_environment, (services.chat, chat))
+        return OpenedMethod(policy, make_environment, config.environment.operators, (services.chat, chat))
     if method not in METHODS:
         near = difflib.get_close_matches(method, [POLICY, *METHODS], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"--method: expected one of {', '.join([POLICY, *METHODS])}, received {method}{hint}")
     chosen = METHODS[method]
-    services = build_services(config, pool=tuple(chosen.operators))
+    pool = tuple(chosen.operators)
+    services = build_services(config, pool=pool)
     make_environment = build_environment_factory(
         config, services=services, environment=method_environment(chosen), operators=chosen.operators
     )
-    return OpenedMethod(FixedWorkflow(chosen), make_environment, (services.chat,))
+    return OpenedMethod(FixedWorkflow(chosen), make_environment, pool, (services.chat,))

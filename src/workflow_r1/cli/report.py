@@ -20,7 +20,7 @@ def report(
 
     record = read_run(run)
     console = Console()
-    console.print(f"\n[bold]{record.title}[/]")
+    console.print(f"\n[bold]{record.config.title}[/]")
     if record.evaluations:
         print_table(console, "held-out exact match [95% interval]", *evaluation_table(record))
     print_table(console, "training", *training_table(record))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, open_config, open_questions
+from workflow_r1.cli.parameters import Overrides, Source, open_config, open_questions, with_questions
 from workflow_r1.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,21 +42,21 @@ def rollout(
     from workflow_r1.cli.display import TrajectoryCounter
     from workflow_r1.cli.policies import POLICY, open_method
     from workflow_r1.cli.services import check_services
-    from workflow_r1.cli.train import title_of
     from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import rollout_groups
     from workflow_r1.trajectory import append_trajectories
 
-    settings = open_config(config, override)
+    settings = with_questions(open_config(config, override), questions)
     if output.exists():
         raise UserError(f"expected a new file, but {output} exists; choose another --output")
-    chosen = open_questions(settings, questions, limit)
     heat = settings.sampling.temperature if temperature is None else temperature
-    opened = open_method(settings, method, temperature=heat)
-    check_services(settings, policy=method == POLICY)
-    output.parent.mkdir(parents=True, exist_ok=True)
     console = Console()
-    with TrajectoryCounter(console, f"{title_of(settings)}: {opened.policy.name}", len(chosen) * group_size) as counter:
+    with console.status("getting ready"):
+        chosen = open_questions(settings, limit)
+        opened = open_method(settings, method, temperature=heat)
+        check_services(settings, pool=opened.pool, policy=method == POLICY)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TrajectoryCounter(console, f"{settings.title}: {opened.policy.name}", len(chosen) * group_size) as counter:
 
         def keep(trajectory: "Trajectory") -> None:
             if trajectory.question.golden_answers and not trajectory.stop_reason.is_infrastructure:

@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 from workflow_r1.errors import ServiceError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from workflow_r1.config import RunConfig
 
 FIRST_ANSWER_SECONDS = 30.0
 """Longest wait for the first, tiny reply: a server may just be loading its model."""
 
 
-def check_services(config: "RunConfig", *, policy: bool = False) -> None:
+def check_services(config: "RunConfig", *, pool: "Sequence[str] | None" = None, policy: bool = False) -> None:
     """Send one tiny request to each LLM server that the configuration names.
 
     Args:
-        config: ``llm`` and ``environment.operators``; with ``policy`` also ``policy``.
+        config: ``llm``; with ``policy`` also ``policy``.
+        pool: names of the operators that will be called; None takes ``environment.operators``.
         policy: whether the policy's server will be used.
 
     Raises:
@@ -27,7 +30,7 @@ def check_services(config: "RunConfig", *, policy: bool = False) -> None:
     from workflow_r1.trajectory import Message
 
     servers = []
-    if config.llm.kind == "openai" and any(name != SEARCH for name in config.environment.operators):
+    if config.llm.kind == "openai" and any(name != SEARCH for name in pool or config.environment.operators):
         servers.append(("llm", llm_chat_config(config.llm)))
     if policy and config.policy.base_url is not None:
         servers.append(("policy", policy_chat_config(config)))

@@ -84,7 +84,7 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
     trackers = []
     try:
         trackers = list(open_trackers(config, directory))
-        with watch(console, title_of(config), place) as display:
+        with watch(console, config.title, place) as display:
 
             def on_event(event: Event) -> None:
                 display.receive(event)
@@ -137,11 +137,6 @@ def tell_aborted(console: "Console", directory: Path, go_on: str) -> None:
         console.print(f"aborted; the newest checkpoint stands:  [bold]{go_on}[/]", soft_wrap=True)
     else:
         console.print(f"aborted before the first checkpoint; to start over:  [bold]{go_on}[/]", soft_wrap=True)
-
-
-def title_of(config: "RunConfig") -> str:
-    """First line of a display: the run's name, and that it is a simulation where it is one."""
-    return "embedded world (a simulation)" if config.data.source == "embedded" else config.name
 
 
 def draw_report(directory: Path, console: "Console") -> None:

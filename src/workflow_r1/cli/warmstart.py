@@ -35,7 +35,7 @@ def _warmstart(config: "RunConfig", console: "Console", resume: Path | None, cho
     from workflow_r1.cli.display import stop_once, watch
     from workflow_r1.cli.policies import special_tokens
     from workflow_r1.cli.run_directory import discard_if_unused, make_run_directory
-    from workflow_r1.cli.train import show_path, tell_aborted, title_of
+    from workflow_r1.cli.train import show_path, tell_aborted
     from workflow_r1.engines.native.warmstart import Warmstart
 
     special_tokens(config)  # Refuses a model that is no policy before the demonstrations, which take time.
@@ -44,7 +44,7 @@ def _warmstart(config: "RunConfig", console: "Console", resume: Path | None, cho
     place = show_path(directory)
     go_on = f"workflow-r1 warmstart --resume {place}"
     try:
-        with watch(console, f"{title_of(config)}: warm start", place) as display:
+        with watch(console, f"{config.title}: warm start", place) as display:
             run = Warmstart(
                 config=config, run_directory=directory, demonstrations=demonstrations, on_event=display.receive
             )

@@ -113,3 +113,16 @@ class RunConfig(Record):
     training: TrainingConfig = TrainingConfig()
     warmstart: WarmstartConfig = WarmstartConfig()
     logging: LoggingConfig = LoggingConfig()
+
+    @property
+    def is_simulation(self) -> bool:
+        """Whether any part is the embedded world's: its figures then say nothing about real questions."""
+        searches = "Search" in self.environment.operators and self.search.kind == "embedded"
+        return self.data.source == "embedded" or self.llm.kind == "embedded" or searches
+
+    @property
+    def title(self) -> str:
+        """Name of the run, and that it is a simulation where it is one."""
+        if not self.is_simulation:
+            return self.name
+        return f"{'' if self.name == 'embedded' else f'{self.name}: '}embedded world (a simulation)"

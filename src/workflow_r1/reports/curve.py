@@ -57,7 +57,7 @@ def draw_curve(run: RunRecord) -> list[Path]:
         _draw_training(training, run)
         _draw_held_out(held_out, run)
         _draw_operator_mix(mix, run)
-        figure.suptitle(run.title, fontsize=12, fontweight="bold", color=INK, x=0.01, ha="left")
+        figure.suptitle(run.config.title, fontsize=12, fontweight="bold", color=INK, x=0.01, ha="left")
         return [
             _save(figure, run.directory / "curve.png", dpi=160),
             _save(figure, run.directory / "curve.svg", metadata={"Date": None}),
@@ -95,7 +95,7 @@ def _draw_training(axes: "Axes", run: RunRecord) -> None:
         axes.plot(
             steps, _smooth(values), color=colour, linewidth=2.0, label=label, marker="o" if len(steps) == 1 else ""
         )
-    axes.legend(frameon=False, loc="lower right", labelcolor=INK)
+    axes.legend(frameon=False, loc="best", labelcolor=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

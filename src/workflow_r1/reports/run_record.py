@@ -3,7 +3,6 @@
 import json
 from collections import deque
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +29,6 @@ class RunRecord:
     """One row per step; a row before the first step, which holds only an evaluation, is left out."""
     evaluations: list[Row]
     """One row per evaluation, in order of steps."""
-
-    @property
-    def is_simulation(self) -> bool:
-        """Whether the figures belong to the embedded world."""
-        return self.config.data.source == "embedded"
-
-    @cached_property
-    def title(self) -> str:
-        """Name of the run, and that it is a simulation where it is one."""
-        if not self.is_simulation:
-            return self.config.name
-        name = "" if self.config.name == "embedded" else f"{self.config.name}: "
-        return f"{name}embedded world (a simulation)"
 
     def series(self, key: str) -> tuple[list[int], list[float]]:
         """Steps at which a quantity of ``metrics.jsonl`` was written, and its values."""

@@ -24,11 +24,11 @@ def write_summary(run: RunRecord, *, pictures: Sequence[str] = ()) -> str:
         run: read by :func:`~workflow_r1.reports.run_record.read_run`.
         pictures: file names in the run directory to show.
     """
-    parts = [f"# {run.title}", *_describe(run)]
-    if run.is_simulation:
+    parts = [f"# {run.config.title}", *_describe(run)]
+    if run.config.is_simulation:
         parts.append(
-            "The questions, the passages and the LLM behind the operators are the embedded world's: **a simulation**. "
-            "The figures say how the system learns, and nothing about real questions."
+            "Questions, passages or the LLM behind the operators are the embedded world's: **a simulation**. The figures say "
+            "how the system learns, and nothing about real questions."
         )
     parts += [f"![Curve]({picture})" for picture in pictures]
     parts += ["## Held-out exact match", markdown_table(*evaluation_table(run))] if run.evaluations else []
@@ -50,7 +50,7 @@ def _describe(run: RunRecord) -> list[str]:
         ("Operators", ", ".join(f"`{name}`" for name in config.environment.operators)),
         ("LLM behind them", "the embedded world's simulated expert" if config.llm.kind == "embedded"
                             else f"`{config.llm.model}` at {config.llm.base_url or 'the default endpoint'}"),
-        ("Questions", "embedded world" if run.is_simulation else f"`{config.data.train}`, held out `{config.data.evaluation}`"),
+        ("Questions", "embedded world" if config.data.source == "embedded" else f"`{config.data.train}`, held out `{config.data.evaluation}`"),
         ("Search", f"`{config.search.kind}`, {config.search.k} passages"
                    + (f", corpus `{config.search.corpus}`" if config.search.corpus else "")),
         ("Exact match", "SQuAD normalisation, any golden answer; intervals are 95% (Wilson)"),

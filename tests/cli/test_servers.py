@@ -1,0 +1,83 @@
+"""Commands against an OpenAI-compatible server: a real one over HTTP on this machine, with a scripted reply."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+REPLY = "<think>I know it.</think><answer>Paris</answer>"
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[dict]]]:
+    """Address of the server, and every request that it has received."""
+    requests: list[dict] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            requests.append(request)
+            known = request["model"] in ("policy", "expert")
+            reply = {
+                "id": "1", "object": "chat.completion", "created": 0, "model": request["model"],
+                "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": REPLY}}],
+                "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
+            } if known else {"error": {"message": f"no model {request['model']}"}}  # fmt: skip
+            body = json.dumps(reply).encode()
+            self.send_response(200 if known else 404)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}/v1", requests
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    rows = [
+        {"id": "1", "question": "What is the capital of France?", "golden_answers": ["Paris"]},
+        {"id": "2", "question": "What is the capital of Italy?", "golden_answers": ["Rome"]},
+    ]
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_policy_behind_a_server_is_evaluated(call: Callable, server: tuple[str, list], questions: Path) -> None:
+    address, requests = server
+    options = ("-o", "data.source=files", "-o", f"data.evaluation={questions}", "-o", f"policy.base_url={address}")
+    code, output, errors = call("evaluate", *options, "-o", "policy.model=policy", "--output", "e")
+    assert code == 0, errors
+    summary = json.loads(Path("e/summary.json").read_text())
+    assert (summary["all"]["exact_match"]["successes"], summary["all"]["exact_match"]["total"]) == (1, 2)
+    assert summary["policy"] == "policy"
+    assert {request["temperature"] for request in requests} == {0.0}
+    # The expert behind the operators is still the embedded world's.
+    assert "a simulation" in output
+
+
+def test_operators_behind_a_server(call: Callable, server: tuple[str, list], questions: Path) -> None:
+    address, _ = server
+    options = ("--questions", questions, "-o", "llm.kind=openai", "-o", f"llm.base_url={address}", "--output", "e")
+    real = ("-o", "llm.model=expert", "-o", "search.kind=none", "-o", "name=real")
+    code, output, errors = call("evaluate", "-m", "direct", *options, *real)
+    assert code == 0, errors
+    assert "simulation" not in output
+    summary = json.loads(Path("e/summary.json").read_text())
+    assert (summary["all"]["llm_calls"], summary["all"]["llm_prompt_tokens"]) == (1.0, 7.0)
+    code, _, errors = call("evaluate", "-m", "direct", *options, "-o", "llm.model=exprt", "--limit", "1")
+    assert code == 1
+    assert "no model exprt" in errors
+    assert "llm.model" in errors
