@@ -112,17 +112,18 @@ def make_observation(generator: random.Random) -> str:
     return "\n".join(lines)
 
 
-def run_sampler(model: torch.nn.Module, tokenizer: object, num: int, *, seed: int) -> tuple[int, int]:
+def run_sampler(sampler: LocalSampler, num: int, *, seed: int) -> tuple[int, int]:
     """Run multi-turn sessions without an environment; return decoded tokens and all tokens."""
-    sampling = SamplingConfig(max_sessions=num, max_turn_tokens=64, turn_end="action")
-    sampler = LocalSampler(model, tokenizer, sampling=sampling)
     totals = [0, 0]
 
     async def one(index: int) -> None:
+        # The members of a group of 8 answer the same question.
+        message = Message(role="user", content=make_observation(random.Random(derive_seed(seed, index // 8))))
         generator = random.Random(derive_seed(seed, index))
         async with sampler.session(seed=derive_seed(seed, index)) as session:
             for _ in range(NUM_TURNS):
-                totals[1] += len(session.extend([Message(role="user", content=make_observation(generator))]))
+                totals[1] += len(session.extend([message]))
+                message = Message(role="user", content=make_observation(generator))
                 turn = await session.sample(max_tokens=generator.randint(*TURN_TOKENS))
                 totals[0] += len(turn.token_ids)
 
@@ -135,10 +136,8 @@ def run_sampler(model: torch.nn.Module, tokenizer: object, num: int, *, seed: in
     return totals[0], totals[0] + totals[1]
 
 
-def run_rollout(model: torch.nn.Module, tokenizer: object, num: int, *, seed: int) -> tuple[int, int]:
+def run_rollout(sampler: LocalSampler, num: int, *, seed: int) -> tuple[int, int]:
     """Run whole rollouts in the environment; return decoded tokens and all tokens."""
-    sampling = SamplingConfig(max_sessions=num, max_turn_tokens=20, turn_end="action")
-    sampler = LocalSampler(model, tokenizer, sampling=sampling)
     config = EnvironmentConfig(prompt_style="brief", operators=(), max_turns=NUM_TURNS)
     services = OperatorServices()
     questions = [
@@ -192,12 +191,12 @@ def run_generate(model: torch.nn.Module, num: int, start: int, num_tokens: int) 
     return time.process_time() - begun
 
 
-def timed(run: Callable[..., tuple[int, int]], *arguments: object, seed: int) -> tuple[float, float, int]:
-    """Return decoded and all tokens per CPU second, and decoded tokens."""
+def timed(run: Callable[..., tuple[int, int]], sampler: LocalSampler, num: int, *, seed: int) -> tuple[float, float]:
+    """Return decoded and all tokens per CPU second."""
     begun = time.process_time()
-    decoded, total = run(*arguments, seed=seed)
+    decoded, total = run(sampler, num, seed=seed)
     seconds = time.process_time() - begun
-    return decoded / seconds, total / seconds, decoded
+    return decoded / seconds, total / seconds
 
 
 def main() -> None:
@@ -226,7 +225,15 @@ def main() -> None:
     # The multi-turn rows' context when they decode is, on average, as long as this start and half of num_tokens.
     start = observation + (NUM_TURNS - 1) * observation // 2
     for num in arguments.sessions:
-        run_sampler(model, tokenizer, num, seed=0)
+        # As in training, one sampler serves every rollout: its cache has grown to size before the first timed run.
+        samplers = {
+            run: LocalSampler(
+                model, tokenizer, sampling=SamplingConfig(max_sessions=num, max_turn_tokens=longest, turn_end="action")
+            )
+            for run, longest in ((run_sampler, TURN_TOKENS[1]), (run_rollout, turn))
+        }
+        for run, sampler in samplers.items():
+            run(sampler, num, seed=0)
         run_bare_loop(model, num, start, 4)
         lines: dict[str, list[tuple[float, float, float]]] = {}
         for repeat in range(arguments.repeats):
@@ -235,7 +242,7 @@ def main() -> None:
             plain = num * num_tokens / run_generate(model, num, start, num_tokens)
             lines.setdefault("generate", []).append((plain, plain * (1 + start / num_tokens), plain / bare))
             for name, run in (("sampler", run_sampler), ("rollout", run_rollout)):
-                decoded, total, _ = timed(run, model, tokenizer, num, seed=repeat)
+                decoded, total = timed(run, samplers[run], num, seed=repeat + 1)
                 lines.setdefault(name, []).append((decoded, total, decoded / bare))
         for name, rows in lines.items():
             decoded, total, ratio = (statistics.median(column) for column in zip(*rows, strict=True))

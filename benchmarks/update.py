@@ -71,7 +71,7 @@ def main() -> None:
     limit = max(speed for name, speed in speeds.items() if name.startswith("limit"))
     for name, speed in speeds.items():
         print(f"{name:26s} {speed:9.0f} tokens/s   {speed / limit:5.2f} of the limit")
-    print("two mini-batches also recompute the old policy's log-probabilities: one forward pass more, by design")
+    print("two mini-batches also recompute the old policy's log-probabilities of the second: half a forward pass more")
 
 
 def load_model(directory: Path | None) -> LlamaForCausalLM:

@@ -9,13 +9,14 @@ There are no threads and no timers: with operators that do not wait for the worl
 * Each token is drawn by the inverse of the cumulative distribution from a uniform number that is a function of the
   session's seed and the token's position. So neither the order nor the company of sessions matters (beyond the rounding
   of matrix products of other shapes).
+* Sessions whose prompts begin alike (the members of a group, the operator menu) compute that beginning once.
 * More sessions than ``max_sessions`` wait, first come first served. Slots of closed sessions are filled by the last one,
   so that the batch stays dense.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -34,6 +35,9 @@ from workflow_r1.trajectory import FinishReason, Message
 LOOP_TURNS = 12
 """Turns of the event loop between two model steps while something may be going on elsewhere: enough for an operator that
 does not really wait to answer, so that its session is back for the next step."""
+
+MIN_SHARED_TOKENS = 16
+"""A shorter beginning that two prompts share is computed again: the copy may cost a step."""
 
 TAIL_TOKENS = 12
 """Tokens that are decoded to look for a closing tag: the longest, ``</answer>``, has 9 characters."""
@@ -110,6 +114,7 @@ class LocalSampler:
         self._tokens = np.zeros((num, 64), dtype=np.int64)
         self._logprobs = np.zeros((num, 64), dtype=np.float32)
         self._to_fill: list[LocalSession] = []
+        self._prompts: dict[tuple[int, ...], list[LocalSession]] = {}
         self._num_taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._scheduler: asyncio.Task[None] | None = None
@@ -183,11 +188,16 @@ class LocalSampler:
     def _close(self, session: "LocalSession") -> None:
         """Take a session out of the batch; the last one moves into its slot."""
         self._withdraw(session)
+        holders = self._prompts.get(session.prompt, [])
+        if session in holders:
+            holders.remove(session)
+            if not holders:
+                del self._prompts[session.prompt]
         last = self._sessions.pop()
         if last is not session:
             slot = session.slot
             with torch.inference_mode():
-                self._cache.move(last.slot, slot, int(self._length[last.slot]))
+                self._cache.copy(last.slot, [slot], int(self._length[last.slot]))
             for held in (
                 self._length,
                 self._seed,
@@ -268,8 +278,8 @@ class LocalSampler:
                 "stale. Update the weights between rollouts"
             )
         decoding = np.flatnonzero(self._decoding)
-        filling = self._take_filling()
-        whole = [session.slot for session, ids in filling if not session.pending]
+        filling, copies = self._take_filling()
+        whole = [session.slot for session, _ in filling if not session.pending]
         rows = np.concatenate([decoding, np.asarray(whole, dtype=np.int64)])
 
         packed_ids = [self._last[decoding]]
@@ -287,9 +297,14 @@ class LocalSampler:
 
         self._length[decoding] += 1
         for session, fed in filling:
-            self._length[session.slot] += len(fed)
+            before, after = self._length[session.slot], self._length[session.slot] + len(fed)
+            self._length[session.slot] = after
+            if before < len(session.prompt) <= after:
+                self._prompts.setdefault(session.prompt, []).append(session)
         with torch.inference_mode():
             self._reserve()
+            for (source, length), targets in copies.items():
+                self._cache.copy(source, targets, length)
             batch = RaggedBatch(
                 self._cache,
                 self._put(slots),
@@ -306,18 +321,42 @@ class LocalSampler:
             )
             self._record(rows, drawn.cpu().numpy(), logprobs.cpu().numpy())
 
-    def _take_filling(self) -> list[tuple["LocalSession", list[int]]]:
-        """Take tokens to be fed off the waiting sessions, first come first served, as many as one step may feed."""
+    def _take_filling(self) -> tuple[list[tuple["LocalSession", list[int]]], dict[tuple[int, int], list[int]]]:
+        """Take tokens to be fed off the waiting sessions, first come first served, as many as one step may feed.
+
+        A prompt that another open session holds, or begins like, is copied from there instead of computed again. Where
+        that session is about to be fed in this very step, the copy waits for the next.
+
+        Returns:
+            Sessions with the tokens to feed, and copies to make before: (source slot, tokens) to target slots.
+        """
         filling: list[tuple[LocalSession, list[int]]] = []
+        copies: dict[tuple[int, int], list[int]] = {}
+        leaders: dict[tuple[int, ...], None] = {}
+        waiting: list[LocalSession] = []
         room = self._max_prefill_tokens
-        while self._to_fill and room > 0:
-            session = self._to_fill[0]
+        for position, session in enumerate(self._to_fill):
+            if room <= 0:
+                waiting += self._to_fill[position:]
+                break
+            if self._length[session.slot] == 0:
+                held, shared = _longest_shared(session.prompt, self._prompts)
+                if _longest_shared(session.prompt, leaders)[1] > shared:
+                    waiting.append(session)
+                    continue
+                if held is not None:
+                    copies.setdefault((self._prompts[held][0].slot, shared), []).append(session.slot)
+                    self._length[session.slot] = shared
+                    del session.pending[:shared]
+            if self._length[session.slot] < len(session.prompt):
+                leaders[session.prompt] = None
             ids, session.pending = session.pending[:room], session.pending[room:]
             filling.append((session, ids))
             room -= len(ids)
-            if not session.pending:
-                self._to_fill.pop(0)
-        return filling
+            if session.pending:
+                waiting.append(session)
+        self._to_fill = waiting
+        return filling, copies
 
     def _attention_groups(
         self,
@@ -481,7 +520,8 @@ class LocalSession:
 
     def __init__(self, sampler: LocalSampler, *, slot: int) -> None:
         self._sampler = sampler
-        self._opened = False
+        self.prompt: tuple[int, ...] = ()
+        """Tokens of the prompt."""
         self.slot = slot
         """Row of the cache; it changes when another session closes."""
         self.pending: list[int] = []
@@ -494,8 +534,10 @@ class LocalSession:
     def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Append messages to the context and return their tokens."""
         renderer = self._sampler.renderer
-        ids = renderer.increment(messages, ended=self.ended) if self._opened else renderer.prompt(messages)
-        self._opened = True
+        if self.prompt:
+            ids = renderer.increment(messages, ended=self.ended)
+        else:
+            ids = self.prompt = renderer.prompt(messages)
         self.pending.extend(ids)
         return ids
 
@@ -555,6 +597,25 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
+
+
+def _longest_shared(
+    prompt: tuple[int, ...], others: Mapping[tuple[int, ...], object]
+) -> tuple[tuple[int, ...] | None, int]:
+    """Return the prompt to copy from, and how many of its tokens; None and 0 where it is not worth a copy.
+
+    Looked at are the same prompt and the latest: the prompts of a run share their instructions, or nothing.
+    """
+    if not others:
+        return None, 0
+    other = prompt if prompt in others else next(reversed(others))
+    shared = 0
+    longest = min(len(other), len(prompt) - 1)  # The last token must be fed: its logits are wanted.
+    if other[:longest] == prompt[:longest]:
+        shared = longest
+    else:
+        shared = next(index for index in range(longest) if other[index] != prompt[index])
+    return (other, shared) if shared >= MIN_SHARED_TOKENS else (None, 0)
 
 
 def _widen(array: NDArray[Any], width: int) -> NDArray[Any]:

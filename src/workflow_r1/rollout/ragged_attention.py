@@ -78,11 +78,12 @@ class SlotCache:
             result.append(held)
         return result[0], result[1]
 
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy the first tokens of a slot over another slot."""
+    def copy(self, source: int, targets: Sequence[int], length: int) -> None:
+        """Copy the first tokens of a slot over those of other slots."""
         for held in (*self._keys, *self._values):
             if held is not None:
-                held[target, :, :length] = held[source, :, :length]
+                for target in targets:
+                    held[target, :, :length] = held[source, :, :length]
 
     def clear(self) -> None:
         """Give the memory back."""
@@ -188,7 +189,7 @@ def ragged_attention(
     per_kv = num_heads // num_kv_heads
     outputs = []
     for group in ragged.groups:
-        taken = packed if group.queries is None else packed[group.queries]
+        taken = packed if group.queries is None else packed.index_select(0, group.queries)
         num_queries = taken.shape[0] // group.rows
         # Query heads that share a key-value head are further queries of it: (rows, kv heads, heads per kv * queries, dim).
         taken = taken.view(group.rows, num_queries, num_kv_heads, per_kv, -1).permute(0, 2, 3, 1, 4)
@@ -196,14 +197,15 @@ def ragged_attention(
         if group.slots is None:
             seen_keys, seen_values = keys[: group.rows, :, : group.length], values[: group.rows, :, : group.length]
         else:
-            seen_keys, seen_values = keys[group.slots, :, : group.length], values[group.slots, :, : group.length]
+            seen_keys = keys[:, :, : group.length].index_select(0, group.slots)
+            seen_values = values[:, :, : group.length].index_select(0, group.slots)
         mask = group.mask(sliding_window, taken.dtype)
         if num_queries > 1 and per_kv > 1:
             mask = mask.repeat(1, 1, per_kv, 1)
         attended = _attend(taken, seen_keys, seen_values, mask, scaling, softcap)
         attended = attended.view(group.rows, num_kv_heads, per_kv, num_queries, -1).permute(0, 3, 1, 2, 4)
         attended = attended.reshape(group.rows * num_queries, num_heads, -1)
-        outputs.append(attended if group.outputs is None else attended[group.outputs])
+        outputs.append(attended if group.outputs is None else attended.index_select(0, group.outputs))
     return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).unsqueeze(0), None
 
 

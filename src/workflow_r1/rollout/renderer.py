@@ -48,12 +48,17 @@ class Renderer:
         )
         """Special tokens as strings: what outside text must not be able to write."""
         self._pieces = lru_cache(maxsize=64)(self._read_template)
+        self._template_specials = lru_cache(maxsize=64)(self._find_template_specials)
+        self._prompt = lru_cache(maxsize=256)(self._render_prompt)
         self.end_of_turn_id = self._find_end_of_turn(name)
         """The token that ends an assistant's message."""
 
     def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Render the opening of a session: the messages and the opening of the policy's first turn."""
-        messages = [_encodable(message) for message in messages]
+        return self._prompt(tuple(messages))
+
+    def _render_prompt(self, given: tuple[Message, ...]) -> tuple[int, ...]:
+        messages = [_encodable(message) for message in given]
         pieces = self._pieces(tuple(message.role for message in messages))
         conversation = [{"role": message.role, "content": message.content} for message in messages]
         text = self.tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
@@ -135,7 +140,7 @@ class Renderer:
     def _specials(self, ids: Sequence[int]) -> list[int]:
         return [index for index in ids if index in self._special_ids]
 
-    def _template_specials(self, pieces: tuple[str, ...]) -> list[int]:
+    def _find_template_specials(self, pieces: tuple[str, ...]) -> list[int]:
         return [index for piece in pieces for index in self._specials(self._encode_text(piece))]
 
 
