@@ -10,7 +10,7 @@ from workflow_r1.trajectory.records import Record
 Z_95 = 1.959963984540054
 """Standard normal quantile of a two-sided 95% interval."""
 
-CLASS_KEYS = ("kind", "hops", "type", "prop")
+CLASS_KEYS = ("kind", "type", "hops", "prop")
 """Metadata that tells classes of questions apart, the most telling first."""
 
 
