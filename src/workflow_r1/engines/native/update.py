@@ -113,8 +113,8 @@ class PolicyUpdate:
         mini-batch in which no trajectory has an advantage makes no optimiser step: there is nothing to learn, and
         momentum alone would move the policy.
 
-        The old policy's log-probabilities are recomputed by this engine before the first optimiser step. Where the step
-        has one mini-batch only they are not: they would equal the current ones, so those stand in, and the ratio is 1.
+        The old policy's log-probabilities are recomputed by this engine before the first optimiser step, except for the
+        first mini-batch: there they equal the current ones, so those stand in, and the ratio is 1.
 
         Args:
             groups: scored trajectories, one list per question.
@@ -122,7 +122,7 @@ class PolicyUpdate:
         """
         mini_batches = self.mini_batches(groups)
         learning = [mini_batch for mini_batch in mini_batches if mini_batch.batch.num_rows > 0]
-        old = [self.logprobs(m.batch) if len(learning) > 1 else None for m in learning]
+        old = [None if index == 0 else self.logprobs(m.batch) for index, m in enumerate(learning)]
         references = [self._reference_logprobs(mini_batch.batch) for mini_batch in learning]
         parts, num_steps, num_tokens, warnings = [], 0, 0, []
         for mini_batch, old_logprobs, ref_logprobs in zip(learning, old, references, strict=True):
