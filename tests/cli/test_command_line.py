@@ -264,3 +264,13 @@ def test_rollout_writes_trajectories_once(call: Call, tmp_path: Path) -> None:
 
 def test_wrong_type_in_a_real_process(tmp_path: Path) -> None:
     assert "expected a whole number" in refused(run("train", "-o", "training.steps=many", cwd=tmp_path))
+
+
+def test_a_fixed_workflow_demonstrates_in_the_policys_own_environment(call: Call, tmp_path: Path) -> None:
+    done = call(
+        "rollout", "-m", "answer-generate", "--limit", "1", "-o", "environment.prompt_style=full", "--output", "t.jsonl"
+    )
+    assert done.returncode == 0, done.stderr
+    trajectory = json.loads((tmp_path / "t.jsonl").read_text())
+    assert "ScEnsemble" in trajectory["prompt"][0]["content"]
+    assert trajectory["turns"][0]["calls"][0]["input"] == trajectory["question"]["text"]

@@ -118,8 +118,15 @@ async def close(chats: "Sequence[ChatModel | None]") -> None:
             await chat.aclose()
 
 
-def open_method(config: "RunConfig", method: str, *, temperature: float) -> OpenedMethod:
+def open_method(config: "RunConfig", method: str, *, temperature: float, as_policy: bool = False) -> OpenedMethod:
     """Open the policy or fixed workflow of that name.
+
+    Args:
+        config: what is configured.
+        method: ``policy``, or the name of a fixed workflow.
+        temperature: of the policy; 0 is greedy.
+        as_policy: let a fixed workflow act in the policy's own environment (its prompt, pool and limits), where the pool
+            holds all that it calls: its trajectories are then demonstrations for the policy.
 
     Raises:
         ConfigError: there is no such method, or the configuration lacks something that it needs.
@@ -139,6 +146,10 @@ def open_method(config: "RunConfig", method: str, *, temperature: float) -> Open
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"--method: expected one of {', '.join([POLICY, *METHODS])}, received {method}{hint}")
     chosen = METHODS[method]
+    if as_policy and set(chosen.operators) <= set(config.environment.operators):
+        services = build_services(config)
+        make_environment = build_environment_factory(config, services=services)
+        return OpenedMethod(FixedWorkflow(chosen), make_environment, config.environment.operators, (services.chat,))
     pool = tuple(chosen.operators)
     services = build_services(config, pool=pool)
     make_environment = build_environment_factory(

@@ -17,8 +17,8 @@ from workflow_r1.trajectory import FinishReason, Message
 Workflow = Generator[str, str, str]
 """Yields ``Operator: input``, is sent the observation, returns the answer (empty where there is none)."""
 
-QUESTION_PREFIX = "Question: "
-"""How a prompt in the brief style begins."""
+_QUESTION = re.compile(r"^Question: ", flags=re.MULTILINE)
+"""What stands before the question in a prompt of either style."""
 
 
 @operator(purpose="Asks the LLM the bare question, once.")
@@ -104,7 +104,7 @@ def method_environment(method: Method) -> EnvironmentConfig:
 
 
 class FixedWorkflow:
-    """A policy without a model: it carries out one fixed workflow. Give it prompts in the brief style."""
+    """A policy without a model: it carries out one fixed workflow."""
 
     def __init__(self, method: Method) -> None:
         self.method = method
@@ -139,7 +139,7 @@ class FixedWorkflowSession:
         if self._answer is None:
             try:
                 if self._workflow is None:
-                    self._workflow = self._start(self._received.removeprefix(QUESTION_PREFIX).strip())
+                    self._workflow = self._start(_QUESTION.split(self._received, maxsplit=1)[-1].strip())
                     call = next(self._workflow)
                 else:
                     call = self._workflow.send(self._received.removeprefix("<info>").removesuffix("</info>").strip())
