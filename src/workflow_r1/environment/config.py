@@ -24,6 +24,7 @@ class EnvironmentConfig(Record):
     """``full`` explains the grammar and lists the operators; ``brief`` is the bare question."""
     max_operator_calls: int = Field(default=20, ge=0)
     """Paper: 20."""
+    # Deviation: turns are limited, too; the paper limits the calls alone, and a malformed turn makes none.
     max_turns: int = Field(default=24, ge=1)
     """Malformed turns call no operator, so they need a limit of their own."""
     max_response_tokens: int = Field(default=8192, ge=1)
@@ -32,5 +33,6 @@ class EnvironmentConfig(Record):
     """Paper: 1280."""
     max_observation_chars: int = Field(default=2048, ge=64)
     """Longer observations are cut in the middle. Paper: 2048."""
+    # Deviation: a turn may hold several calls; the paper's has one, and only such a turn keeps the format reward.
     parallel_calls: bool = True
     """Run several ``<tool>`` blocks of one turn concurrently; otherwise such a turn is malformed."""

@@ -170,6 +170,7 @@ async def _ask_for_answer(
 async def _ask_several(question: str, services: OperatorServices) -> list[TaggedReply]:
     """Ask concurrently. A failed service raises its own error, not an exception group; the other requests are cancelled."""
     config = services.config
+    # Deviation: independent answers are drawn at a temperature above 0; the release asks for them at 0, and gets one.
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [

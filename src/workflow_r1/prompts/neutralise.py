@@ -23,6 +23,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
+# Deviation: outside text is made unable to act as control before it is tokenised; the paper says nothing of it.
 _LOOK_ALIKES = {"<": "‹", ">": "›", "[": "⟦", "]": "⟧", "|": "¦"}
 """Bracket, after compatibility folding -> what stands in for it."""
 

@@ -35,6 +35,7 @@ MALFORMED_INSTRUCTION = (
 CUT_MARK = "\n[... {num} characters left out ...]\n"
 """Stands where an observation was cut."""
 
+# Deviation: the prompt is in our own words, as are those of the operators; the grammar is the paper's.
 _FULL = """\
 Answer the question by building a workflow one step at a time. In each turn, reason about what is known and what is \
 missing, then take one action, read what comes back, and decide anew.

@@ -62,6 +62,7 @@ def score_trajectory(trajectory: Trajectory) -> ScoredTrajectory:
             f"expected a question with golden answers, received none for {trajectory.question.id!r} "
             f"(trajectory {trajectory.id!r}): it cannot be scored"
         )
+    # Deviation: the answer is read from the policy's own last turn; the release also scores one inside an observation.
     answer = None
     if trajectory.stop_reason is StopReason.ANSWERED and trajectory.turns:
         answer = parse_turn(trajectory.turns[-1].text).answer

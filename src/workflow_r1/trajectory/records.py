@@ -40,6 +40,7 @@ class StopReason(StrEnum):
     @property
     def is_infrastructure(self) -> bool:
         """True where the policy is not to blame: such a trajectory is never scored or trained on."""
+        # Deviation: infrastructure failures are no wrong answers; the paper says nothing of them.
         return self in (StopReason.OPERATOR_FAILED, StopReason.SAMPLER_FAILED, StopReason.PROMPT_TOO_LONG)
 
 

@@ -121,6 +121,7 @@ class PolicyUpdate:
             policy_version: optimiser steps taken before; the learning rate's warm-up counts from it.
         """
         mini_batches = self.mini_batches(groups)
+        # Deviation: a mini-batch without any gradient makes no optimiser step; in the release's engine momentum makes one.
         learning = [mini_batch for mini_batch in mini_batches if mini_batch.batch.num_rows > 0]
         old = [None if index == 0 else self.logprobs(m.batch) for index, m in enumerate(learning)]
         references = [self._reference_logprobs(mini_batch.batch) for mini_batch in learning]
