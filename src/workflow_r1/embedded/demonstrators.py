@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from workflow_r1.embedded.expert import UNKNOWN
-from workflow_r1.embedded.language import RELATIONS, Chain, Comparison, Query, read_question, write_chain
+from workflow_r1.embedded.language import Chain, Comparison, describe, read_question, write_chain
 from workflow_r1.embedded.world import EmbeddedWorld
 from workflow_r1.rollout.policy import PolicySession, SampledTurn
 from workflow_r1.trajectory import FinishReason, Message
@@ -188,35 +188,32 @@ class DemonstratorSession:
     ) -> Generator[list[Piece], str, tuple[str | None, list[Piece]]]:
         """Find one fact. Returns its value and the thought that states it, to open the next turn with."""
         question = write_chain(Chain(entity, (noun,)))
-        opening = [*thought, Piece(f" Next: {entity} {noun}.", "copy")]
+        wanted = describe(noun, entity)
+        opening = [*thought, Piece(f" Next: {wanted}.", "copy")]
         if self._draw(self._strategy.search):
-            observation = yield _call(opening, "Search", [Piece(f" {entity} {noun}", "copy")])
+            observation = yield _call(opening, "Search", [Piece(f" {wanted}", "copy")])
             value = self._stated(entity, noun, observation)
+            stated = Piece(f" The {noun} of {entity} is", "copy")
             if value is not None:
-                return value, [Piece(f" {entity} {noun}:"), Piece(f" {value}.", "read")]
-            missing = [Piece(f" {entity} {noun}:"), Piece(" missing.", "notice")]
+                return value, [stated, Piece(f" {value}.", "read")]
+            opening = [stated, Piece(" missing.", "notice")]
             if self._draw(self._strategy.give_up):
-                return None, missing
-            opening = missing
+                return None, opening
         if self._draw(self._strategy.ensemble):
-            value = yield from self._ask_thrice(question, " Ask three times.", opening)
+            value = yield from self._ask_thrice(question, "Ask three times.", opening)
         else:
-            value = yield from self._ask_once(question, " Ask.", opening, subject=f"{entity} {noun}")
-        return value, [Piece(f" {entity} {noun}:"), Piece(f" {value}.", "read")]
+            value = yield from self._ask_once(question, "Ask.", opening)
+        return value, [Piece(f" Answer: {value}.", "read")]
 
-    def _ask_once(
-        self, question: str, remark: str, opening: Sequence[Piece] = (), *, subject: str = "Answer"
-    ) -> Generator[list[Piece], str, str]:
-        observation = yield _call(
-            [*opening, Piece(f" {remark.strip()}")], "AnswerGenerate", [Piece(f" {question}", "copy")]
-        )
+    def _ask_once(self, question: str, remark: str, opening: Sequence[Piece] = ()) -> Generator[list[Piece], str, str]:
+        observation = yield _call([*opening, Piece(f" {remark}")], "AnswerGenerate", [Piece(f" {question}", "copy")])
         value = _field(observation, "Answer:")
         if not self._draw(self._strategy.review):
             return value
         asked = [Piece(" <question>"), Piece(f" {question}", "copy"), Piece("</question> <solution>")]
         given = [Piece(f" {value}", "copy"), Piece("</solution>")]
-        stated = [Piece(f" {subject}:"), Piece(f" {value}.", "read")]
-        observation = yield _call([*stated, Piece(" Check.")], "Review", [*asked, *given])
+        stated = Piece(f" Answer: {value}.", "read")
+        observation = yield _call([stated, Piece(" Check.")], "Review", [*asked, *given])
         if "wrong" not in observation:
             return value
         feedback = _field(observation, "Feedback:")
@@ -227,7 +224,7 @@ class DemonstratorSession:
     def _ask_thrice(
         self, question: str, remark: str, opening: Sequence[Piece] = ()
     ) -> Generator[list[Piece], str, str]:
-        thought = [*opening, Piece(f" {remark.strip()}")]
+        thought = [*opening, Piece(f" {remark}")]
         observation = yield _call(thought, "MultiAnswerGenerate", [Piece(f" {question}", "copy")])
         solutions = [line.split("] ", 1)[-1].strip() for line in _lines(observation)]
         arguments = [Piece(" <query>"), Piece(f" {question}", "copy"), Piece("</query>")]
@@ -262,11 +259,3 @@ def _field(observation: str, label: str) -> str:
         if line.startswith(label):
             return line.removeprefix(label).strip() or UNKNOWN
     return UNKNOWN
-
-
-def entities_of(query: Query) -> tuple[str, ...]:
-    """The entities that a question names."""
-    return query.entities if isinstance(query, Comparison) else (query.entity,)
-
-
-__all__ = ["RELATIONS", "STRATEGIES", "WARM_START", "Demonstrator", "Piece", "Skill", "Strategy"]

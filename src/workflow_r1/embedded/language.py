@@ -19,8 +19,6 @@ class Relation:
     """Kind of entity that it leads to, or ``year``."""
     asks: tuple[str, ...]
     """Questions for the object; ``{}`` is the subject."""
-    statements: tuple[str, ...]
-    """Sentences that state it; ``{s}`` and ``{o}`` are subject and object."""
     event: str = ""
     """For years: the participle of a comparison (``released``)."""
 
@@ -28,72 +26,30 @@ class Relation:
 RELATIONS: dict[str, Relation] = {
     relation.noun: relation
     for relation in (
+        Relation("director", "film", "person", ("Who directed {}?", "Who is the director of {}?")),
+        Relation("star", "film", "person", ("Who starred in {}?", "Who is the star of {}?")),
         Relation(
-            "director", "film", "person",
-            ("Who directed {}?", "Who is the director of {}?"),
-            ("{s} was directed by {o}.", "The director of {s} is {o}."),
+            "release year", "film", "year", ("When was {} released?", "What is the release year of {}?"), "released"
         ),
+        Relation("author", "book", "person", ("Who wrote {}?", "Who is the author of {}?")),
         Relation(
-            "star", "film", "person",
-            ("Who starred in {}?", "Who is the star of {}?"),
-            ("{o} starred in {s}.", "The star of {s} is {o}."),
-        ),
-        Relation(
-            "release year", "film", "year",
-            ("When was {} released?", "What is the release year of {}?"),
-            ("{s} was released in {o}.", "The film came out in {o}."),
-            event="released",
-        ),
-        Relation(
-            "author", "book", "person",
-            ("Who wrote {}?", "Who is the author of {}?"),
-            ("{s} was written by {o}.", "The author of {s} is {o}."),
-        ),
-        Relation(
-            "publication year", "book", "year",
+            "publication year",
+            "book",
+            "year",
             ("When was {} published?", "What is the publication year of {}?"),
-            ("{s} was published in {o}.", "The book appeared in {o}."),
-            event="published",
+            "published",
         ),
+        Relation("founder", "company", "person", ("Who founded {}?", "Who is the founder of {}?")),
+        Relation("home city", "company", "city", ("Where is {} based?", "What is the home city of {}?")),
         Relation(
-            "founder", "company", "person",
-            ("Who founded {}?", "Who is the founder of {}?"),
-            ("{s} was founded by {o}.", "The founder of {s} is {o}."),
+            "founding year", "company", "year", ("When was {} founded?", "What is the founding year of {}?"), "founded"
         ),
-        Relation(
-            "home city", "company", "city",
-            ("Where is {} based?", "What is the home city of {}?"),
-            ("{s} is based in {o}.", "The company has its home in {o}."),
-        ),
-        Relation(
-            "founding year", "company", "year",
-            ("When was {} founded?", "What is the founding year of {}?"),
-            ("{s} was founded in {o}.", "The company dates from {o}."),
-            event="founded",
-        ),
-        Relation(
-            "birthplace", "person", "city",
-            ("Where was {} born?", "What is the birthplace of {}?"),
-            ("{s} was born in {o}.", "The birthplace of {s} is {o}."),
-        ),
-        Relation(
-            "spouse", "person", "person",
-            ("Who married {}?", "Who is the spouse of {}?"),
-            ("{s} married {o}.", "The spouse of {s} is {o}."),
-        ),
-        Relation(
-            "birth year", "person", "year",
-            ("When was {} born?", "What is the birth year of {}?"),
-            ("The birth year of {s} is {o}.", "The year of birth is {o}."),
-            event="born",
-        ),
-        Relation(
-            "country", "city", "country",
-            ("In which country is {}?", "What is the country of {}?"),
-            ("{s} is a city in {o}.", "The city lies in {o}."),
-        ),
+        Relation("birthplace", "person", "city", ("Where was {} born?", "What is the birthplace of {}?")),
+        Relation("spouse", "person", "person", ("Who married {}?", "Who is the spouse of {}?")),
+        Relation("birth year", "person", "year", ("When was {} born?", "What is the birth year of {}?"), "born"),
+        Relation("country", "city", "country", ("In which country is {}?", "What is the country of {}?")),
     )
-}  # fmt: skip
+}
 """Every relation by its noun."""
 
 
@@ -126,7 +82,7 @@ def write_chain(chain: Chain, *, phrasing: int = 0) -> str:
     """Put a chain into a question, e.g. ``Where was the director of Bolari born?``."""
     subject = chain.entity
     for noun in chain.relations[:-1]:
-        subject = f"the {noun} of {subject}"
+        subject = describe(noun, subject)
     asks = RELATIONS[chain.relations[-1]].asks
     return asks[phrasing % len(asks)].format(subject)
 
@@ -186,18 +142,19 @@ def read_question(text: str) -> Query | None:
     return None
 
 
-_STATEMENT_PATTERNS = [
-    (relation.noun, re.compile(re.escape(statement).replace(r"\{s\}", f"(?P<s>{_NAME})").replace(r"\{o\}", f"(?P<o>{_NAME}|[0-9]{{4}})")))
-    for relation in RELATIONS.values()
-    for statement in relation.statements
-    if "{s}" in statement
-]  # fmt: skip
+_STATEMENT_PATTERN = re.compile(rf"The ({'|'.join(RELATIONS)}) of ({_NAME}) is ({_NAME}|[0-9]{{4}})\.")
+
+
+def describe(noun: str, subject: str) -> str:
+    """Name an object by its relation, e.g. ``the director of Bolari``."""
+    return f"the {noun} of {subject}"
+
+
+def write_statement(noun: str, subject: str, value: str) -> str:
+    """State a fact, e.g. ``The director of Bolari is Mia Tonu.``."""
+    return f"The {noun} of {subject} is {value}."
 
 
 def read_statements(text: str) -> dict[tuple[str, str], str]:
     """Find the facts that a text states: ``(subject, noun) -> object``."""
-    facts: dict[tuple[str, str], str] = {}
-    for noun, pattern in _STATEMENT_PATTERNS:
-        for match in pattern.finditer(text[:4000]):
-            facts[match.group("s"), noun] = match.group("o")
-    return facts
+    return {(subject, noun): value for noun, subject, value in _STATEMENT_PATTERN.findall(text[:4000])}

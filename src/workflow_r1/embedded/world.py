@@ -6,13 +6,22 @@ the words of their names.
 """
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from workflow_r1.embedded.language import RELATIONS, Chain, Comparison, Query, write_chain, write_comparison
+from workflow_r1.embedded.language import (
+    RELATIONS,
+    Chain,
+    Comparison,
+    Query,
+    write_chain,
+    write_comparison,
+    write_statement,
+)
 from workflow_r1.embedded.names import NameMaker
 from workflow_r1.retrieval import BM25Index, Passage
 from workflow_r1.trajectory import Question
@@ -32,7 +41,7 @@ ENTITIES_PER_SPLIT = {"country": 12, "city": 60, "person": 360, "film": 240, "bo
 MISSING_SHARE = 0.15
 """Share of the facts that no passage states."""
 
-FIRST_YEAR, LAST_YEAR = 1900, 1999
+FIRST_YEAR, LAST_YEAR = 1950, 1999
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +130,8 @@ class EmbeddedWorld:
         for entity in self.entities.values():
             stated = [noun for noun in entity.facts if noun not in entity.missing]
             rng.shuffle(stated)
-            sentences = [] if entity.kind == "city" and stated else [f"{entity.name} is a {entity.kind}."]
-            for noun in stated:
-                statement = rng.choice(RELATIONS[noun].statements)
-                sentences.append(statement.format(s=entity.name, o=entity.facts[noun]))
+            sentences = [f"{entity.name} is a {entity.kind}."]
+            sentences += [write_statement(noun, entity.name, entity.facts[noun]) for noun in stated]
             passages.append(Passage(id="", title=entity.name, text=" ".join(sentences), score=0.0))
         rng.shuffle(passages)
         return [
@@ -137,19 +144,22 @@ class EmbeddedWorld:
         """Real BM25 retrieval over the passages."""
         return BM25Index.from_passages(self.passages)
 
-    def questions(self, split: Split, num: int, *, seed: int = 0) -> list[Question]:
-        """Draw questions of one split, without repetition, the classes mixed as in ``KIND_SHARES``.
+    def questions(
+        self, split: Split, num: int, *, seed: int = 0, kind_shares: Mapping[Kind, float] = KIND_SHARES
+    ) -> list[Question]:
+        """Draw questions of one split, without repetition, the classes mixed by ``kind_shares``.
 
         Args:
             split: ``train`` or ``evaluation``; they share no entity and no name word.
             num: number of questions.
             seed: another seed draws others.
+            kind_shares: share of each class.
 
         Raises:
             ValueError: the world is too small for so many different questions.
         """
         rng = random.Random(f"questions {self.seed} {split} {seed}")
-        kinds = list(KIND_SHARES)
+        kinds = list(kind_shares)
         seen: set[str] = set()
         questions: list[Question] = []
         attempts = 0
@@ -159,7 +169,7 @@ class EmbeddedWorld:
                 raise ValueError(
                     f"expected at most some {len(questions)} different questions of split {split!r}, asked for {num}"
                 )
-            kind = rng.choices(kinds, weights=list(KIND_SHARES.values()))[0]
+            kind = rng.choices(kinds, weights=list(kind_shares.values()))[0]
             query = self.draw_query(split, kind, rng)
             text = (
                 write_comparison(query)

@@ -11,7 +11,7 @@ import itertools
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from workflow_r1.config.training import OptimiserConfig, WarmstartConfig
 from workflow_r1.embedded import WARM_START, Demonstrator, EmbeddedWorld, SimulatedExpert, Strategy
 from workflow_r1.embedded.demonstrators import Piece
 from workflow_r1.embedded.tokenizer import build_tokenizer
-from workflow_r1.embedded.world import Split
+from workflow_r1.embedded.world import KIND_SHARES, Kind, Split
 from workflow_r1.engines.native.events import OnEvent, ignore
 from workflow_r1.engines.native.forward import token_scores
 from workflow_r1.engines.native.model import load_policy_model, save_policy
@@ -58,6 +58,9 @@ SKILLS_STRATEGY = replace(
 )
 """Demonstrations of the first stage: every skill often."""
 
+SKILLS_SHARES: dict[Kind, float] = {"one-hop": 0.15, "two-hop": 0.30, "three-hop": 0.20, "comparison": 0.35}
+"""Classes of questions in the first stage: comparing years is the slowest skill to learn."""
+
 SEARCH_K = 2
 """Passages per query in the embedded world: short observations keep a small policy quick."""
 
@@ -78,13 +81,13 @@ class BuildSettings:
     num_layers: int = 4
     num_heads: int = 6
     intermediate_size: int = 512
-    num_skill_demonstrations: int = 40000
+    num_skill_demonstrations: int = 26000
     """First stage."""
-    num_mixture_demonstrations: int = 10000
+    num_mixture_demonstrations: int = 6000
     """Second stage."""
     learning_rate: float = 2e-3
-    """Peak of the first stage; the second starts where the first ended."""
-    batch_tokens: int = 4096
+    """Peak of the first stage; a fifth of it in the second."""
+    batch_tokens: int = 2048
     """Tokens per optimiser step."""
     num_skill_questions: int = 600
     """Held-out demonstrations that the gate is measured on."""
@@ -104,6 +107,7 @@ def make_demonstrations(
     num: int,
     *,
     strategy: Strategy,
+    kind_shares: Mapping[Kind, float] = KIND_SHARES,
     first_world: int = FIRST_WORLD,
     split: Split = "train",
     on_progress: Callable[[int, int], None] | None = None,
@@ -113,6 +117,7 @@ def make_demonstrations(
     Args:
         num: number of demonstrations.
         strategy: what the demonstrator does.
+        kind_shares: share of each class of questions.
         first_world: seed of the first world; each world gives ``QUESTIONS_PER_WORLD``.
         split: whose entities the questions are about.
         on_progress: told how many are done, and ``num``.
@@ -127,7 +132,7 @@ def make_demonstrations(
             )
             demonstrator = Demonstrator(world, strategy)
             wanted = min(QUESTIONS_PER_WORLD, num - len(demonstrations))
-            for question in world.questions(split, wanted, seed=world_seed):
+            for question in world.questions(split, wanted, seed=world_seed, kind_shares=kind_shares):
                 trajectory = await rollout(
                     question,
                     policy=demonstrator,
@@ -177,7 +182,7 @@ def build_policy(
             )
     work_directory.mkdir(parents=True, exist_ok=True)
     on_progress(f"making {settings.num_skill_demonstrations + settings.num_mixture_demonstrations} demonstrations")
-    skills = make_demonstrations(settings.num_skill_demonstrations, strategy=SKILLS_STRATEGY)
+    skills = make_demonstrations(settings.num_skill_demonstrations, strategy=SKILLS_STRATEGY, kind_shares=SKILLS_SHARES)
     second_world = FIRST_WORLD + 1 + settings.num_skill_demonstrations // QUESTIONS_PER_WORLD
     mixture = make_demonstrations(settings.num_mixture_demonstrations, strategy=WARM_START, first_world=second_world)
     held_out = make_demonstrations(
@@ -188,8 +193,8 @@ def build_policy(
     model, tokenizer = new_policy(settings, skills[:4000])
     save_policy(model, tokenizer, start)
     stages = (
-        ("skills", skills, settings.learning_rate, 0.25),
-        ("mixture", mixture, settings.learning_rate * 0.25, 0.02),
+        ("skills", skills, settings.learning_rate, 0.1),
+        ("mixture", mixture, settings.learning_rate * 0.2, 0.02),
     )
     for name, demonstrations, learning_rate, final_fraction in stages:
         on_progress(f"supervised training on {len(demonstrations)} demonstrations: {name}")
