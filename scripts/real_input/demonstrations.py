@@ -1,0 +1,183 @@
+"""Demonstrations of the action grammar on real questions: a script acts, everything else is real.
+
+SmolLM2 follows no format, so it must see the grammar before reinforcement learning can reward anything. The script knows
+the titles of the supporting passages and the gold answer, and may use them to decide *what to do*, never to say what was not
+shown: it searches only for a title that stands in the question or in a passage it has read, and writes the gold answer only
+where it stands in one. Otherwise it asks the LLM behind ``AnswerGenerate`` and repeats what that says.
+"""
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager
+
+from workflow_r1.environment import Environment
+from workflow_r1.evaluation.methods import read_answer
+from workflow_r1.prompts import neutralise
+from workflow_r1.rewards import normalize_answer
+from workflow_r1.rollout import derive_seed, rollout
+from workflow_r1.rollout.policy import SampledTurn
+from workflow_r1.trajectory import FinishReason, Message, Question, StopReason, Trajectory
+
+MAX_ANSWER_WORDS = 8
+"""A longer answer of the operator is no answer in a few words: such a trajectory is not demonstrated."""
+
+ASK_FIRST = 0.2
+"""How often the script asks the operator before it searches, so that the policy sees more than one way to begin."""
+
+CONCURRENCY = 8
+"""Trajectories at once."""
+
+Script = Generator[str, str, None]
+"""Yields turns, receives observations."""
+
+
+def demonstrate(question: Question, rng: random.Random) -> Script:
+    """Look up what the question names, then what the passages name, then ask; answer with what was shown."""
+    titles = [without_disambiguation(title) for title in question.metadata.get("supporting_titles", ())]
+    passages = ""
+    if rng.random() < ASK_FIRST:
+        yield turn("I ask for an answer first, then I check it.", tool=f"AnswerGenerate: {question.text}")
+    named = next((title for title in titles if stands_in(title, question.text)), None)
+    if named is None:
+        observation = yield turn("I search with the words of the question.", tool=f"Search: {question.text}")
+    else:
+        observation = yield turn(f"The question is about {named}. I look it up.", tool=f"Search: {named}")
+    passages += observation
+    place = find_answer(question, observation)
+    if place is None:
+        other = next((t for t in titles if t != named and stands_in(t, question.text + passages)), None)
+        if other is not None:
+            observation = yield turn(f"That does not settle it. {other} is named too.", tool=f"Search: {other}")
+            place = find_answer(question, observation)
+    if place is None:
+        observation = yield turn(
+            "The passages do not say it. I ask for an answer.", tool=f"AnswerGenerate: {question.text}"
+        )
+        said = read_answer(observation.removesuffix("</info>"))
+        # Where the operator says nothing, there is nothing to repeat: the trajectory ends without an answer and is dropped.
+        yield turn("This is the answer I was given.", answer=" ".join(said.split()).strip(" ."))
+    else:
+        answer, number = place
+        yield turn(f"Passage {number} says it.", answer=answer)
+
+
+def turn(think: str, *, tool: str | None = None, answer: str | None = None) -> str:
+    """Write one turn."""
+    # Text that was shown is written as it was shown: neutralised, so that it can never close a tag of ours.
+    action = f"<tool>{neutralise(tool)}</tool>" if tool is not None else f"<answer>{neutralise(answer or '')}</answer>"
+    return f"<think>{neutralise(think)}</think>{action}"
+
+
+def without_disambiguation(title: str) -> str:
+    """``Michael Jackson (writer)`` is called Michael Jackson in a text."""
+    return re.sub(r"\s*\([^)]*\)$", "", title).strip()
+
+
+def stands_in(phrase: str, text: str) -> bool:
+    """Whether the phrase stands in the text, whole words, ignoring case and punctuation."""
+    wanted = normalize_answer(phrase)
+    return bool(wanted) and f" {wanted} " in f" {normalize_answer(text)} "
+
+
+def find_answer(question: Question, observation: str) -> tuple[str, int] | None:
+    """The gold answer that stands in a passage, and the passage's number; yes and no never count as standing there."""
+    for line in observation.splitlines():
+        number = re.match(r"(?:<info>)?\[(\d+)\]", line)
+        for answer in question.golden_answers if number else ():
+            if normalize_answer(answer) not in ("yes", "no") and stands_in(answer, line):
+                return answer, int(number.group(1))  # type: ignore[union-attr]
+    return None
+
+
+class DemonstrationPolicy:
+    """The script as a policy, for one question."""
+
+    name = "scripted demonstration"
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator["DemonstrationSession"]:
+        """Open a session."""
+        yield DemonstrationSession(demonstrate(self._question, random.Random(seed)))
+
+
+class DemonstrationSession:
+    """One script at work."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._observation: str | None = None
+        self._started = False
+
+    def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Take the prompt, then observations."""
+        self._observation = messages[-1].content
+        return ()
+
+    async def sample(self, *, max_tokens: int) -> SampledTurn:
+        """Return the script's next turn."""
+        text = self._script.send(self._observation or "") if self._started else next(self._script)
+        self._started = True
+        return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=FinishReason.STOP)
+
+
+async def make_demonstrations(
+    questions: Sequence[Question],
+    *,
+    make_environment: Callable[[Question], Environment],
+    num: int,
+    seed: int,
+    on_progress: Callable[[int, int], None],
+) -> list[Trajectory]:
+    """Act on questions in their order until ``num`` trajectories are worth showing.
+
+    Args:
+        questions: with ``supporting_titles`` in their metadata.
+        make_environment: the real one.
+        num: how many to keep.
+        seed: for the script's choices.
+        on_progress: told how many were kept of how many questions.
+
+    Returns:
+        At most ``num``: every turn well formed, every call valid, ended by a short answer.
+
+    Raises:
+        RuntimeError: an operator's service failed.
+    """
+    kept: list[Trajectory] = []
+    for start in range(0, len(questions), CONCURRENCY):
+        batch = questions[start : start + CONCURRENCY]
+        made = await asyncio.gather(
+            *(
+                rollout(
+                    question,
+                    policy=DemonstrationPolicy(question),
+                    environment=make_environment(question),
+                    trajectory_id=f"demonstration-{question.id}",
+                    group_id=f"demonstration-{question.id}",
+                    seed=derive_seed(seed, "demonstration", question.id),
+                )
+                for question in batch
+            )
+        )
+        for trajectory in made:
+            if trajectory.error is not None:
+                raise RuntimeError(f"the demonstration of question {trajectory.question.id} failed: {trajectory.error}")
+        kept.extend(trajectory for trajectory in made if is_worth_showing(trajectory))
+        on_progress(min(len(kept), num), start + len(batch))
+        if len(kept) >= num:
+            break
+    return kept[:num]
+
+
+def is_worth_showing(trajectory: Trajectory) -> bool:
+    """Whether a policy should imitate it: it keeps to the grammar to the end."""
+    return (
+        trajectory.stop_reason is StopReason.ANSWERED
+        and 0 < len((trajectory.answer or "").split()) <= MAX_ANSWER_WORDS
+        and all(turn.well_formed and all(call.valid for call in turn.calls) for turn in trajectory.turns)
+    )

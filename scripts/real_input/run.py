@@ -1,0 +1,222 @@
+"""Train a real language model on real questions, end to end, on this machine: ``docs/real-input.md``.
+
+    python scripts/real_input/run.py [--directory runs/real-input] [--steps 3]
+
+The policy is SmolLM2-135M-Instruct, the questions are HotpotQA's, ``Search`` searches a corpus of 90,255 passages, and the
+LLM behind ``AnswerGenerate`` is served by a real OpenAI-compatible server. Stages that stand in the directory already are
+not done again, so a run that was stopped goes on. It shows that the whole path works; far too small to show learning.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from demonstrations import make_demonstrations
+from model import NotUsableError, prepare_model
+from server import Server, ServerError, serve
+
+from workflow_r1.config import load_run_config
+from workflow_r1.config.components import build_environment_factory
+from workflow_r1.data import load_questions
+from workflow_r1.errors import UserError
+from workflow_r1.retrieval import BM25Index
+from workflow_r1.rewards import score_trajectory
+from workflow_r1.trajectory import Question
+from workflow_r1.trajectory.storage import append_trajectories, write_atomically
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("WORKFLOW_R1_DATA", REPOSITORY.parent / "shared" / "data"))
+PRESET = "smollm2-hotpotqa"
+
+NUM_DEMONSTRATION_QUESTIONS = 320
+"""Of the questions whose evidence is in the corpus; the others are for reinforcement learning."""
+
+
+def main() -> int:
+    """Run all stages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--directory", type=Path, default=Path("runs/real-input"), help="where everything of the run goes"
+    )
+    parser.add_argument("--demonstrations", type=int, default=160, metavar="N", help="trajectories of the warm start")
+    parser.add_argument("--steps", type=int, default=3, metavar="N", help="steps of GSsPO")
+    arguments = parser.parse_args()
+    os.chdir(REPOSITORY)
+    # A terminated run stops its server as an interrupted one does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+    needed = [DATA / name for name in ("train/hotpotqa.jsonl", "eval/hotpotqa.jsonl", "corpus/corpus.jsonl.gz")]
+    missing = [str(path) for path in needed if not path.is_file()]
+    if missing:
+        print(
+            f"skipped: no {', '.join(missing)}. Set WORKFLOW_R1_DATA to a folder that holds train/, eval/ and corpus/."
+        )
+        return 0
+    try:
+        run(arguments.directory, num_demonstrations=arguments.demonstrations, steps=arguments.steps)
+    except (UserError, NotUsableError, ServerError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as error:
+        print(f"error: {error}; what was done so far stands in {arguments.directory}", file=sys.stderr)
+        return error.returncode if error.returncode > 0 else 1
+    except KeyboardInterrupt:
+        print(f"stopped; the same command goes on from {arguments.directory}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(directory: Path, *, num_demonstrations: int, steps: int) -> None:
+    """Prepare, warm start, train, and say how long it took."""
+    config = load_run_config(PRESET)
+    directory.mkdir(parents=True, exist_ok=True)
+    model = Path(config.policy.model)
+    with timed(directory, "model"):
+        gguf = prepare_model(model)
+    index = config.search.index
+    assert index is not None
+    with timed(directory, "index"):
+        if index.exists():
+            print(f"index: {index} stands already")
+        else:
+            print(f"index: building {index}")
+            BM25Index.build(DATA / "corpus" / "corpus.jsonl.gz", index)
+    split_questions(directory)
+    with serve(
+        model, gguf, environments=REPOSITORY, log=directory / "server.log", port=port_before(directory)
+    ) as server:
+        write_atomically(
+            directory / "server.json", json.dumps({"kind": server.kind, "base_url": server.base_url}) + "\n"
+        )
+        overrides = [
+            f"llm.base_url={server.base_url}",
+            f"data.train={directory / 'train.jsonl'}",
+            f"data.evaluation={DATA / 'eval' / 'hotpotqa.jsonl'}",
+            f"search.corpus={DATA / 'corpus' / 'corpus.jsonl.gz'}",
+            f"training.steps={steps}",
+        ]
+        demonstrations = directory / "demonstrations.jsonl"
+        if demonstrations.is_file():
+            print(f"demonstrations: {demonstrations} stands already")
+        else:
+            with timed(directory, "demonstrations"):
+                demonstrate(directory, demonstrations, num=num_demonstrations, overrides=overrides)
+        warm = directory / "warmstart"
+        with timed(directory, "warmstart"):
+            command("warmstart", warm, [*overrides, f"warmstart.demonstrations={demonstrations}"])
+        trained = directory / "train"
+        with timed(directory, "train"):
+            command("train", trained, [*overrides, f"policy.model={warm / 'policy'}"])
+    tell(directory, trained, server)
+
+
+def port_before(directory: Path) -> int | None:
+    """The port of an earlier start: a run that goes on must find its configuration unchanged, addresses included."""
+    path = directory / "server.json"
+    return urlsplit(json.loads(path.read_text())["base_url"]).port if path.is_file() else None
+
+
+def split_questions(directory: Path) -> None:
+    """Part the training questions whose evidence is in the corpus: for demonstrations, and for reinforcement learning."""
+    lines = (DATA / "train" / "hotpotqa.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if json.loads(line).get("evidence") == "gold"]
+    random.Random(0).shuffle(rows)
+    parts = {"demonstrated": rows[:NUM_DEMONSTRATION_QUESTIONS], "train": rows[NUM_DEMONSTRATION_QUESTIONS:]}
+    for name, part in parts.items():
+        write_atomically(directory / f"{name}.jsonl", "\n".join(part) + "\n")
+    print(f"questions: {len(parts['demonstrated'])} to demonstrate with, {len(parts['train'])} to train on")
+
+
+def demonstrate(directory: Path, path: Path, *, num: int, overrides: list[str]) -> None:
+    """Write the demonstrations."""
+    config = load_run_config(PRESET, overrides)
+    questions: list[Question] = load_questions(directory / "demonstrated.jsonl")
+    kept = asyncio.run(
+        make_demonstrations(
+            questions,
+            make_environment=build_environment_factory(config),
+            num=num,
+            seed=config.seed,
+            on_progress=lambda done, tried: print(f"demonstrations: {done} of {num} kept, {tried} questions tried"),
+        )
+    )
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)
+    append_trajectories(unfinished, kept)
+    unfinished.rename(path)
+    scored = [score_trajectory(trajectory) for trajectory in kept]
+    calls = [call.operator for trajectory in kept for turn in trajectory.turns for call in turn.calls]
+    right = sum(trajectory.reward.exact_match for trajectory in scored) / len(scored)
+    print(
+        f"demonstrations: {len(kept)} in {path}; {calls.count('Search')} Search, {calls.count('AnswerGenerate')} "
+        f"AnswerGenerate; {right:.2f} end with a right answer"
+    )
+
+
+def command(name: str, directory: Path, overrides: list[str]) -> None:
+    """Run ``workflow-r1 NAME`` into a directory, go on where it was stopped, or leave it where it is done."""
+    if (directory / "policy").is_dir() and name == "warmstart":
+        print(f"{name}: {directory / 'policy'} stands already")
+        return
+    options = [part for override in overrides for part in ("-o", override)]
+    started = any((directory / "checkpoints").glob("step-*"))
+    place = ["--resume", str(directory)] if started else [PRESET, "--run-directory", str(directory)]
+    arguments = [sys.executable, "-m", "workflow_r1.cli", name, *place, *options]
+    print(f"{name}: {' '.join(arguments[2:])}", flush=True)
+    subprocess.run(arguments, check=True)
+
+
+@contextmanager
+def timed(directory: Path, stage: str) -> Iterator[None]:
+    """Add the wall time of a stage to ``seconds.json``."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        path = directory / "seconds.json"
+        seconds = json.loads(path.read_text()) if path.is_file() else {}
+        seconds[stage] = round(seconds.get(stage, 0.0) + time.perf_counter() - started, 1)
+        write_atomically(path, json.dumps(seconds, indent=2) + "\n")
+
+
+def tell(directory: Path, trained: Path, server: Server) -> None:
+    """Print what the run came to."""
+    print(f"\nserver: {server.kind}")
+    print(
+        "wall seconds: "
+        + ", ".join(f"{k} {v}" for k, v in json.loads((directory / "seconds.json").read_text()).items())
+    )
+    for line in (trained / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row["step"] > 0:
+            shown = [key for key in SHOWN if key in row]
+            print(f"step {row['step']}: " + ", ".join(f"{key} {row[key]:.4g}" for key in shown))
+    print(f"metrics, trajectories and a report with examples are in {trained}. No learning is claimed.")
+
+
+SHOWN = (
+    "rollout/reward",
+    "rollout/exact_match",
+    "rollout/malformed_rate",
+    "rollout/turns",
+    "rollout/num_failed",
+    "update/loss",
+    "update/grad_norm",
+    "time/rollout_seconds",
+    "time/update_seconds",
+)
+"""Figures of a step that are printed."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
