@@ -1,4 +1,4 @@
-"""The reward of a trajectory: answer plus format (paper; design section 6).
+"""The reward of a trajectory: answer plus format, as in the paper (arXiv:2602.01202).
 
 | part | value |
 |---|---|

@@ -182,7 +182,7 @@ class Trajectory(Record):
 
 
 class Reward(Record):
-    """A reward with its breakdown (paper; design section 6)."""
+    """A reward with its breakdown, as in the paper; see ``rewards.score``."""
 
     total: float
     """``answer + format``: what the advantage is computed from."""
