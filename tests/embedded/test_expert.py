@@ -52,7 +52,7 @@ def test_every_operator_of_the_pool_is_understood(world: EmbeddedWorld) -> None:
     assert call("Search", film, expert).startswith(f"[1] {film}:")
 
 
-@pytest.mark.parametrize(("hops", "rate"), [(1, 0.78), (2, 0.34), (3, 0.18)])
+@pytest.mark.parametrize(("hops", "rate"), [(1, 0.78), (2, 0.30), (3, 0.16)])
 def test_it_is_right_as_often_as_its_rates_say(world: EmbeddedWorld, hops: int, rate: float) -> None:
     expert = SimulatedExpert(world)
     relations = ("star", "spouse", "birthplace")[:hops]
@@ -88,7 +88,7 @@ def test_a_mistake_is_of_the_right_kind_and_never_the_truth(world: EmbeddedWorld
 def test_facts_in_the_request_are_used(world: EmbeddedWorld) -> None:
     rates = ExpertRates(answer=(0,) * 4, sample=(0,) * 4, read=1)
     film = world.by_kind["train", "film"][0]
-    text = f"{film} was directed by Mia Tonu. Who directed {film}?"
+    text = f"The director of {film} is Mia Tonu. Who directed {film}?"
     assert "<answer>Mia Tonu</answer>" in ask(SimulatedExpert(world, rates), f"<question>{text}</question>")
 
 

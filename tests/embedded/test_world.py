@@ -7,7 +7,7 @@ import pytest
 from workflow_r1.embedded import EmbeddedWorld
 from workflow_r1.embedded.language import RELATIONS, Chain, Comparison, read_question, read_statements, write_chain
 from workflow_r1.embedded.names import is_evaluation_word
-from workflow_r1.embedded.world import KIND_SHARES
+from workflow_r1.embedded.world import KIND_SHARES, MISSING_SHARE
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +66,15 @@ def test_a_world_that_is_too_small_for_the_questions_says_so(monkeypatch: pytest
 
 def test_passages_state_what_is_not_missing_and_nothing_else(world: EmbeddedWorld) -> None:
     by_title = {passage.title: passage.text for passage in world.passages}
+    num_missing = num_facts = 0
     for entity in world.entities.values():
-        for noun, value in entity.facts.items():
-            stated = f"{value}." in by_title[entity.name] or f"{value} " in by_title[entity.name]
-            if noun in entity.missing:
-                assert not any(
-                    statement.format(s=entity.name, o=value) in by_title[entity.name]
-                    for statement in RELATIONS[noun].statements
-                )
-            else:
-                assert stated
+        stated = read_statements(by_title[entity.name])
+        assert stated == {
+            (entity.name, noun): value for noun, value in entity.facts.items() if noun not in entity.missing
+        }
+        num_missing += len(entity.missing)
+        num_facts += len(entity.facts)
+    assert num_missing / num_facts == pytest.approx(MISSING_SHARE, abs=0.02)
 
 
 def test_search_finds_the_passage_of_an_entity_first(world: EmbeddedWorld) -> None:
@@ -107,5 +106,5 @@ def test_only_the_worlds_own_questions_are_read(text: str, expected: Comparison 
 
 
 def test_statements_are_read_with_their_subject() -> None:
-    text = "Lea Kari starred in Bolari. Bolari was directed by Mia Tonu. The year of birth is 1904."
-    assert read_statements(text) == {("Bolari", "star"): "Lea Kari", ("Bolari", "director"): "Mia Tonu"}
+    text = "The star of Bolari is Lea Kari. The birth year of Lea Kari is 1904. The end of Bolari is Kari."
+    assert read_statements(text) == {("Bolari", "star"): "Lea Kari", ("Lea Kari", "birth year"): "1904"}
