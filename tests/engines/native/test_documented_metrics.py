@@ -1,0 +1,55 @@
+"""``docs/run-directory.md`` names every metric that a run writes, and no other."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[3] / "docs" / "run-directory.md"
+
+PLACEHOLDERS = (
+    (r"/calls/[^/]+$", "/calls/NAME"),
+    (r"/stop/[^/]+$", "/stop/REASON"),
+    (r"/class/[^/]+/", "/class/CLASS/"),
+    (r"/turn_\d+/", "/turn_K/"),
+)
+
+
+def documented():
+    text = PAGE.read_text(encoding="utf-8").split("## Metrics", 1)[1]
+    cells = re.findall(r"^\| (`.*?) \|", text, flags=re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+def generalise(key):
+    for pattern, placeholder in PLACEHOLDERS:
+        key = re.sub(pattern, placeholder, key)
+    return key
+
+
+@pytest.fixture(scope="module")
+def written(tiny_run, warm_directory, tmp_path_factory):
+    config = tiny_run.tiny_config(
+        warm_directory,
+        objective={"kl_coefficient": 1e-3, "correction_cap": 2.0},
+        training={"steps": 1, "evaluate_every": 1},
+    )
+    directory = tmp_path_factory.mktemp("documented") / "run"
+    tiny_run.make_trainer(config, directory).run()
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return {generalise(key) for line in lines for key in line}
+
+
+def of_training(names):
+    return {name for name in names if not name.startswith(("warmstart/", "held_out/", "time/total"))}
+
+
+def test_what_a_run_writes_is_documented(written):
+    assert written - documented() == set()
+
+
+def test_what_is_documented_is_written(written):
+    # The policy may leave a step without a learning signal, which has no ratios.
+    if "update/ratio_mean" in written:
+        assert of_training(documented()) - written == set()
