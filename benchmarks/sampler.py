@@ -7,7 +7,9 @@ All figures are decoded (policy) tokens per CPU second; prompt and observation t
 
 * ``bare loop``: the limit. Forward steps of the same model on a static cache and a draw from the logits, every row as long
   as the next, no prompt, no observations, no text. Its context is as long, on average, as that of the multi-turn rows.
-* ``generate``: the same by ``model.generate``, prompt included.
+* ``generate``: the same by ``model.generate``, with its prompt.
+* ``bare + prompts``: the bare loop, and one plain batched forward pass over as many prompt and observation tokens as a
+  multi-turn session reads. What is left between this and the sampler is the price of ragged sessions.
 * ``sampler``: multi-turn sessions of ragged turns and observations through ``LocalSampler``, rendering included.
 * ``rollout``: the same with environment, parsing and records: ``rollout_groups`` on questions.
 
@@ -175,6 +177,16 @@ def run_bare_loop(model: torch.nn.Module, num: int, start: int, num_tokens: int)
         return time.process_time() - begun
 
 
+def run_prompts(model: torch.nn.Module, num: int, num_tokens: int) -> float:
+    """Read prompts of one length in plain batches of 16; return the CPU seconds."""
+    ids = torch.randint(5, model.config.vocab_size, (num, num_tokens))
+    begun = time.process_time()
+    with torch.inference_mode():
+        for rows in ids.split(16):
+            model(input_ids=rows, logits_to_keep=1, use_cache=True)
+    return time.process_time() - begun
+
+
 def run_generate(model: torch.nn.Module, num: int, start: int, num_tokens: int) -> float:
     """Decode with ``generate``; return its CPU seconds, prompt included."""
     ids = torch.randint(5, model.config.vocab_size, (num, start))
@@ -204,7 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--model", help="Hugging Face model; default: a small Llama with random weights")
     parser.add_argument("--sessions", type=int, nargs="+", default=[32, 128], help="batch sizes (multiples of 8)")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -219,7 +231,7 @@ def main() -> None:
         f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {arguments.threads} thread(s); ", end=""
     )
     print(f"{NUM_TURNS} turns of {TURN_TOKENS[0]}-{TURN_TOKENS[1]} tokens, prompt and observations of ~{observation}")
-    print(f"{'sessions':>8}  {'':10} {'decoded tok/s':>13} {'all tok/s':>10} {'of bare loop':>12}")
+    print(f"{'sessions':>8}  {'':14} {'decoded tok/s':>13} {'all tok/s':>10} {'of bare loop':>12}")
     turn = sum(TURN_TOKENS) // 2
     num_tokens = NUM_TURNS * turn
     # The multi-turn rows' context when they decode is, on average, as long as this start and half of num_tokens.
@@ -237,8 +249,13 @@ def main() -> None:
         run_bare_loop(model, num, start, 4)
         lines: dict[str, list[tuple[float, float, float]]] = {}
         for repeat in range(arguments.repeats):
-            bare = num * num_tokens / run_bare_loop(model, num, start, num_tokens)
+            seconds = run_bare_loop(model, num, start, num_tokens)
+            bare = num * num_tokens / seconds
             lines.setdefault("bare loop", []).append((bare, bare, 1.0))
+            # The prompt of a group of 8 is read once, the observations by every member.
+            num_read = round(observation * (NUM_TURNS - 1 + 1 / 8))
+            limit = num * num_tokens / (seconds + run_prompts(model, num, num_read))
+            lines.setdefault("bare + prompts", []).append((limit, limit * (1 + num_read / num_tokens), limit / bare))
             plain = num * num_tokens / run_generate(model, num, start, num_tokens)
             lines.setdefault("generate", []).append((plain, plain * (1 + start / num_tokens), plain / bare))
             for name, run in (("sampler", run_sampler), ("rollout", run_rollout)):
@@ -246,7 +263,7 @@ def main() -> None:
                 lines.setdefault(name, []).append((decoded, total, decoded / bare))
         for name, rows in lines.items():
             decoded, total, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
-            print(f"{num:8}  {name:10} {decoded:13.0f} {total:10.0f} {ratio:12.2f}", flush=True)
+            print(f"{num:8}  {name:14} {decoded:13.0f} {total:10.0f} {ratio:12.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -600,7 +600,7 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _longest_shared(
-    prompt: tuple[int, ...], others: Mapping[tuple[int, ...], object]
+    prompt: tuple[int, ...], others: dict[tuple[int, ...], Any]
 ) -> tuple[tuple[int, ...] | None, int]:
     """Return the prompt to copy from, and how many of its tokens; None and 0 where it is not worth a copy.
 

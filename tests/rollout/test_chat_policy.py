@@ -1,0 +1,74 @@
+import asyncio
+
+import pytest
+
+from workflow_r1.inference import ChatReply, ScriptedChatModel
+from workflow_r1.rollout import ChatPolicy, SamplingConfig
+from workflow_r1.rollout.chat_policy import restore_closing_tag
+from workflow_r1.trajectory import FinishReason, Message, Usage
+
+
+def converse(chat, *, seed=7, **sampling):
+    async def main():
+        async with ChatPolicy(chat, name="m", sampling=SamplingConfig(**sampling)).session(seed=seed) as session:
+            assert session.extend([Message(role="user", content="q")]) == ()
+            first = await session.sample(max_tokens=100)
+            session.extend([Message(role="user", content="o")])
+            return first, await session.sample(max_tokens=30)
+
+    return asyncio.run(main())
+
+
+def test_the_conversation_grows():
+    chat = ScriptedChatModel(["<think>a</think><tool>Echo: x</tool>", "<answer>b</answer>"])
+    first, _second = converse(chat, max_turn_tokens=50, temperature=0.5)
+    assert (first.text, first.token_ids, first.logprobs) == ("<think>a</think><tool>Echo: x</tool>", (), ())
+    assert [(m.role, m.content) for m in chat.requests[1].messages] == [
+        ("user", "q"),
+        ("assistant", first.text),
+        ("user", "o"),
+    ]
+    assert [request.max_tokens for request in chat.requests] == [50, 30]
+    assert [request.temperature for request in chat.requests] == [0.5, 0.5]
+    assert [request.stop for request in chat.requests] == [(), ()]
+
+
+def test_members_of_a_group_are_other_draws_and_greedy_is_one():
+    def indices(**arguments):
+        chat = ScriptedChatModel(["a", "b"])
+        converse(chat, **arguments)
+        return [request.sample_index for request in chat.requests]
+
+    assert indices(seed=1) != indices(seed=2)
+    assert indices(seed=1, temperature=0.0) == indices(seed=2, temperature=0.0) == [0, 0]
+    assert all(0 <= index < 2**31 for index in indices(seed=2**63 - 1))
+
+
+def test_stop_strings_end_a_turn_at_its_action():
+    chat = ScriptedChatModel(["<think>a</think><tool>Echo: x", "<think>b</think><answer>c"])
+    first, second = converse(chat, turn_end="action")
+    assert chat.requests[0].stop == ("</tool>", "</answer>")
+    assert first.text == "<think>a</think><tool>Echo: x</tool>"
+    assert second.text == "<think>b</think><answer>c</answer>"
+    assert chat.requests[1].messages[1].content == first.text
+
+
+def test_a_turn_cut_off_is_left_open():
+    reply = ChatReply(text="<tool>Echo: x", finish_reason=FinishReason.LENGTH, usage=Usage())
+    first, _ = converse(ScriptedChatModel([reply, "b"]), turn_end="action")
+    assert (first.text, first.finish_reason) == ("<tool>Echo: x", FinishReason.LENGTH)
+
+
+@pytest.mark.parametrize(
+    ("reply", "restored"),
+    [
+        ("<tool>a", "<tool>a</tool>"),
+        ("<answer>a", "<answer>a</answer>"),
+        ("<tool>a</tool>", "<tool>a</tool>"),
+        ("<tool>a</tool><answer>b", "<tool>a</tool><answer>b</answer>"),
+        ("no action", "no action"),
+        ("", ""),
+    ],
+)
+def test_restoring_the_closing_tag(reply, restored):
+    assert restore_closing_tag(reply) == restored
