@@ -81,6 +81,8 @@ class BuildSettings:
     num_layers: int = 4
     num_heads: int = 6
     intermediate_size: int = 512
+    rope_theta: float = 1e3
+    """Contexts are a few hundred tokens. With 1e6 and 3 heads, copying was learned later (loss 1.01 against 0.62 at step 400)."""
     num_skill_demonstrations: int = 26000
     """First stage."""
     num_mixture_demonstrations: int = 6000
@@ -250,7 +252,7 @@ def new_policy(
             num_attention_heads=settings.num_heads,
             num_key_value_heads=settings.num_heads,
             max_position_embeddings=2048,
-            rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
+            rope_parameters={"rope_type": "default", "rope_theta": settings.rope_theta},
             tie_word_embeddings=True,
             initializer_range=0.04,
             bos_token_id=None,
