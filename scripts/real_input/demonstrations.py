@@ -55,8 +55,8 @@ def demonstrate(question: Question, rng: random.Random) -> Script:
         observation = yield turn(
             "The passages do not say it. I ask for an answer.", tool=f"AnswerGenerate: {question.text}"
         )
-        said = read_answer(observation.removesuffix("</info>"))
-        # Where the operator says nothing, there is nothing to repeat: the trajectory ends without an answer and is dropped.
+        said = read_answer(observation)
+        # Where the operator said nothing there is nothing to repeat: an empty answer is malformed.
         yield turn("This is the answer I was given.", answer=" ".join(said.split()).strip(" ."))
     else:
         answer, number = place
@@ -84,7 +84,7 @@ def stands_in(phrase: str, text: str) -> bool:
 def find_answer(question: Question, observation: str) -> tuple[str, int] | None:
     """The gold answer that stands in a passage, and the passage's number; yes and no never count as standing there."""
     for line in observation.splitlines():
-        number = re.match(r"(?:<info>)?\[(\d+)\]", line)
+        number = re.match(r"\[(\d+)\]", line)
         for answer in question.golden_answers if number else ():
             if normalize_answer(answer) not in ("yes", "no") and stands_in(answer, line):
                 return answer, int(number.group(1))  # type: ignore[union-attr]
@@ -115,12 +115,15 @@ class DemonstrationSession:
 
     def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Take the prompt, then observations."""
-        self._observation = messages[-1].content
+        self._observation = messages[-1].content.replace("<info>", "").replace("</info>", "")
         return ()
 
     async def sample(self, *, max_tokens: int) -> SampledTurn:
         """Return the script's next turn."""
-        text = self._script.send(self._observation or "") if self._started else next(self._script)
+        try:
+            text = self._script.send(self._observation or "") if self._started else next(self._script)
+        except StopIteration:
+            text = ""  # Its answer was no answer: empty turns run out the budget, and the trajectory is dropped.
         self._started = True
         return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=FinishReason.STOP)
 

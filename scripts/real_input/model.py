@@ -76,7 +76,9 @@ def convert(gguf: Path, directory: Path) -> None:
         pip("install", "gguf")
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(**source)
@@ -103,9 +105,11 @@ def check(directory: Path) -> None:
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
     from workflow_r1.rollout import Renderer
 
+    disable_progress_bar()
     tokenizer: Any = AutoTokenizer.from_pretrained(directory)
     renderer = Renderer(tokenizer)
     rendered = tokenizer.apply_chat_template(

@@ -1,0 +1,46 @@
+"""The whole run on real input: a real model, a real server, real questions, a real corpus. Tens of minutes on two cores."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+SCRIPT = REPOSITORY / "scripts" / "real_input" / "run.py"
+DATA = Path(os.environ.get("WORKFLOW_R1_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_skips_where_there_is_no_data(tmp_path: Path) -> None:
+    done = run("--directory", str(tmp_path / "run"), WORKFLOW_R1_DATA=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("skipped: no ") and "WORKFLOW_R1_DATA" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.server
+@pytest.mark.skipif(not (DATA / "corpus" / "corpus.jsonl.gz").is_file(), reason=f"no corpus in {DATA}")
+def test_trains_a_real_model_on_real_questions(tmp_path: Path) -> None:
+    done = run("--directory", str(tmp_path / "run"), "--demonstrations", "16", "--steps", "1")
+    assert done.returncode == 0, done.stderr
+    (before, step) = [
+        json.loads(line) for line in (tmp_path / "run" / "train" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert before["step"] == 0 and step["step"] == 1
+    assert step["rollout/num_trajectories"] == 16
+    assert step["rollout/num_failed"] == 0
+    assert "server: stopped" in done.stdout
