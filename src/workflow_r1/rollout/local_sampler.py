@@ -599,9 +599,7 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return state ^ (state >> np.uint64(31))
 
 
-def _longest_shared(
-    prompt: tuple[int, ...], others: dict[tuple[int, ...], Any]
-) -> tuple[tuple[int, ...] | None, int]:
+def _longest_shared(prompt: tuple[int, ...], others: dict[tuple[int, ...], Any]) -> tuple[tuple[int, ...] | None, int]:
     """Return the prompt to copy from, and how many of its tokens; None and 0 where it is not worth a copy.
 
     Looked at are the same prompt and the latest: the prompts of a run share their instructions, or nothing.
