@@ -175,12 +175,41 @@ def test_failing_services_are_counted_and_left_out(tiny_run, warm_directory, tmp
     def make_environment(question):
         return Environment(question, config=config.environment, operators={"Echo": Echo}, services=OperatorServices())
 
-    tiny_run.make_trainer(config, tmp_path, make_environment=make_environment).run()
+    events = []
+    tiny_run.make_trainer(config, tmp_path, events.append, make_environment=make_environment).run()
+    assert any(isinstance(event, Warned) and "failed, the first with: Service" in event.message for event in events)
     row = rows(tmp_path)[1]
     failed = [t for t in load_trajectories(tmp_path / "trajectories.jsonl") if not isinstance(t, ScoredTrajectory)]
     assert len(failed) == row["rollout/num_failed"] == row["update/num_failed"] > 0
     assert {trajectory.stop_reason for trajectory in failed} == {"operator_failed"}
     assert row["rollout/num_trajectories"] == 32
+
+
+def test_a_dead_service_ends_the_run_and_a_resume_goes_on(whole, tiny_run, warm_directory, tmp_path):
+    """The service fails throughout step 3; what came before is kept, and nothing of step 3 is."""
+    down = False
+
+    def watch(event):
+        nonlocal down
+        down = (isinstance(event, StepStarted) and event.step == 3) or (down and not isinstance(event, StepFinished))
+
+    config = tiny_run.tiny_config(warm_directory)
+
+    def make_environment(question):
+        environment = tiny_run.make_environment(config, question)
+        if down:
+
+            async def fail(text):
+                raise ServiceUnavailableError("down")
+
+            environment.step = fail
+        return environment
+
+    with pytest.raises(ServiceUnavailableError, match="all 12 trajectories of step 3 failed"):
+        tiny_run.make_trainer(config, tmp_path, watch, make_environment=make_environment).run()
+    assert tiny_run.make_trainer(config, tmp_path).run(resume=True).step == 6
+    assert rows(tmp_path) == rows(whole[0])
+    assert same_trajectories(tmp_path, whole[0])
 
 
 @pytest.mark.parametrize(

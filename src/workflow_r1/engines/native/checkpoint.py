@@ -40,13 +40,16 @@ FREE_KEYS = (
     "llm.concurrency",
     "llm.timeout_seconds",
     "llm.max_retries",
+    "optimiser.micro_batch_tokens",
+    "optimiser.gradient_checkpointing",
     "training.steps",
     "training.checkpoint_every",
     "training.keep_checkpoints",
     "training.time_limit_minutes",
     "warmstart.checkpoint_every",
 )
-"""Configuration keys (or beginnings of them) that may differ on a resume: they do not change what a step computes."""
+"""Configuration keys (or beginnings of them) that may differ on a resume: they do not change what a step computes, or
+(threads, micro-batches) by rounding alone."""
 
 
 @dataclass(frozen=True, slots=True)

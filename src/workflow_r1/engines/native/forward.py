@@ -5,7 +5,8 @@ together, and most of the context (prompt, observations) needs none. So the deco
 hidden states that predict a wanted token are gathered, and only those meet the head.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +113,23 @@ def check_head(model: nn.Module) -> None:
             f"expected logits that are the output layer applied to the hidden states, but {type(model).__name__} "
             f"changes them afterwards (a logit cap or scale). Choose another model"
         )
+
+
+@contextmanager
+def out_of_memory_explained() -> Iterator[None]:
+    """Say what to lower where a forward or backward pass does not fit.
+
+    Raises:
+        UserError: in place of torch's own error.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the device has too little memory for the update ({str(error).splitlines()[0]}): lower "
+            f"`optimiser.micro_batch_tokens` (it changes no result), or set `optimiser.gradient_checkpointing` or "
+            f"`optimiser.lora`; then resume"
+        ) from None
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

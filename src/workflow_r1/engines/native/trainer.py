@@ -30,6 +30,7 @@ from workflow_r1.engines.native.events import (
     Warned,
     ignore,
 )
+from workflow_r1.engines.native.forward import out_of_memory_explained
 from workflow_r1.engines.native.health import CollapseWatch
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
 from workflow_r1.engines.native.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
@@ -38,7 +39,7 @@ from workflow_r1.engines.native.optimiser import build_optimiser
 from workflow_r1.engines.native.run_files import EVALUATIONS, METRICS, RunFiles
 from workflow_r1.engines.native.update import PolicyUpdate
 from workflow_r1.environment import Environment
-from workflow_r1.errors import ConfigError, DataError
+from workflow_r1.errors import ConfigError, DataError, ServiceError, ServiceUnavailableError
 from workflow_r1.evaluation.evaluate import evaluate
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import derive_seed, rollout_groups
@@ -116,6 +117,7 @@ class Trainer:
 
         Raises:
             UserError: model, questions, run directory or checkpoint cannot be used, or the disk is full.
+            ServiceError: every trajectory of a step failed; there is a checkpoint of the step before.
         """
         # One event loop for the whole run: the services' connections belong to the loop that opened them.
         with stop_on_interrupt(self.request_stop), asyncio.Runner() as runner:
@@ -146,7 +148,14 @@ class Trainer:
             if evaluation:
                 self._files.append(METRICS, {"step": 0, **evaluation})
         while progress.step < training.steps and cause == "finished":
-            progress, row = self._step(progress)
+            lengths = self._files.lengths()
+            try:
+                progress, row = self._step(progress)
+            except ServiceError:
+                if progress.step > 0:
+                    progress = replace(progress, file_lengths=lengths, watched=watch.remembered)
+                    store.save(progress, self._model, self._optimiser)
+                raise
             if self._time_is_up(progress):
                 cause = "time_limit"
             last = cause == "time_limit" or progress.step == training.steps
@@ -182,11 +191,13 @@ class Trainer:
         scored = [[_score(trajectory) for trajectory in group] for group in groups]
         trajectories = [trajectory for group in scored for trajectory in group]
         self._files.append_trajectories(trajectories)
+        self._report_failures(trajectories, step)
         sampled = time.perf_counter()
 
         num_mini_batches = -(-len(scored) // training.mini_batch_questions)
         self._on_event(UpdateStarted(step, num_mini_batches))
-        update = self._update.step(scored, policy_version=progress.policy_version)
+        with out_of_memory_explained():
+            update = self._update.step(scored, policy_version=progress.policy_version)
         for warning in update.warnings:
             self._on_event(Warned(f"step {step}: {warning}"))
         ended = time.perf_counter()
@@ -248,6 +259,25 @@ class Trainer:
         self._files.append(EVALUATIONS, {"step": step, **metrics})
         self._on_event(EvaluationFinished(step, metrics))
         return metrics
+
+    def _report_failures(self, trajectories: Sequence[Trajectory], step: int) -> None:
+        """Warn of infrastructure failures.
+
+        Raises:
+            ServiceUnavailableError: nothing but failures; going on would use up the questions and teach nothing.
+        """
+        failed = [trajectory for trajectory in trajectories if trajectory.stop_reason.is_infrastructure]
+        if not failed:
+            return
+        example = failed[0].error or failed[0].stop_reason.value
+        if len(failed) == len(trajectories):
+            raise ServiceUnavailableError(
+                f"all {len(failed)} trajectories of step {step} failed, the first with: {example}. The steps before it "
+                f"are kept: repair the service and resume"
+            )
+        self._on_event(
+            Warned(f"step {step}: {len(failed)} of {len(trajectories)} trajectories failed, the first with: {example}")
+        )
 
     def _sampler(self, temperature: float) -> LocalSampler:
         """Return a sampler of the current weights; its cache is freed with it, before the update needs the memory."""

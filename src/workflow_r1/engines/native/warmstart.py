@@ -1,5 +1,6 @@
 """Supervised training on demonstrations: the policy learns the grammar and the skills before it is rewarded."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,16 @@ from transformers import PreTrainedTokenizerBase
 from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.native.batching import micro_batch_tokens, micro_batches, permutation, token_batches
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
-from workflow_r1.engines.native.events import HeldOutScored, OnEvent, PolicySaved, RunStarted, WarmstartProgress, ignore
-from workflow_r1.engines.native.forward import token_scores
+from workflow_r1.engines.native.events import (
+    HeldOutScored,
+    OnEvent,
+    PolicySaved,
+    RunStarted,
+    WarmstartProgress,
+    Warned,
+    ignore,
+)
+from workflow_r1.engines.native.forward import out_of_memory_explained, token_scores
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
 from workflow_r1.engines.native.model import describe, load_policy_model, save_policy
 from workflow_r1.engines.native.optimiser import build_optimiser, set_learning_rate, warmup_cosine
@@ -122,7 +131,11 @@ class Warmstart:
                 ),
             )
             before = time.perf_counter()
-            metrics = self._train_on(model, optimiser, pack(rows, tokenizer.pad_token_id))
+            with out_of_memory_explained():
+                metrics = self._train_on(model, optimiser, pack(rows, tokenizer.pad_token_id))
+            if not math.isfinite(metrics["warmstart/grad_norm"]):
+                norm = metrics["warmstart/grad_norm"]
+                self._on_event(Warned(f"step {step}: the gradient's norm is {norm}: the optimiser step was left out"))
             now = time.perf_counter()
             row: dict[str, Any] = {
                 "step": step,

@@ -1,0 +1,76 @@
+import pytest
+
+from workflow_r1.engines.native.metrics import combine_mini_batches, merge, rollout_metrics
+from workflow_r1.trajectory import OperatorCall, Question, Reward, ScoredTrajectory, StopReason, Trajectory, Turn
+
+QUESTION = Question(id="q", text="?", golden_answers=("x",))
+
+
+def scored(group, total, *, calls=(), answer="x"):
+    turns = (
+        Turn(index=1, text="<think>ab</think>", token_ids=(1, 2), logprobs=(-1.0, -3.0), well_formed=True, calls=calls),
+        Turn(index=2, text="<think>abcd</think>", token_ids=(3,), logprobs=(-2.0,), well_formed=True),
+    )
+    reward = Reward(total=total, answer=total, format=0.0, exact_match=float(total == 1), f1=0.0)
+    return ScoredTrajectory(
+        id="t",
+        group_id=group,
+        question=QUESTION,
+        turns=turns,
+        answer=answer,
+        stop_reason=StopReason.ANSWERED,
+        reward=reward,
+    )
+
+
+def test_rollout_metrics():
+    call = OperatorCall(operator="Search", input="a", observation="b", valid=True)
+    failed = Trajectory(id="f", group_id="g1", question=QUESTION, stop_reason=StopReason.OPERATOR_FAILED)
+    trajectories = [scored("g1", 1.0, calls=(call,)), scored("g1", 0.0), scored("g2", 1.0), scored("g2", 1.0), failed]
+    metrics = rollout_metrics(trajectories, operators=("Search", "Review"))
+    expected = {
+        "num_trajectories": 5,
+        "num_failed": 1,
+        "reward": 0.75,
+        "exact_match": 0.75,
+        "no_answer_rate": 0.0,
+        "turns": 2.0,
+        "policy_tokens": 3.0,
+        "think_chars": 3.0,
+        "surprisal": 2.0,
+        "num_groups": 2,
+        "num_groups_without_signal": 1,
+        "calls/Search": 0.25,
+        "calls/Review": 0.0,
+        "stop/answered": 0.8,
+        "stop/operator_failed": 0.2,
+        "stop/max_turns": 0.0,
+    }
+    for name, value in expected.items():
+        assert metrics[f"rollout/{name}"] == pytest.approx(value), name
+
+
+def test_every_step_has_the_same_keys():
+    one = rollout_metrics([scored("g", 1.0)], operators=("Search",))
+    assert one.keys() == rollout_metrics([], operators=("Search",)).keys()
+
+
+def test_mini_batches_are_weighted_by_their_units():
+    parts = [
+        {"ratio_mean": 1.0, "ratio_max": 1.5, "num_units": 1, "turn_2/kl": 4.0, "turn_2/num_units": 1},
+        {"ratio_mean": 2.0, "ratio_max": 1.2, "num_units": 3},
+    ]
+    assert combine_mini_batches(parts) == {
+        "ratio_mean": 1.75,
+        "ratio_max": 1.5,
+        "num_units": 4,
+        "turn_2/kl": 4.0,
+        "turn_2/num_units": 1,
+    }
+    assert combine_mini_batches([]) == {}
+
+
+def test_a_key_of_two_stages_is_a_mistake():
+    assert merge({"a": 1}, {"b": 2}) == {"a": 1, "b": 2}
+    with pytest.raises(ValueError, match=r"\['a'\]"):
+        merge({"a": 1}, {"a": 2})
