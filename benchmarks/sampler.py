@@ -11,7 +11,8 @@ All figures are decoded (policy) tokens per CPU second; prompt and observation t
 * ``bare + prompts``: the bare loop, and one plain batched forward pass over as many prompt and observation tokens as a
   multi-turn session reads. What is left between this and the sampler is the price of ragged sessions.
 * ``sampler``: multi-turn sessions of ragged turns and observations through ``LocalSampler``, rendering included.
-* ``rollout``: the same with environment, parsing and records: ``rollout_groups`` on questions.
+* ``rollout``: the same with environment, operators and records: ``rollout_groups`` on questions. Random weights call no
+  operator, so each turn's tokens stand and its text is replaced by a call.
 
 Every line is the median over ``--repeats`` interleaved runs, and the ratio is that to the bare loop beside it.
 """
@@ -21,7 +22,9 @@ import asyncio
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -36,9 +39,9 @@ from transformers import (
 )
 
 from workflow_r1.environment import Environment, EnvironmentConfig
-from workflow_r1.operators import OperatorServices
-from workflow_r1.rollout import SamplingConfig, derive_seed, rollout_groups
-from workflow_r1.rollout.local_sampler import LocalSampler
+from workflow_r1.operators import OperatorResult, OperatorServices, operator
+from workflow_r1.rollout import SampledTurn, SamplingConfig, derive_seed, rollout_groups
+from workflow_r1.rollout.local_sampler import LocalSampler, LocalSession
 from workflow_r1.trajectory import Message, Question
 
 NUM_TURNS = 4
@@ -138,9 +141,44 @@ def run_sampler(sampler: LocalSampler, num: int, *, seed: int) -> tuple[int, int
     return totals[0], totals[0] + totals[1]
 
 
+@operator(purpose="Looks something up.")
+async def lookup(key: str, *, services: OperatorServices) -> OperatorResult:
+    """Return passages that depend on the key alone."""
+    return OperatorResult(observation=make_observation(random.Random(key)))
+
+
+class Caller:
+    """A policy that samples from another one and always calls the operator."""
+
+    def __init__(self, policy: LocalSampler) -> None:
+        self._policy = policy
+        self.name = policy.name
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator["CallerSession"]:
+        """Open a session."""
+        async with self._policy.session(seed=seed) as session:
+            yield CallerSession(session, random.Random(seed))
+
+
+class CallerSession:
+    """One session of it."""
+
+    def __init__(self, session: LocalSession, generator: random.Random) -> None:
+        self._session = session
+        self._generator = generator
+        self.extend = session.extend
+
+    async def sample(self, *, max_tokens: int) -> SampledTurn:
+        """Sample a turn, keep its tokens, replace its text."""
+        turn = await self._session.sample(max_tokens=min(max_tokens, self._generator.randint(*TURN_TOKENS)))
+        key = self._generator.randrange(2**32)
+        return replace(turn, text=f"<think>next</think><tool>Lookup: {key}</tool>")
+
+
 def run_rollout(sampler: LocalSampler, num: int, *, seed: int) -> tuple[int, int]:
     """Run whole rollouts in the environment; return decoded tokens and all tokens."""
-    config = EnvironmentConfig(prompt_style="brief", operators=(), max_turns=NUM_TURNS)
+    config = EnvironmentConfig(prompt_style="brief", operators=("Lookup",), max_turns=NUM_TURNS)
     services = OperatorServices()
     questions = [
         Question(id=str(index), text=make_observation(random.Random(index)), golden_answers=("x",))
@@ -149,8 +187,10 @@ def run_rollout(sampler: LocalSampler, num: int, *, seed: int) -> tuple[int, int
     groups = asyncio.run(
         rollout_groups(
             questions,
-            policy=sampler,
-            make_environment=lambda question: Environment(question, config=config, operators={}, services=services),
+            policy=Caller(sampler),
+            make_environment=lambda question: Environment(
+                question, config=config, operators={"Lookup": lookup}, services=services
+            ),
             group_size=8,
             seed=seed,
             max_concurrency=num,
@@ -238,14 +278,9 @@ def main() -> None:
     start = observation + (NUM_TURNS - 1) * observation // 2
     for num in arguments.sessions:
         # As in training, one sampler serves every rollout: its cache has grown to size before the first timed run.
-        samplers = {
-            run: LocalSampler(
-                model, tokenizer, sampling=SamplingConfig(max_sessions=num, max_turn_tokens=longest, turn_end="action")
-            )
-            for run, longest in ((run_sampler, TURN_TOKENS[1]), (run_rollout, turn))
-        }
-        for run, sampler in samplers.items():
-            run(sampler, num, seed=0)
+        sampling = SamplingConfig(max_sessions=num, max_turn_tokens=TURN_TOKENS[1], turn_end="action")
+        sampler = LocalSampler(model, tokenizer, sampling=sampling)
+        run_rollout(sampler, num, seed=0)
         run_bare_loop(model, num, start, 4)
         lines: dict[str, list[tuple[float, float, float]]] = {}
         for repeat in range(arguments.repeats):
@@ -259,7 +294,7 @@ def main() -> None:
             plain = num * num_tokens / run_generate(model, num, start, num_tokens)
             lines.setdefault("generate", []).append((plain, plain * (1 + start / num_tokens), plain / bare))
             for name, run in (("sampler", run_sampler), ("rollout", run_rollout)):
-                decoded, total = timed(run, samplers[run], num, seed=repeat + 1)
+                decoded, total = timed(run, sampler, num, seed=repeat + 1)
                 lines.setdefault(name, []).append((decoded, total, decoded / bare))
         for name, rows in lines.items():
             decoded, total, ratio = (statistics.median(column) for column in zip(*rows, strict=True))

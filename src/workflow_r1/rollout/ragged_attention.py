@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
@@ -47,7 +48,7 @@ class SlotCache:
             for layer, old in enumerate(store):
                 if old is not None:
                     store[layer] = None
-                    new = old.new_zeros(self.num_slots, old.shape[1], self.length, old.shape[3])
+                    new = _zeros(old, self.num_slots, old.shape[1], self.length, old.shape[3])
                     new[: old.shape[0], :, : old.shape[2]] = old
                     store[layer] = new
                     del old
@@ -73,7 +74,7 @@ class SlotCache:
             held = store[layer]
             if held is None:
                 # Zeros, not what memory held: a masked key still enters a product, and NaN times 0 is NaN.
-                held = store[layer] = new.new_zeros(self.num_slots, new.shape[1], self.length, new.shape[2])
+                held = store[layer] = _zeros(new, self.num_slots, new.shape[1], self.length, new.shape[2])
             held[slots, :, positions] = new
             result.append(held)
         return result[0], result[1]
@@ -97,6 +98,16 @@ def _grow(held: int, needed: int, *, smallest: int) -> int:
     while size < needed:
         size *= 2
     return size
+
+
+def _zeros(like: Tensor, *shape: int) -> Tensor:
+    """Return zeros of the type and on the device of ``like``.
+
+    On a CPU they come from numpy: the operating system's own zero pages, which cost nothing until they are written to.
+    """
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    return torch.from_numpy(np.zeros((*shape[:-1], shape[-1] * like.element_size()), dtype=np.uint8)).view(like.dtype)
 
 
 @dataclass(slots=True)
