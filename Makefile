@@ -12,10 +12,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format test-slow test-real bench example clean
+.PHONY: help train test check format test-slow test-real bench real-input example clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 train: $(VENV)/.installed ## Install, then train the embedded default (a simulation; minutes on a CPU)
 	$(BIN)/workflow-r1 train $(ARGS)
@@ -42,6 +42,9 @@ test-real: $(VENV)/.installed-dev ## The tests that need files or servers of you
 bench: $(VENV)/.installed ## Throughput of the sampler and of the update, beside their limits
 	$(BIN)/python benchmarks/sampler.py
 	$(BIN)/python benchmarks/update.py
+
+real-input: $(VENV)/.installed ## A real model, real questions, a real LLM server: warm start, then three steps (WORKFLOW_R1_DATA)
+	$(BIN)/python scripts/real_input/run.py $(ARGS)
 
 example: $(VENV)/.installed ## The whole path in one file, one step
 	$(BIN)/python examples/whole_path.py
