@@ -422,3 +422,14 @@ def test_tokens_are_drawn_as_often_as_they_are_likely(tokenizer_of, model_of):
     likely = expected > 5
     chi_squared = ((counts - expected)[likely] ** 2 / expected[likely]).sum()
     assert chi_squared < likely.sum() + 4 * np.sqrt(2 * likely.sum())
+
+
+def test_every_position_of_a_session_has_a_number_of_its_own(monkeypatch, tokenizer_of, model_of):
+    sampler = LocalSampler(model_of(), tokenizer_of())
+    sampler._is_end[:] = False
+    real = sampler._forward
+    monkeypatch.setattr(sampler, "_forward", lambda *arguments: torch.zeros_like(real(*arguments)))
+    played = play_all(sampler, [(seed, 0, [("who", 12), ("why", 12), ("what", 12)]) for seed in range(3)])
+    turns = [ids for session in tokens_of(played) for ids in session]
+    assert len(set(turns)) == 9
+    assert len({index for ids in turns for index in ids}) > 60  # 108 draws from 261 equally likely tokens: 88 expected.
