@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from demonstrations import make_demonstrations
 from model import NotUsableError, prepare_model
-from server import Server, ServerError, serve
+from server import FALLBACK, VLLM, Server, ServerError, serve
 
 from workflow_r1.config import load_run_config
 from workflow_r1.config.components import build_environment_factory
@@ -48,8 +48,9 @@ def main() -> int:
     parser.add_argument(
         "--directory", type=Path, default=Path("runs/real-input"), help="where everything of the run goes"
     )
-    parser.add_argument("--demonstrations", type=int, default=160, metavar="N", help="trajectories of the warm start")
+    parser.add_argument("--demonstrations", type=int, default=96, metavar="N", help="trajectories of the warm start")
     parser.add_argument("--steps", type=int, default=3, metavar="N", help="steps of GSsPO")
+    parser.add_argument("--server", choices=(VLLM, FALLBACK), default=VLLM, help="what serves the operators' LLM")
     arguments = parser.parse_args()
     os.chdir(REPOSITORY)
     # A terminated run stops its server as an interrupted one does.
@@ -63,7 +64,12 @@ def main() -> int:
         )
         return 0
     try:
-        run(arguments.directory, num_demonstrations=arguments.demonstrations, steps=arguments.steps)
+        run(
+            arguments.directory,
+            num_demonstrations=arguments.demonstrations,
+            steps=arguments.steps,
+            prefer=arguments.server,
+        )
     except (UserError, NotUsableError, ServerError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -76,7 +82,7 @@ def main() -> int:
     return 0
 
 
-def run(directory: Path, *, num_demonstrations: int, steps: int) -> None:
+def run(directory: Path, *, num_demonstrations: int, steps: int, prefer: str) -> None:
     """Prepare, warm start, train, and say how long it took."""
     config = load_run_config(PRESET)
     directory.mkdir(parents=True, exist_ok=True)
@@ -93,7 +99,7 @@ def run(directory: Path, *, num_demonstrations: int, steps: int) -> None:
             BM25Index.build(DATA / "corpus" / "corpus.jsonl.gz", index)
     split_questions(directory)
     with serve(
-        model, gguf, environments=REPOSITORY, log=directory / "server.log", port=port_before(directory)
+        model, gguf, environments=REPOSITORY, log=directory / "server.log", port=port_before(directory), prefer=prefer
     ) as server:
         write_atomically(
             directory / "server.json", json.dumps({"kind": server.kind, "base_url": server.base_url}) + "\n"
@@ -178,24 +184,30 @@ def command(name: str, directory: Path, overrides: list[str]) -> None:
 
 @contextmanager
 def timed(directory: Path, stage: str) -> Iterator[None]:
-    """Add the wall time of a stage to ``seconds.json``."""
-    started = time.perf_counter()
+    """Add the wall and CPU time of a stage to ``seconds.json``; the server's CPU time is not in it."""
+    before = (time.perf_counter(), cpu_seconds())
     try:
         yield
     finally:
         path = directory / "seconds.json"
         seconds = json.loads(path.read_text()) if path.is_file() else {}
-        seconds[stage] = round(seconds.get(stage, 0.0) + time.perf_counter() - started, 1)
+        spent = (time.perf_counter() - before[0], cpu_seconds() - before[1])
+        earlier = seconds.get(stage, {"wall": 0.0, "cpu": 0.0})
+        seconds[stage] = {key: round(earlier[key] + part, 1) for key, part in zip(("wall", "cpu"), spent, strict=True)}
         write_atomically(path, json.dumps(seconds, indent=2) + "\n")
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of the commands that it has waited for: what a busy machine does not distort."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def tell(directory: Path, trained: Path, server: Server) -> None:
     """Print what the run came to."""
     print(f"\nserver: {server.kind}")
-    print(
-        "wall seconds: "
-        + ", ".join(f"{k} {v}" for k, v in json.loads((directory / "seconds.json").read_text()).items())
-    )
+    for stage, seconds in json.loads((directory / "seconds.json").read_text()).items():
+        print(f"{stage}: {seconds['wall']:.0f} s, {seconds['cpu']:.0f} s of CPU")
     for line in (trained / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if row["step"] > 0:

