@@ -25,7 +25,7 @@ async def main() -> None:
 
     world = EmbeddedWorld(arguments.world)
     questions = world.questions("evaluation", arguments.questions)
-    services = OperatorServices(chat=SimulatedExpert(world), search=world.search, config=OperatorConfig(search_k=2))
+    services = OperatorServices(chat=SimulatedExpert(world), search=world.search, config=OperatorConfig(search_k=1))
     config = EnvironmentConfig(operators=tuple(OPERATORS), prompt_style="brief")
     kinds = ("one-hop", "two-hop", "three-hop", "comparison")
     print(f"| strategy | exact match | {' | '.join(kinds)} | turns | LLM calls |")

@@ -19,7 +19,7 @@ def world() -> EmbeddedWorld:
 
 
 def call(operator: str, text: str, expert: SimulatedExpert) -> str:
-    services = OperatorServices(chat=expert, search=expert.world.search, config=OperatorConfig(search_k=2))
+    services = OperatorServices(chat=expert, search=expert.world.search, config=OperatorConfig(search_k=1))
     result = asyncio.run(OPERATORS[operator](text, services))
     assert result.valid
     return result.observation
@@ -88,8 +88,8 @@ def test_a_mistake_is_of_the_right_kind_and_never_the_truth(world: EmbeddedWorld
 def test_facts_in_the_request_are_used(world: EmbeddedWorld) -> None:
     rates = ExpertRates(answer=(0,) * 4, sample=(0,) * 4, read=1)
     film = world.by_kind["train", "film"][0]
-    text = f"The director of {film} is Mia Tonu. Who directed {film}?"
-    assert "<answer>Mia Tonu</answer>" in ask(SimulatedExpert(world, rates), f"<question>{text}</question>")
+    text = f"{film} is a film with director Tonuda. Who directed {film}?"
+    assert "<answer>Tonuda</answer>" in ask(SimulatedExpert(world, rates), f"<question>{text}</question>")
 
 
 def test_a_plan_makes_several_hops_as_easy_as_one_after_the_other(world: EmbeddedWorld) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from workflow_r1.embedded import EmbeddedWorld
 from workflow_r1.embedded.language import RELATIONS, Chain, Comparison, read_question, read_statements, write_chain
-from workflow_r1.embedded.names import is_evaluation_word
+from workflow_r1.embedded.names import is_evaluation_name
 from workflow_r1.embedded.world import KIND_SHARES, MISSING_SHARE
 
 
@@ -23,22 +23,22 @@ def test_equal_seeds_make_equal_worlds_and_others_do_not(world: EmbeddedWorld) -
     assert world.questions("train", 50, seed=1) != world.questions("train", 50)
 
 
-def test_splits_share_no_entity_and_no_word_that_names_one(world: EmbeddedWorld) -> None:
-    words = {split: set() for split in ("train", "evaluation")}
+def test_splits_share_no_entity_and_no_name(world: EmbeddedWorld) -> None:
+    names = {split: set() for split in ("train", "evaluation")}
     for entity in world.entities.values():
-        words[entity.split].add(entity.name.split()[-1])
+        names[entity.split].add(entity.name)
         for noun, value in entity.facts.items():
             if RELATIONS[noun].object != "year":
                 assert world.entities[value].split == entity.split
-    assert not words["train"] & words["evaluation"]
-    assert all(is_evaluation_word(word) for word in words["evaluation"])
-    assert not any(is_evaluation_word(word) for word in words["train"])
+    assert not names["train"] & names["evaluation"]
+    assert all(is_evaluation_name(word) for word in names["evaluation"])
+    assert not any(is_evaluation_name(word) for word in names["train"])
 
 
-def test_the_evaluation_words_of_one_world_are_in_no_training_split_of_another(world: EmbeddedWorld) -> None:
-    evaluation = {e.name.split()[-1] for e in world.entities.values() if e.split == "evaluation"}
+def test_the_evaluation_names_of_one_world_are_in_no_training_split_of_another(world: EmbeddedWorld) -> None:
+    evaluation = {e.name for e in world.entities.values() if e.split == "evaluation"}
     for seed in (0, 1000, 1001):
-        training = {e.name.split()[-1] for e in EmbeddedWorld(seed).entities.values() if e.split == "train"}
+        training = {e.name for e in EmbeddedWorld(seed).entities.values() if e.split == "train"}
         assert not evaluation & training
 
 
@@ -94,7 +94,7 @@ def test_a_chain_is_written_and_read(phrasing: int) -> None:
     ("text", "expected"),
     [
         ("Which film was released last, Bolari or Sutemi?", Comparison(("Bolari", "Sutemi"), "release year", True)),
-        ("Who was born first, Mia Tonu or Lea Kari?", Comparison(("Mia Tonu", "Lea Kari"), "birth year", False)),
+        ("Who was born first, Tonuda or Karimo?", Comparison(("Tonuda", "Karimo"), "birth year", False)),
         ("Who directed Bolari", None),
         ("What is the meaning of Bolari?", None),
         ("", None),
@@ -106,5 +106,5 @@ def test_only_the_worlds_own_questions_are_read(text: str, expected: Comparison 
 
 
 def test_statements_are_read_with_their_subject() -> None:
-    text = "The star of Bolari is Lea Kari. The birth year of Lea Kari is 1904. The end of Bolari is Kari."
-    assert read_statements(text) == {("Bolari", "star"): "Lea Kari", ("Lea Kari", "birth year"): "1904"}
+    text = "Bolari is a film with star Karimo, release year 1951. Karimo is a person. It has end Tonuda."
+    assert read_statements(text) == {("Bolari", "star"): "Karimo", ("Bolari", "release year"): "1951"}

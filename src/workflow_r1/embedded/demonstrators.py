@@ -170,18 +170,17 @@ class DemonstratorSession:
                 yield _final([*thought, Piece(" Give up.")], UNKNOWN)
                 return
             years.append(year)
-        early, late = sorted(years)
+        is_before = years[0] < years[1]
         if self._draw(self._strategy.outsource_comparison):
             task = [Piece("<task> Which is earlier,"), Piece(f" {years[0]} or {years[1]}", "copy"), Piece("?</task>")]
             instruction = Piece(" <instruction> Give the year.</instruction>")
             observation = yield _call([*thought, Piece(" Compare.")], "Custom", [Piece(" "), *task, instruction])
-            early = _field(observation, "Answer:")
-            late = next((year for year in years if year != early), early)
+            is_before = _field(observation, "Answer:") == years[0]
             thought = []
-        index = years.index(late if comparison.last else early) if early in years else 0
-        winner = comparison.entities[index]
-        conclusion = [Piece(f" {early} is before {late}.", "compare"), Piece(" Done.")]
-        yield _final([*thought, *conclusion], winner, "compare")
+        pairs = ", ".join(f"{entity} {year}" for entity, year in zip(comparison.entities, years, strict=True))
+        conclusion = [Piece(f" {pairs}", "copy"), Piece(f": {'before' if is_before else 'after'}.", "compare")]
+        winner = comparison.entities[0 if is_before != comparison.last else 1]
+        yield _final([*thought, *conclusion, Piece(" Done.")], winner, "compare")
 
     def _find(
         self, entity: str, noun: str, thought: list[Piece]
@@ -193,7 +192,7 @@ class DemonstratorSession:
         if self._draw(self._strategy.search):
             observation = yield _call(opening, "Search", [Piece(f" {wanted}", "copy")])
             value = self._stated(entity, noun, observation)
-            stated = Piece(f" The {noun} of {entity} is", "copy")
+            stated = Piece(f" {entity} has {noun}", "copy")
             if value is not None:
                 return value, [stated, Piece(f" {value}.", "read")]
             opening = [stated, Piece(" missing.", "notice")]

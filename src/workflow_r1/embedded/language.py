@@ -4,6 +4,7 @@ A question is a chain of relations applied to an entity, or a comparison of one 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -103,7 +104,7 @@ def write_steps(query: Query) -> list[str]:
     return [RELATIONS[noun].asks[0].format(subject) for noun, subject in zip(query.relations, subjects, strict=True)]
 
 
-_NAME = r"[A-Z][a-z]+(?: [A-Z][a-z]+)?"
+_NAME = r"[A-Z][a-z]+"
 _ASK_PATTERNS = [
     (relation.noun, re.compile("^" + re.escape(ask).replace(r"\{\}", "(.+)") + "$"))
     for relation in RELATIONS.values()
@@ -142,7 +143,8 @@ def read_question(text: str) -> Query | None:
     return None
 
 
-_STATEMENT_PATTERN = re.compile(rf"The ({'|'.join(RELATIONS)}) of ({_NAME}) is ({_NAME}|[0-9]{{4}})\.")
+_PASSAGE_PATTERN = re.compile(rf"({_NAME}) is an? \w+ with ([^.]+)\.")
+_FACT_PATTERN = re.compile(rf"({'|'.join(RELATIONS)}) ({_NAME}|[0-9]{{4}})")
 
 
 def describe(noun: str, subject: str) -> str:
@@ -150,11 +152,16 @@ def describe(noun: str, subject: str) -> str:
     return f"the {noun} of {subject}"
 
 
-def write_statement(noun: str, subject: str, value: str) -> str:
-    """State a fact, e.g. ``The director of Bolari is Mia Tonu.``."""
-    return f"The {noun} of {subject} is {value}."
+def write_passage(subject: str, kind: str, facts: Sequence[tuple[str, str]]) -> str:
+    """State facts, e.g. ``Bolari is a film with director Tonuda, release year 1951.``"""
+    stated = ", ".join(f"{noun} {value}" for noun, value in facts)
+    return f"{subject} is a {kind} with {stated}." if stated else f"{subject} is a {kind}."
 
 
 def read_statements(text: str) -> dict[tuple[str, str], str]:
-    """Find the facts that a text states: ``(subject, noun) -> object``."""
-    return {(subject, noun): value for noun, subject, value in _STATEMENT_PATTERN.findall(text[:4000])}
+    """Find the facts that a text states in the form of :func:`write_passage`: ``(subject, noun) -> object``."""
+    return {
+        (subject, noun): value
+        for subject, facts in _PASSAGE_PATTERN.findall(text[:4000])
+        for noun, value in _FACT_PATTERN.findall(facts)
+    }

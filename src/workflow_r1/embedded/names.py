@@ -16,20 +16,18 @@ def _hash(word: str) -> int:
     return int.from_bytes(blake2b(word.encode(), digest_size=4).digest())
 
 
-BEGINNINGS = _pick([f"{a}{v}{b}".capitalize() for a in _CONSONANTS for v in _VOWELS for b in "dklmnrst"], 160)
-"""First halves of words: consonant, vowel, consonant (``Bor``)."""
+BEGINNINGS = _pick([f"{a}{v}{b}".capitalize() for a in _CONSONANTS for v in _VOWELS for b in "dklmnrst"], 600)
+"""First halves of names: consonant, vowel, consonant (``Bor``). There are many, so that few names begin alike."""
 ENDINGS = _pick([f"{v}{c}{w}" for v in _VOWELS for c in _CONSONANTS for w in _VOWELS], 200)
-"""Second halves of words: vowel, consonant, vowel (``ani``)."""
-GIVEN_NAMES = _pick([f"{c}{v}{w}".capitalize() for c in _CONSONANTS for v in _VOWELS for w in _VOWELS if v != w], 100)
-"""Given names of persons: consonant and two vowels (``Mia``); they say nothing about who is meant."""
+"""Second halves of names: vowel, consonant, vowel (``ani``)."""
 
 EVALUATION_SHARE = 4
-"""One word in so many is kept for evaluation, in every world: a policy trained in any of them has never met it."""
+"""One name in so many is kept for evaluation, in every world: a policy trained in any of them has never met it."""
 
 
-def is_evaluation_word(word: str) -> bool:
-    """Whether a name word belongs to evaluation entities only, whatever the world's seed."""
-    return _hash(word.lower()) % EVALUATION_SHARE == 0
+def is_evaluation_name(name: str) -> bool:
+    """Whether a name belongs to evaluation entities only, whatever the world's seed."""
+    return _hash(name.lower()) % EVALUATION_SHARE == 0
 
 
 class NameMaker:
@@ -39,14 +37,10 @@ class NameMaker:
         self._rng = rng
         self._made: set[str] = set()
 
-    def word(self, *, evaluation: bool) -> str:
-        """Return a new word (``Borani``) that belongs to the given split."""
+    def name(self, *, evaluation: bool) -> str:
+        """Return a new name (``Borani``) that belongs to the given split."""
         while True:
-            word = self._rng.choice(BEGINNINGS) + self._rng.choice(ENDINGS)
-            if word not in self._made and is_evaluation_word(word) == evaluation:
-                self._made.add(word)
-                return word
-
-    def person(self, *, evaluation: bool) -> str:
-        """Return a given name and a new word (``Mia Borani``)."""
-        return f"{self._rng.choice(GIVEN_NAMES)} {self.word(evaluation=evaluation)}"
+            name = self._rng.choice(BEGINNINGS) + self._rng.choice(ENDINGS)
+            if name not in self._made and is_evaluation_name(name) == evaluation:
+                self._made.add(name)
+                return name

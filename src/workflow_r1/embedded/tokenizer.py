@@ -1,4 +1,4 @@
-"""The tokenizer of the shipped policy: whole words for the world's language, two pieces for a word of a name.
+"""The tokenizer of the shipped policy: whole words for the world's language, two pieces for a name.
 
 Greedy longest match over a fixed vocabulary (a WordPiece model without a continuation mark, over bytes), so that every
 text can be written and a name is always the same few tokens wherever it stands.
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from workflow_r1.embedded.names import BEGINNINGS, ENDINGS, GIVEN_NAMES
+from workflow_r1.embedded.names import BEGINNINGS, ENDINGS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -37,7 +37,7 @@ def build_tokenizer(texts: Iterable[str], names: frozenset[str], *, min_count: i
 
     Args:
         texts: texts of the embedded world: questions, passages, demonstrations.
-        names: the words of names in them, which are left to their pieces.
+        names: the names in them, which are left to their pieces.
         min_count: a word enters the vocabulary if it occurs at least so often.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -56,7 +56,7 @@ def build_tokenizer(texts: Iterable[str], names: frozenset[str], *, min_count: i
         if count >= min_count and word.removeprefix(space) not in names and not word.removeprefix(space).isdigit()
     )
     pieces = [*TEMPLATE_TOKENS, *TAGS, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    pieces += [f"{before}{beginning}" for beginning in (*BEGINNINGS, *GIVEN_NAMES) for before in (space, "")]
+    pieces += [f"{before}{beginning}" for beginning in BEGINNINGS for before in (space, "")]
     pieces += ENDINGS
     pieces += [f"{space}19", *(f"{number:02d}" for number in range(100))]
     pieces += words

@@ -1,8 +1,7 @@
 """The embedded world: a generated knowledge base with questions, passages and a search over them. A simulation.
 
 Every name is invented, so nothing can be answered from memory. Some facts are missing from the passages; the simulated
-expert (``embedded.expert``) knows them, but is often wrong. Training and evaluation entities are disjoint, and so are
-the words of their names.
+expert (``embedded.expert``) knows them, but is often wrong. Training and evaluation share no entity and no name.
 """
 
 import random
@@ -20,7 +19,7 @@ from workflow_r1.embedded.language import (
     Query,
     write_chain,
     write_comparison,
-    write_statement,
+    write_passage,
 )
 from workflow_r1.embedded.names import NameMaker
 from workflow_r1.retrieval import BM25Index, Passage
@@ -80,11 +79,7 @@ class EmbeddedWorld:
     def _make_entities(self, split: Split, rng: random.Random, names: NameMaker, missing_share: float) -> None:
         evaluation = split == "evaluation"
         for kind, number in ENTITIES_PER_SPLIT.items():
-            made = []
-            for _ in range(number):
-                name = names.person(evaluation=evaluation) if kind == "person" else names.word(evaluation=evaluation)
-                made.append(name)
-            self.by_kind[split, kind] = made
+            self.by_kind[split, kind] = [names.name(evaluation=evaluation) for _ in range(number)]
         for kind in ENTITIES_PER_SPLIT:
             for name in self.by_kind[split, kind]:
                 facts: dict[str, str] = {}
@@ -130,9 +125,8 @@ class EmbeddedWorld:
         for entity in self.entities.values():
             stated = [noun for noun in entity.facts if noun not in entity.missing]
             rng.shuffle(stated)
-            sentences = [f"{entity.name} is a {entity.kind}."]
-            sentences += [write_statement(noun, entity.name, entity.facts[noun]) for noun in stated]
-            passages.append(Passage(id="", title=entity.name, text=" ".join(sentences), score=0.0))
+            text = write_passage(entity.name, entity.kind, [(noun, entity.facts[noun]) for noun in stated])
+            passages.append(Passage(id="", title=entity.name, text=text, score=0.0))
         rng.shuffle(passages)
         return [
             Passage(id=f"p{number:05d}", title=passage.title, text=passage.text, score=0.0)
@@ -150,7 +144,7 @@ class EmbeddedWorld:
         """Draw questions of one split, without repetition, the classes mixed by ``kind_shares``.
 
         Args:
-            split: ``train`` or ``evaluation``; they share no entity and no name word.
+            split: ``train`` or ``evaluation``; they share no entity and no name.
             num: number of questions.
             seed: another seed draws others.
             kind_shares: share of each class.
