@@ -189,7 +189,8 @@ def build_search(config: SearchConfig, world_seed: int) -> SearchBackend:
             "there from search.corpus where absent)"
         )
     if config.index.exists():
-        return BM25Index.open(config.index)
+        corpus = config.corpus if config.corpus is not None and config.corpus.exists() else None
+        return BM25Index.open(config.index, corpus_path=corpus)
     if config.corpus is None:
         raise ConfigError(
             f"search.corpus: expected a corpus to build the index from, since there is none at {config.index}; set "

@@ -314,12 +314,9 @@ class PolicyUpdate:
             "advantages": mini_batch.advantages,
             "clip_low": switches.clip_low,
             "clip_high": switches.clip_high,
+            "clip_reference_length": self._objective.clip_reference_length,
         }
-        by_unit = policy_loss(
-            **common,
-            unit_ids=unit_ids(batch.turn_ids, switches.unit),
-            clip_reference_length=self._objective.clip_reference_length,
-        ).metrics
+        by_unit = policy_loss(**common, unit_ids=unit_ids(batch.turn_ids, switches.unit)).metrics
         by_token = {
             "entropy": gradient.entropy[mask].mean().item(),
             "sampler_kl": kl_estimate(batch.sampler_logprobs, old, "k3")[mask].mean().item(),
