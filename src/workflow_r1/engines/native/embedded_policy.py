@@ -81,7 +81,7 @@ class BuildSettings:
     num_layers: int = 4
     num_heads: int = 6
     intermediate_size: int = 512
-    rope_theta: float = 1e4
+    rope_theta: float = 1e5
     num_skill_demonstrations: int = 30000
     """First stage."""
     num_mixture_demonstrations: int = 6000
@@ -259,7 +259,66 @@ def new_policy(
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+    _initialise_induction(model)
     return model, tokenizer
+
+
+@torch.no_grad()
+def _initialise_induction(model: LlamaForCausalLM) -> None:
+    """Let an untrained model copy: what followed the last occurrence of this token is likely to follow again.
+
+    Layer 0 gets two previous-token heads, layer 1 four induction heads (Olsson et al., arXiv:2209.11895). From random
+    weights a model this small found shortcuts instead of the match, and misread names (docs/log.md).
+
+    The hidden state is divided: dimension 0 is the same constant for every token, so that a head can attend by distance
+    alone; then comes what the token is; the last ``2 * head_dim`` say what the token before it was.
+    """
+    layers, embedding = model.model.layers, model.get_input_embeddings().weight
+    for layer in layers:  # every other block starts silent, or its noise would drown what these heads say
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
+    config = model.config
+    hidden, heads = config.hidden_size, config.num_attention_heads
+    dim, half = hidden // heads, hidden // heads // 2
+    before = slice(hidden - 2 * dim, hidden)
+    turns = config.rope_parameters["rope_theta"] ** (-torch.arange(half) / half)
+    constant, spread = 0.5, config.initializer_range
+    embedding[:, 0] = constant
+    embedding[:, before] = 0.0
+    scale = (hidden / (constant**2 + (hidden - 1) * spread**2)) ** 0.5  # of the norm in front of attention
+    project = torch.zeros(2 * dim, hidden)
+    project[:, 1 : before.start] = torch.linalg.qr(torch.randn(before.start - 1, 2 * dim)).Q.T
+
+    attention = layers[0].self_attn
+    for head in range(2):
+        rows = slice(head * dim, (head + 1) * dim)
+        attention.q_proj.weight[rows] = 0.0
+        attention.k_proj.weight[rows] = 0.0
+        # Scores are a sum of cosines of (distance - 1) over the rotary frequencies: largest one token back.
+        attention.q_proj.weight[rows, 0] = torch.cat([torch.ones(half), torch.zeros(half)]) * 7.0 / (scale * constant)
+        attention.k_proj.weight[rows, 0] = torch.cat([turns.cos(), turns.sin()]) * 7.0 / (scale * constant)
+        attention.v_proj.weight[rows] = project[rows]
+        attention.o_proj.weight[:, rows] = 0.0
+        attention.o_proj.weight[before.start + head * dim : before.start + (head + 1) * dim, rows] = (
+            torch.eye(dim) / scale
+        )
+
+    attention = layers[1].self_attn
+    slow = torch.arange(half)[turns < 0.02]  # pairs that hardly turn within a context: they compare contents
+    slow = torch.cat([slow, slow + half])
+    for head in range(4):
+        rows = slice(head * dim, (head + 1) * dim)
+        mix = torch.zeros(dim, 2 * dim)
+        mix[slow] = torch.linalg.qr(torch.randn(2 * dim, len(slow))).Q.T * 2.2
+        attention.q_proj.weight[rows] = mix @ project
+        attention.k_proj.weight[rows] = 0.0
+        attention.k_proj.weight[rows, before] = mix
+        taken = slice(1 + head * dim, min(1 + (head + 1) * dim, before.start))
+        width = taken.stop - taken.start
+        attention.v_proj.weight[rows] = 0.0
+        attention.v_proj.weight[head * dim : head * dim + width, taken] = torch.eye(width)
+        attention.o_proj.weight[:, rows] = 0.0
+        attention.o_proj.weight[taken, head * dim : head * dim + width] = torch.eye(width) * 3.0 / scale
 
 
 def measure_skills(
