@@ -1,0 +1,66 @@
+"""The policy that ships: how it is made, what it can do before it is trained, and what the shipped one can do."""
+
+import json
+
+import pytest
+import torch
+
+from workflow_r1.config.run import PolicyConfig, RunConfig
+from workflow_r1.embedded import policy_directory
+from workflow_r1.embedded.names import BEGINNINGS, ENDINGS
+from workflow_r1.engines.native.embedded_policy import (
+    FIRST_WORLD,
+    SKILLS_STRATEGY,
+    BuildSettings,
+    build_policy,
+    make_demonstrations,
+    measure_skills,
+    new_policy,
+)
+from workflow_r1.engines.native.model import load_policy_model
+from workflow_r1.errors import WorkflowR1Error
+
+SHIPPED = policy_directory()
+needs_policy = pytest.mark.skipif(not (SHIPPED / "config.json").is_file(), reason="no policy in this checkout")
+
+
+def test_an_untrained_policy_copies_the_end_of_a_name_from_its_beginning():
+    model, tokenizer = new_policy(BuildSettings(), make_demonstrations(200, strategy=SKILLS_STRATEGY))
+    names = [begin + end for begin, end in zip(BEGINNINGS[::40], ENDINGS[::13], strict=False)]
+    text = "".join(f" {name}" for name in names)
+    first_of_copy = " " + names[3][:3]
+    ids = tokenizer(text + first_of_copy, add_special_tokens=False, return_tensors="pt").input_ids
+    endings = tokenizer.convert_tokens_to_ids(list(ENDINGS))
+    with torch.no_grad():
+        likeliest = model(ids).logits[0, -1, endings].argmax().item()
+    assert ENDINGS[likeliest] == names[3][3:]
+
+
+def test_a_policy_below_the_gate_is_refused_and_nothing_is_left(tmp_path):
+    settings = BuildSettings(num_skill_demonstrations=40, num_mixture_demonstrations=20, num_skill_questions=20)
+    lines = []
+    with pytest.raises(WorkflowR1Error, match=r"0\.98"):
+        build_policy(tmp_path / "policy", settings=settings, on_progress=lines.append)
+    assert not (tmp_path / "policy").exists()
+    assert len(lines) == 4
+
+
+def test_skills_are_counted_by_span():
+    demonstrations = make_demonstrations(60, strategy=SKILLS_STRATEGY)
+    model, tokenizer = new_policy(BuildSettings(), demonstrations)
+    measured = measure_skills(model, tokenizer, demonstrations)
+    assert set(measured) <= {"copy", "read", "notice", "compare"}
+    assert {"copy", "read"} <= set(measured)
+    assert all(0 <= share < 0.5 for share in measured.values())  # it was never trained
+
+
+@needs_policy
+def test_the_shipped_policy_is_small_and_says_what_it_can_do():
+    assert sum(file.stat().st_size for file in SHIPPED.iterdir()) <= 12 * 2**20
+    stated = json.loads((SHIPPED / "skills.json").read_text())
+    model, tokenizer = load_policy_model(RunConfig(policy=PolicyConfig(device="cpu")))
+    held_out = make_demonstrations(150, strategy=SKILLS_STRATEGY, first_world=FIRST_WORLD - 2, split="evaluation")
+    measured = measure_skills(model, tokenizer, held_out)
+    for skill, share in stated.items():
+        # Some 50 spans of the rarest skill: three standard errors at 0.98 are 0.06.
+        assert measured[skill] == pytest.approx(share, abs=0.08), skill
