@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
@@ -259,12 +260,12 @@ def new_policy(
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    _initialise_induction(model)
+    _initialise_induction(model, settings.rope_theta)
     return model, tokenizer
 
 
 @torch.no_grad()
-def _initialise_induction(model: LlamaForCausalLM) -> None:
+def _initialise_induction(model: Any, rope_theta: float) -> None:
     """Let an untrained model copy: what followed the last occurrence of this token is likely to follow again.
 
     Layer 0 gets two previous-token heads, layer 1 four induction heads (Olsson et al., arXiv:2209.11895). From random
@@ -281,7 +282,7 @@ def _initialise_induction(model: LlamaForCausalLM) -> None:
     hidden, heads = config.hidden_size, config.num_attention_heads
     dim, half = hidden // heads, hidden // heads // 2
     before = slice(hidden - 2 * dim, hidden)
-    turns = config.rope_parameters["rope_theta"] ** (-torch.arange(half) / half)
+    turns = rope_theta ** (-torch.arange(half) / half)
     constant, spread = 0.5, config.initializer_range
     embedding[:, 0] = constant
     embedding[:, before] = 0.0
