@@ -188,7 +188,7 @@ class DemonstratorSession:
         """Find one fact. Returns its value and the thought that states it, to open the next turn with."""
         question = write_chain(Chain(entity, (noun,)))
         wanted = describe(noun, entity)
-        opening = [*thought, Piece(f" Next: {wanted}.", "copy")]
+        opening = [*thought, Piece(" Next:"), Piece(f" {wanted}.", "copy")]
         if self._draw(self._strategy.search):
             observation = yield _call(opening, "Search", [Piece(f" {wanted}", "copy")])
             value = self._stated(entity, noun, observation)
