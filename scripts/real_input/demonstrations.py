@@ -29,6 +29,11 @@ ASK_FIRST = 0.2
 CONCURRENCY = 8
 """Trajectories at once."""
 
+
+class DemonstrationError(RuntimeError):
+    """A demonstration cannot go on, because a service failed."""
+
+
 Script = Generator[str, str, None]
 """Yields turns, receives observations."""
 
@@ -149,7 +154,7 @@ async def make_demonstrations(
         At most ``num``: every turn well formed, every call valid, ended by a short answer.
 
     Raises:
-        RuntimeError: an operator's service failed.
+        DemonstrationError: an operator's service failed.
     """
     kept: list[Trajectory] = []
     for start in range(0, len(questions), CONCURRENCY):
@@ -169,7 +174,9 @@ async def make_demonstrations(
         )
         for trajectory in made:
             if trajectory.error is not None:
-                raise RuntimeError(f"the demonstration of question {trajectory.question.id} failed: {trajectory.error}")
+                raise DemonstrationError(
+                    f"the demonstration of question {trajectory.question.id} failed: {trajectory.error}"
+                )
         kept.extend(trajectory for trajectory in made if is_worth_showing(trajectory))
         on_progress(min(len(kept), num), start + len(batch))
         if len(kept) >= num:

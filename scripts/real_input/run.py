@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from demonstrations import make_demonstrations
+from demonstrations import DemonstrationError, make_demonstrations
 from model import NotUsableError, prepare_model
 from server import FALLBACK, VLLM, Server, ServerError, serve
 
@@ -70,7 +70,7 @@ def main() -> int:
             steps=arguments.steps,
             prefer=arguments.server,
         )
-    except (UserError, NotUsableError, ServerError, RuntimeError) as error:
+    except (UserError, NotUsableError, ServerError, DemonstrationError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except subprocess.CalledProcessError as error:
