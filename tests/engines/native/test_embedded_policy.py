@@ -62,5 +62,6 @@ def test_the_shipped_policy_is_small_and_says_what_it_can_do():
     held_out = make_demonstrations(150, strategy=SKILLS_STRATEGY, first_world=FIRST_WORLD - 2, split="evaluation")
     measured = measure_skills(model, tokenizer, held_out)
     for skill, share in stated.items():
-        # Some 50 spans of the rarest skill: three standard errors at 0.98 are 0.06.
-        assert measured[skill] == pytest.approx(share, abs=0.08), skill
+        # The rarest skill has some 40 spans here: three standard errors, and a little for figures near 1.
+        tolerance = 3 * (share * (1 - share) / 40) ** 0.5 + 0.02
+        assert measured[skill] == pytest.approx(share, abs=tolerance), skill
