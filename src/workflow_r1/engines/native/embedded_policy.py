@@ -83,9 +83,9 @@ class BuildSettings:
     num_heads: int = 6
     intermediate_size: int = 512
     rope_theta: float = 1e5
-    num_skill_demonstrations: int = 30000
+    num_skill_demonstrations: int = 16000
     """First stage."""
-    num_mixture_demonstrations: int = 6000
+    num_mixture_demonstrations: int = 5000
     """Second stage."""
     learning_rate: float = 2e-3
     """Peak of the first stage; a fifth of it in the second."""
