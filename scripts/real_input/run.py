@@ -179,7 +179,31 @@ def command(name: str, directory: Path, overrides: list[str]) -> None:
     place = ["--resume", str(directory)] if started else [PRESET, "--run-directory", str(directory)]
     arguments = [sys.executable, "-m", "workflow_r1.cli", name, *place, *options]
     print(f"{name}: {' '.join(arguments[2:])}", flush=True)
-    subprocess.run(arguments, check=True)
+    finish(arguments)
+
+
+def finish(arguments: list[str]) -> None:
+    """Run a command to its end. Where this process is stopped, the command is given the time to save its checkpoint.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+        KeyboardInterrupt: Ctrl-C, once the command has ended.
+        SystemExit: this process was terminated, once the command has ended.
+    """
+    process = subprocess.Popen(arguments)
+    stopped: BaseException | None = None
+    while process.returncode is None:
+        try:
+            process.wait()
+        except KeyboardInterrupt as interrupt:
+            stopped = interrupt  # The terminal has told the command as well.
+        except SystemExit as termination:
+            stopped = termination
+            process.send_signal(signal.SIGINT)
+    if stopped is not None:
+        raise stopped
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, arguments)
 
 
 @contextmanager

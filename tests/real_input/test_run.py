@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,46 @@ def test_skips_where_there_is_no_data(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("skipped: no ") and "WORKFLOW_R1_DATA" in done.stdout
     assert not (tmp_path / "run").exists()
+
+
+COMMAND = """
+import pathlib, sys, time
+pathlib.Path(sys.argv[1], "started").touch()
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    pathlib.Path(sys.argv[1], "checkpoint").touch()
+"""
+
+CALLER = """
+import signal, sys
+sys.path.insert(0, sys.argv[1])
+import run
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+run.finish([sys.executable, "-c", sys.argv[2], sys.argv[3]])
+"""
+
+
+@pytest.mark.parametrize("by_terminal", [True, False])
+def test_a_stopped_run_lets_its_command_save_a_checkpoint(tmp_path: Path, by_terminal: bool) -> None:
+    """Ctrl-C reaches caller and command, SIGTERM the caller alone; both wait for the command's checkpoint."""
+    caller = subprocess.Popen(
+        [sys.executable, "-c", CALLER, str(SCRIPT.parent), COMMAND, str(tmp_path)],
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "started").exists():
+        assert caller.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.2)
+    if by_terminal:
+        os.killpg(caller.pid, signal.SIGINT)
+    else:
+        os.kill(caller.pid, signal.SIGTERM)
+    assert caller.wait(30) == (-signal.SIGINT if by_terminal else 143)
+    assert (tmp_path / "checkpoint").exists()
 
 
 @pytest.mark.slow
