@@ -174,12 +174,21 @@ class DemonstratorSession:
         if self._draw(self._strategy.outsource_comparison):
             task = [Piece("<task> Which is earlier,"), Piece(f" {years[0]} or {years[1]}", "copy"), Piece("?</task>")]
             instruction = Piece(" <instruction> Give the year.</instruction>")
-            observation = yield _call([*thought, Piece(" Compare.")], "Custom", [Piece(" "), *task, instruction])
+            observation = yield _call([*thought, Piece(" Ask which.")], "Custom", [Piece(" "), *task, instruction])
             is_before = _field(observation, "Answer:") == years[0]
             thought = []
-        pairs = ", ".join(f"{entity} {year}" for entity, year in zip(comparison.entities, years, strict=True))
-        conclusion = [Piece(f" {pairs}", "copy"), Piece(f": {'before' if is_before else 'after'}.", "compare")]
-        winner = comparison.entities[0 if is_before != comparison.last else 1]
+        one, other = comparison.entities
+        earlier, later = (one, other) if is_before else (other, one)
+        # Small steps, each of which looks back at one thing: a small policy cannot take them all at once.
+        conclusion = [
+            Piece(" Compare"),
+            Piece(f" {one} {years[0]} with {other} {years[1]}", "copy"),
+            Piece(f": {'before' if is_before else 'after'}.", "compare"),
+            Piece(f" Order: {earlier} then {later}.", "compare"),
+            Piece(" Take the"),
+            Piece(f" {'last' if comparison.last else 'first'}.", "copy"),
+        ]
+        winner = later if comparison.last else earlier
         yield _final([*thought, *conclusion, Piece(" Done.")], winner, "compare")
 
     def _find(

@@ -80,22 +80,44 @@ class Question(Record):
 
 
 class Usage(Record):
-    """What an operator call or a turn cost at an LLM service."""
+    """What some calls of LLM and search services took, by the services' own figures."""
 
     llm_calls: int = 0
-    """Number of requests to the service."""
+    """Replies had from an LLM: from its service, or from the store of calls."""
     prompt_tokens: int = 0
     """Tokens sent, as the service counts them."""
     completion_tokens: int = 0
     """Tokens received, as the service counts them."""
+    searches: int = 0
+    """Searches done: by their service, or from the store of calls."""
+    cost: float | None = 0.0
+    """Price of all of them in the configuration's currency, paid or not; None where a price is unknown."""
+    stored_calls: int = 0
+    """Those of ``llm_calls`` that the store of calls answered."""
+    stored_tokens: int = 0
+    """Prompt and completion tokens of ``stored_calls``."""
+    stored_searches: int = 0
+    """Those of ``searches`` that the store of calls answered."""
+    paid: float | None = 0.0
+    """The part of ``cost`` that was not answered from the store; None where a price is unknown."""
 
     def __add__(self, other: "Usage") -> "Usage":
-        """Add two usages field by field."""
+        """Add two usages field by field; a sum with an unknown price is unknown."""
         return Usage(
             llm_calls=self.llm_calls + other.llm_calls,
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
+            searches=self.searches + other.searches,
+            cost=_add_money(self.cost, other.cost),
+            stored_calls=self.stored_calls + other.stored_calls,
+            stored_tokens=self.stored_tokens + other.stored_tokens,
+            stored_searches=self.stored_searches + other.stored_searches,
+            paid=_add_money(self.paid, other.paid),
         )
+
+
+def _add_money(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 class OperatorCall(Record):
