@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from workflow_r1.errors import ServiceUnavailableError
+from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.operators import Argument, OperatorResult, OperatorServices, operator
 
 SERVICES = OperatorServices()
@@ -89,3 +90,29 @@ def test_functions_that_cannot_be_operators() -> None:
     for function, message in cases:
         with pytest.raises(TypeError, match=message):
             operator(purpose="x")(function)
+
+
+def test_an_operator_with_an_llm_of_its_own_is_given_that_one() -> None:
+    seen: list[object] = []
+
+    @operator(purpose="Looks at its LLM.")
+    async def look(text: str, *, services: OperatorServices) -> OperatorResult:
+        seen.append(services.require_chat())
+        return OperatorResult(observation=text)
+
+    shared, own = ScriptedChatModel(), ScriptedChatModel()
+    for chats in ({"Look": own}, {"Other": own}, {}):
+        asyncio.run(look("a", OperatorServices(chat=shared, chats=chats)))
+    assert seen == [own, shared, shared]
+
+
+def test_closing_the_services_closes_what_holds_connections() -> None:
+    class Connected(ScriptedChatModel):
+        num_closed = 0
+
+        async def aclose(self) -> None:
+            self.num_closed += 1
+
+    shared, own = Connected(), Connected()
+    asyncio.run(OperatorServices(chat=shared, chats={"A": own, "B": ScriptedChatModel()}).aclose())
+    assert (shared.num_closed, own.num_closed) == (1, 1)

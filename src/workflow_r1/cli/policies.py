@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
     from workflow_r1.environment import Environment
     from workflow_r1.inference import ChatModel
+    from workflow_r1.operators import OperatorServices
     from workflow_r1.rollout.policy import Policy
     from workflow_r1.trajectory import Question
 
@@ -99,23 +100,20 @@ class OpenedMethod:
     """A fresh environment for each trajectory."""
     pool: tuple[str, ...]
     """Names of the operators that may be called."""
-    chats: "tuple[ChatModel | None, ...]"
-    """What holds connections."""
+    services: "OperatorServices"
+    """What the operators use."""
+    server: "ChatModel | None" = None
+    """The policy's server, where it has one."""
 
     async def __aenter__(self) -> "OpenedMethod":
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await close(self.chats)
+        from workflow_r1.operators.services import HoldsConnections
 
-
-async def close(chats: "Sequence[ChatModel | None]") -> None:
-    """Close the connections of those models that hold any; a simulated one holds none."""
-    from workflow_r1.inference import OpenAIChatModel
-
-    for chat in chats:
-        if isinstance(chat, OpenAIChatModel):
-            await chat.aclose()
+        await self.services.aclose()
+        if isinstance(self.server, HoldsConnections):
+            await self.server.aclose()
 
 
 def open_method(config: "RunConfig", method: str, *, temperature: float, as_policy: bool = False) -> OpenedMethod:
@@ -140,7 +138,7 @@ def open_method(config: "RunConfig", method: str, *, temperature: float, as_poli
         services = build_services(config)
         policy, chat = open_policy(config, temperature=temperature)
         make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
-        return OpenedMethod(policy, make_environment, config.environment.operators, (services.chat, chat))
+        return OpenedMethod(policy, make_environment, config.environment.operators, services, chat)
     if method not in METHODS:
         near = difflib.get_close_matches(method, [POLICY, *METHODS], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -149,10 +147,10 @@ def open_method(config: "RunConfig", method: str, *, temperature: float, as_poli
     if as_policy and set(chosen.operators) <= set(config.environment.operators):
         services = build_services(config)
         make_environment = build_environment_factory(config, services=services)
-        return OpenedMethod(FixedWorkflow(chosen), make_environment, config.environment.operators, (services.chat,))
+        return OpenedMethod(FixedWorkflow(chosen), make_environment, config.environment.operators, services)
     pool = tuple(chosen.operators)
     services = build_services(config, pool=pool)
     make_environment = build_environment_factory(
         config, services=services, environment=method_environment(chosen), operators=chosen.operators
     )
-    return OpenedMethod(FixedWorkflow(chosen), make_environment, pool, (services.chat,))
+    return OpenedMethod(FixedWorkflow(chosen), make_environment, pool, services)

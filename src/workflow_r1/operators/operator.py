@@ -49,7 +49,7 @@ class Operator:
             return OperatorResult(
                 observation=f"{self.name} was not run: {'; '.join(parsed.problems)}. Write: {self.usage}", valid=False
             )
-        result = await self.function(**parsed.values, services=services)
+        result = await self.function(**parsed.values, services=services.for_operator(self.name))
         if result.valid:
             return result
         return OperatorResult(observation=neutralise(result.observation), valid=False, usage=result.usage)

@@ -1,6 +1,8 @@
 """What an operator may use, and what it gives back."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -26,6 +28,15 @@ class OperatorConfig(Record):
     """How often the LLM is asked in all where its reply lacks something."""
 
 
+@runtime_checkable
+class HoldsConnections(Protocol):
+    """A service that can be closed, twice as well as once."""
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class OperatorServices:
     """The services behind the operators. A pool without Search needs no search, one of Search alone no LLM."""
@@ -36,6 +47,19 @@ class OperatorServices:
     """What Search searches."""
     config: OperatorConfig = field(default_factory=OperatorConfig)
     """Settings."""
+    chats: Mapping[str, ChatModel] = field(default_factory=dict)
+    """By operator name: the LLM of those that have one of their own."""
+
+    def for_operator(self, name: str) -> "OperatorServices":
+        """Return the services as one operator sees them: ``chat`` is its own LLM where it has one."""
+        own = self.chats.get(name)
+        return self if own is None else replace(self, chat=own, chats={})
+
+    async def aclose(self) -> None:
+        """Close the connections of those services that hold any; a later call opens new ones."""
+        for service in (self.chat, *self.chats.values(), self.search):
+            if isinstance(service, HoldsConnections):
+                await service.aclose()
 
     def require_chat(self) -> ChatModel:
         """Return the LLM.
