@@ -51,7 +51,7 @@ def ask(
     console = Console()
     with Console(stderr=True).status("getting ready"):
         opened = open_method(settings, method, temperature=temperature)
-        check_services(settings, pool=opened.pool, policy=method == POLICY)
+        check_services(settings, opened.services, policy=method == POLICY)
     make_environment = opened.make_environment
     if not as_json:
         _show_question(console, settings, asked, opened.policy.name)

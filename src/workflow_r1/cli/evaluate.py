@@ -63,7 +63,7 @@ def evaluate(
     with console.status("getting ready"):
         chosen = open_questions(settings, limit)
         opened = open_method(settings, method, temperature=temperature)
-        check_services(settings, pool=opened.pool, policy=method == POLICY)
+        check_services(settings, opened.services, policy=method == POLICY)
 
     identity = {
         "method": method,

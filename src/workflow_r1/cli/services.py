@@ -6,31 +6,30 @@ from typing import TYPE_CHECKING
 from workflow_r1.errors import ServiceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from workflow_r1.config import RunConfig
+    from workflow_r1.operators import OperatorServices
 
 FIRST_ANSWER_SECONDS = 30.0
 """Longest wait for the first, tiny reply: a server may just be loading its model."""
 
 
-def check_services(config: "RunConfig", *, pool: "Sequence[str] | None" = None, policy: bool = False) -> None:
-    """Send one tiny request to each LLM server that the configuration names.
+def check_services(config: "RunConfig", services: "OperatorServices", *, policy: bool = False) -> None:
+    """Send one tiny request to each LLM server that the configuration names and that will be used.
 
     Args:
         config: ``llm``; with ``policy`` also ``policy``.
-        pool: names of the operators that will be called; None takes ``environment.operators``.
+        services: what the operators that will be called use.
         policy: whether the policy's server will be used.
 
     Raises:
         ServiceError: a server cannot be reached or refuses the request; names the key to set.
     """
-    from workflow_r1.config.components import SEARCH, llm_chat_config, policy_chat_config
+    from workflow_r1.config.components import llm_chat_config, policy_chat_config
     from workflow_r1.inference import OpenAIChatModel
     from workflow_r1.trajectory import Message
 
     servers = []
-    if config.llm.kind == "openai" and any(name != SEARCH for name in pool or config.environment.operators):
+    if config.llm.kind == "openai" and services.chat is not None:
         servers.append(("llm", llm_chat_config(config.llm)))
     if policy and config.policy.base_url is not None:
         servers.append(("policy", policy_chat_config(config)))

@@ -73,7 +73,7 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
     with console.status("getting ready"):
         train_questions, evaluation_questions = build_questions(config)
         services = build_services(config)
-        check_services(config)
+        check_services(config, services)
         make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
 
         from workflow_r1.engines.native.events import EvaluationFinished, Event, RunStarted, StepFinished

@@ -4,7 +4,7 @@ Every builder checks what it needs before it builds, so that a command fails bef
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,16 +14,13 @@ from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
 from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.errors import ConfigError
 from workflow_r1.inference import ChatModel, OpenAIChatConfig, OpenAIChatModel
-from workflow_r1.operators import OPERATORS, Operator, OperatorConfig, OperatorServices
+from workflow_r1.operators import Operator, OperatorConfig, OperatorServices, find_operators
 from workflow_r1.retrieval import BM25Index, SearchBackend
 from workflow_r1.rollout import ChatPolicy
 from workflow_r1.trajectory import Question
 
 EMBEDDED_TRAIN_QUESTIONS = 4096
 """Training questions drawn from the embedded world where ``data.limit`` does not say otherwise."""
-
-SEARCH = "Search"
-"""The one operator that needs a search and no LLM."""
 
 
 @lru_cache(maxsize=2)
@@ -77,8 +74,37 @@ def _load(path: Path | None, key: str) -> list[Question]:
 # ------------------------------------------------------------------------------------------------- services, environment
 
 
-def check_pool(names: Sequence[str], operators: Mapping[str, Operator] = OPERATORS) -> None:
-    """Refuse names that are no operators.
+def build_operators(config: RunConfig) -> Mapping[str, Operator]:
+    """Where the names of the pool are looked up: the package's own operators, the plugins', those of entry points.
+
+    Args:
+        config: ``plugins``, ``environment.operators``, and the settings in ``operators``.
+
+    Raises:
+        ConfigError: a plugin or a setting cannot be used, or there is no operator of that name.
+    """
+    found = find_operators(config.plugins, names={*config.environment.operators, *config.operators})
+    operators = {name: each.operator for name, each in found.operators.items()}
+    check_pool(config.operators, operators, key="operators", problems=found.problems)
+    operators |= {name: operators[name].configure(values) for name, values in config.operators.items()}
+    check_pool(config.environment.operators, operators, problems=found.problems)
+    return operators
+
+
+def check_pool(
+    names: Collection[str],
+    operators: Mapping[str, Operator],
+    *,
+    key: str = "environment.operators",
+    problems: Sequence[str] = (),
+) -> None:
+    """Refuse names that are no operators, and operators that lack settings.
+
+    Args:
+        names: of the pool.
+        operators: where they are looked up.
+        key: of the configuration, for the message.
+        problems: why some operators are not to be had, for the message.
 
     Raises:
         ConfigError: names the first, and the nearest right one.
@@ -86,28 +112,33 @@ def check_pool(names: Sequence[str], operators: Mapping[str, Operator] = OPERATO
     for name in names:
         if name not in operators:
             near = difflib.get_close_matches(name, operators, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(
-                f"environment.operators: expected names among {', '.join(operators)}; received {name!r}{hint}"
-            )
+            hint = f"; did you mean {near[0]!r}?" if near else "; plugins may add more"
+            left_out = "".join(f"\nleft out: {problem}" for problem in problems)
+            raise ConfigError(f"{key}: expected names among {', '.join(operators)}; received {name!r}{hint}{left_out}")
+        if operators[name].settings_type is not None and operators[name].settings is None:
+            operators[name].configure({})  # Raises, and says what is missing.
 
 
-def build_services(config: RunConfig, *, pool: Sequence[str] | None = None) -> OperatorServices:
+def build_services(
+    config: RunConfig, *, pool: Sequence[str] | None = None, operators: Mapping[str, Operator] | None = None
+) -> OperatorServices:
     """What the operators of the pool may use; a service that none of them needs is left out.
 
     Args:
         config: ``llm`` and ``search``.
         pool: names of the operators; None takes ``environment.operators``.
+        operators: where they are looked up; None builds them.
 
     Raises:
         ConfigError: an operator needs a service that is not configured, or not well enough.
         DataError: the corpus or index is missing or malformed.
     """
-    if pool is None:
-        pool = config.environment.operators
-        check_pool(pool)
-    search = build_search(config.search, config.embedded.seed) if SEARCH in pool else None
-    chat = build_chat_model(config.llm, config.embedded.seed) if any(name != SEARCH for name in pool) else None
+    pool = config.environment.operators if pool is None else pool
+    operators = build_operators(config) if operators is None else operators
+    check_pool(pool, operators)
+    needs = frozenset[str]().union(*(operators[name].needs for name in pool))
+    search = build_search(config.search, config.embedded.seed) if "search" in needs else None
+    chat = build_chat_model(config.llm, config.embedded.seed) if "llm" in needs else None
     return OperatorServices(
         chat=chat,
         search=search,
@@ -180,7 +211,7 @@ def build_search(config: SearchConfig, world_seed: int) -> SearchBackend:
         return embedded_world(world_seed).search
     if config.kind == "none":
         raise ConfigError(
-            'search.kind: expected "bm25" or "embedded", since environment.operators holds Search, received "none"; '
+            'search.kind: expected "bm25" or "embedded", since an operator of the pool searches, received "none"; '
             "configure a search, or take Search out of the pool"
         )
     if config.index is None:
@@ -204,7 +235,7 @@ def build_environment_factory(
     *,
     services: OperatorServices | None = None,
     environment: EnvironmentConfig | None = None,
-    operators: Mapping[str, Operator] = OPERATORS,
+    operators: Mapping[str, Operator] | None = None,
     special_tokens: Sequence[str] = (),
 ) -> Callable[[Question], Environment]:
     """What makes a fresh environment for each trajectory. All of them share the services.
@@ -213,7 +244,7 @@ def build_environment_factory(
         config: pool, limits and services.
         services: built already; None builds them.
         environment: limits and pool in place of ``config.environment``.
-        operators: where the names of the pool are looked up.
+        operators: where the names of the pool are looked up; None builds them.
         special_tokens: of the policy's tokenizer, neutralised in outside text.
 
     Raises:
@@ -221,12 +252,13 @@ def build_environment_factory(
         DataError: the corpus or index is missing or malformed.
     """
     settings = environment or config.environment
-    check_pool(settings.operators, operators)
-    shared = services or build_services(config, pool=settings.operators)
+    known = build_operators(config) if operators is None else operators
+    check_pool(settings.operators, known)
+    shared = services or build_services(config, pool=settings.operators, operators=known)
 
     def make_environment(question: Question) -> Environment:
         return Environment(
-            question, config=settings, operators=operators, services=shared, special_tokens=special_tokens
+            question, config=settings, operators=known, services=shared, special_tokens=special_tokens
         )
 
     return make_environment

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from workflow_r1.config.run import RunConfig
 from workflow_r1.errors import ConfigError
+from workflow_r1.operators.plugins import is_file
 
 PRESETS = Path(__file__).parent / "presets"
 """Configurations that ship with the package, one TOML file each."""
@@ -34,7 +35,7 @@ def load_run_config(path: Path | str | None = None, overrides: Sequence[str] = (
 
     Args:
         path: a TOML file, or the name of a preset (``embedded``, ``paper``, ...); None takes the preset ``embedded``.
-            Relative paths inside it are relative to the working directory.
+            Relative paths inside it are relative to the working directory; those of ``plugins``, to the file.
         overrides: ``section.key=value``, later ones win. The value is read as TOML; what is not TOML is a bare string.
             An empty value returns the key to its default.
 
@@ -47,8 +48,10 @@ def load_run_config(path: Path | str | None = None, overrides: Sequence[str] = (
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: expected TOML: {error}") from None
     places: dict[Location, str] = {}
+    _make_plugins_absolute(table, file.parent)
     for override in overrides:
         _apply_override(table, override, places)
+    _make_plugins_absolute(table, Path())
     try:
         # Strict, so that `steps = true` or `steps = "3"` is a mistake; through JSON, where strictness still lets a
         # string be a path and a list a tuple.
@@ -73,6 +76,16 @@ def _read_source(path: Path | str | None) -> tuple[Path, str]:
         raise ConfigError(f"{file}: expected TOML in UTF-8: {error}") from None
 
 
+def _make_plugins_absolute(table: dict[str, Any], directory: Path) -> None:
+    """Let files of operators be found from wherever the resolved configuration is read."""
+    plugins = table.get("plugins")
+    if isinstance(plugins, list):
+        table["plugins"] = [
+            str((directory / plugin).resolve()) if isinstance(plugin, str) and is_file(plugin) else plugin
+            for plugin in plugins
+        ]
+
+
 def _apply_override(table: dict[str, Any], override: str, places: dict[Location, str]) -> None:
     key, separator, value = override.partition("=")
     location = tuple(part.strip() for part in key.split("."))
@@ -86,7 +99,7 @@ def _apply_override(table: dict[str, Any], override: str, places: dict[Location,
             raise ConfigError(f"override {override!r}: {part!r} is a value, not a section")
     if value.strip():
         parent[location[-1]] = _parse_value(value)
-    elif _field_at(location) is None:
+    elif _field_at(location) is None and not _is_free(location):
         parent[location[-1]] = ""  # Left in, so that validation refuses the unknown key.
     else:
         parent.pop(location[-1], None)
@@ -194,6 +207,8 @@ def describe(annotation: Any) -> str:
             inner = {str: "strings", float: "numbers", int: "whole numbers"}.get(get_args(part)[0], "values")
             number = "" if Ellipsis in get_args(part) else f"{len(get_args(part))} "
             name = f"a list of {number}{inner}"
+        elif get_origin(part) is dict:
+            name = "a section for each name"
         else:
             name = names.get(part, str(part))
         words = f"{words} or {name}" if words else name
@@ -231,6 +246,11 @@ def _field_at(location: Location) -> Any | None:
     return field.annotation if field else None
 
 
+def _is_free(location: Location) -> bool:
+    """Whether a key lies in a section whose keys are not the configuration's own."""
+    return any(get_origin(_field_at(location[:length])) is dict for length in range(1, len(location)))
+
+
 def _longest_field(location: Location) -> Location:
     for length in range(len(location), 0, -1):
         if _field_at(location[:length]) is not None:
@@ -261,12 +281,16 @@ def dump_toml(config: BaseModel) -> str:
 def _dump_section(section: Mapping[str, Any], location: Location) -> Iterator[str]:
     values = {key: value for key, value in section.items() if value is not None and not isinstance(value, Mapping)}
     if location and (values or not section):
-        yield f"\n[{'.'.join(location)}]"
+        yield f"\n[{'.'.join(_dump_key(part) for part in location)}]"
     for key, value in values.items():
-        yield f"{key} = {_dump_value(value)}"
+        yield f"{_dump_key(key)} = {_dump_value(value)}"
     for key, value in section.items():
         if isinstance(value, Mapping):
             yield from _dump_section(value, (*location, key))
+
+
+def _dump_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _dump_value(key)
 
 
 def _dump_value(value: Any) -> str:
@@ -277,4 +301,6 @@ def _dump_value(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list):
         return f"[{', '.join(_dump_value(item) for item in value)}]"
+    if isinstance(value, Mapping):  # Within a list.
+        return f"{{{', '.join(f'{_dump_key(key)} = {_dump_value(item)}' for key, item in value.items())}}}"
     return repr(value)

@@ -1,7 +1,7 @@
 """One TOML file, one validated run configuration."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -101,6 +101,10 @@ class RunConfig(Record):
     """Run directories are made in here."""
     seed: int = 0
     """Every random choice derives from it."""
+    plugins: tuple[str, ...] = ()
+    """Operators of your own: files (``my_operators.py``, relative to the TOML file) and modules (``my_package.operators``)."""
+    operators: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of operators of your own, each in a section ``[operators.NAME]``; which keys, says the operator."""
     data: DataConfig = DataConfig()
     policy: PolicyConfig = PolicyConfig()
     embedded: EmbeddedConfig = EmbeddedConfig()

@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from workflow_r1.errors import ServiceError
 from workflow_r1.operators.asking import TaggedReply, ask_llm
 from workflow_r1.operators.operator import Operator, operator
 from workflow_r1.operators.services import OperatorResult, OperatorServices
@@ -113,7 +112,7 @@ async def revise(question: str, solution: str, feedback: str, *, services: Opera
     return _observe(reply, {"answer": "Answer"}, services)
 
 
-@operator(purpose="Finds passages about a query in the document collection.")
+@operator(purpose="Finds passages about a query in the document collection.", needs=("search",))
 async def search(query: str, *, services: OperatorServices) -> OperatorResult:
     """Retrieve passages; no LLM takes part."""
     passages = await services.require_search()(query, k=services.config.search_k)
@@ -168,21 +167,14 @@ async def _ask_for_answer(
 
 
 async def _ask_several(question: str, services: OperatorServices) -> list[TaggedReply]:
-    """Ask concurrently. A failed service raises its own error, not an exception group; the other requests are cancelled."""
+    """Ask concurrently. Where a service fails, the other requests are cancelled."""
     config = services.config
     # Deviation: independent answers are drawn at a temperature above 0; the release asks for them at 0, and gets one.
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(
-                    _ask_for_answer(question, services, temperature=config.temperature, sample_index=index)
-                )
-                for index in range(config.num_answers)
-            ]
-    except ExceptionGroup as failures:
-        errors = [task.exception() for task in tasks if not task.cancelled()]
-        found = [error for error in errors if error is not None]
-        raise next((error for error in found if not isinstance(error, ServiceError)), found[0]) from failures
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(_ask_for_answer(question, services, temperature=config.temperature, sample_index=index))
+            for index in range(config.num_answers)
+        ]
     return [task.result() for task in tasks]
 
 

@@ -1,0 +1,170 @@
+"""Finds operators that do not ship with the package: in files and modules that a configuration names, and by entry point.
+
+What the configuration names is imported and has to work. An entry point (group ``workflow_r1.operators``) names an operator,
+or a module that holds some; it comes with any installed package, so one that cannot be used is told and left out.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+
+from workflow_r1.errors import ConfigError
+from workflow_r1.operators.operator import Operator
+from workflow_r1.operators.pool import OPERATORS
+
+ENTRY_POINTS = "workflow_r1.operators"
+"""Group of the entry points."""
+
+_PACKAGE = str(Path(__file__).parents[1])
+_DECORATE = "decorate an async function with @operator(purpose=...) of workflow_r1.operators"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundOperator:
+    """An operator and where it comes from."""
+
+    operator: Operator
+    """The operator."""
+    origin: str
+    """``built-in``, ``plugin my_operators.py``, ``entry point weather of my-package 1.2``."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundOperators:
+    """Every operator that a pool may name."""
+
+    operators: Mapping[str, FoundOperator]
+    """By name; the built-in ones first."""
+    problems: tuple[str, ...] = ()
+    """What is wrong with entry points that were left out."""
+
+
+def find_operators(plugins: Sequence[str] = (), *, names: Collection[str] | None = None) -> FoundOperators:
+    """Find the operators that ship with the package, those of the plugins, and those of entry points.
+
+    Args:
+        plugins: files (``my_operators.py``) and modules (``my_package.operators``).
+        names: what is looked for: entry points are only imported where the others lack one of these. None: always.
+
+    Raises:
+        ConfigError: a plugin cannot be imported, holds no operator, or defines a name that is taken.
+    """
+    found = {name: FoundOperator(made, "built-in") for name, made in OPERATORS.items()}
+    for plugin in plugins:
+        for made in _operators_in(_import_plugin(plugin), f"plugins: {plugin}"):
+            before = found.setdefault(made.name, FoundOperator(made, f"plugin {plugin}"))
+            if before.operator is not made:
+                raise ConfigError(f"plugins: {_twice(before.operator, made)}")
+    if names is not None and all(name in found for name in names):
+        return FoundOperators(found)
+    offered: dict[str, FoundOperator] = {}
+    problems = []
+    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: (entry.name, entry.value)):
+        origin = f"entry point {entry.name}" + (f" of {entry.dist.name} {entry.dist.version}" if entry.dist else "")
+        try:
+            for made in _load(entry, origin):
+                before = found.get(made.name) or offered.setdefault(made.name, FoundOperator(made, origin))
+                if before.operator is not made:
+                    problems.append(f"{origin}: {_twice(before.operator, made)}. Until then the former is used")
+        except ConfigError as error:
+            problems.append(str(error))
+    return FoundOperators({**found, **offered}, tuple(problems))
+
+
+def is_file(plugin: str) -> bool:
+    """Whether a plugin is named by its file, rather than as a module."""
+    return plugin.endswith(".py") or "/" in plugin or "\\" in plugin
+
+
+def _import_plugin(plugin: str) -> ModuleType:
+    if is_file(plugin):
+        return _import_file(Path(plugin))
+    try:
+        return importlib.import_module(plugin)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{plugin}.".startswith(f"{error.name}."):
+            raise ConfigError(
+                f"plugins: expected a module or a file, found no module {plugin!r}; install its package, put its folder on "
+                "PYTHONPATH, or name the file: plugins = ['path/to/file.py']"
+            ) from None
+        raise ConfigError(f"plugins: {plugin}: {_explain(error)}") from error
+
+
+def _import_file(file: Path) -> ModuleType:
+    path = file.resolve()
+    if not path.is_file():
+        found = "a directory" if path.is_dir() else "nothing"
+        raise ConfigError(
+            f"plugins: expected a Python file, found {found} at {file}; in a TOML file a relative path is relative to it"
+        )
+    # Under a name of its own: a file operators.py must not stand in the way of a module of that name.
+    name = f"_workflow_r1_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"plugins: expected a Python file, received {file}; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # Before it runs: dataclasses and type hints look their module up.
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise ConfigError(f"plugins: {_explain(error, path)}") from error
+    return module
+
+
+def _load(entry: EntryPoint, origin: str) -> list[Operator]:
+    try:
+        loaded = entry.load()
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{origin} ({entry.value}): {_explain(error)}") from error
+    if isinstance(loaded, Operator):
+        return [loaded]
+    if isinstance(loaded, ModuleType):
+        return _operators_in(loaded, origin)
+    raise ConfigError(
+        f"{origin} ({entry.value}): expected an operator or a module of operators, received {type(loaded).__name__}; {_DECORATE}"
+    )
+
+
+def _operators_in(module: ModuleType, origin: str) -> list[Operator]:
+    """The operators in a module's namespace, each once; those of the package's own pool are not its."""
+    made = [value for value in vars(module).values() if isinstance(value, Operator)]
+    own = list({id(each): each for each in made if OPERATORS.get(each.name) is not each}.values())
+    if not own:
+        raise ConfigError(f"{origin}: expected at least one operator in {module.__file__}, found none; {_DECORATE}")
+    return own
+
+
+def _twice(first: Operator, second: Operator) -> str:
+    return (
+        f"expected one operator named {first.name}, found two, at {first.place} and at {second.place}; rename the second's "
+        "function (its name in Pascal case is the operator's)"
+    )
+
+
+def _explain(error: BaseException, file: Path | None = None) -> str:
+    """What went wrong in an import, and at which line: the plugin's own where that is known, else the innermost."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        place = f"{error.filename}:{error.lineno}"
+    else:
+        frames = list(_frames(error))
+        own = [frame for frame in frames if file is not None and frame.filename == str(file)]
+        last = (own or frames or [None])[-1]
+        place = f"{last.filename}:{last.lineno}" if last is not None else str(file or "")
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{place}: expected to import it, received {type(error).__name__}: {message}; mend it, or take it out"
+
+
+def _frames(error: BaseException) -> Iterator[traceback.FrameSummary]:
+    for frame in traceback.extract_tb(error.__traceback__):
+        if not frame.filename.startswith(("<frozen", _PACKAGE)) and "importlib" not in Path(frame.filename).parts:
+            yield frame
