@@ -180,3 +180,30 @@ def test_none_is_the_default_of_every_key_that_can_be_none() -> None:
                 assert default is None, f"{model.__name__}.{name}"
 
     check(RunConfig)
+
+
+def test_files_of_operators_are_relative_to_the_toml_file_and_overrides_to_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "run.toml").write_text(
+        'plugins = ["mine.py", "../shared/theirs.py", "package.operators"]\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    config = load_run_config("configs/run.toml")
+    assert config.plugins == (f"{tmp_path}/configs/mine.py", f"{tmp_path}/shared/theirs.py", "package.operators")
+    assert load_run_config("configs/run.toml", ["plugins=['mine.py']"]).plugins == (f"{tmp_path}/mine.py",)
+    assert load_run_config("configs/run.toml", ["plugins="]).plugins == ()
+    with pytest.raises(ConfigError, match=r'plugins: expected a list of strings, received "mine.py"'):
+        load_run_config(None, ["plugins=mine.py"])
+
+
+def test_settings_of_operators_are_kept_as_they_stand_and_written_back(tmp_path):
+    (tmp_path / "run.toml").write_text(
+        '[operators.Weather]\nurl = "http://x"\nlimits = [{ of = 1 }]\n[operators.Weather.retry]\nafter = 1.5\n'
+    )
+    config = load_run_config(tmp_path / "run.toml", ["operators.Weather.url=", "operators.Weather.key=abc"])
+    assert config.operators == {"Weather": {"limits": [{"of": 1}], "retry": {"after": 1.5}, "key": "abc"}}
+    (tmp_path / "again.toml").write_text(dump_toml(config))
+    assert load_run_config(tmp_path / "again.toml") == config
+    with pytest.raises(ConfigError, match=r"run.toml:1: operators: expected a section for each name"):
+        (tmp_path / "run.toml").write_text("operators = 3\n")
+        load_run_config(tmp_path / "run.toml")

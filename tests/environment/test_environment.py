@@ -8,7 +8,7 @@ import pytest
 from workflow_r1.environment import NO_CALLS_LEFT, NOT_RUN, ONE_CALL_INSTRUCTION, Environment, EnvironmentConfig
 from workflow_r1.errors import ConfigError, ServiceTimeoutError, ServiceUnavailableError
 from workflow_r1.inference import ChatReply
-from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorResult, OperatorServices
+from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorResult, OperatorServices, operator
 from workflow_r1.prompts import MALFORMED_INSTRUCTION
 from workflow_r1.trajectory import FinishReason, Message, Question, StopReason, Usage
 
@@ -22,6 +22,7 @@ class StandIn:
 
     purpose = "stands in"
     usage = "<tool>...</tool>"
+    arguments = ()
 
     def __init__(self, name="Echo", *, error=None, valid=True, reply=None):
         self.name = name
@@ -310,3 +311,13 @@ def test_the_defaults_are_the_papers():
     assert (config.max_operator_calls, config.max_response_tokens, config.max_prompt_tokens) == (20, 8192, 1280)
     assert config.max_observation_chars == 2048
     assert "Search" not in config.operators
+
+
+def test_10_argument_tags_of_own_operators_are_neutralised_like_those_of_the_package():
+    @operator(purpose="Repeats.")
+    async def repeat(text: str, count: int = 1) -> str:
+        return text * count
+
+    environment = make_environment(repeat)
+    step = asyncio.run(environment.step(turn("Repeat: <text>a </COUNT><count>9</text>")))
+    assert step.calls[0].observation == "a ‹/COUNT›‹count›9"

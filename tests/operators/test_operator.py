@@ -1,13 +1,17 @@
 """The decorator: one typed function is all there is to an operator."""
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import BaseModel, ConfigDict, Field
 
-from workflow_r1.errors import ServiceUnavailableError
+from workflow_r1.errors import ConfigError, ServiceTimeoutError, ServiceUnavailableError
 from workflow_r1.inference import ScriptedChatModel
-from workflow_r1.operators import Argument, OperatorResult, OperatorServices, operator
+from workflow_r1.operators import Argument, Operator, OperatorResult, OperatorServices, operator
 
 SERVICES = OperatorServices()
 
@@ -67,24 +71,36 @@ def test_errors_of_the_function_pass_through() -> None:
 
 
 def test_functions_that_cannot_be_operators() -> None:
-    async def no_services(text: str) -> OperatorResult: ...
-
     async def positional_services(text: str, services: OperatorServices) -> OperatorResult: ...
 
     async def no_arguments(*, services: OperatorServices) -> OperatorResult: ...
 
-    async def number(count: int, *, services: OperatorServices) -> OperatorResult: ...
+    async def table(rows: dict, *, services: OperatorServices) -> OperatorResult: ...
+
+    async def several(*texts: str) -> OperatorResult: ...
+
+    async def grammar(answer: str) -> OperatorResult: ...
+
+    async def loose_settings(text: str, *, settings: dict) -> OperatorResult: ...
+
+    async def no_resource(text: str, *, resource: object) -> OperatorResult: ...
+
+    async def unknown(text: "Unknown") -> OperatorResult: ...  # type: ignore[name-defined]  # noqa: F821
 
     async def untyped(text, *, services: OperatorServices) -> OperatorResult: ...  # type: ignore[no-untyped-def]
 
     def not_async(text: str, *, services: OperatorServices) -> OperatorResult: ...
 
     cases: list[tuple[Any, str]] = [
-        (no_services, "keyword-only parameter `services`"),
         (positional_services, "keyword-only parameter `services`"),
         (no_arguments, "at least one argument"),
-        (number, "expected str or list"),
-        (untyped, "expected str or list"),
+        (table, "expected str, int, float, bool"),
+        (untyped, "expected str, int, float, bool"),
+        (several, "names of their own"),
+        (grammar, "tag of the policy's grammar"),
+        (loose_settings, "pydantic model"),
+        (no_resource, "`resource` and `opens`"),
+        (unknown, "Unknown.*at run time"),
         (not_async, "async def"),
     ]
     for function, message in cases:
@@ -116,3 +132,213 @@ def test_closing_the_services_closes_what_holds_connections() -> None:
     shared, own = Connected(), Connected()
     asyncio.run(OperatorServices(chat=shared, chats={"A": own, "B": ScriptedChatModel()}).aclose())
     assert (shared.num_closed, own.num_closed) == (1, 1)
+    for purpose in ("", "two\nlines"):
+        with pytest.raises(TypeError, match="one line"):
+            operator(purpose=purpose)(join_texts.function)
+
+
+class Unit(StrEnum):
+    CELSIUS = "celsius"
+    FAHRENHEIT = "fahrenheit"
+
+
+@operator(purpose="Says how warm it is.")
+async def weather(
+    city: str,
+    day: Annotated[int, Field(ge=0, le=6)],
+    unit: Unit = Unit.CELSIUS,
+    detail: bool = False,
+    near: Literal["sea", "hills"] | None = None,
+) -> str:
+    return repr((city, day, unit.value, detail, near))
+
+
+def test_menu_and_check_come_from_the_types() -> None:
+    assert weather.usage == (
+        "Weather: <city>...</city> <day>a whole number, at least 0 and at most 6</day> "
+        "<unit>one of celsius, fahrenheit (default celsius)</unit> <detail>true or false (default false)</detail> "
+        "<near>one of sea, hills (optional)</near>"
+    )
+    assert weather.needs == frozenset()
+    result = asyncio.run(weather("<city>Rome</city><day>3</day><detail>yes</detail><near>sea</near>", SERVICES))
+    assert result.observation == "('Rome', 3, 'celsius', True, 'sea')"
+    wrong = asyncio.run(weather("<city>Rome</city><day>7</day><unit>kelvin</unit>", SERVICES))
+    assert not wrong.valid
+    assert wrong.observation == (
+        "Weather was not run: <day> must be a whole number, at least 0 and at most 6; <unit> must be one of celsius, "
+        f"fahrenheit. Write: {weather.usage}"
+    )
+
+
+def test_a_sole_number_is_bare_and_a_default_may_be_left_out() -> None:
+    @operator(purpose="Squares.")
+    async def square(number: float = 2.0) -> str:
+        return str(number**2)
+
+    assert square.usage == "Square: the number, a number (default 2.0)"
+    assert [asyncio.run(square(text, SERVICES)).observation for text in ("3", "<number>3</number>", "")] == [
+        "9.0",
+        "9.0",
+        "4.0",
+    ]
+    for text in ("three", "nan", "inf", "9" * 5000):
+        refused = asyncio.run(square(text, SERVICES))
+        assert refused.observation.startswith("Square was not run: the number must be a number. Write: Square:")
+
+
+def test_a_programming_error_names_the_operator_and_the_call() -> None:
+    @operator(purpose="Fails.")
+    async def divide(number: int) -> str:
+        return str(1 / number)
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        asyncio.run(divide("0", SERVICES))
+    (note,) = raised.value.__notes__
+    assert "The operator Divide (" in note
+    assert f"{__file__}:" in note
+    assert "called with '0'" in note
+
+
+def test_what_is_no_observation_is_a_programming_error() -> None:
+    @operator(purpose="Returns nothing.")
+    async def nothing(text: str) -> str:
+        return None  # type: ignore[return-value]
+
+    with pytest.raises(TypeError, match="received NoneType"):
+        asyncio.run(nothing("x", SERVICES))
+
+
+class ForeignError(Exception):
+    """As an HTTP client of its own would raise it."""
+
+
+def test_errors_from_outside_are_failed_services_without_the_keys_in_them() -> None:
+    @operator(purpose="Fails.", service_errors=(ForeignError,))
+    async def foreign(kind: str) -> str:
+        raise {"own": ForeignError, "connection": ConnectionResetError, "time": TimeoutError}[kind](
+            "for url 'https://me:secret@host/path?key=secret'"
+        )
+
+    for kind in ("own", "connection"):
+        with pytest.raises(ServiceUnavailableError, match=r"^Foreign: .*//host/path\?\.\.\.") as raised:
+            asyncio.run(foreign(kind, SERVICES))
+        assert "secret" not in str(raised.value)
+    with pytest.raises(ServiceTimeoutError, match="Foreign"):
+        asyncio.run(foreign("time", SERVICES))
+
+
+def test_of_requests_made_at_once_the_programming_error_counts_before_the_failed_service() -> None:
+    @operator(purpose="Fails twice.")
+    async def both(text: str) -> str:
+        async def fail(error: Exception) -> None:
+            raise error
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail(ServiceUnavailableError("down")))
+            if text == "wrong":
+                group.create_task(fail(KeyError("oops")))
+        return text
+
+    with pytest.raises(ServiceUnavailableError, match="down"):
+        asyncio.run(both("down", SERVICES))
+    with pytest.raises(KeyError, match="oops"):
+        asyncio.run(both("wrong", SERVICES))
+
+
+def test_a_call_that_takes_too_long_is_a_failed_service() -> None:
+    @operator(purpose="Hangs.", timeout_seconds=0.01)
+    async def hang(text: str) -> str:
+        await asyncio.sleep(60)
+        return text
+
+    with pytest.raises(ServiceTimeoutError, match=r"Hang: .*within 0.01 s.*timeout_seconds"):
+        asyncio.run(hang("x", SERVICES))
+
+
+class Place(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    town: str
+    number: int = 1
+
+
+def make_greeter() -> tuple[Operator, list[str]]:
+    log: list[str] = []
+
+    @asynccontextmanager
+    async def open_door(settings: Place) -> AsyncIterator[str]:
+        log.append(f"open {settings.town}")
+        await asyncio.sleep(0)
+        try:
+            yield f"door {settings.number}"
+        finally:
+            log.append("close")
+
+    @operator(purpose="Greets.", opens=open_door)
+    async def greet(name: str, *, settings: Place, resource: str) -> str:
+        return f"{name} at {resource} in {settings.town}"
+
+    return greet, log
+
+
+def test_settings_are_checked_against_their_type() -> None:
+    greet, _ = make_greeter()
+    assert greet.settings_type is Place
+    with pytest.raises(ConfigError, match=r"operators.Greet.town: expected a value"):
+        asyncio.run(greet("Ada", SERVICES))
+    with pytest.raises(ConfigError) as refused:
+        greet.configure({"town": "Rome", "number": "x", "twon": 1})
+    assert "operators.Greet.number: Input should be a valid integer" in str(refused.value)
+    assert "operators.Greet.twon: unknown key; operators.Greet has town, number" in str(refused.value)
+    with pytest.raises(ConfigError, match="takes no settings"):
+        weather.configure({"a": 1})
+
+
+def test_a_resource_is_opened_once_in_an_event_loop_and_closed_with_it() -> None:
+    greet, log = make_greeter()
+    here = greet.configure({"town": "Rome"})
+
+    async def both() -> list[str]:
+        return [result.observation for result in await asyncio.gather(here("Ada", SERVICES), here("Bob", SERVICES))]
+
+    assert asyncio.run(both()) == ["Ada at door 1 in Rome", "Bob at door 1 in Rome"]
+    assert log == ["open Rome", "close"]
+    asyncio.run(both())
+    assert log == ["open Rome", "close"] * 2
+
+
+def test_a_resource_that_cannot_be_opened_is_tried_again() -> None:
+    attempts = []
+
+    @asynccontextmanager
+    async def open_late() -> AsyncIterator[int]:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise ConnectionRefusedError("not yet")
+        yield len(attempts)
+
+    @operator(purpose="Waits.", opens=open_late)
+    async def late(text: str, *, resource: int) -> str:
+        return f"{text} {resource}"
+
+    async def twice() -> str:
+        with pytest.raises(ServiceUnavailableError, match="not yet"):
+            await late("x", SERVICES)
+        return (await late("x", SERVICES)).observation
+
+    assert asyncio.run(twice()) == "x 2"
+
+
+def test_a_cancelled_caller_does_not_take_the_resource_from_the_others() -> None:
+    greet, log = make_greeter()
+    here = greet.configure({"town": "Rome"})
+
+    async def run() -> str:
+        first = asyncio.create_task(here("Ada", SERVICES))
+        second = asyncio.create_task(here("Bob", SERVICES))
+        await asyncio.sleep(0)
+        first.cancel()
+        return (await second).observation
+
+    assert asyncio.run(run()) == "Bob at door 1 in Rome"
+    assert log == ["open Rome", "close"]

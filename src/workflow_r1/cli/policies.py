@@ -98,8 +98,6 @@ class OpenedMethod:
     """What acts."""
     make_environment: "Callable[[Question], Environment]"
     """A fresh environment for each trajectory."""
-    pool: tuple[str, ...]
-    """Names of the operators that may be called."""
     services: "OperatorServices"
     """What the operators use."""
     server: "ChatModel | None" = None
@@ -138,7 +136,7 @@ def open_method(config: "RunConfig", method: str, *, temperature: float, as_poli
         services = build_services(config)
         policy, chat = open_policy(config, temperature=temperature)
         make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
-        return OpenedMethod(policy, make_environment, config.environment.operators, services, chat)
+        return OpenedMethod(policy, make_environment, services, chat)
     if method not in METHODS:
         near = difflib.get_close_matches(method, [POLICY, *METHODS], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -147,10 +145,9 @@ def open_method(config: "RunConfig", method: str, *, temperature: float, as_poli
     if as_policy and set(chosen.operators) <= set(config.environment.operators):
         services = build_services(config)
         make_environment = build_environment_factory(config, services=services)
-        return OpenedMethod(FixedWorkflow(chosen), make_environment, config.environment.operators, services)
-    pool = tuple(chosen.operators)
-    services = build_services(config, pool=pool)
+        return OpenedMethod(FixedWorkflow(chosen), make_environment, services)
+    services = build_services(config, pool=tuple(chosen.operators), operators=chosen.operators)
     make_environment = build_environment_factory(
         config, services=services, environment=method_environment(chosen), operators=chosen.operators
     )
-    return OpenedMethod(FixedWorkflow(chosen), make_environment, pool, services)
+    return OpenedMethod(FixedWorkflow(chosen), make_environment, services)

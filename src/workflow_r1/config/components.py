@@ -85,38 +85,33 @@ def build_operators(config: RunConfig) -> Mapping[str, Operator]:
     """
     found = find_operators(config.plugins, names={*config.environment.operators, *config.operators})
     operators = {name: each.operator for name, each in found.operators.items()}
-    check_pool(config.operators, operators, key="operators", problems=found.problems)
+    _check_names("operators", config.operators, operators, found.problems)
     operators |= {name: operators[name].configure(values) for name, values in config.operators.items()}
-    check_pool(config.environment.operators, operators, problems=found.problems)
+    _check_names("environment.operators", config.environment.operators, operators, found.problems)
     return operators
 
 
-def check_pool(
-    names: Collection[str],
-    operators: Mapping[str, Operator],
-    *,
-    key: str = "environment.operators",
-    problems: Sequence[str] = (),
-) -> None:
+def check_pool(names: Sequence[str], operators: Mapping[str, Operator]) -> None:
     """Refuse names that are no operators, and operators that lack settings.
-
-    Args:
-        names: of the pool.
-        operators: where they are looked up.
-        key: of the configuration, for the message.
-        problems: why some operators are not to be had, for the message.
 
     Raises:
         ConfigError: names the first, and the nearest right one.
     """
+    _check_names("environment.operators", names, operators)
+    for name in names:
+        if operators[name].settings_type is not None and operators[name].settings is None:
+            operators[name].configure({})  # Raises, and says what is missing.
+
+
+def _check_names(
+    key: str, names: Collection[str], operators: Mapping[str, Operator], problems: Sequence[str] = ()
+) -> None:
     for name in names:
         if name not in operators:
             near = difflib.get_close_matches(name, operators, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "; plugins may add more"
             left_out = "".join(f"\nleft out: {problem}" for problem in problems)
             raise ConfigError(f"{key}: expected names among {', '.join(operators)}; received {name!r}{hint}{left_out}")
-        if operators[name].settings_type is not None and operators[name].settings is None:
-            operators[name].configure({})  # Raises, and says what is missing.
 
 
 def build_services(
@@ -257,9 +252,7 @@ def build_environment_factory(
     shared = services or build_services(config, pool=settings.operators, operators=known)
 
     def make_environment(question: Question) -> Environment:
-        return Environment(
-            question, config=settings, operators=known, services=shared, special_tokens=special_tokens
-        )
+        return Environment(question, config=settings, operators=known, services=shared, special_tokens=special_tokens)
 
     return make_environment
 

@@ -17,6 +17,8 @@ Numbered behaviours of :meth:`Environment.step`; the tests use the same numbers.
     result is our own, says with our tags how to call, and is only cut.
  9. A service that fails raises its ``ServiceError``, not an exception group; the turn's other calls are cancelled and
     the environment is over. Any other exception of an operator is a programming error and is raised as it is.
+10. The argument tags of the pool's own operators are neutralised in what an operator returns, like those of the package's:
+    a policy that copies a passage into an argument must not let the passage end it.
 
 The token budgets (``max_prompt_tokens``, ``max_response_tokens``) are kept by the rollout, which sees the tokens.
 """
@@ -108,7 +110,8 @@ class Environment:
         self._config = config
         self._pool = {name: operators[name] for name in config.operators}
         self._services = services
-        self._special_tokens = tuple(special_tokens)
+        tags = {argument.name for operator in self._pool.values() for argument in operator.arguments}
+        self._special_tokens = (*special_tokens, *(f"<{slash}{tag}>" for tag in sorted(tags) for slash in ("", "/")))
         self._num_turns = 0
         self._num_calls = 0
         self._over = False

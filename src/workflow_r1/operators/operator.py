@@ -251,7 +251,9 @@ def _read_signature(
         if parameter.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
             raise TypeError(f"{place}: expected parameters with names of their own, received {parameter}")
         if parameter.name in _GRAMMAR_TAGS:
-            raise TypeError(f"{place}: <{parameter.name}> is a tag of the policy's grammar; name the argument otherwise")
+            raise TypeError(
+                f"{place}: <{parameter.name}> is a tag of the policy's grammar; name the argument otherwise"
+            )
         default = REQUIRED if parameter.default is parameter.empty else parameter.default
         try:
             arguments.append(read_type(parameter.name, parameter.annotation, default))

@@ -158,8 +158,8 @@ def _explain(error: BaseException, file: Path | None = None) -> str:
     else:
         frames = list(_frames(error))
         own = [frame for frame in frames if file is not None and frame.filename == str(file)]
-        last = (own or frames or [None])[-1]
-        place = f"{last.filename}:{last.lineno}" if last is not None else str(file or "")
+        last = next(iter(reversed(own or frames)), None)
+        place = f"{last.filename}:{last.lineno}" if last is not None else str(file or "the module")
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{place}: expected to import it, received {type(error).__name__}: {message}; mend it, or take it out"
 

@@ -1,0 +1,87 @@
+"""From ``plugins``, ``[operators.NAME]`` and the pool to operators and the services that they need."""
+
+from pathlib import Path
+
+import pytest
+
+from workflow_r1.config import load_run_config
+from workflow_r1.config.components import build_environment_factory, build_operators, build_services
+from workflow_r1.errors import ConfigError
+from workflow_r1.trajectory import Question
+
+PLUGIN = """\
+from pydantic import BaseModel
+
+from workflow_r1.operators import OperatorServices, operator
+
+
+class Scale(BaseModel):
+    factor: float
+
+
+@operator(purpose="Scales a number.")
+async def scale(number: float, *, settings: Scale) -> str:
+    return str(number * settings.factor)
+
+
+@operator(purpose="Counts.")
+async def word_count(text: str) -> str:
+    return str(len(text.split()))
+
+
+@operator(purpose="Looks up.", needs=("search",))
+async def look_up(text: str, *, services: OperatorServices) -> str:
+    return (await services.require_search()(text, k=1))[0].title
+"""
+
+
+@pytest.fixture
+def configure(tmp_path: Path):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+
+    def load(pool: str, *overrides: str):
+        return load_run_config(None, [f"plugins=['{tmp_path}/mine.py']", f"environment.operators={pool}", *overrides])
+
+    return load
+
+
+def test_the_pool_may_name_them_and_they_get_their_settings(configure) -> None:
+    config = configure("['Scale']", "operators.Scale.factor=2")
+    assert build_operators(config)["Scale"].settings.factor == 2.0
+    environment = build_environment_factory(config)(Question(id="q", text="x", golden_answers=()))
+    assert environment.config.operators == ("Scale",)
+    full = configure("['Scale']", "operators.Scale.factor=2", "environment.prompt_style=full")
+    prompt = build_environment_factory(full)(Question(id="q", text="x", golden_answers=())).initial_messages()
+    assert "- Scale: Scales a number.\n  <tool>Scale: the number, a number</tool>" in prompt[0].content
+
+
+@pytest.mark.parametrize(
+    ("pool", "chat", "search"),
+    [
+        ("['WordCount']", False, False),
+        ("['LookUp']", False, True),
+        ("['Search']", False, True),
+        ("['WordCount', 'Review']", True, False),
+    ],
+)
+def test_only_the_services_that_the_pool_needs_are_built(configure, pool: str, chat: bool, search: bool) -> None:
+    services = build_services(configure(pool))
+    assert (services.chat is not None, services.search is not None) == (chat, search)
+
+
+@pytest.mark.parametrize(
+    ("pool", "overrides", "message"),
+    [
+        ("['WordCuont']", [], "environment.operators: .*received 'WordCuont'; did you mean 'WordCount'"),
+        ("['Zzz']", [], "plugins may add more"),
+        ("['WordCount']", ["operators.Scael.factor=2"], "operators: .*received 'Scael'; did you mean 'Scale'"),
+        ("['Scale']", [], "operators.Scale.factor: expected a value, received none"),
+        ("['Scale']", ["operators.Scale.factor=much"], "operators.Scale.factor: Input should be a valid number"),
+        ("['WordCount']", ["operators.WordCount.x=2"], "operators.WordCount: expected no such section"),
+    ],
+)
+def test_what_does_not_fit_is_refused(configure, pool: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_services(configure(pool, *overrides))
+    with pytest.raises(ConfigError, match=message):
+        build_environment_factory(configure(pool, *overrides))
