@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -56,7 +56,8 @@ def _sections(model: type[BaseModel], name: str) -> Iterator[str]:
     for key, field in model.model_fields.items():
         section = _section_of(field.annotation)
         if section is not None:
-            inner.append((f"{name}.{key}" if name else key, section))
+            place = f"{name}.{key}" if name else key
+            inner.append((f"{place}.NAME" if get_origin(field.annotation) is dict else place, section))
             continue
         default = "" if field.default is PydanticUndefined else _show(field.default)
         rows.append(f"| `{key}` | {_escape(_kind(field))} | {default} | {_escape(docs.get(key, ''))} |")

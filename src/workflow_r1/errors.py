@@ -9,7 +9,8 @@
     `- ServiceError              infrastructure: ends a trajectory, never scored as the policy's mistake
        |- ServiceUnavailableError  unreachable, throttled, broken reply, after all retries (also a ConnectionError)
        |- ServiceTimeoutError      no answer in time, after all retries                    (also a TimeoutError)
-       `- ServiceRejectedError     the service refuses the request itself: bad key, unknown model, too long
+       `- ServiceRejectedError     the service refuses, and would again: the request is too long, or not understood
+          `- EndpointRejectedError    it refuses whatever is asked: bad key, unknown model, no quota
 
 A policy's mistake (a malformed turn, a wrong argument) is not an error: it is an observation.
 A programming error is a plain ``ValueError`` or ``TypeError`` and is left to crash.
@@ -54,4 +55,8 @@ class ServiceTimeoutError(ServiceError, TimeoutError):
 
 
 class ServiceRejectedError(ServiceError):
-    """The service refuses the request itself (key, model name, length): a retry cannot help."""
+    """The service refuses the request (length, form): neither a retry nor another endpoint can help."""
+
+
+class EndpointRejectedError(ServiceRejectedError):
+    """The endpoint refuses whatever is asked (key, model name, quota): a retry cannot help, another endpoint may."""

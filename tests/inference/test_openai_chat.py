@@ -202,7 +202,7 @@ def test_gives_up_on_a_server_that_keeps_failing() -> None:
 
 
 def test_a_server_that_hangs_is_a_timeout() -> None:
-    message = r"no reply within 0\.2 s after 2 attempts"
+    message = r"no complete reply within 0\.2 s after 2 attempts"
     with serving(Answer(completion(), seconds=30)) as server, pytest.raises(ServiceTimeoutError, match=message):
         ask(config(server, timeout_seconds=0.2, max_retries=1))
     assert len(server.bodies) == 2
@@ -372,5 +372,5 @@ def test_waits_double_and_are_bounded() -> None:
     chat = OpenAIChatModel(OpenAIChatConfig(model="m", base_url="http://127.0.0.1:1/v1", backoff_seconds=0.5))
     wait: Callable[[int, float | None], float] = chat._wait
     for attempt, longest in [(1, 0.5), (2, 1.0), (3, 2.0), (10, 8.0), (5000, 8.0)]:
-        assert 0.75 * longest <= wait(attempt, None) <= longest
-    assert wait(1, 3.5) == 3.5
+        assert 0.5 * longest <= wait(attempt, None) <= longest
+    assert 3.5 <= wait(1, 3.5) <= 3.55

@@ -107,7 +107,7 @@ class OpenedMethod:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        from workflow_r1.operators.services import HoldsConnections
+        from workflow_r1.inference import HoldsConnections
 
         await self.services.aclose()
         if isinstance(self.server, HoldsConnections):

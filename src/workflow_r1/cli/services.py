@@ -3,10 +3,11 @@
 import asyncio
 from typing import TYPE_CHECKING
 
-from workflow_r1.errors import ServiceError
+from workflow_r1.errors import ServiceError, ServiceRejectedError
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
+    from workflow_r1.inference import OpenAIChatConfig
     from workflow_r1.operators import OperatorServices
 
 FIRST_ANSWER_SECONDS = 30.0
@@ -14,7 +15,10 @@ FIRST_ANSWER_SECONDS = 30.0
 
 
 def check_services(config: "RunConfig", services: "OperatorServices", *, policy: bool = False) -> None:
-    """Send one tiny request to each LLM server that the configuration names and that will be used.
+    """Send one tiny request to each LLM endpoint that will be used.
+
+    An endpoint that cannot be reached is no reason to stop where its role has another one; a refusal (key, model) is: it
+    would not pass.
 
     Args:
         config: ``llm``; with ``policy`` also ``policy``.
@@ -22,25 +26,40 @@ def check_services(config: "RunConfig", services: "OperatorServices", *, policy:
         policy: whether the policy's server will be used.
 
     Raises:
-        ServiceError: a server cannot be reached or refuses the request; names the key to set.
+        ServiceError: an endpoint refuses, or a role has none that can be reached; names the key to set.
     """
-    from workflow_r1.config.components import llm_chat_config, policy_chat_config
+    from workflow_r1.config.components import policy_chat_config
+    from workflow_r1.config.llm import DEFAULT_ROLE, OWN_ENDPOINT, endpoint_chat_config
+
+    async def ask() -> None:
+        if config.llm.kind == "openai":
+            roles = [*([] if services.chat is None else [DEFAULT_ROLE]), *services.chats]
+            endpoints = [config.llm.endpoints_of(role) for role in roles]
+            unavailable: dict[str, ServiceError] = {}
+            for name in dict.fromkeys(name for names in endpoints for name in names):
+                section = "llm" if name == OWN_ENDPOINT else f"llm.endpoints.{name}"
+                try:
+                    await _ask_once(endpoint_chat_config(config.llm, name), section)
+                except ServiceRejectedError:
+                    raise
+                except ServiceError as error:
+                    unavailable[name] = error
+            for names in endpoints:
+                if all(name in unavailable for name in names):
+                    raise unavailable[names[0]]
+        if policy and config.policy.base_url is not None:
+            await _ask_once(policy_chat_config(config), "policy")
+
+    asyncio.run(ask())
+
+
+async def _ask_once(chat_config: "OpenAIChatConfig", section: str) -> None:
     from workflow_r1.inference import OpenAIChatModel
     from workflow_r1.trajectory import Message
 
-    servers = []
-    if config.llm.kind == "openai" and services.chat is not None:
-        servers.append(("llm", llm_chat_config(config.llm)))
-    if policy and config.policy.base_url is not None:
-        servers.append(("policy", policy_chat_config(config)))
-
-    async def ask() -> None:
-        for section, chat_config in servers:
-            update = {"max_retries": 0, "timeout_seconds": min(chat_config.timeout_seconds, FIRST_ANSWER_SECONDS)}
-            chat = OpenAIChatModel(chat_config.model_copy(update=update))
-            try:
-                await chat([Message(role="user", content="Say yes.")], max_tokens=1)
-            except ServiceError as error:
-                raise type(error)(f"{error}. Start the server, or set {section}.base_url and {section}.model") from None
-
-    asyncio.run(ask())
+    update = {"max_retries": 0, "timeout_seconds": min(chat_config.timeout_seconds, FIRST_ANSWER_SECONDS)}
+    async with OpenAIChatModel(chat_config.model_copy(update=update)) as chat:
+        try:
+            await chat([Message(role="user", content="Say yes.")], max_tokens=1)
+        except ServiceError as error:
+            raise type(error)(f"{error}. Start the server, or set {section}.base_url and {section}.model") from None

@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from workflow_r1.config.run import LLMConfig, RunConfig, SearchConfig
+from workflow_r1.config.llm import DEFAULT_ROLE, OWN_ENDPOINT, LLMConfig, endpoint_chat_config
+from workflow_r1.config.run import RunConfig, SearchConfig
 from workflow_r1.data import load_questions
 from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
 from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.errors import ConfigError
-from workflow_r1.inference import ChatModel, OpenAIChatConfig, OpenAIChatModel
+from workflow_r1.inference import ChatModel, Endpoint, OpenAIChatConfig, OpenAIChatModel, RoutedChatModel
 from workflow_r1.operators import Operator, OperatorConfig, OperatorServices, find_operators
 from workflow_r1.retrieval import BM25Index, SearchBackend
 from workflow_r1.rollout import ChatPolicy
@@ -133,34 +134,27 @@ def build_services(
     check_pool(pool, operators)
     needs = frozenset[str]().union(*(operators[name].needs for name in pool))
     search = build_search(config.search, config.embedded.seed) if "search" in needs else None
-    chat = build_chat_model(config.llm, config.embedded.seed) if "llm" in needs else None
+    if config.llm.roles:
+        _check_roles(config.llm, known=(*build_operators(config), *operators))
+    chats = build_chat_models(
+        config.llm, config.embedded.seed, [name for name in pool if "llm" in operators[name].needs]
+    )
     return OperatorServices(
-        chat=chat,
+        chat=chats.pop(DEFAULT_ROLE, None),
         search=search,
         config=OperatorConfig(
             temperature=config.llm.temperature, max_tokens=config.llm.max_tokens, search_k=config.search.k
         ),
+        chats=chats,
     )
 
 
-def llm_chat_config(config: LLMConfig) -> OpenAIChatConfig:
-    """How to reach the LLM behind the operators.
-
-    Raises:
-        ConfigError: no name of the model.
-    """
-    if not config.model:
-        raise ConfigError(
-            'llm.model: expected the model\'s name at the endpoint, since llm.kind = "openai"; set llm.model'
-        )
-    return OpenAIChatConfig(
-        model=config.model,
-        base_url=config.base_url,
-        api_key_env=config.api_key_env,
-        timeout_seconds=config.timeout_seconds,
-        max_retries=config.max_retries,
-        concurrency=config.concurrency,
-    )
+def _check_roles(config: LLMConfig, known: Sequence[str]) -> None:
+    for role in config.roles:
+        if role not in (DEFAULT_ROLE, *known):
+            near = difflib.get_close_matches(role, (DEFAULT_ROLE, *known), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"llm.roles: expected {DEFAULT_ROLE!r} or an operator's name, received {role!r}{hint}")
 
 
 def policy_chat_config(config: RunConfig) -> OpenAIChatConfig:
@@ -179,20 +173,50 @@ def policy_chat_config(config: RunConfig) -> OpenAIChatConfig:
         base_url=config.policy.base_url,
         api_key_env=config.policy.api_key_env,
         timeout_seconds=config.llm.timeout_seconds,
+        idle_timeout_seconds=config.llm.idle_timeout_seconds,
+        check_model=config.llm.check_model,
         max_retries=config.llm.max_retries,
         concurrency=config.sampling.max_sessions,
     )
 
 
-def build_chat_model(config: LLMConfig, world_seed: int) -> ChatModel:
-    """The LLM behind the operators.
+def build_chat_models(config: LLMConfig, world_seed: int, operators: Sequence[str]) -> dict[str, ChatModel]:
+    """The LLMs behind some operators, by role: an operator's name, or ``default`` for all that have none of their own.
+
+    Args:
+        config: endpoints and roles.
+        world_seed: of the embedded world, whose expert may be the LLM.
+        operators: names of those that need an LLM.
 
     Raises:
-        ConfigError: an endpoint without a model's name.
+        ConfigError: an endpoint without a model's name, or without a key where it needs one.
     """
+    roles = {name if name in config.roles else DEFAULT_ROLE for name in operators}
     if config.kind == "embedded":
-        return SimulatedExpert(embedded_world(world_seed))
-    return OpenAIChatModel(llm_chat_config(config))
+        return {role: SimulatedExpert(embedded_world(world_seed)) for role in roles}
+    names_of = {role: config.endpoints_of(role) for role in sorted(roles)}
+    endpoints = {
+        name: Endpoint(
+            name,
+            build_endpoint(config, name),
+            weight=1.0 if name == OWN_ENDPOINT else config.endpoints[name].weight,
+            cool_down_seconds=config.cool_down_seconds,
+        )
+        for name in dict.fromkeys(name for names in names_of.values() for name in names)
+    }
+    return {
+        role: endpoints[names[0]].chat if len(names) == 1 else RoutedChatModel([endpoints[name] for name in names])
+        for role, names in names_of.items()
+    }
+
+
+def build_endpoint(config: LLMConfig, name: str) -> ChatModel:
+    """The LLM at one endpoint.
+
+    Raises:
+        ConfigError: it has no name of a model, or no key where it needs one.
+    """
+    return OpenAIChatModel(endpoint_chat_config(config, name))
 
 
 def build_search(config: SearchConfig, world_seed: int) -> SearchBackend:

@@ -208,7 +208,9 @@ def describe(annotation: Any) -> str:
             number = "" if Ellipsis in get_args(part) else f"{len(get_args(part))} "
             name = f"a list of {number}{inner}"
         elif get_origin(part) is dict:
-            name = "a section for each name"
+            entry = get_args(part)[1]
+            is_list = get_origin(entry) is tuple
+            name = f"{describe(entry) if is_list else 'values' if entry is Any else 'a section'} for each name"
         else:
             name = names.get(part, str(part))
         words = f"{words} or {name}" if words else name
@@ -226,13 +228,17 @@ def _choices(annotation: Any) -> list[Any]:
 def _section_at(location: Location) -> type[BaseModel] | None:
     """The model of a section; None where there is none."""
     model: type[BaseModel] = RunConfig
-    for part in location:
-        field = model.model_fields.get(part)
-        inner = [
-            option
-            for option in (_alternatives(field.annotation) if field else ())
-            if isinstance(option, type) and issubclass(option, BaseModel)
-        ]
+    parts = list(location)
+    while parts:
+        field = model.model_fields.get(parts.pop(0))
+        alternatives = _alternatives(field.annotation) if field else ()
+        if alternatives and get_origin(alternatives[0]) is dict:
+            # A section for each name that the user chooses: the next part is such a name.
+            if not parts:
+                return None
+            parts.pop(0)
+            alternatives = get_args(alternatives[0])
+        inner = [option for option in alternatives if isinstance(option, type) and issubclass(option, BaseModel)]
         if not inner:
             return None
         model = inner[0]
@@ -247,8 +253,11 @@ def _field_at(location: Location) -> Any | None:
 
 
 def _is_free(location: Location) -> bool:
-    """Whether a key lies in a section whose keys are not the configuration's own."""
-    return any(get_origin(_field_at(location[:length])) is dict for length in range(1, len(location)))
+    """Whether a key is a name of the user's own, or lies where the configuration has no keys of its own."""
+    if _section_at(location[:-1]) is not None:
+        return False
+    above = (_field_at(location[:length]) for length in range(1, len(location)))
+    return any(get_origin(part) is dict for annotation in above for part in _alternatives(annotation))
 
 
 def _longest_field(location: Location) -> Location:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig, WarmstartConfig
 from workflow_r1.environment.config import EnvironmentConfig
 from workflow_r1.rollout.sampling import SamplingConfig
@@ -38,29 +39,6 @@ class PolicyConfig(Record):
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ..."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of torch; None leaves torch's own choice."""
-
-
-class LLMConfig(Record):
-    """The LLM that carries out the operators."""
-
-    kind: Literal["embedded", "openai"] = "embedded"
-    """``embedded``: the simulated expert. ``openai``: any OpenAI-compatible endpoint."""
-    base_url: str | None = None
-    """Endpoint, e.g. ``http://127.0.0.1:8000/v1``; None is the openai client's default."""
-    model: str = ""
-    """Model name at the endpoint."""
-    api_key_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key; a key itself never stands in a configuration."""
-    max_tokens: int = Field(default=1024, ge=1)
-    """Longest reply."""
-    temperature: float = Field(default=0.7, gt=0.0)
-    """Temperature of independent samples (MultiAnswerGenerate); everything else is asked at 0."""
-    concurrency: int = Field(default=32, ge=1)
-    """Requests in flight at once."""
-    timeout_seconds: float = Field(default=60.0, gt=0.0)
-    """Of one attempt."""
-    max_retries: int = Field(default=4, ge=0)
-    """Further attempts after a failed one."""
 
 
 class SearchConfig(Record):

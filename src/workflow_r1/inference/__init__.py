@@ -1,16 +1,22 @@
 """The seam to any LLM, and what stands behind it."""
 
-from workflow_r1.inference.chat import ChatModel, ChatReply
+from workflow_r1.inference.chat import ChatModel, ChatReply, HoldsConnections
 from workflow_r1.inference.doubles import ChatRequest, FailingChatModel, ScriptedChatModel, ScriptedReply
+from workflow_r1.inference.endpoints import Endpoint, RoutedChatModel
+from workflow_r1.inference.failures import FailureKind
 from workflow_r1.inference.openai_chat import OpenAIChatConfig, OpenAIChatModel
 
 __all__ = [
     "ChatModel",
     "ChatReply",
     "ChatRequest",
+    "Endpoint",
     "FailingChatModel",
+    "FailureKind",
+    "HoldsConnections",
     "OpenAIChatConfig",
     "OpenAIChatModel",
+    "RoutedChatModel",
     "ScriptedChatModel",
     "ScriptedReply",
 ]

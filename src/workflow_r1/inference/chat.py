@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
@@ -44,4 +44,13 @@ class ChatModel(Protocol):
         Raises:
             ServiceError: the service failed after its retries.
         """
+        ...
+
+
+@runtime_checkable
+class HoldsConnections(Protocol):
+    """A service that can be closed, twice as well as once."""
+
+    async def aclose(self) -> None:
+        """Close the connections; a later request opens new ones."""
         ...

@@ -1,27 +1,36 @@
 """An LLM behind any endpoint that speaks OpenAI's chat completions: OpenAI itself, vLLM, llama.cpp, Ollama, ..."""
 
 import asyncio
+import json
 import os
 import random
+import re
+import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field
 
 from workflow_r1.errors import (
     ConfigError,
+    EndpointRejectedError,
     ServiceError,
     ServiceRejectedError,
     ServiceTimeoutError,
     ServiceUnavailableError,
 )
 from workflow_r1.inference.chat import ChatReply
+from workflow_r1.inference.failures import FailureKind
+from workflow_r1.inference.secrets import hide_in_logs, mask, secrets_of_url, without_login
 from workflow_r1.trajectory import FinishReason, Message, Usage
 from workflow_r1.trajectory.records import Record
 
 if TYPE_CHECKING:
+    import httpx2
     import openai
 
 MAX_BACKOFF_SECONDS = 8.0
@@ -30,8 +39,20 @@ MAX_BACKOFF_SECONDS = 8.0
 MAX_RETRY_AFTER_SECONDS = 120.0
 """Longest wait that a server's ``Retry-After`` is granted; one that asks for more counts as unavailable."""
 
-_RETRIED_STATUS = frozenset({408, 409, 425, 429})
-"""Besides every status from 500 on."""
+CONNECT_SECONDS = 10.0
+"""Longest wait for a connection; less where ``idle_timeout_seconds`` is less."""
+
+_KEEP_ALIVE_SECONDS = 4.0
+"""How long an idle connection is kept: less than the five seconds after which many servers close theirs, since a request
+that meets a closing connection fails."""
+
+_CONNECTIONS_PER_CLIENT = 8
+"""The HTTP library looks at all connections of a pool for each request. Small pools halve the cost of a call at 64."""
+
+_RETRIED_STATUS = frozenset({408, 409, 425})
+"""Besides 429 and every status from 500 on."""
+
+_CONTEXT = re.compile(r"context.?(?:length|size|window)", re.IGNORECASE)
 
 _PLACEHOLDER_KEY = "no-key-needed"
 """The openai client refuses to start without a key; local servers ignore it."""
@@ -49,26 +70,38 @@ class OpenAIChatConfig(Record):
     """Endpoint, e.g. ``http://127.0.0.1:8000/v1``; None is the openai client's default."""
     api_key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the key. An endpoint named by ``base_url`` may do without."""
-    timeout_seconds: float = Field(default=60.0, gt=0.0)
+    timeout_seconds: float = Field(default=120.0, gt=0.0)
     """Of one attempt, from sending to the last byte."""
+    idle_timeout_seconds: float = Field(default=60.0, gt=0.0)
+    """Longest time in an attempt without a byte. A server sends none before its reply is written: allow for that."""
     max_retries: int = Field(default=4, ge=0)
     """Further attempts after a failed one."""
     backoff_seconds: float = Field(default=0.5, ge=0.0)
-    """Wait before the first retry; doubles with each, less up to a quarter at random, unless the server names a wait."""
+    """Wait before the first retry; doubles with each, less up to a half at random, unless the server names a wait."""
     concurrency: int = Field(default=32, ge=1)
     """Requests in flight at once; one that waits for its retry counts, so that a busy server is given room."""
+    check_model: bool = True
+    """Refuse the reply of another model: one whose name neither contains ``model`` nor stands in it."""
+    send_seed: bool = False
+    """Send ``sample_index`` as ``seed``: a server that draws by it repeats its replies (vLLM, llama.cpp); some refuse it."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of the request, for what an endpoint has of its own, e.g. ``top_k``."""
+
+    @property
+    def address(self) -> str:
+        """The endpoint's address without login and query: for messages, and as a part of keys."""
+        base_url = self.base_url or os.environ.get("OPENAI_BASE_URL")
+        return without_login(base_url) if base_url else "the openai default endpoint"
 
 
 class OpenAIChatModel:
     """A ``ChatModel`` over the openai client.
 
-    Connection refused, timeouts, throttling, server errors and replies that cannot be read are tried again; a refusal of
-    the request itself is not. The retries are ours, not the client's: those neither bound an attempt whose bytes trickle
-    nor repeat one whose reply cannot be read.
+    What may pass (:class:`FailureKind`) is tried again; a refusal is not. The retries are ours, not the client's: those
+    neither bound an attempt whose bytes trickle nor repeat one whose reply cannot be read. Replies are read from the raw
+    JSON: building the client's own records takes as long again as all the rest of a call.
 
-    The client is made at the first request and anew in another event loop, so one object serves several calls of
+    The connections are opened at the first request and anew in another event loop, so one object serves several calls of
     ``asyncio.run``, each of which closes its connections at its end. To close them sooner: :meth:`aclose`, ``async with``.
 
     Args:
@@ -84,7 +117,7 @@ class OpenAIChatModel:
         key = os.environ.get(config.api_key_env, "").strip()
         if base_url is not None and (urlsplit(base_url).scheme not in ("http", "https") or not _host(base_url)):
             raise ConfigError(
-                f"base_url: expected an address such as http://127.0.0.1:8000/v1, received {_without_login(base_url)!r}"
+                f"base_url: expected an address such as http://127.0.0.1:8000/v1, received {without_login(base_url)!r}"
             )
         if not key and base_url is None:
             raise ConfigError(
@@ -98,11 +131,19 @@ class OpenAIChatModel:
             )
         self._base_url = base_url
         self._key = key or _PLACEHOLDER_KEY
-        self._place = f"{config.model} at {_without_login(base_url) if base_url else 'the openai default endpoint'}"
-        self._slots = asyncio.Semaphore(config.concurrency)
+        self._secrets = ({key} if key else set()) | (secrets_of_url(base_url) if base_url else set())
+        if self._secrets:
+            hide_in_logs(self._secrets)
+        self._place = f"{config.model} at {config.address}"
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._client: openai.AsyncOpenAI | None = None
-        self._lifetime: AsyncGenerator[openai.AsyncOpenAI, None] | None = None
+        self._slots: asyncio.LifoQueue[openai.AsyncOpenAI] | None = None
+        self._lifetime: AsyncGenerator[asyncio.LifoQueue[openai.AsyncOpenAI], None] | None = None
+        self.num_replies = 0
+        """Replies had so far."""
+        self.failures: Counter[FailureKind] = Counter()
+        """Failed attempts so far, by kind."""
+        self.retries: Counter[FailureKind] = Counter()
+        """Those of ``failures`` that were tried again; each of the others was the end of its request."""
 
     async def __call__(
         self,
@@ -115,13 +156,14 @@ class OpenAIChatModel:
     ) -> ChatReply:
         """Return one reply; see :class:`~workflow_r1.inference.ChatModel`.
 
-        The endpoint draws anew for every request, so ``sample_index`` is not sent. A reply without content (a refusal, a
-        reasoning model that ran out of tokens) has the refusal or nothing as its text.
+        An endpoint draws anew for every request; ``sample_index`` is sent only with ``send_seed``. A reply without content
+        (a refusal, a reasoning model that ran out of tokens) has the refusal or nothing as its text.
 
         Raises:
-            ServiceUnavailableError: unreachable, throttled, failing or unreadable on every attempt.
+            ServiceUnavailableError: unreachable, throttled, failing, unreadable or another model's on the last attempt.
             ServiceTimeoutError: no reply in time on the last attempt.
-            ServiceRejectedError: the endpoint refuses the request: key, model, length, quota.
+            EndpointRejectedError: the endpoint refuses whatever is asked: key, model, quota.
+            ServiceRejectedError: the endpoint refuses the request: length, form.
         """
         request: dict[str, Any] = {
             "model": self.config.model,
@@ -131,26 +173,33 @@ class OpenAIChatModel:
         }
         if stop:
             request["stop"] = list(stop)
-        if self.config.extra_body:
-            request["extra_body"] = self.config.extra_body
-        client = await self._connect()
-        num_attempts = self.config.max_retries + 1
-        async with self._slots:
-            for attempt in range(1, num_attempts + 1):
+        if self.config.send_seed:
+            request["seed"] = sample_index
+        request |= self.config.extra_body
+        slots = await self._connect()
+        client = await slots.get()
+        try:
+            for attempt in range(1, self.config.max_retries + 2):
                 try:
-                    return await self._attempt(client, request)
+                    reply = await self._attempt(client, request)
                 except _AttemptError as error:
-                    if attempt == num_attempts:
-                        raise error.final(self._place, num_attempts) from None
+                    self.failures[error.kind] += 1
                     wait = self._wait(attempt, error.retry_after)
-                    if wait > MAX_RETRY_AFTER_SECONDS:
-                        raise error.final(self._place, attempt, asked_to_wait=wait) from None
+                    final = attempt > self.config.max_retries or not error.kind.may_pass
+                    if final or wait > MAX_RETRY_AFTER_SECONDS:
+                        raise self._explain(error, attempt, asked_to_wait=None if final else wait) from None
+                    self.retries[error.kind] += 1
+                else:
+                    self.num_replies += 1
+                    return reply
                 await asyncio.sleep(wait)
+        finally:
+            slots.put_nowait(client)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def aclose(self) -> None:
         """Close the connections; a later request opens new ones."""
-        lifetime, self._lifetime, self._client = self._lifetime, None, None
+        lifetime, self._lifetime, self._slots = self._lifetime, None, None
         if lifetime is not None:
             await lifetime.aclose()
 
@@ -162,133 +211,221 @@ class OpenAIChatModel:
     ) -> None:
         await self.aclose()
 
-    async def _connect(self) -> "openai.AsyncOpenAI":
-        """Return the client of the running event loop: connections and semaphores belong to one loop."""
+    async def _connect(self) -> "asyncio.LifoQueue[openai.AsyncOpenAI]":
+        """Return the slots of the running event loop, one for each request in flight: connections belong to one loop."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._loop, self._client = loop, None
-            self._slots = asyncio.Semaphore(self.config.concurrency)
-        if self._client is None:
+            self._loop, self._slots = loop, None
+        if self._slots is None:
             # A loop that ends closes the async generators that were started in it, and with this one the connections.
             self._lifetime = self._live()
-            self._client = await anext(self._lifetime)
-        return self._client
+            self._slots = await anext(self._lifetime)
+        return self._slots
 
-    async def _live(self) -> "AsyncGenerator[openai.AsyncOpenAI, None]":
-        import openai  # here, since it takes half a second that --help need not pay
+    async def _live(self) -> "AsyncGenerator[asyncio.LifoQueue[openai.AsyncOpenAI], None]":
+        import httpx2  # here, since the two take half a second that --help need not pay
+        import openai
 
-        client = openai.AsyncOpenAI(
-            api_key=self._key, base_url=self._base_url, timeout=self.config.timeout_seconds, max_retries=0
-        )
+        config = self.config
+        address, query = self._base_url, {}
+        if address is not None:
+            parts = urlsplit(address)
+            address, query = parts._replace(query="", fragment="").geturl(), dict(parse_qsl(parts.query))
+        idle = config.idle_timeout_seconds
+        timeout = httpx2.Timeout(connect=min(CONNECT_SECONDS, idle), read=idle, write=idle, pool=None)
+        verify = httpx2.create_ssl_context() if address is None or address.startswith("https:") else True
+        slots: asyncio.LifoQueue[openai.AsyncOpenAI] = asyncio.LifoQueue()
+        clients = []
+        for first in range(0, config.concurrency, _CONNECTIONS_PER_CLIENT):
+            num = min(_CONNECTIONS_PER_CLIENT, config.concurrency - first)
+            limits = httpx2.Limits(
+                max_connections=num, max_keepalive_connections=num, keepalive_expiry=_KEEP_ALIVE_SECONDS
+            )
+            client = openai.AsyncOpenAI(
+                api_key=self._key,
+                base_url=address,
+                default_query=query,
+                timeout=timeout,
+                max_retries=0,
+                http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout, verify=verify),
+            )
+            clients.append(client)
+            for _ in range(num):
+                slots.put_nowait(client)
         try:
-            yield client
+            yield slots
         finally:
-            await client.close()
+            for client in clients:
+                await client.close()
 
     async def _attempt(self, client: "openai.AsyncOpenAI", request: dict[str, Any]) -> ChatReply:
         """Ask once.
 
         Raises:
-            _AttemptError: it failed in a way that may pass.
-            ServiceRejectedError: it failed in a way that will not.
+            _AttemptError: there is no reply.
         """
+        import httpx2
         import openai
 
         try:
             async with asyncio.timeout(self.config.timeout_seconds):
-                completion = await client.chat.completions.create(**request)
-        except (openai.APITimeoutError, TimeoutError):
-            seconds = self.config.timeout_seconds
-            raise _AttemptError(ServiceTimeoutError, f"no reply within {seconds:g} s") from None
+                response = await client.post("/chat/completions", cast_to=httpx2.Response, body=request)
         except openai.APIStatusError as error:
             raise self._judge_status(error) from None
         except openai.APIConnectionError as error:
-            reason = self._redact(str(error.__cause__ or error))
-            raise _AttemptError(ServiceUnavailableError, f"no connection ({reason})") from None
+            raise self._judge_connection(error) from None
+        except TimeoutError:
+            seconds = self.config.timeout_seconds
+            raise _AttemptError(FailureKind.TIMEOUT, f"no complete reply within {seconds:g} s") from None
         except (openai.APIError, ValueError) as error:
-            reason = self._redact(str(error))
-            raise _AttemptError(ServiceUnavailableError, f"a reply that cannot be read ({reason})") from None
-        return self._read(completion)
+            raise self._unreadable(str(error)) from None
+        return self._read(response)
 
-    def _judge_status(self, error: "openai.APIStatusError") -> Exception:
+    def _judge_connection(self, error: "openai.APIConnectionError") -> "_AttemptError":
+        import httpx2
+
+        cause = error.__cause__
+        if isinstance(cause, httpx2.ReadTimeout | httpx2.WriteTimeout):
+            seconds = self.config.idle_timeout_seconds
+            return _AttemptError(FailureKind.IDLE, f"not a byte for {seconds:g} s")
+        reason = self._redact(str(cause or error) or type(cause).__name__)
+        if isinstance(cause, httpx2.DecodingError):
+            return self._unreadable(reason)
+        if isinstance(cause, httpx2.NetworkError | httpx2.RemoteProtocolError) and not isinstance(
+            cause, httpx2.ConnectError
+        ):
+            return _AttemptError(FailureKind.RESET, f"a connection that broke ({reason})")
+        return _AttemptError(FailureKind.UNREACHABLE, f"no connection ({reason})")
+
+    def _judge_status(self, error: "openai.APIStatusError") -> "_AttemptError":
         status = error.status_code
-        reason = f"status {status} ({self._redact(_server_message(error))})"
-        if error.code == "insufficient_quota":
-            return ServiceRejectedError(
-                f"{self._place}: expected a reply, received {reason}; the account has no quota left"
-            )
-        if status in _RETRIED_STATUS or status >= 500:
-            return _AttemptError(ServiceUnavailableError, reason, retry_after=_retry_after(error))
-        remedy = {
-            401: f"check the key in the environment variable {self.config.api_key_env}",
-            403: f"check what the key in the environment variable {self.config.api_key_env} is allowed",
-            404: "check base_url (it usually ends in /v1) and the model's name",
-            413: "shorten the input",
-        }.get(status, "check the model's name, max_tokens and the length of the input against what the endpoint takes")
-        return ServiceRejectedError(f"{self._place}: expected a reply, received {reason}; {remedy}")
+        message = _server_message(error)
+        kind = _kind_of_status(status, str(error.code or ""), message)
+        retry_after = _retry_after(error.response.headers) if kind.may_pass else None
+        return _AttemptError(kind, f"status {status} ({self._redact(message)})", retry_after=retry_after)
 
-    def _read(self, completion: Any) -> ChatReply:
-        """Take the first choice. An endpoint may send anything: the client does not check."""
-        choices = getattr(completion, "choices", None)
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        message = getattr(choice, "message", None)
-        if message is None:
-            received = "no choices" if hasattr(completion, "choices") else "something that is no chat completion"
-            raise _AttemptError(ServiceUnavailableError, f"a reply that cannot be read ({received})")
-        text = getattr(message, "content", None)
+    def _unreadable(self, reason: str) -> "_AttemptError":
+        return _AttemptError(FailureKind.INVALID_REPLY, f"a reply that cannot be read ({self._redact(reason)})")
+
+    def _read(self, response: "httpx2.Response") -> ChatReply:
+        """Take the first choice. An endpoint may send anything.
+
+        Raises:
+            _AttemptError: it is no chat completion, or another model's.
+        """
+        try:
+            completion = json.loads(response.content)
+        except (ValueError, RecursionError):
+            raise self._unreadable(f"no JSON: {response.text[:40]!r}") from None
+        if not isinstance(completion, dict):
+            raise self._unreadable("something that is no chat completion")
+        choices = completion.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        choice = first if isinstance(first, dict) else {}
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            error = completion.get("error")
+            raise self._unreadable("no choices" if error is None else f"no choices but an error: {error}")
+        text = message.get("content")
         if text is None:
-            text = getattr(message, "refusal", None) or ""
+            text = message.get("refusal") or ""
         if not isinstance(text, str):
-            raise _AttemptError(ServiceUnavailableError, "a reply that cannot be read (its content is no text)")
-        usage = getattr(completion, "usage", None)
+            raise self._unreadable("its content is no text")
+        model = completion.get("model")
+        if self.config.check_model and isinstance(model, str) and not _same_model(self.config.model, model):
+            raise _AttemptError(FailureKind.WRONG_MODEL, f"a reply of the model {self._redact(model)!r}")
         return ChatReply(
-            text=text,
-            finish_reason=FinishReason.LENGTH
-            if getattr(choice, "finish_reason", None) == "length"
-            else FinishReason.STOP,
+            text=mask(text, self._secrets),
+            finish_reason=FinishReason.LENGTH if choice.get("finish_reason") == "length" else FinishReason.STOP,
             usage=Usage(
                 llm_calls=1,
-                prompt_tokens=getattr(usage, "prompt_tokens", None) or 0,
-                completion_tokens=getattr(usage, "completion_tokens", None) or 0,
+                prompt_tokens=_num_tokens(completion, "prompt_tokens"),
+                completion_tokens=_num_tokens(completion, "completion_tokens"),
             ),
         )
 
     def _wait(self, attempt: int, retry_after: float | None) -> float:
-        if retry_after is not None:
-            return retry_after
+        """Return how many seconds to wait after a failed attempt (counted from 1)."""
         longest = min(self.config.backoff_seconds * 2 ** min(attempt - 1, 10), MAX_BACKOFF_SECONDS)
         # Jitter only spreads requests over time: no result depends on it, so it needs no seed.
-        return longest * random.uniform(0.75, 1.0)
+        if retry_after is not None:
+            return retry_after + 0.1 * longest * random.random()
+        return longest * random.uniform(0.5, 1.0)
+
+    def _explain(self, error: "_AttemptError", num_attempts: int, *, asked_to_wait: float | None) -> ServiceError:
+        """Return what to raise when no further attempt is made."""
+        key = f"the key in the environment variable {self.config.api_key_env}"
+        remedies = {
+            FailureKind.IDLE: "check the server's load, raise idle_timeout_seconds, or lower concurrency",
+            FailureKind.TIMEOUT: "check the server's load, raise timeout_seconds, or lower concurrency",
+            FailureKind.WRONG_MODEL: "set model to what the endpoint serves, or check_model = false where that is its name",
+            FailureKind.BAD_KEY: f"check {key}, and what it is allowed",
+            FailureKind.UNKNOWN_MODEL: "check base_url (it usually ends in /v1) and the model's name",
+            FailureKind.NO_QUOTA: f"the account of {key} has no quota left",
+            FailureKind.TOO_LONG: "shorten the input, or lower max_tokens",
+            FailureKind.REJECTED: "check the model's name, max_tokens, extra_body and the length of the input",
+        }
+        remedy = remedies.get(
+            error.kind, "check that the server runs, and its log; lower concurrency if it is overloaded"
+        )
+        if asked_to_wait is not None:
+            remedy = f"the server asks to wait {asked_to_wait:.0f} s: try again then"
+        attempts = "" if not error.kind.may_pass else f" after {num_attempts} attempt{'s' * (num_attempts > 1)}"
+        return _error_of_kind(error.kind)(
+            f"{self._place}: expected a reply, received {error.received}{attempts}; {remedy}"
+        )
 
     def _redact(self, text: str) -> str:
-        """Keep keys and logins out of a message, and the message short."""
-        text = " ".join(text.replace(self._key, "***").split())
-        if self._base_url is not None:
-            text = text.replace(self._base_url, _without_login(self._base_url))
+        """Keep secrets out of a message, and the message short."""
+        text = " ".join(mask(text, self._secrets).split())
         return text if len(text) <= _MAX_QUOTED_CHARS else text[:_MAX_QUOTED_CHARS] + "..."
 
 
 class _AttemptError(Exception):
-    """One attempt failed in a way that may pass."""
+    """One attempt brought no reply."""
 
-    def __init__(self, kind: type[ServiceError], received: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, kind: FailureKind, received: str, *, retry_after: float | None = None) -> None:
         super().__init__(received)
         self.kind = kind
         self.received = received
         self.retry_after = retry_after
 
-    def final(self, place: str, num_attempts: int, *, asked_to_wait: float | None = None) -> ServiceError:
-        """Return what to raise when no further attempt is made."""
-        attempts = "attempt" if num_attempts == 1 else "attempts"
-        if asked_to_wait is not None:
-            remedy = f"the server asks to wait {asked_to_wait:.0f} s: try again then"
-        elif self.kind is ServiceTimeoutError:
-            remedy = "check the server's load, raise timeout_seconds, or lower concurrency"
-        else:
-            remedy = "check that the server runs, and its log; lower concurrency if it is overloaded"
-        return self.kind(
-            f"{place}: expected a reply, received {self.received} after {num_attempts} {attempts}; {remedy}"
-        )
+
+def _error_of_kind(kind: FailureKind) -> type[ServiceError]:
+    if kind in (FailureKind.IDLE, FailureKind.TIMEOUT):
+        return ServiceTimeoutError
+    if kind.may_pass:
+        return ServiceUnavailableError
+    return ServiceRejectedError if kind.is_request else EndpointRejectedError
+
+
+def _kind_of_status(status: int, code: str, message: str) -> FailureKind:
+    """Judge a refusal by its status and the server's own code; of a request that is too long many servers only tell."""
+    if code == "insufficient_quota" or status == 402:
+        return FailureKind.NO_QUOTA
+    if status == 429:
+        return FailureKind.THROTTLED
+    if status in _RETRIED_STATUS or status >= 500:
+        return FailureKind.SERVER_ERROR
+    if status in (401, 403) or code == "invalid_api_key":
+        return FailureKind.BAD_KEY
+    if status == 404 or code == "model_not_found":
+        return FailureKind.UNKNOWN_MODEL
+    if status == 413 or code == "context_length_exceeded" or _CONTEXT.search(message):
+        return FailureKind.TOO_LONG
+    return FailureKind.REJECTED
+
+
+def _same_model(requested: str, received: str) -> bool:
+    one, other = requested.strip().casefold(), received.strip().casefold()
+    return one in other or other in one
+
+
+def _num_tokens(completion: dict[str, Any], key: str) -> int:
+    """Read a figure of the service's own usage; 0 where it gives none."""
+    usage = completion.get("usage")
+    number = usage.get(key) if isinstance(usage, dict) else None
+    return number if isinstance(number, int) and number >= 0 else 0
 
 
 def _server_message(error: "openai.APIStatusError") -> str:
@@ -297,12 +434,16 @@ def _server_message(error: "openai.APIStatusError") -> str:
     return message if isinstance(message, str) else str(error.message)
 
 
-def _retry_after(error: "openai.APIStatusError") -> float | None:
-    """Seconds that the server asks to wait; None where it names none that can be read."""
+def _retry_after(headers: "httpx2.Headers") -> float | None:
+    """Seconds that the server asks to wait, as a number or a date; None where it names none that can be read."""
+    told = headers.get("retry-after", "")
     try:
-        seconds = float(error.response.headers.get("retry-after", ""))
+        seconds = float(told)
     except ValueError:
-        return None
+        try:
+            seconds = max(parsedate_to_datetime(told).timestamp() - time.time(), 0.0)
+        except (ValueError, OverflowError):
+            return None
     return seconds if seconds >= 0 else None
 
 
@@ -311,12 +452,6 @@ def _host(url: str) -> str | None:
         return urlsplit(url).hostname
     except ValueError:
         return None
-
-
-def _without_login(url: str) -> str:
-    """Leave out ``user:password@`` and a query, which may hold keys."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _encodable(text: str) -> str:

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
 
 from pydantic import Field
 
 from workflow_r1.errors import ConfigError
-from workflow_r1.inference import ChatModel
+from workflow_r1.inference import ChatModel, HoldsConnections
 from workflow_r1.retrieval import SearchBackend
 from workflow_r1.trajectory import Usage
 from workflow_r1.trajectory.records import Record
@@ -26,15 +25,6 @@ class OperatorConfig(Record):
     """Passages of one Search. Paper: 5."""
     max_attempts: int = Field(default=3, ge=1)
     """How often the LLM is asked in all where its reply lacks something."""
-
-
-@runtime_checkable
-class HoldsConnections(Protocol):
-    """A service that can be closed, twice as well as once."""
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

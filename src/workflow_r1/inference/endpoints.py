@@ -1,0 +1,175 @@
+"""Several endpoints behind one ``ChatModel``: a weighted choice, failover to the next, and rest for one that is down.
+
+**The choice is a function of the request.** Each endpoint gets a number from a hash of its name and the request (messages,
+parameters, ``sample_index``), stretched by its weight; the lowest goes first, the next lowest after it (weighted
+rendezvous hashing). So one request goes to one endpoint in every run, which a store of calls needs, each endpoint has its
+share of the requests, and an endpoint that is added takes over its own share and moves nothing else.
+
+**Failover is not.** Which endpoint replies depends on which was up. A run in which none failed is repeatable; one with
+failovers is so only from a store of its calls.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from workflow_r1.errors import (
+    EndpointRejectedError,
+    ServiceError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+)
+from workflow_r1.inference.chat import ChatModel, ChatReply, HoldsConnections
+from workflow_r1.trajectory import Message
+
+COOL_DOWN_SECONDS = 30.0
+"""How long an endpoint that is down is passed over before one request tries it again."""
+
+FAILURES_UNTIL_DOWN = 3
+"""Requests in a row, each with all its retries, after which an endpoint counts as down. One alone may be bad luck: where
+three in ten attempts fail, one request in four hundred loses all five."""
+
+
+class Endpoint:
+    """One endpoint and its health, which all routes through it share.
+
+    Args:
+        name: by which it is configured; part of the hash that chooses.
+        chat: what answers there.
+        weight: its share, relative to the others. 0 takes requests only when all others failed.
+        cool_down_seconds: how long it is passed over while it is down.
+        clock: seconds, never going back.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        chat: ChatModel,
+        *,
+        weight: float = 1.0,
+        cool_down_seconds: float = COOL_DOWN_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.chat = chat
+        self.weight = weight
+        self._cool_down_seconds = cool_down_seconds
+        self._clock = clock
+        self._failures_in_a_row = 0
+        self._rests_until: float | None = None
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it failed so often in a row that requests should pass it over."""
+        return self._rests_until is not None
+
+    def admit(self) -> bool:
+        """Whether a request should try it now. Of one that is down: one request each time its rest is over."""
+        now = self._clock()
+        if self._rests_until is not None:
+            if now < self._rests_until:
+                return False
+            self._rests_until = now + self._cool_down_seconds
+        return True
+
+    def note_reply(self) -> None:
+        """It answered: it is up."""
+        self._failures_in_a_row = 0
+        self._rests_until = None
+
+    def note_failure(self, error: ServiceError) -> None:
+        """A request lost all its retries here. A refusal of whatever is asked counts as down at once."""
+        self._failures_in_a_row += 1
+        if isinstance(error, EndpointRejectedError) or self._failures_in_a_row >= FAILURES_UNTIL_DOWN:
+            self._rests_until = self._clock() + self._cool_down_seconds
+
+
+class RoutedChatModel:
+    """A ``ChatModel`` over several endpoints; see the module.
+
+    A request that an endpoint refuses for the request's own sake (too long, not understood) is not tried elsewhere: the
+    error is the same wherever it goes, and hiding it would hide a mistake. A refusal of whatever is asked (bad key,
+    unknown model, no quota) is the endpoint's, and the next one is asked.
+
+    Args:
+        endpoints: at least one; names are distinct.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        names = [endpoint.name for endpoint in endpoints]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"expected one or more endpoints with distinct names, received {names}")
+        self.endpoints = tuple(endpoints)
+        self.failovers: Counter[str] = Counter()
+        """By the name of the endpoint that failed: requests that went on to the next."""
+
+    async def __call__(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float = 0.0,
+        max_tokens: int = 1024,
+        sample_index: int = 0,
+        stop: Sequence[str] = (),
+    ) -> ChatReply:
+        """Return one reply; see :class:`~workflow_r1.inference.ChatModel`.
+
+        Raises:
+            ServiceError: every endpoint failed, or one refused the request itself.
+        """
+        request = json.dumps(
+            [[(m.role, m.content) for m in messages], temperature, max_tokens, sample_index, list(stop)]
+        )
+        ranked = rank(self.endpoints, request)
+        # Where all are down, all are tried: one may just have come back.
+        candidates = [endpoint for endpoint in ranked if endpoint.admit()] or ranked
+        failures: list[tuple[Endpoint, ServiceError]] = []
+        for endpoint in candidates:
+            if failures:
+                self.failovers[failures[-1][0].name] += 1
+            try:
+                reply = await endpoint.chat(
+                    messages, temperature=temperature, max_tokens=max_tokens, sample_index=sample_index, stop=stop
+                )
+            except (ServiceUnavailableError, ServiceTimeoutError, EndpointRejectedError) as error:
+                endpoint.note_failure(error)
+                failures.append((endpoint, error))
+            except ServiceError:
+                endpoint.note_reply()
+                raise
+            else:
+                endpoint.note_reply()
+                return reply
+        raise _combine(failures)
+
+    async def aclose(self) -> None:
+        """Close the connections of every endpoint; a later request opens new ones."""
+        for endpoint in self.endpoints:
+            if isinstance(endpoint.chat, HoldsConnections):
+                await endpoint.chat.aclose()
+
+
+def rank(endpoints: Sequence[Endpoint], request: str) -> list[Endpoint]:
+    """Order the endpoints for a request by weighted rendezvous hashing.
+
+    With u uniform in (0, 1), -ln(u) / weight is exponential with rate ``weight``, and the smallest of several such numbers
+    is each one's with a probability in proportion to its weight (Schindelhauer and Schomaker 2005).
+    """
+
+    def draw(endpoint: Endpoint) -> tuple[bool, float]:
+        digest = hashlib.blake2b(f"{endpoint.name}\0{request}".encode("utf-8", "replace"), digest_size=8).digest()
+        exponential = -math.log((int.from_bytes(digest) + 1) / (2**64 + 1))
+        return endpoint.weight == 0, exponential / (endpoint.weight or 1.0)
+
+    return sorted(endpoints, key=draw)
+
+
+def _combine(failures: Sequence[tuple[Endpoint, ServiceError]]) -> ServiceError:
+    """Return what to raise when none replied: the last failure's kind, with all messages."""
+    if len(failures) == 1:
+        return failures[0][1]
+    told = "; ".join(f"[{endpoint.name}] {error}" for endpoint, error in failures)
+    return type(failures[-1][1])(f"none of {len(failures)} endpoints replied: {told}")

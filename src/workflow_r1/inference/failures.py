@@ -1,0 +1,55 @@
+"""The ways in which an attempt at an LLM service fails, told apart so that they can be counted."""
+
+from enum import StrEnum
+
+
+class FailureKind(StrEnum):
+    """Why one attempt brought no reply. All but the last five may pass, and are tried again."""
+
+    UNREACHABLE = "unreachable"
+    """No connection: refused, no such host, not established in time."""
+    RESET = "reset"
+    """The connection broke before the reply was complete."""
+    IDLE = "idle"
+    """No byte came for ``idle_timeout_seconds``."""
+    TIMEOUT = "timeout"
+    """The reply was not complete within ``timeout_seconds``, though bytes may have come."""
+    THROTTLED = "throttled"
+    """Status 429."""
+    SERVER_ERROR = "server_error"
+    """Status 500 and above, or one that asks for another attempt (408, 409, 425)."""
+    INVALID_REPLY = "invalid_reply"
+    """Complete, but no chat completion: not JSON, cut short, no choices, content that is no text."""
+    WRONG_MODEL = "wrong_model"
+    """The reply is another model's."""
+    BAD_KEY = "bad_key"
+    """The key is unknown or may not use this (401, 403)."""
+    UNKNOWN_MODEL = "unknown_model"
+    """The endpoint has no such model, or nothing stands at the address (404)."""
+    NO_QUOTA = "no_quota"
+    """The account has none left."""
+    TOO_LONG = "too_long"
+    """The request is longer than the model or the server takes."""
+    REJECTED = "rejected"
+    """Refused for any other reason."""
+
+    @property
+    def may_pass(self) -> bool:
+        """True where another attempt may succeed."""
+        return self not in _LASTING
+
+    @property
+    def is_request(self) -> bool:
+        """True where the request itself is refused: another endpoint would do the same."""
+        return self in (FailureKind.TOO_LONG, FailureKind.REJECTED)
+
+
+_LASTING = frozenset(
+    {
+        FailureKind.BAD_KEY,
+        FailureKind.UNKNOWN_MODEL,
+        FailureKind.NO_QUOTA,
+        FailureKind.TOO_LONG,
+        FailureKind.REJECTED,
+    }
+)

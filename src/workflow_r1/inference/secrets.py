@@ -1,0 +1,73 @@
+"""Keeps keys and logins out of messages, records and logs."""
+
+import base64
+import logging
+from collections.abc import Iterable
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+MASK = "***"
+"""Stands where a secret stood."""
+
+_LOGGERS = (
+    "openai",
+    "openai._base_client",
+    "openai._response",
+    "httpx2",
+    "httpcore2.connection",
+    "httpcore2.http11",
+    "httpcore2.http2",
+    "httpcore2.proxy",
+    "httpcore2.socks",
+)
+"""Loggers of the libraries below us: at INFO httpx2 tells addresses, at DEBUG httpcore2 and openai tell headers."""
+
+
+def without_login(url: str) -> str:
+    """Leave out ``user:password@``, query and fragment, which may hold keys."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def secrets_of_url(url: str) -> set[str]:
+    """Return what in an address may be secret: the password and the values of the query, in every form they are sent in."""
+    parts = urlsplit(url)
+    login = parts.netloc.rpartition("@")[0]
+    user, _, password = login.partition(":")
+    found = {password or user, *(value for _, value in parse_qsl(parts.query))}
+    if login:
+        pair = f"{unquote(user)}:{unquote(password)}"
+        found |= {login, pair, base64.b64encode(pair.encode()).decode()}
+    found |= {unquote(secret) for secret in found} | {quote(secret, safe="") for secret in found}
+    return found - {""}
+
+
+def mask(text: str, secrets: Iterable[str]) -> str:
+    """Replace every secret in a text."""
+    for secret in sorted(secrets, key=len, reverse=True):  # A secret may hold another one.
+        text = text.replace(secret, MASK)
+    return text
+
+
+class _SecretFilter(logging.Filter):
+    """Masks secrets in log records. There is one, shared by all chat models of the process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.secrets: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        masked = mask(message, self.secrets)
+        if masked != message:
+            record.msg, record.args = masked, ()
+        return True
+
+
+_filter = _SecretFilter()
+
+
+def hide_in_logs(secrets: Iterable[str]) -> None:
+    """Mask these secrets in whatever the HTTP libraries log from now on."""
+    _filter.secrets.update(secrets)
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_filter)  # Adding it again changes nothing.
