@@ -179,8 +179,9 @@ async def _ask_several(question: str, services: OperatorServices) -> list[Tagged
 
 
 _CHOICE = re.compile(
-    r"(?:the\s+)?(?P<word>solution|answer|option|candidate|choice|number|no\.)?\s*#?[\[(]?(?P<key>[0-9]{1,3}|[a-z])[\])]?"
-    r"(?P<rest>\s*[:.\-\u2013]\s.*)?",
+    # Possessive: a long run of spaces costs linear time.
+    r"(?:the\s++)?(?P<word>solution|answer|option|candidate|choice|number|no\.)?\s*+#?[\[(]?(?P<key>[0-9]{1,3}|[a-z])"
+    r"[\])]?(?P<rest>\s*+[:.\-\u2013]\s.*+)?",
     re.IGNORECASE | re.DOTALL,
 )
 """A solution called by its number or letter, alone or before its text: ``Solution 2``, ``(B)``, ``[2]: Paris``."""

@@ -37,15 +37,19 @@ _ANGLE_NAMES = (
     "|question|solution|feedback|task|instruction|query"
     # sentencepiece vocabularies, Llama 2
     "|s|bos|eos|pad|unk|mask|sep|cls|sop|eop|eot|eoh|eoa"
-    # Gemma, and the families that spell their special tokens as words
-    r"|(?:start|end|begin)_of_\w++|bos_token|eos_token|eod|(?:unused|reserved|extra_id|extra_token)_?\d++"
+    # Gemma, Command R, Nemotron, Seed, ERNIE: special tokens spelt as words
+    r"|(?:start|end|begin)_of_\w++|(?:bos|eos|eop|pad|unk|mask|sep|cls)_token|eod|mask:\d++|seed:\w++"
+    r"|(?:unused|reserved|special|extra_id|extra_token)_?\d++"
     # native tool calling, code models
-    r"|tools|tool_\w++|fim_\w++|file_sep|repo_?name|jupyter_\w++"
+    r"|tools|(?:minimax:)?tool_\w++|fim_\w++|file_sep|filename|gh_stars|repo_?name|empty_output"
+    r"|(?:jupyter|issue|commit)_\w++|(?-i:PRE|MID|SUF|EOT)"
 )
 
+# Some names are words that stand in brackets in ordinary text, too: those count in capitals alone.
 _SQUARE_NAMES = (
-    "inst|system_prompt|available_tools|tool_calls|tool_results|tool_content"
-    "|img|img_break|img_end|gmask|smask|pad|cls|sep|mask|unk"
+    "inst|system_prompt|available_tools|tool_calls|tool_results|tool_content|model_settings"
+    r"|img|img_break|img_end|begin_audio|gmask|smask|pad|cls|sep|mask|unk|bos|eos|eot|@bos@|extra_id_\d++|control_\d++"
+    "|(?-i:PREFIX|MIDDLE|SUFFIX|ARGS|CALL_ID|THINK|AUDIO|TRANSCRIBE|REF)|multimodal"
 )
 
 # Possessive quantifiers (``*+``) never give back what they took, so the scan is linear in the text.
@@ -54,6 +58,8 @@ _CONTROL = (
     rf"|\[\s*+(?:/\s*+)?(?:{_SQUARE_NAMES})\s*+\]"
     r"|<<\s*+(?:/\s*+)?sys\s*+>>"
     r"|<\w++\|>|<\||\|>"
+    # EXAONE; Falcon; MiniMax
+    r"|\[\|\w++\|\]|(?-i:>>[A-Z][A-Z0-9_]*+<<)|\]~!?b[\[\]]|\[e~\["
 )
 
 
@@ -90,6 +96,12 @@ def neutralise(text: str, special_tokens: Iterable[str] = ()) -> str:
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
+_LINE_SPACES = "\t\n\r"
+"""The control characters that no tokenizer drops."""
+
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+"""Drawn as nothing (Unicode's Default_Ignorable_Code_Point) though their category is that of letters or marks."""
+
 
 @lru_cache(maxsize=16)
 def _control_pattern(special_tokens: tuple[str, ...]) -> re.Pattern[str]:
@@ -104,25 +116,24 @@ def _control_pattern(special_tokens: tuple[str, ...]) -> re.Pattern[str]:
 def _skeleton(text: str) -> tuple[str, list[int] | None]:
     """Return the text as a folding tokenizer may see it, and the position of each of its characters in ``text``.
 
-    Compatibility forms become the plain character; invisible characters are left out. No positions where they are equal.
+    Compatibility forms become the plain characters; invisible characters are left out. No positions where they are equal.
     """
     if text.isascii() and text.isprintable():
         return text, None
     table = {character: _fold(character) for character in set(text)}
-    if all(table.values()):
+    if all(len(folded) == 1 for folded in table.values()):
         return "".join(map(table.__getitem__, text)), None
-    kept = [(table[character], position) for position, character in enumerate(text) if table[character]]
-    return "".join(character for character, _ in kept), [position for _, position in kept]
+    kept = [(part, position) for position, character in enumerate(text) for part in table[character]]
+    return "".join(part for part, _ in kept), [position for _, position in kept]
 
 
 def _fold(character: str) -> str:
-    """Return one character, or none for an invisible one."""
-    if character.isspace():
+    """Return what a folding tokenizer may make of one character: a ligature's letters, nothing of an invisible one."""
+    if character in _LINE_SPACES:
         return character
-    if unicodedata.category(character) in ("Cc", "Cf") or "\ufe00" <= character <= "\ufe0f":
+    if unicodedata.category(character) in ("Cc", "Cf") or _INVISIBLE.match(character):
         return ""
-    folded = unicodedata.normalize("NFKC", character)
-    return folded if len(folded) == 1 else character
+    return unicodedata.normalize("NFKC", character)
 
 
 def _break_up(characters: list[str], skeleton: str, span: list[tuple[int, int]]) -> None:

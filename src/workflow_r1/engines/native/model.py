@@ -42,7 +42,10 @@ def load_policy_model(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTok
     source = model_source(config.policy)
     tokenizer = load_tokenizer(source)
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa")
+        # Without a word on it transformers would ask on the terminal whether to run the code that came with the model.
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            source, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"expected a Hugging Face causal language model at {source!r}: {_first_line(error)}") from None
     rows = model.get_input_embeddings().num_embeddings
@@ -115,7 +118,7 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
         UserError: it is missing, or has no chat template or no end-of-turn token.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"expected a tokenizer beside the model at {source!r}: {_first_line(error)}") from None
     if not tokenizer.chat_template:
