@@ -20,6 +20,7 @@ from workflow_r1.cli.train import train
 from workflow_r1.cli.warmstart import warmstart
 from workflow_r1.cli.world import world
 from workflow_r1.errors import ServiceError, UserError
+from workflow_r1.printable import printable
 
 app = typer.Typer(
     name="workflow-r1",
@@ -77,5 +78,5 @@ def _leave(error: Exception) -> NoReturn:
 
 def _complain(message: str, code: int) -> NoReturn:
     typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-    typer.echo(message, err=True)
+    typer.echo(printable(message), err=True)
     sys.exit(code)

@@ -6,6 +6,7 @@ import typer
 
 from workflow_r1.cli.parameters import Overrides, SourceOption, open_config
 from workflow_r1.errors import ConfigError
+from workflow_r1.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,17 +40,16 @@ def ask(
     """Ask one question and watch how the policy gets to its answer, turn by turn."""
     import asyncio
 
-    from rich.console import Console
-
     from workflow_r1.cli.policies import POLICY, open_method
     from workflow_r1.cli.services import check_services
+    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import derive_seed, rollout
 
     settings = open_config(config, override)
     asked = _choose_question(settings, question, seed)
-    console = Console()
-    with Console(stderr=True).status("getting ready"):
+    console = Terminal()
+    with Terminal(stderr=True).status("getting ready"):
         opened = open_method(settings, method, temperature=temperature)
         check_services(settings, opened.services, policy=method == POLICY)
     make_environment = opened.make_environment
@@ -77,7 +77,7 @@ def ask(
     else:
         _show_outcome(console, trajectory)
     if trajectory.stop_reason.is_infrastructure:
-        typer.secho(f"error: {trajectory.error or trajectory.stop_reason}", fg="red", err=True)
+        typer.secho(printable(f"error: {trajectory.error or trajectory.stop_reason}"), fg="red", err=True)
         raise typer.Exit(1)
 
 

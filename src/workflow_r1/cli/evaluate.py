@@ -44,12 +44,11 @@ def evaluate(
     import asyncio
     import json
 
-    from rich.console import Console
-
     from workflow_r1.cli.display import TrajectoryCounter
     from workflow_r1.cli.policies import POLICY, open_method
     from workflow_r1.cli.services import check_services
     from workflow_r1.cli.tables import print_table
+    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.cli.train import show_path
     from workflow_r1.evaluation import evaluate as run_evaluation
     from workflow_r1.reports.summary import figures_table
@@ -59,7 +58,7 @@ def evaluate(
     settings = with_questions(open_config(config, override), questions)
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
-    console = Console()
+    console = Terminal()
     with console.status("getting ready"):
         chosen = open_questions(settings, limit)
         opened = open_method(settings, method, temperature=temperature)

@@ -10,17 +10,16 @@ def report(
     run: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.", show_default=False)],
 ) -> None:
     """Show what a run reached: tables here, curve.png, curve.svg and report.md in its directory."""
-    from rich.console import Console
-
     from workflow_r1.cli.tables import print_table
+    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.errors import MissingExtraError
     from workflow_r1.reports import draw_curve, read_run, write_summary
     from workflow_r1.reports.summary import evaluation_table, training_table
     from workflow_r1.trajectory.storage import write_atomically
 
     record = read_run(run)
-    console = Console()
-    console.print(f"\n[bold]{record.config.title}[/]")
+    console = Terminal()
+    console.print(f"\n{record.config.title}", style="bold", markup=False)
     if record.evaluations:
         print_table(console, "held-out exact match [95% interval]", *evaluation_table(record))
     print_table(console, "training", *training_table(record))

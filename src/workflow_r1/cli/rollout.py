@@ -37,11 +37,10 @@ def rollout(
     """Sample trajectories of a policy over questions into a JSONL file."""
     import asyncio
 
-    from rich.console import Console
-
     from workflow_r1.cli.display import TrajectoryCounter
     from workflow_r1.cli.policies import POLICY, open_method
     from workflow_r1.cli.services import check_services
+    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import rollout_groups
     from workflow_r1.trajectory import append_trajectories
@@ -50,7 +49,7 @@ def rollout(
     if output.exists():
         raise UserError(f"expected a new file, but {output} exists; choose another --output")
     heat = settings.sampling.temperature if temperature is None else temperature
-    console = Console()
+    console = Terminal()
     with console.status("getting ready"):
         chosen = open_questions(settings, limit)
         opened = open_method(settings, method, temperature=heat, as_policy=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow_r1.errors import UserError
+from workflow_r1.redaction import without_logins
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
@@ -106,7 +107,7 @@ def describe_environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "packages": versions,
-        "command": sys.argv[1:],
+        "command": [without_logins(argument) for argument in sys.argv[1:]],
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
 

@@ -27,13 +27,12 @@ def train(
     config: Source = None, override: Overrides = None, resume: Resume = None, run_directory: RunDirectory = None
 ) -> None:
     """Train a policy by reinforcement learning (GSsPO). Without CONFIG: the embedded quickstart, minutes on a CPU."""
-    from rich.console import Console
-
     from workflow_r1.cli.policies import require_trainable
+    from workflow_r1.cli.terminal import Terminal
 
     settings = open_run(config, override, resume, run_directory)
     require_trainable(settings)
-    console = Console()
+    console = Terminal()
     finished = _train(settings, console, resume, run_directory)
     if not finished:
         raise typer.Exit(130)

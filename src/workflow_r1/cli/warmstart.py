@@ -20,14 +20,13 @@ def warmstart(
     config: Source = None, override: Overrides = None, resume: Resume = None, run_directory: RunDirectory = None
 ) -> None:
     """Teach a policy the grammar from demonstrations, before reinforcement learning."""
-    from rich.console import Console
-
     from workflow_r1.cli.policies import require_trainable
+    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.cli.train import open_run
 
     settings = open_run(config, override, resume, run_directory)
     require_trainable(settings)
-    if not _warmstart(settings, Console(), resume, run_directory):
+    if not _warmstart(settings, Terminal(), resume, run_directory):
         raise typer.Exit(130)
 
 

@@ -20,7 +20,7 @@ def world(
     ] = False,
 ) -> None:
     """Write the embedded world (a simulation) to files: passages and questions. Or make its policy anew."""
-    from rich.console import Console
+    from workflow_r1.cli.terminal import Terminal
 
     if output.exists():
         raise UserError(f"expected a new directory, but {output} exists; choose another --output")
@@ -28,7 +28,7 @@ def world(
         _build_policy(output, seed)
         return
     _write_world(output, seed, train, evaluation)
-    console = Console()
+    console = Terminal()
     console.print(f"passages.jsonl, train.jsonl, evaluation.jsonl in {output}", soft_wrap=True, markup=False)
 
 
@@ -74,15 +74,14 @@ def _write_world(output: Path, seed: int, num_train: int, num_evaluation: int) -
 
 
 def _build_policy(output: Path, seed: int) -> None:
-    from rich.console import Console
-
     from workflow_r1.cli.display import watch
     from workflow_r1.cli.policies import require_engine
+    from workflow_r1.cli.terminal import Terminal
 
     require_engine("making the policy")
     from workflow_r1.engines.native.embedded_policy import BuildSettings, build_policy
 
-    console = Console()
+    console = Terminal()
     with watch(console, "embedded policy", str(output)) as display:
         skills = build_policy(
             output, settings=BuildSettings(seed=seed), on_event=display.receive, on_progress=display.note

@@ -45,7 +45,7 @@ def load_run_config(path: Path | str | None = None, overrides: Sequence[str] = (
     file, text = _read_source(path)
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # Also a number of too many digits, and brackets nested too deep.
         raise ConfigError(f"{file}: expected TOML: {error}") from None
     places: dict[Location, str] = {}
     _make_plugins_absolute(table, file.parent)
@@ -108,7 +108,7 @@ def _apply_override(table: dict[str, Any], override: str, places: dict[Location,
 def _parse_value(text: str) -> Any:
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text.strip()
     return parsed["value"] if len(parsed) == 1 else text.strip()
 

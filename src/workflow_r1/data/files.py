@@ -94,7 +94,7 @@ def _read_jsonl(path: Path, file: IO[str]) -> Iterator[tuple[str, Row]]:
         place = f"{path}:{number}"
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # Also a number of too many digits.
             raise DataError(
                 f"{place}: expected one JSON object per line, found text that is not JSON ({error})"
             ) from None
@@ -112,8 +112,8 @@ def _read_json(path: Path, file: IO[str]) -> Iterator[tuple[str, Row]]:
             f"{path}:{error.lineno}: expected one JSON document, found text that is not JSON ({error.msg}); a file with one "
             "object per line is read with the format jsonl"
         ) from None
-    except RecursionError:
-        raise DataError(f"{path}: expected a list of rows, found JSON that is nested too deep") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected a list of rows, found JSON that cannot be read ({error})") from None
     if isinstance(document, dict):
         document = document.get("Data", document.get("data"))
     if not isinstance(document, list):

@@ -224,7 +224,7 @@ def _answers_in(value: object, column: str, place: str) -> Iterable[str]:
         if text.startswith("[") and text.endswith("]"):
             try:
                 parsed = json.loads(text)
-            except (json.JSONDecodeError, RecursionError):
+            except (ValueError, RecursionError):
                 parsed = None
             if isinstance(parsed, list):
                 return [answer for part in parsed for answer in _answers_in(part, column, place)]

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from workflow_r1.operators.services import OperatorServices
-from workflow_r1.prompts import neutralise
+from workflow_r1.prompts import cut_middle, neutralise
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
 CUT_OFF = " [cut off]"
 """Ends a text that the LLM did not finish on any attempt."""
+
+_CHARS_PER_TOKEN = 8
+"""More than a token has on average in any language."""
 
 _NO_TEXT = "(no text)"
 """Stands for an empty reply in the conversation: servers refuse an empty assistant message."""
@@ -65,6 +68,8 @@ async def ask_llm(
     tags = tuple(reply)
     request = Message(role="user", content=render_request(instructions, inputs, reply))
     messages: tuple[Message, ...] = (request,)
+    # A server may send far more than it was asked for; showing it all again would only be refused as too long.
+    longest = services.config.max_tokens * _CHARS_PER_TOKEN
     usage = Usage()
     best: dict[str, str] = {}
     rest = ""
@@ -86,7 +91,7 @@ async def ask_llm(
         complaint = _complain(missing, reply, is_cut=is_cut)
         messages = (
             request,
-            Message(role="assistant", content=answer.text.strip() or _NO_TEXT),
+            Message(role="assistant", content=cut_middle(answer.text.strip(), longest) or _NO_TEXT),
             Message(role="user", content=complaint),
         )
     return TaggedReply(parts=best or ({tags[-1]: rest} if rest else {}), usage=usage)

@@ -99,7 +99,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINE_SPACES = "\t\n\r"
 """The control characters that no tokenizer drops."""
 
-_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
 """Drawn as nothing (Unicode's Default_Ignorable_Code_Point) though their category is that of letters or marks."""
 
 

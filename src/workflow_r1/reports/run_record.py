@@ -92,10 +92,8 @@ def read_rows(path: Path) -> list[Row]:
             break
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path}:{number}: expected one JSON object per line, found other text ({error.msg})"
-            ) from None
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}:{number}: expected one JSON object per line, found other text ({error})") from None
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             raise DataError(
                 f"{path}:{number}: expected a JSON object with a whole number `step`, found {line.strip()[:80]}"
@@ -107,6 +105,6 @@ def read_rows(path: Path) -> list[Row]:
 def _read_json(path: Path) -> Row:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected JSON: {error}") from None
     return value if isinstance(value, dict) else {}

@@ -1,10 +1,13 @@
 """A run in one page of Markdown: what it was, what it reached, per class, and how trajectories look."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from workflow_r1.evaluation.figures import Figures, Proportion
+from workflow_r1.printable import printable
 from workflow_r1.prompts import parse_turn
+from workflow_r1.redaction import without_logins
 from workflow_r1.reports.run_record import Row, RunRecord
 from workflow_r1.trajectory import ScoredTrajectory, Trajectory
 
@@ -24,15 +27,15 @@ def write_summary(run: RunRecord, *, pictures: Sequence[str] = ()) -> str:
         run: read by :func:`~workflow_r1.reports.run_record.read_run`.
         pictures: file names in the run directory to show.
     """
-    parts = [f"# {run.config.title}", *_describe(run)]
+    parts = [f"# {escape_markdown(run.config.title)}", *_describe(run)]
     if run.config.is_simulation:
         parts.append(
             "Questions, passages or the LLM behind the operators are the embedded world's: **a simulation**. The figures say "
             "how the system learns, and nothing about real questions."
         )
     parts += [f"![Curve]({picture})" for picture in pictures]
-    parts += ["## Held-out exact match", markdown_table(*evaluation_table(run))] if run.evaluations else []
-    parts += ["## Training", markdown_table(*training_table(run))]
+    parts += ["## Held-out exact match", _table_of_text(*evaluation_table(run))] if run.evaluations else []
+    parts += ["## Training", _table_of_text(*training_table(run))]
     examples = _choose_examples(run)
     if examples:
         parts += ["## Example trajectories", *(show_trajectory(trajectory) for trajectory in examples)]
@@ -49,7 +52,7 @@ def _describe(run: RunRecord) -> list[str]:
                       f"{config.training.questions_per_step} questions per step"),
         ("Operators", ", ".join(f"`{name}`" for name in config.environment.operators)),
         ("LLM behind them", "the embedded world's simulated expert" if config.llm.kind == "embedded"
-                            else f"`{config.llm.model}` at {config.llm.base_url or 'the default endpoint'}"),
+                            else f"`{config.llm.model}` at {without_logins(config.llm.base_url or 'the default endpoint')}"),
         ("Questions", "embedded world" if config.data.source == "embedded" else f"`{config.data.train}`, held out `{config.data.evaluation}`"),
         ("Search", f"`{config.search.kind}`, {config.search.k} passages"
                    + (f", corpus `{config.search.corpus}`" if config.search.corpus else "")),
@@ -121,13 +124,33 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 
 
+def escape_markdown(text: str) -> str:
+    """Text from outside as text in one line of Markdown: no HTML, link, picture, formula or emphasis in it acts.
+
+    A renderer fetches a picture as soon as a page is looked at, and what HTML may do is up to the renderer.
+    """
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(printable(text).split()))
+
+
+_MARKDOWN = re.compile(r"[\\`*_\[\]<>|~$&]")
+"""ASCII punctuation after a backslash is that character and nothing else (CommonMark 0.31, section 2.4)."""
+
+
+def _table_of_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table whose first column holds names from outside, such as classes of questions."""
+    return markdown_table(header, ([escape_markdown(name), *others] for name, *others in rows))
+
+
 def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    return " ".join(_BARE_BAR.sub(r"\\|", text).split())
+
+
+_BARE_BAR = re.compile(r"(?<!\\)\|")
 
 
 def show_trajectory(trajectory: Trajectory) -> str:
     """One trajectory in Markdown, turn by turn; what the policy and the world wrote stands in fences."""
-    lines = [f"**{_cell(trajectory.question.text)}**"]
+    lines = [f"**{escape_markdown(trajectory.question.text)}**"]
     for turn in trajectory.turns:
         parsed = parse_turn(turn.text)
         block = [f"think   {_shorten(parsed.think or turn.text)}"]
@@ -137,7 +160,7 @@ def show_trajectory(trajectory: Trajectory) -> str:
             block.append(f"answer  {_shorten(parsed.answer)}")
         elif not turn.calls and turn.observation:
             block.append(f"told    {_shorten(turn.observation)}")
-        text = "\n".join(block)
+        text = printable("\n".join(block))
         # A fence longer than any run of backticks inside cannot be closed from inside.
         fence = "`" * max(3, 1 + max((len(run) for run in _backtick_runs(text)), default=0))
         lines.append(f"{turn.index}.\n{fence}text\n{text}\n{fence}")
@@ -153,7 +176,7 @@ def _outcome(trajectory: Trajectory) -> str:
         if isinstance(trajectory, ScoredTrajectory)
         else "not scored"
     )
-    return f"{_cell(answer)}; gold: {_cell(gold)}; {trajectory.stop_reason}; {score}."
+    return f"{escape_markdown(answer)}; gold: {escape_markdown(gold)}; {trajectory.stop_reason}; {score}."
 
 
 def _choose_examples(run: RunRecord) -> list[Trajectory]:

@@ -1,11 +1,13 @@
 """TensorBoard and Weights & Biases: both are told the lines of ``metrics.jsonl``, which stay the record."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from workflow_r1.config import RunConfig
 from workflow_r1.errors import MissingExtraError
+from workflow_r1.redaction import without_logins
 
 Metrics = Mapping[str, float | int | None]
 """One line of metrics; None where a quantity was not finite or not measured."""
@@ -82,7 +84,7 @@ class WandbTracker:
             id=directory.name,
             name=directory.name,
             dir=str(directory),
-            config=config.model_dump(mode="json"),
+            config=json.loads(without_logins(config.model_dump_json())),
             resume="allow",
         )
 

@@ -107,7 +107,7 @@ class StoredPassages(Sequence[Passage]):
         row = self._rows[int(self._offsets[index]) : int(self._offsets[index + 1])]
         try:
             identifier, title, text = json.loads(row)
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             raise DataError(f"{self._directory / _PASSAGES}: passage {index} is damaged; {_REBUILD}") from None
         return Passage(id=identifier, title=title, text=text, score=0.0)
 

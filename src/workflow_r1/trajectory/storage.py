@@ -101,7 +101,7 @@ def _length_of_whole_lines(file: io.FileIO) -> int:
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -111,10 +111,8 @@ def _parse_row(line: bytes, place: str) -> Trajectory:
         row = json.loads(line)
     except UnicodeDecodeError as error:
         raise DataError(f"{place}: expected UTF-8 text, found byte {error.object[error.start]:#04x}") from None
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{place}: expected one JSON object per line, found text that is not JSON ({error.msg})"
-        ) from None
+    except (ValueError, RecursionError) as error:  # Also a number of too many digits, and brackets nested too deep.
+        raise DataError(f"{place}: expected one JSON object per line, found text that is not JSON ({error})") from None
     if not isinstance(row, dict):
         raise DataError(f"{place}: expected a JSON object, found a {type(row).__name__}")
     version = row.get("schema_version")
