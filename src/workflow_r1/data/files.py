@@ -112,7 +112,9 @@ def _read_json(path: Path, file: IO[str]) -> Iterator[tuple[str, Row]]:
             f"{path}:{error.lineno}: expected one JSON document, found text that is not JSON ({error.msg}); a file with one "
             "object per line is read with the format jsonl"
         ) from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise DataError(f"{path}: expected a list of rows, found JSON that is nested too deep") from None
+    except ValueError as error:  # A number of too many digits.
         raise DataError(f"{path}: expected a list of rows, found JSON that cannot be read ({error})") from None
     if isinstance(document, dict):
         document = document.get("Data", document.get("data"))

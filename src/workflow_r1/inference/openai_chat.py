@@ -226,6 +226,8 @@ class OpenAIChatModel:
         import httpx2  # here, since the two take half a second that --help need not pay
         import openai
 
+        from workflow_r1.inference.bounded_http import BoundedHTTPClient
+
         config = self.config
         address, query = self._base_url, {}
         if address is not None:
@@ -247,7 +249,7 @@ class OpenAIChatModel:
                 default_query=query,
                 timeout=timeout,
                 max_retries=0,
-                http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout, verify=verify),
+                http_client=BoundedHTTPClient(limits=limits, timeout=timeout, verify=verify),
             )
             clients.append(client)
             for _ in range(num):
@@ -277,7 +279,7 @@ class OpenAIChatModel:
         except TimeoutError:
             seconds = self.config.timeout_seconds
             raise _AttemptError(FailureKind.TIMEOUT, f"no complete reply within {seconds:g} s") from None
-        except (openai.APIError, ValueError) as error:
+        except (openai.OpenAIError, ValueError) as error:
             raise self._unreadable(str(error)) from None
         return self._read(response)
 
@@ -299,6 +301,10 @@ class OpenAIChatModel:
 
     def _judge_status(self, error: "openai.APIStatusError") -> "_AttemptError":
         status = error.status_code
+        if error.response.is_redirect:
+            place = self._redact(without_login(error.response.headers.get("location", "")))
+            received = f"a redirect to {place}, which is not followed"
+            return _AttemptError(FailureKind.UNKNOWN_MODEL, received)
         message = _server_message(error)
         kind = _kind_of_status(status, str(error.code or ""), message)
         retry_after = _retry_after(error.response.headers) if kind.may_pass else None
@@ -335,7 +341,7 @@ class OpenAIChatModel:
         if self.config.check_model and isinstance(model, str) and not _same_model(self.config.model, model):
             raise _AttemptError(FailureKind.WRONG_MODEL, f"a reply of the model {self._redact(model)!r}")
         return ChatReply(
-            text=mask(text, self._secrets),
+            text=mask(_encodable(text), self._secrets),
             finish_reason=FinishReason.LENGTH if choice.get("finish_reason") == "length" else FinishReason.STOP,
             usage=Usage(
                 llm_calls=1,
@@ -425,7 +431,7 @@ def _num_tokens(completion: dict[str, Any], key: str) -> int:
     """Read a figure of the service's own usage; 0 where it gives none."""
     usage = completion.get("usage")
     number = usage.get(key) if isinstance(usage, dict) else None
-    return number if isinstance(number, int) and number >= 0 else 0
+    return number if isinstance(number, int) and 0 <= number < 2**53 else 0
 
 
 def _server_message(error: "openai.APIStatusError") -> str:
@@ -455,5 +461,5 @@ def _host(url: str) -> str | None:
 
 
 def _encodable(text: str) -> str:
-    """Replace lone surrogates: a request is UTF-8."""
+    """Replace lone surrogates, which JSON can spell: requests and files are UTF-8."""
     return text if text.isascii() else text.encode("utf-8", errors="replace").decode("utf-8")
