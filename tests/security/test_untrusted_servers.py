@@ -90,7 +90,7 @@ def test_a_server_cannot_send_the_client_to_another_address(status: int) -> None
     with (
         serving(json.dumps(completion()).encode()) as internal,
         serving(status=status, Location=f"{internal.url}/latest/meta-data") as server,
-        pytest.raises(ServiceError, match="redirect to .*not followed; check base_url"),
+        pytest.raises(ServiceError, match=r"redirect to .*not followed; check base_url"),
     ):
         ask(server)
     assert len(server.paths) == 1
@@ -176,3 +176,13 @@ def test_an_error_message_is_one_short_line() -> None:
         ask(server)
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("charset", ["zlib", "hex", "rot13", "utf-7", "punycode", "undefined", "no-such"])
+def test_a_charset_that_is_none_is_a_failure_of_the_service(charset: str) -> None:
+    for status in (200, 400):
+        with (
+            serving(b"{not json \xff", status=status, Content_Type=f"application/json; charset={charset}") as server,
+            pytest.raises(ServiceError, match="expected a reply"),
+        ):
+            ask(server)

@@ -50,6 +50,8 @@ class BoundedHTTPClient(openai.DefaultAsyncHttpxClient):
         finally:
             await response.aclose()
         headers = [(k, v) for k, v in response.headers.multi_items() if k not in ("content-encoding", "content-length")]
+        # A charset may name any of Python's codecs, those that decompress or raise included. JSON is UTF-8.
+        headers = [(k, v.partition(";")[0] if k == "content-type" else v) for k, v in headers]
         return type(response)(
             response.status_code,
             headers=headers,
