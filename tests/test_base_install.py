@@ -27,6 +27,7 @@ TORCH_FREE = (
     "workflow_r1.errors",
     "workflow_r1.trajectory",
     "workflow_r1.data",
+    "workflow_r1.store",
     "workflow_r1.prompts",
     "workflow_r1.retrieval",
     "workflow_r1.inference",

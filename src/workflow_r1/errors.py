@@ -5,7 +5,9 @@
     |  |- ConfigError            a configuration key or value            (also a ValueError)
     |  |- DataError              a question, corpus or trajectory file   (also a ValueError)
     |  |- CheckpointError        a checkpoint that cannot be continued   (also a ValueError)
-    |  `- MissingExtraError      an optional dependency is not installed (also an ImportError)
+    |  |- MissingExtraError      an optional dependency is not installed (also an ImportError)
+    |  `- StoreError             a store of calls that cannot be used as asked
+    |     `- ReplayMissError     a call that a replay needs and the store lacks (also a LookupError)
     `- ServiceError              infrastructure: ends a trajectory, never scored as the policy's mistake
        |- ServiceUnavailableError  unreachable, throttled, broken reply, after all retries (also a ConnectionError)
        |- ServiceTimeoutError      no answer in time, after all retries                    (also a TimeoutError)
@@ -40,6 +42,14 @@ class CheckpointError(UserError, ValueError):
 
 class MissingExtraError(UserError, ImportError):
     """An optional dependency is needed and absent; the message names the extra to install."""
+
+
+class StoreError(UserError):
+    """A store of calls that is missing, damaged, not writable, or another program's."""
+
+
+class ReplayMissError(StoreError, LookupError):
+    """A replayed run makes a call that was never recorded: it stops, since no service failed and none may be asked."""
 
 
 class ServiceError(WorkflowR1Error):

@@ -5,6 +5,7 @@ from workflow_r1.inference.doubles import ChatRequest, FailingChatModel, Scripte
 from workflow_r1.inference.endpoints import Endpoint, RoutedChatModel
 from workflow_r1.inference.failures import FailureKind
 from workflow_r1.inference.openai_chat import OpenAIChatConfig, OpenAIChatModel
+from workflow_r1.inference.store import StoredChatModel
 
 __all__ = [
     "ChatModel",
@@ -19,4 +20,5 @@ __all__ = [
     "RoutedChatModel",
     "ScriptedChatModel",
     "ScriptedReply",
+    "StoredChatModel",
 ]

@@ -1,0 +1,130 @@
+"""An LLM whose replies are kept in the store of calls."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from workflow_r1.inference.chat import ChatModel, ChatReply
+from workflow_r1.store import Call, CallStore
+from workflow_r1.trajectory import FinishReason, Message, Usage
+
+_NAMED_CHARS = 120
+"""How much of the last message's beginning and of its end names a call: operators begin with their instructions and end
+with the input."""
+
+
+class StoredChatModel:
+    """A ``ChatModel`` that asks another one and keeps its replies.
+
+    Two calls are one where endpoint, model, messages, parameters and ``sample_index`` are equal. A reply from the store
+    says so in its usage (``stored_calls``, ``stored_tokens``) and has nothing ``paid``; its other figures are those of
+    the service when it was asked.
+
+    Args:
+        inner: the LLM that is asked; None will do for a replay.
+        store: where replies are kept.
+        model: the model's name at the endpoint.
+        endpoint: address of the endpoint, without a login; empty for the client's default.
+        extra_body: further fields that the endpoint gets with every request.
+    """
+
+    def __init__(
+        self,
+        inner: ChatModel | None,
+        store: CallStore,
+        *,
+        model: str,
+        endpoint: str = "",
+        extra_body: Mapping[str, Any] | None = None,
+    ) -> None:
+        if inner is None and store.mode != "replay":
+            raise ValueError(
+                f'expected an LLM to ask, received none; only the mode "replay" asks none, not "{store.mode}"'
+            )
+        self.inner = inner
+        self._store = store
+        self._model = model
+        self._place = f"{model} at {endpoint or 'the default endpoint'}"
+        self._identity = {
+            "endpoint": endpoint if store.by_address else None,
+            "model": model,
+            "extra_body": dict(extra_body or {}),
+        }
+
+    async def __call__(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float = 0.0,
+        max_tokens: int = 1024,
+        sample_index: int = 0,
+        stop: Sequence[str] = (),
+    ) -> ChatReply:
+        """Return one reply; see :class:`~workflow_r1.inference.ChatModel`.
+
+        Raises:
+            ServiceError: the service was asked and failed after its retries.
+            ReplayMissError: the reply was to come from the store, which lacks it.
+        """
+        received: ChatReply | None = None
+
+        async def ask() -> dict[str, Any]:
+            nonlocal received
+            assert self.inner is not None, "a replay asks nobody"
+            received = await self.inner(
+                messages, temperature=temperature, max_tokens=max_tokens, sample_index=sample_index, stop=stop
+            )
+            usage = received.usage
+            return {
+                "text": received.text,
+                "finish_reason": received.finish_reason,
+                "llm_calls": usage.llm_calls,
+                "prompt_tokens": usage.prompt_tokens,
+                "completion_tokens": usage.completion_tokens,
+            }
+
+        call = Call(
+            service="llm",
+            model=self._model,
+            request={
+                **self._identity,
+                "messages": [[message.role, message.content] for message in messages],
+                "temperature": float(temperature),
+                "max_tokens": max_tokens,
+                "sample_index": sample_index,
+                "stop": list(stop),
+            },
+            name=f"{self._place}, temperature {temperature:g}, sample {sample_index}, asked "
+            f"{_beginning_and_end(messages[-1].content if messages else '')!r}",
+        )
+        answer, is_stored = await self._store.answer(call, ask)
+        counts = {name: answer[name] for name in ("llm_calls", "prompt_tokens", "completion_tokens")}
+        reply = ChatReply(answer["text"], FinishReason(answer["finish_reason"]), Usage(**counts))
+        if is_stored:
+            num_tokens = counts["prompt_tokens"] + counts["completion_tokens"]
+            return replace(reply, usage=Usage(**counts, stored_calls=counts["llm_calls"], stored_tokens=num_tokens))
+        return reply if received is None else replace(reply, usage=received.usage.model_copy(update=counts))
+
+    async def aclose(self) -> None:
+        """Close the connections of the LLM that is asked, where it has any. The store stays open: others may share it."""
+        close = getattr(self.inner, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def address_of(base_url: str | None) -> str:
+    """Return what a call's key holds of an endpoint: its address without login and query, which may be secret.
+
+    Args:
+        base_url: as configured; None takes what the openai client would take.
+    """
+    parts = urlsplit(base_url or os.environ.get("OPENAI_BASE_URL") or "")
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
+
+
+def _beginning_and_end(text: str) -> str:
+    if len(text) <= 2 * _NAMED_CHARS + 5:
+        return text
+    return f"{text[:_NAMED_CHARS]} ... {text[-_NAMED_CHARS:]}"

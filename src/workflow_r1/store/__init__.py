@@ -1,0 +1,7 @@
+"""The store of calls: what services answered, kept in one file, so that a call is paid for once and a run can be replayed."""
+
+from workflow_r1.store.calls import Call, CallStore, open_store
+from workflow_r1.store.config import StoreConfig, StoreMode
+from workflow_r1.store.database import CallDatabase, StoredCall
+
+__all__ = ["Call", "CallDatabase", "CallStore", "StoreConfig", "StoreMode", "StoredCall", "open_store"]
