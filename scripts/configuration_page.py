@@ -20,7 +20,7 @@ INTRODUCTION = """\
 # Configuration
 
 One TOML file makes one validated run configuration. This page is written by `scripts/configuration_page.py` from the records
-in `config/`, `environment/config.py` and `rollout/sampling.py`; a test fails where it differs from them.
+in `config/`, `environment/config.py`, `rollout/sampling.py` and `store/config.py`; a test fails where it differs from them.
 
 ```bash
 workflow-r1 train                                   # the preset `embedded`

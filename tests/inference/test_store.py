@@ -7,8 +7,14 @@ from typing import Any
 import pytest
 
 from workflow_r1.errors import ReplayMissError, ServiceTimeoutError
-from workflow_r1.inference import ChatReply, FailingChatModel, ScriptedChatModel, StoredChatModel
-from workflow_r1.inference.store import address_of
+from workflow_r1.inference import (
+    ChatReply,
+    Endpoint,
+    FailingChatModel,
+    RoutedChatModel,
+    ScriptedChatModel,
+    StoredChatModel,
+)
 from workflow_r1.store import CallStore
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
@@ -28,7 +34,7 @@ def numbered() -> ScriptedChatModel:
 def ask(inner: Any, path: Path, *requests: dict[str, Any], mode: Any = "use", **identity: Any) -> list[ChatReply]:
     async def main() -> list[ChatReply]:
         with CallStore(path, mode=mode) as store:
-            chat = StoredChatModel(inner, store, **{"model": "m", **identity})
+            chat = StoredChatModel(inner, store, **{"model": "m", "endpoint": "http://a/v1", **identity})
             return [await chat(**{"messages": QUESTION, **request}) for request in requests]
 
     return asyncio.run(main())
@@ -112,6 +118,30 @@ def test_a_miss_names_the_call(path: Path) -> None:
     assert len(message) < 1000
 
 
+def test_a_replay_follows_a_failover(path: Path) -> None:
+    """The endpoint that was down when the run was recorded has no reply in the store; the next one has."""
+
+    def route(store: CallStore, **chats: Any) -> RoutedChatModel:
+        stored = {
+            name: StoredChatModel(chat, store, model="m", endpoint=f"http://{name}/v1") for name, chat in chats.items()
+        }
+        return RoutedChatModel([Endpoint(name, chat) for name, chat in stored.items()])
+
+    async def main() -> None:
+        questions = [(Message(role="user", content=f"question {number}"),) for number in range(20)]
+        with CallStore(path) as store:
+            chat = route(store, a=FailingChatModel(), b=numbered())
+            told = [(await chat(question)).text for question in questions]
+            assert chat.failovers["a"] > 0
+        with CallStore(path, mode="replay") as store:
+            chat = route(store, a=None, b=None)
+            assert [(await chat(question)).text for question in questions] == told
+            with pytest.raises(ReplayMissError, match="another question"):
+                await chat([Message(role="user", content="another question")])
+
+    asyncio.run(main())
+
+
 def test_failures_are_not_stored(path: Path) -> None:
     with pytest.raises(ServiceTimeoutError):
         ask(FailingChatModel(ServiceTimeoutError("slow")), path, {})
@@ -133,19 +163,11 @@ def test_closing_reaches_the_llm_and_leaves_the_store_open(path: Path) -> None:
     async def main() -> None:
         inner = Connected(["a", "b"])
         with CallStore(path) as store:
-            chat = StoredChatModel(inner, store, model="m")
+            chat = StoredChatModel(inner, store, model="m", endpoint="http://a/v1")
             await chat(QUESTION)
             await chat.aclose()
             assert inner.closed
             await chat(QUESTION, sample_index=1)
-            await StoredChatModel(numbered(), store, model="m").aclose()
+            await StoredChatModel(numbered(), store, model="m", endpoint="http://a/v1").aclose()
 
     asyncio.run(main())
-
-
-def test_an_address_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    assert address_of("https://me:secret@host:8000/v1/?key=secret") == "https://host:8000/v1"
-    assert address_of(None) == ""
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://other/v1")
-    assert address_of(None) == "http://other/v1"

@@ -21,7 +21,7 @@ def check_services(config: "RunConfig", services: "OperatorServices", *, policy:
     would not pass.
 
     Args:
-        config: ``llm``; with ``policy`` also ``policy``.
+        config: ``llm``, unless it is replayed; with ``policy`` also ``policy``.
         services: what the operators that will be called use.
         policy: whether the policy's server will be used.
 
@@ -32,7 +32,7 @@ def check_services(config: "RunConfig", services: "OperatorServices", *, policy:
     from workflow_r1.config.llm import DEFAULT_ROLE, OWN_ENDPOINT, endpoint_chat_config
 
     async def ask() -> None:
-        if config.llm.kind == "openai":
+        if config.llm.kind == "openai" and config.store.mode != "replay":
             roles = [*([] if services.chat is None else [DEFAULT_ROLE]), *services.chats]
             endpoints = [config.llm.endpoints_of(role) for role in roles]
             unavailable: dict[str, ServiceError] = {}

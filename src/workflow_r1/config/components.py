@@ -14,10 +14,18 @@ from workflow_r1.data import load_questions
 from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
 from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.errors import ConfigError
-from workflow_r1.inference import ChatModel, Endpoint, OpenAIChatConfig, OpenAIChatModel, RoutedChatModel
+from workflow_r1.inference import (
+    ChatModel,
+    Endpoint,
+    OpenAIChatConfig,
+    OpenAIChatModel,
+    RoutedChatModel,
+    StoredChatModel,
+)
 from workflow_r1.operators import Operator, OperatorConfig, OperatorServices, find_operators
 from workflow_r1.retrieval import BM25Index, SearchBackend
 from workflow_r1.rollout import ChatPolicy
+from workflow_r1.store import CallStore, open_store
 from workflow_r1.trajectory import Question
 
 EMBEDDED_TRAIN_QUESTIONS = 4096
@@ -121,13 +129,14 @@ def build_services(
     """What the operators of the pool may use; a service that none of them needs is left out.
 
     Args:
-        config: ``llm`` and ``search``.
+        config: ``llm``, ``search`` and ``store``.
         pool: names of the operators; None takes ``environment.operators``.
         operators: where they are looked up; None builds them.
 
     Raises:
         ConfigError: an operator needs a service that is not configured, or not well enough.
         DataError: the corpus or index is missing or malformed.
+        StoreError: the store of calls cannot be used.
     """
     pool = config.environment.operators if pool is None else pool
     operators = build_operators(config) if operators is None else operators
@@ -136,8 +145,10 @@ def build_services(
     search = build_search(config.search, config.embedded.seed) if "search" in needs else None
     if config.llm.roles:
         _check_roles(config.llm, known=(*build_operators(config), *operators))
+    # What the embedded world and an index in this process answer costs nothing and never changes: it is not stored.
+    store = open_store(config.store) if "llm" in needs and config.llm.kind == "openai" else None
     chats = build_chat_models(
-        config.llm, config.embedded.seed, [name for name in pool if "llm" in operators[name].needs]
+        config.llm, config.embedded.seed, [name for name in pool if "llm" in operators[name].needs], store=store
     )
     return OperatorServices(
         chat=chats.pop(DEFAULT_ROLE, None),
@@ -180,13 +191,16 @@ def policy_chat_config(config: RunConfig) -> OpenAIChatConfig:
     )
 
 
-def build_chat_models(config: LLMConfig, world_seed: int, operators: Sequence[str]) -> dict[str, ChatModel]:
+def build_chat_models(
+    config: LLMConfig, world_seed: int, operators: Sequence[str], *, store: CallStore | None = None
+) -> dict[str, ChatModel]:
     """The LLMs behind some operators, by role: an operator's name, or ``default`` for all that have none of their own.
 
     Args:
         config: endpoints and roles.
         world_seed: of the embedded world, whose expert may be the LLM.
         operators: names of those that need an LLM.
+        store: where replies of endpoints are kept; None keeps none.
 
     Raises:
         ConfigError: an endpoint without a model's name, or without a key where it needs one.
@@ -198,7 +212,7 @@ def build_chat_models(config: LLMConfig, world_seed: int, operators: Sequence[st
     endpoints = {
         name: Endpoint(
             name,
-            build_endpoint(config, name),
+            build_endpoint(config, name, store=store),
             weight=1.0 if name == OWN_ENDPOINT else config.endpoints[name].weight,
             cool_down_seconds=config.cool_down_seconds,
         )
@@ -210,13 +224,22 @@ def build_chat_models(config: LLMConfig, world_seed: int, operators: Sequence[st
     }
 
 
-def build_endpoint(config: LLMConfig, name: str) -> ChatModel:
-    """The LLM at one endpoint.
+def build_endpoint(config: LLMConfig, name: str, *, store: CallStore | None = None) -> ChatModel:
+    """The LLM at one endpoint; a replay needs the name of its model and no more.
 
     Raises:
         ConfigError: it has no name of a model, or no key where it needs one.
     """
-    return OpenAIChatModel(endpoint_chat_config(config, name))
+    chat_config = endpoint_chat_config(config, name)
+    if store is None:
+        return OpenAIChatModel(chat_config)
+    return StoredChatModel(
+        None if store.mode == "replay" else OpenAIChatModel(chat_config),
+        store,
+        model=chat_config.model,
+        endpoint=chat_config.address,
+        extra_body=chat_config.extra_body,
+    )
 
 
 def build_search(config: SearchConfig, world_seed: int) -> SearchBackend:

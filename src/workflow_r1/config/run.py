@@ -9,6 +9,7 @@ from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig, WarmstartConfig
 from workflow_r1.environment.config import EnvironmentConfig
 from workflow_r1.rollout.sampling import SamplingConfig
+from workflow_r1.store.config import StoreConfig
 from workflow_r1.trajectory.records import Record
 
 
@@ -88,6 +89,7 @@ class RunConfig(Record):
     embedded: EmbeddedConfig = EmbeddedConfig()
     llm: LLMConfig = LLMConfig()
     search: SearchConfig = SearchConfig()
+    store: StoreConfig = StoreConfig()
     environment: EnvironmentConfig = EnvironmentConfig()
     sampling: SamplingConfig = SamplingConfig()
     objective: ObjectiveConfig = ObjectiveConfig()

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 
 from workflow_r1.errors import (
     EndpointRejectedError,
+    ReplayMissError,
     ServiceError,
     ServiceTimeoutError,
     ServiceUnavailableError,
@@ -119,6 +120,7 @@ class RoutedChatModel:
 
         Raises:
             ServiceError: every endpoint failed, or one refused the request itself.
+            ReplayMissError: in a replay, the store has a reply of none of them.
         """
         request = json.dumps(
             [[(m.role, m.content) for m in messages], temperature, max_tokens, sample_index, list(stop)]
@@ -127,6 +129,7 @@ class RoutedChatModel:
         # Where all are down, all are tried: one may just have come back.
         candidates = [endpoint for endpoint in ranked if endpoint.admit()] or ranked
         failures: list[tuple[Endpoint, ServiceError]] = []
+        miss: ReplayMissError | None = None
         for endpoint in candidates:
             if failures:
                 self.failovers[failures[-1][0].name] += 1
@@ -137,13 +140,16 @@ class RoutedChatModel:
             except (ServiceUnavailableError, ServiceTimeoutError, EndpointRejectedError) as error:
                 endpoint.note_failure(error)
                 failures.append((endpoint, error))
+            except ReplayMissError as error:
+                # What is replayed may have failed here and been answered by a later one.
+                miss = miss or error
             except ServiceError:
                 endpoint.note_reply()
                 raise
             else:
                 endpoint.note_reply()
                 return reply
-        raise _combine(failures)
+        raise miss or _combine(failures)
 
     async def aclose(self) -> None:
         """Close the connections of every endpoint; a later request opens new ones."""

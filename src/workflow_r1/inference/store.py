@@ -1,12 +1,10 @@
 """An LLM whose replies are kept in the store of calls."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
-from workflow_r1.inference.chat import ChatModel, ChatReply
+from workflow_r1.inference.chat import ChatModel, ChatReply, HoldsConnections
 from workflow_r1.store import Call, CallStore
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
@@ -26,7 +24,7 @@ class StoredChatModel:
         inner: the LLM that is asked; None will do for a replay.
         store: where replies are kept.
         model: the model's name at the endpoint.
-        endpoint: address of the endpoint, without a login; empty for the client's default.
+        endpoint: address of the endpoint, without a login.
         extra_body: further fields that the endpoint gets with every request.
     """
 
@@ -36,7 +34,7 @@ class StoredChatModel:
         store: CallStore,
         *,
         model: str,
-        endpoint: str = "",
+        endpoint: str,
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         if inner is None and store.mode != "replay":
@@ -46,7 +44,7 @@ class StoredChatModel:
         self.inner = inner
         self._store = store
         self._model = model
-        self._place = f"{model} at {endpoint or 'the default endpoint'}"
+        self._place = f"{model} at {endpoint}"
         self._identity = {
             "endpoint": endpoint if store.by_address else None,
             "model": model,
@@ -109,19 +107,8 @@ class StoredChatModel:
 
     async def aclose(self) -> None:
         """Close the connections of the LLM that is asked, where it has any. The store stays open: others may share it."""
-        close = getattr(self.inner, "aclose", None)
-        if close is not None:
-            await close()
-
-
-def address_of(base_url: str | None) -> str:
-    """Return what a call's key holds of an endpoint: its address without login and query, which may be secret.
-
-    Args:
-        base_url: as configured; None takes what the openai client would take.
-    """
-    parts = urlsplit(base_url or os.environ.get("OPENAI_BASE_URL") or "")
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
+        if isinstance(self.inner, HoldsConnections):
+            await self.inner.aclose()
 
 
 def _beginning_and_end(text: str) -> str:

@@ -36,6 +36,7 @@ FREE_KEYS = (
     "name",
     "directory",
     "logging",
+    "store",
     "policy.threads",
     "llm.concurrency",
     "llm.timeout_seconds",
