@@ -58,7 +58,7 @@ def test_the_operator_of_the_readme_works():
     code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)[0]
     names: dict = {}
     exec(code, names)
-    result = asyncio.run(names["pool"]["CountWords"]("one two", OperatorServices()))
+    result = asyncio.run(names["count_words"]("one two", OperatorServices()))
     assert result.observation == "2 words"
 
 

@@ -13,7 +13,7 @@ import pytest
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
 """The fixture that calls the command line in this process."""
 
-COMMANDS = ("train", "ask", "evaluate", "report", "rollout", "warmstart", "world")
+COMMANDS = ("train", "ask", "evaluate", "report", "rollout", "warmstart", "world", "operators")
 
 FILES = ("-o", "data.source=files", "-o")
 

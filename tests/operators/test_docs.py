@@ -2,13 +2,19 @@
 
 import asyncio
 import re
+import sys
+from datetime import date, time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import Field
 
 from workflow_r1.inference import ScriptedChatModel
-from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
+from workflow_r1.operators import OPERATORS, Argument, OperatorConfig, OperatorServices
 
-PAGE = (Path(__file__).parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
+PAGE_PATH = Path(__file__).parents[2] / "docs" / "operators.md"
+PAGE = PAGE_PATH.read_text(encoding="utf-8")
 
 
 def test_the_table_is_the_pool() -> None:
@@ -34,3 +40,25 @@ def test_the_example_works() -> None:
     chat = ScriptedChatModel(["<translation>Hallo</translation>"])
     result = asyncio.run(translate("<text>Hello</text> <language>German</language>", OperatorServices(chat=chat)))
     assert result.observation == "Hallo"
+
+
+def test_the_page_of_own_operators_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (PAGE_PATH.parent / "own-operators.md").read_text(encoding="utf-8")
+    first, api, test = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "my_operators.py").write_text(first)
+    monkeypatch.syspath_prepend(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(test, "own-operators.md", "exec"), names)
+    del sys.modules["my_operators"]
+    refused = asyncio.run(names["days_between"]("<start>x</start><end>2024-01-01</end>", OperatorServices()))
+    assert refused.observation[:100] in page
+    pytest.importorskip("httpx")
+    exec(compile(api, "own-operators.md", "exec"), names)
+    assert names["weather"].settings_type is names["WeatherSettings"]
+    assert names["weather"].settings is None
+
+
+def test_the_types_of_the_page_are_described_as_it_says() -> None:
+    page = (PAGE_PATH.parent / "own-operators.md").read_text(encoding="utf-8")
+    for annotation in (int, float, bool, Literal["north", "south"], date, time, Annotated[int, Field(ge=1, le=9)]):
+        assert f"`{Argument('x', is_list=False, type=annotation).expected}`" in page

@@ -14,6 +14,7 @@ import typer
 from workflow_r1 import __version__
 from workflow_r1.cli.ask import ask
 from workflow_r1.cli.evaluate import evaluate
+from workflow_r1.cli.operators import operators
 from workflow_r1.cli.report import report
 from workflow_r1.cli.rollout import rollout
 from workflow_r1.cli.train import train
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, ask, evaluate, report, rollout, warmstart, world):
+for command in (train, ask, evaluate, report, rollout, warmstart, world, operators):
     app.command()(command)
 
 
