@@ -17,12 +17,13 @@ import pytest
 
 from workflow_r1.errors import (
     ConfigError,
+    EndpointRejectedError,
     ServiceError,
     ServiceRejectedError,
     ServiceTimeoutError,
     ServiceUnavailableError,
 )
-from workflow_r1.inference import ChatReply, OpenAIChatConfig, OpenAIChatModel
+from workflow_r1.inference import ChatReply, FailureKind, OpenAIChatConfig, OpenAIChatModel
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
 QUESTION = (Message(role="user", content="Who directed Jaws?"),)
@@ -129,12 +130,13 @@ def config(server: Server, **changes: Any) -> OpenAIChatConfig:
     return OpenAIChatConfig(**(settings | changes))
 
 
-def ask(chat_config: OpenAIChatConfig, **arguments: Any) -> ChatReply:
-    async def main() -> ChatReply:
-        async with OpenAIChatModel(chat_config) as chat:
-            return await chat(QUESTION, **arguments)
+async def call(chat: OpenAIChatModel, **arguments: Any) -> ChatReply:
+    async with chat:
+        return await chat(QUESTION, **arguments)
 
-    return asyncio.run(main())
+
+def ask(chat_config: OpenAIChatConfig, **arguments: Any) -> ChatReply:
+    return asyncio.run(call(OpenAIChatModel(chat_config), **arguments))
 
 
 @pytest.fixture(autouse=True)
@@ -208,6 +210,115 @@ def test_a_server_that_hangs_is_a_timeout() -> None:
     assert len(server.bodies) == 2
 
 
+def test_a_server_that_sends_not_a_byte_is_given_up_sooner() -> None:
+    message = r"not a byte for 0\.2 s after 1 attempt; .* idle_timeout_seconds"
+    with serving(Answer(completion(), seconds=30)) as server, pytest.raises(ServiceTimeoutError, match=message):
+        ask(config(server, idle_timeout_seconds=0.2, max_retries=0))
+
+
+def test_bytes_now_and_then_keep_an_attempt_alive() -> None:
+    with serving(Answer(completion(), trickle=True)) as server:
+        threading.Timer(0.5, server.released.set).start()
+        assert ask(config(server, idle_timeout_seconds=0.2)).text == "Steven Spielberg"
+
+
+@pytest.mark.parametrize(
+    ("asked", "received", "same"),
+    [
+        ("gpt-4o", "gpt-4o-2024-08-06", True),
+        ("openai/GPT-4o", "gpt-4o", True),
+        ("m", None, True),
+        ("smollm2", "SmolLM2-135M", True),
+        ("gpt-4o", "gpt-3.5-turbo", False),
+        ("gpt-4o-2024-08-06", "gpt-4o-mini", False),
+    ],
+)
+def test_the_reply_of_another_model_is_refused(asked: str, received: str | None, same: bool) -> None:
+    with serving(Answer(completion() | {"model": received})) as server:
+        if same:
+            ask(config(server, model=asked))
+            return
+        with pytest.raises(ServiceUnavailableError, match=r"a reply of the model .* check_model = false"):
+            ask(config(server, model=asked))
+        assert len(server.bodies) == 3
+        assert ask(config(server, model=asked, check_model=False)).text == "Steven Spielberg"
+
+
+def test_another_model_once_is_asked_again() -> None:
+    with serving(Answer(completion() | {"model": "other"}), Answer(completion())) as server:
+        assert ask(config(server)).text == "Steven Spielberg"
+
+
+def test_failures_and_retries_are_counted_by_kind() -> None:
+    throttled = Answer({"error": {"message": "slow down"}}, status=429)
+    broken = Answer({"error": {"message": "boom"}}, status=500)
+    with serving(throttled, Answer(b"{"), Answer(completion()), broken) as server:
+        chat = OpenAIChatModel(config(server))
+        asyncio.run(call(chat))
+        with pytest.raises(ServiceUnavailableError):
+            asyncio.run(call(chat))
+    assert chat.num_replies == 1
+    assert chat.failures == {FailureKind.THROTTLED: 1, FailureKind.INVALID_REPLY: 1, FailureKind.SERVER_ERROR: 3}
+    assert chat.retries == {FailureKind.THROTTLED: 1, FailureKind.INVALID_REPLY: 1, FailureKind.SERVER_ERROR: 2}
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind", "raised"),
+    [
+        (401, {}, FailureKind.BAD_KEY, EndpointRejectedError),
+        (403, {}, FailureKind.BAD_KEY, EndpointRejectedError),
+        (400, {"code": "invalid_api_key"}, FailureKind.BAD_KEY, EndpointRejectedError),
+        (404, {}, FailureKind.UNKNOWN_MODEL, EndpointRejectedError),
+        (400, {"code": "model_not_found"}, FailureKind.UNKNOWN_MODEL, EndpointRejectedError),
+        (402, {}, FailureKind.NO_QUOTA, EndpointRejectedError),
+        (429, {"code": "insufficient_quota"}, FailureKind.NO_QUOTA, EndpointRejectedError),
+        (413, {}, FailureKind.TOO_LONG, ServiceRejectedError),
+        (400, {"code": "context_length_exceeded"}, FailureKind.TOO_LONG, ServiceRejectedError),
+        (400, {"message": "the model's maximum context length is 9"}, FailureKind.TOO_LONG, ServiceRejectedError),
+        (422, {}, FailureKind.REJECTED, ServiceRejectedError),
+    ],
+)
+def test_refusals_are_told_apart(status: int, error: dict, kind: FailureKind, raised: type[ServiceError]) -> None:
+    refusal = Answer({"error": {"message": "no"} | error}, status=status)
+    with serving(refusal) as server, pytest.raises(ServiceRejectedError) as caught:
+        chat = OpenAIChatModel(config(server))
+        asyncio.run(call(chat))
+    assert type(caught.value) is raised
+    assert chat.failures == {kind: 1}
+    assert not chat.retries
+
+
+def test_a_retry_after_may_be_a_date() -> None:
+    for date, longest in [("Thu, 01 Jan 1970 00:00:00 GMT", 1.0), ("whenever", 1.0)]:
+        throttled = Answer({"error": {"message": "slow down"}}, status=429, headers={"Retry-After": date})
+        with serving(throttled, Answer(completion())) as server:
+            started = time.perf_counter()
+            ask(config(server))
+            assert time.perf_counter() - started < longest
+    far = Answer({}, status=429, headers={"Retry-After": "Thu, 01 Jan 2099 00:00:00 GMT"})
+    with serving(far) as server, pytest.raises(ServiceUnavailableError, match="the server asks to wait"):
+        ask(config(server))
+
+
+def test_the_seed_is_sent_where_it_is_wanted() -> None:
+    with serving(Answer(completion())) as server:
+        ask(config(server, send_seed=True), sample_index=2)
+        ask(config(server), sample_index=2)
+    assert [body.get("seed") for body in server.bodies] == [2, None]
+
+
+def test_an_error_with_status_200_is_told() -> None:
+    answer = Answer({"error": {"message": "upstream is busy"}})
+    with serving(answer) as server, pytest.raises(ServiceUnavailableError, match="upstream is busy"):
+        ask(config(server))
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": "7"}, {"prompt_tokens": -1}, {"prompt_tokens": 1.5}, [], "x"])
+def test_usage_that_makes_no_sense_is_none(usage: object) -> None:
+    with serving(Answer(completion() | {"usage": usage})) as server:
+        assert ask(config(server)).usage == Usage(llm_calls=1)
+
+
 def test_a_server_that_trickles_is_a_timeout() -> None:
     with serving(Answer(completion(), trickle=True)) as server, pytest.raises(ServiceTimeoutError):
         ask(config(server, timeout_seconds=0.3, max_retries=0))
@@ -248,6 +359,10 @@ def test_an_account_without_quota_is_a_refusal() -> None:
     "answer",
     [
         Answer(b"{not json"),
+        Answer(b"[" * 100_000),
+        Answer(b"\xff\xfe"),
+        Answer(json.dumps(completion()).encode()[:-20]),
+        Answer({"choices": [7]}),
         Answer(b"<html>gateway</html>", headers={"Content-Type": "text/html"}),
         Answer({"choices": []}),
         Answer({"choices": None}),

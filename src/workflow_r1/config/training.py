@@ -88,6 +88,8 @@ class TrainingConfig(Record):
     """Steps between greedy evaluations; 0 evaluates before the first and after the last step only."""
     evaluation_questions: int = Field(default=400, ge=0)
     """Held-out questions of each evaluation; 0 never evaluates."""
+    stop_after_failures: int = Field(default=32, ge=1)
+    """Trajectories that a service failed, one after the other, after which the run stops itself and can be resumed."""
     time_limit_minutes: float | None = Field(default=None, gt=0.0)
     """If set, training ends cleanly at the first step end after this many minutes of training time."""
 

@@ -40,7 +40,7 @@ MAX_RETRY_AFTER_SECONDS = 120.0
 """Longest wait that a server's ``Retry-After`` is granted; one that asks for more counts as unavailable."""
 
 CONNECT_SECONDS = 10.0
-"""Longest wait for a connection; less where ``idle_timeout_seconds`` is less."""
+"""Longest wait for a connection; a part of ``timeout_seconds``."""
 
 _KEEP_ALIVE_SECONDS = 4.0
 """How long an idle connection is kept: less than the five seconds after which many servers close theirs, since a request
@@ -234,7 +234,7 @@ class OpenAIChatModel:
             parts = urlsplit(address)
             address, query = parts._replace(query="", fragment="").geturl(), dict(parse_qsl(parts.query))
         idle = config.idle_timeout_seconds
-        timeout = httpx2.Timeout(connect=min(CONNECT_SECONDS, idle), read=idle, write=idle, pool=None)
+        timeout = httpx2.Timeout(connect=CONNECT_SECONDS, read=idle, write=idle, pool=None)
         verify = httpx2.create_ssl_context() if address is None or address.startswith("https:") else True
         slots: asyncio.LifoQueue[openai.AsyncOpenAI] = asyncio.LifoQueue()
         clients = []

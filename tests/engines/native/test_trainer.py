@@ -16,7 +16,7 @@ from workflow_r1.engines.native.events import (
     Warned,
 )
 from workflow_r1.errors import CheckpointError, ConfigError, DataError, ServiceUnavailableError, UserError
-from workflow_r1.operators import OperatorServices
+from workflow_r1.operators import OperatorResult, OperatorServices
 from workflow_r1.trajectory import ScoredTrajectory, load_trajectories
 
 
@@ -166,9 +166,15 @@ def test_failing_services_are_counted_and_left_out(tiny_run, warm_directory, tmp
     from workflow_r1.environment import Environment
     from workflow_r1.operators import operator
 
-    @operator(purpose="Fail.")
+    num_calls = 0
+
+    @operator(purpose="Fail every second time.")
     async def Echo(text: str, *, services: OperatorServices):
-        raise ServiceUnavailableError("down")
+        nonlocal num_calls
+        num_calls += 1
+        if num_calls % 2:
+            raise ServiceUnavailableError("down")
+        return OperatorResult(observation=text[:4])
 
     config = tiny_run.tiny_config(warm_directory, training={"steps": 1, "questions_per_step": 8})
 

@@ -44,6 +44,7 @@ from workflow_r1.evaluation.evaluate import evaluate
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import derive_seed, rollout_groups
 from workflow_r1.rollout.local_sampler import LocalSampler
+from workflow_r1.rollout.outage import OutageWatch, check_served
 from workflow_r1.trajectory import Question, Trajectory
 
 StopCause = Literal["finished", "time_limit", "interrupted"]
@@ -117,7 +118,8 @@ class Trainer:
 
         Raises:
             UserError: model, questions, run directory or checkpoint cannot be used, or the disk is full.
-            ServiceError: every trajectory of a step failed; there is a checkpoint of the step before.
+            ServiceError: the services failed every trajectory of a step, or ``training.stop_after_failures`` in a row; there
+                is a checkpoint of the step before.
         """
         # One event loop for the whole run: the services' connections belong to the loop that opened them.
         with stop_on_interrupt(self.request_stop), asyncio.Runner() as runner:
@@ -151,11 +153,14 @@ class Trainer:
             lengths = self._files.lengths()
             try:
                 progress, row = self._step(progress)
-            except ServiceError:
-                if progress.step > 0:
-                    progress = replace(progress, file_lengths=lengths, watched=watch.remembered)
-                    store.save(progress, self._model, self._optimiser)
-                raise
+            except ServiceError as error:
+                if progress.step == 0:
+                    raise
+                progress = replace(progress, file_lengths=lengths, watched=watch.remembered)
+                store.save(progress, self._model, self._optimiser)
+                raise type(error)(
+                    f"{error}. Step {progress.step} and all before it are kept: repair the service and resume"
+                ) from error
             if self._time_is_up(progress):
                 cause = "time_limit"
             last = cause == "time_limit" or progress.step == training.steps
@@ -228,6 +233,12 @@ class Trainer:
         config = self._config
         total = len(questions) * config.training.group_size
         sampler = self._sampler(config.sampling.temperature)
+        count, outage = self._counter(total), OutageWatch(config.training.stop_after_failures)
+
+        def receive(trajectory: Trajectory) -> None:
+            count(trajectory)
+            outage.observe(trajectory)
+
         return await rollout_groups(
             questions,
             policy=sampler,
@@ -236,7 +247,7 @@ class Trainer:
             seed=derive_seed(config.seed, "training", step),
             policy_version=policy_version,
             max_concurrency=config.sampling.max_sessions,
-            on_trajectory=self._counter(total),
+            on_trajectory=receive,
         )
 
     def _evaluate(self, step: int) -> Metrics:
@@ -264,7 +275,8 @@ class Trainer:
         """Warn of infrastructure failures.
 
         Raises:
-            ServiceUnavailableError: nothing but failures; going on would use up the questions and teach nothing.
+            ServiceUnavailableError: nothing but failures, or services that served nobody; going on would use up the questions
+                and teach nothing.
         """
         failed = [trajectory for trajectory in trajectories if trajectory.stop_reason.is_infrastructure]
         if not failed:
@@ -272,9 +284,9 @@ class Trainer:
         example = failed[0].error or failed[0].stop_reason.value
         if len(failed) == len(trajectories):
             raise ServiceUnavailableError(
-                f"all {len(failed)} trajectories of step {step} failed, the first with: {example}. The steps before it "
-                f"are kept: repair the service and resume"
+                f"all {len(failed)} trajectories of step {step} failed, the first with: {example}"
             )
+        check_served(trajectories)
         self._on_event(
             Warned(f"step {step}: {len(failed)} of {len(trajectories)} trajectories failed, the first with: {example}")
         )
