@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from workflow_r1.config import RunConfig, preset_names
 from workflow_r1.config.loading import describe
+from workflow_r1.trajectory.records import Record
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 
@@ -87,13 +88,14 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
 
 
 def _attribute_docs(model: type[BaseModel]) -> dict[str, str]:
-    """The docstring that stands under each field."""
-    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
-    assert isinstance(definition, ast.ClassDef)
+    """The docstring that stands under each field, inherited ones included."""
     docs = {}
-    for field, below in pairwise(definition.body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
-            docs[field.target.id] = " ".join(str(ast.literal_eval(below.value)).split()).replace("``", "`")
+    for parent in reversed(model.__mro__[: model.__mro__.index(Record)]):
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(parent))).body
+        assert isinstance(definition, ast.ClassDef)
+        for field, below in pairwise(definition.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+                docs[field.target.id] = " ".join(str(ast.literal_eval(below.value)).split()).replace("``", "`")
     return docs
 
 

@@ -65,9 +65,9 @@ def test_the_operator_of_the_readme_works():
 def test_the_commands_of_the_pages_exist():
     from workflow_r1.cli import app
 
-    known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    known = {command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands}
     for page in PAGES:
-        for name in re.findall(r"workflow-r1 ([a-z]+)", page.read_text(encoding="utf-8")):
+        for name in re.findall(r"workflow-r1 ([a-z]+(?:-[a-z]+)*)", page.read_text(encoding="utf-8")):
             assert name in known, f"{page.name} mentions `workflow-r1 {name}`"
 
 

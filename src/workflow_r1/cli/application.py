@@ -17,6 +17,7 @@ from workflow_r1.cli.evaluate import evaluate
 from workflow_r1.cli.operators import operators
 from workflow_r1.cli.report import report
 from workflow_r1.cli.rollout import rollout
+from workflow_r1.cli.serve_search import serve_search
 from workflow_r1.cli.train import train
 from workflow_r1.cli.warmstart import warmstart
 from workflow_r1.cli.world import world
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, ask, evaluate, report, rollout, warmstart, world, operators):
+for command in (train, ask, evaluate, report, rollout, warmstart, world, operators, serve_search):
     app.command()(command)
 
 

@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from workflow_r1.config.llm import DEFAULT_ROLE, OWN_ENDPOINT, LLMConfig, endpoint_chat_config
-from workflow_r1.config.run import RunConfig, SearchConfig
+from workflow_r1.config.run import RunConfig
+from workflow_r1.config.search import SearchConfig
 from workflow_r1.data import load_questions
 from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
 from workflow_r1.environment import Environment, EnvironmentConfig
@@ -23,7 +24,16 @@ from workflow_r1.inference import (
     StoredChatModel,
 )
 from workflow_r1.operators import Operator, OperatorConfig, OperatorServices, find_operators
-from workflow_r1.retrieval import BM25Index, SearchBackend
+from workflow_r1.retrieval import (
+    BM25Index,
+    CallableSearch,
+    MCPSearch,
+    RetrievalServerConfig,
+    RetrievalServerSearch,
+    SearchBackend,
+    WebSearch,
+    WebSearchConfig,
+)
 from workflow_r1.rollout import ChatPolicy
 from workflow_r1.store import CallStore, open_store
 from workflow_r1.trajectory import Question
@@ -242,20 +252,47 @@ def build_endpoint(config: LLMConfig, name: str, *, store: CallStore | None = No
     )
 
 
-def build_search(config: SearchConfig, world_seed: int) -> SearchBackend:
+def build_search(
+    config: SearchConfig, world_seed: int, *, on_progress: Callable[[int], None] | None = None
+) -> SearchBackend:
     """What the Search operator searches. An index that is absent is built from its corpus first.
 
+    Args:
+        config: which search, and how to reach it.
+        world_seed: of the embedded world.
+        on_progress: called with the number of passages read so far while an index is built.
+
     Raises:
-        ConfigError: no search is configured, or neither corpus nor index is named.
+        ConfigError: no search is configured, or something that it needs is missing.
         DataError: the corpus or index is missing or malformed.
+        MissingExtraError: an MCP server is asked for without the package for it.
     """
-    if config.kind == "embedded":
-        return embedded_world(world_seed).search
-    if config.kind == "none":
-        raise ConfigError(
-            'search.kind: expected "bm25" or "embedded", since an operator of the pool searches, received "none"; '
-            "configure a search, or take Search out of the pool"
-        )
+    match config.kind:
+        case "embedded":
+            return embedded_world(world_seed).search
+        case "bm25":
+            return _open_index(config, on_progress)
+        case "server":
+            return RetrievalServerSearch(config.server or RetrievalServerConfig())
+        case "web":
+            return WebSearch(config.web or WebSearchConfig())
+        case "callable" if config.callable is not None:
+            return CallableSearch(config.callable)
+        case "mcp" if config.mcp is not None:
+            return MCPSearch(config.mcp)
+        case "none":
+            raise ConfigError(
+                'search.kind: expected a search such as "bm25" or "server", since an operator of the pool searches, '
+                'received "none"; configure a search, or take Search out of the pool'
+            )
+        case kind:
+            needed = {"callable": "function", "mcp": "tool and search.mcp.command or search.mcp.url"}[kind]
+            raise ConfigError(
+                f'search.{kind}: expected this section, since search.kind = "{kind}"; set search.{kind}.{needed}'
+            )
+
+
+def _open_index(config: SearchConfig, on_progress: Callable[[int], None] | None) -> BM25Index:
     if config.index is None:
         raise ConfigError(
             'search.index: expected the index\'s directory, since search.kind = "bm25"; set search.index (it is built '
@@ -269,7 +306,7 @@ def build_search(config: SearchConfig, world_seed: int) -> SearchBackend:
             f"search.corpus: expected a corpus to build the index from, since there is none at {config.index}; set "
             "search.corpus to a JSONL of `id, title, text`, or search.index to an index that exists"
         )
-    return BM25Index.build(config.corpus, config.index)
+    return BM25Index.build(config.corpus, config.index, on_progress=on_progress)
 
 
 def build_environment_factory(

@@ -35,7 +35,8 @@ def load_run_config(path: Path | str | None = None, overrides: Sequence[str] = (
 
     Args:
         path: a TOML file, or the name of a preset (``embedded``, ``paper``, ...); None takes the preset ``embedded``.
-            Relative paths inside it are relative to the working directory; those of ``plugins``, to the file.
+            Relative paths inside it are relative to the working directory; those of ``plugins`` and
+            ``search.callable``, to the file.
         overrides: ``section.key=value``, later ones win. The value is read as TOML; what is not TOML is a bare string.
             An empty value returns the key to its default.
 
@@ -48,10 +49,10 @@ def load_run_config(path: Path | str | None = None, overrides: Sequence[str] = (
     except (ValueError, RecursionError) as error:  # Also a number of too many digits, and brackets nested too deep.
         raise ConfigError(f"{file}: expected TOML: {error}") from None
     places: dict[Location, str] = {}
-    _make_plugins_absolute(table, file.parent)
+    _make_code_absolute(table, file.parent)
     for override in overrides:
         _apply_override(table, override, places)
-    _make_plugins_absolute(table, Path())
+    _make_code_absolute(table, Path())
     try:
         # Strict, so that `steps = true` or `steps = "3"` is a mistake; through JSON, where strictness still lets a
         # string be a path and a list a tuple.
@@ -76,14 +77,20 @@ def _read_source(path: Path | str | None) -> tuple[Path, str]:
         raise ConfigError(f"{file}: expected TOML in UTF-8: {error}") from None
 
 
-def _make_plugins_absolute(table: dict[str, Any], directory: Path) -> None:
-    """Let files of operators be found from wherever the resolved configuration is read."""
+def _make_code_absolute(table: dict[str, Any], directory: Path) -> None:
+    """Let files of the user's own code be found from wherever the resolved configuration is read."""
+
+    def absolute(file: object) -> object:
+        return str((directory / file).resolve()) if isinstance(file, str) and is_file(file) else file
+
     plugins = table.get("plugins")
     if isinstance(plugins, list):
-        table["plugins"] = [
-            str((directory / plugin).resolve()) if isinstance(plugin, str) and is_file(plugin) else plugin
-            for plugin in plugins
-        ]
+        table["plugins"] = [absolute(plugin) for plugin in plugins]
+    search = table.get("search")
+    function = search.get("callable") if isinstance(search, dict) else None
+    if isinstance(function, dict) and isinstance(function.get("function"), str):
+        source, separator, name = function["function"].rpartition(":")
+        function["function"] = f"{absolute(source)}{separator}{name}"
 
 
 def _apply_override(table: dict[str, Any], override: str, places: dict[Location, str]) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from workflow_r1.config.llm import LLMConfig
+from workflow_r1.config.search import SearchConfig
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig, WarmstartConfig
 from workflow_r1.environment.config import EnvironmentConfig
 from workflow_r1.rollout.sampling import SamplingConfig
@@ -40,19 +41,6 @@ class PolicyConfig(Record):
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ..."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of torch; None leaves torch's own choice."""
-
-
-class SearchConfig(Record):
-    """What the Search operator searches."""
-
-    kind: Literal["embedded", "bm25", "none"] = "embedded"
-    """``embedded``: the embedded world's passages. ``bm25``: an index over ``corpus``."""
-    corpus: Path | None = None
-    """JSONL (optionally gzipped) of ``id, title, text`` or ``id, contents``."""
-    index: Path | None = None
-    """Directory of the saved index; built from ``corpus`` where absent."""
-    k: int = Field(default=5, ge=1)
-    """Passages per query. Paper: 5."""
 
 
 class EmbeddedConfig(Record):

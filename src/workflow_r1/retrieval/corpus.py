@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from workflow_r1.attempts import encodable
 from workflow_r1.errors import DataError
 from workflow_r1.retrieval.backend import Passage
+from workflow_r1.retrieval.passages import split_contents
 
 
 def iterate_corpus(path: Path | str) -> Iterator[Passage]:
@@ -66,21 +68,15 @@ def _read_passage(line: bytes, place: str) -> Passage:
         contents = row.get("contents")
         if not isinstance(contents, str):
             raise DataError(f"{place}: expected `id, title, text` or `id, contents`, found fields {_show_fields(row)}")
-        title, separator, text = contents.partition("\n")
-        title, text = (title.strip().strip('"'), text) if separator else ("", title)
+        title, text = split_contents(contents)
         field = "contents"
     if not isinstance(title, str):
         raise DataError(f"{place}: field 'title': expected text, found {_show(row, 'title')}")
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{place}: field {field!r}: expected the passage's text, found none; add it or remove the line")
     return Passage(
-        id=_encodable(str(identifier)), title=_encodable(title.strip()), text=_encodable(text.strip()), score=0.0
+        id=encodable(str(identifier)), title=encodable(title.strip()), text=encodable(text.strip()), score=0.0
     )
-
-
-def _encodable(text: str) -> str:
-    """Replace lone surrogates, which JSON can spell and UTF-8 cannot hold."""
-    return text if text.isascii() else text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def _show(row: dict[str, Any], field: str) -> str:

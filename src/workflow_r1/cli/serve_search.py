@@ -1,0 +1,109 @@
+"""``workflow-r1 serve-search``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workflow_r1.cli.parameters import Overrides, Source, open_config
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from workflow_r1.config.search import SearchConfig
+    from workflow_r1.retrieval import SearchBackend
+
+
+def serve_search(
+    config: Source = None,
+    override: Overrides = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A BM25 index; built there from --corpus where absent.", show_default=False),
+    ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSONL of `id, title, text` or `id, contents`, or .gz.", show_default=False),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at. There is no login: 0.0.0.0 serves everyone who can reach it.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8000,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "--k", min=1, max=100, help="Passages per query where a request does not say.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Serve a search over HTTP in the protocol of Search-R1's retrieval server: POST /retrieve, GET /health."""
+    from rich.console import Console
+
+    from workflow_r1.cli.serving import address_of, listen, require_server, serve_until_stopped
+    from workflow_r1.config.search import SearchConfig
+    from workflow_r1.errors import ConfigError
+
+    require_server("serve-search")
+    settings = open_config(config, override)
+    search_config = settings.search
+    if index is not None or corpus is not None:
+        if config is not None:
+            raise ConfigError("expected either CONFIG or --index and --corpus, received both; leave one out")
+        if index is None:
+            raise ConfigError(f"expected --index with --corpus: the directory where the index of {corpus} is kept")
+        search_config = SearchConfig(kind="bm25", index=index, corpus=corpus)
+    default_k = k or search_config.k
+    console = Console()
+    with listen(host, port) as listening:
+        search = _open(search_config, settings.embedded.seed, console)
+        description = describe(search_config, search, default_k)
+
+        from workflow_r1.retrieval.server_app import make_app
+
+        app = make_app(search, default_k=default_k, description=description)
+        place = address_of(listening)
+        console.print(f"{_name(description)} at [bold]{place}[/]", soft_wrap=True)
+        console.print(
+            f"  POST {place}/retrieve, GET {place}/health; Ctrl-C stops it",
+            style="dim",
+            soft_wrap=True,
+            highlight=False,
+        )
+        serve_until_stopped(app, listening)
+    console.print("stopped", style="dim")
+
+
+def _open(config: "SearchConfig", world_seed: int, console: "Console") -> "SearchBackend":
+    from workflow_r1.config.components import build_search
+
+    is_new = config.kind == "bm25" and config.index is not None and not config.index.exists()
+    doing = f"building the index in {config.index}" if is_new else "opening the search"
+    with console.status(doing) as status:
+        return build_search(
+            config, world_seed, on_progress=lambda number: status.update(f"{doing}: {number:,} passages read")
+        )
+
+
+def describe(config: "SearchConfig", search: "SearchBackend", default_k: int) -> dict[str, Any]:
+    """What ``GET /health`` says of a search: a figure means nothing without its corpus, retriever and k."""
+    from workflow_r1.retrieval import BM25Index
+
+    described: dict[str, Any] = {"kind": config.kind, "k": default_k}
+    if isinstance(search, BM25Index):
+        described["passages"] = len(search)
+    if config.index is not None:
+        described["index"] = config.index.name
+    return described
+
+
+def _name(description: dict[str, Any]) -> str:
+    names = {
+        "embedded": "the embedded world's passages (a simulation)",
+        "bm25": f"BM25 index {description.get('index')}",
+        "server": "another retrieval server",
+        "web": "web search",
+        "callable": "a Python function",
+        "mcp": "a tool of an MCP server",
+    }
+    count = f", {description['passages']:,} passages" if "passages" in description else ""
+    return f"{names[description['kind']]}{count}"

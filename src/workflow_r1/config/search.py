@@ -1,0 +1,48 @@
+"""Which search stands behind the operator Search."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from workflow_r1.retrieval import CallableSearchConfig, MCPSearchConfig, RetrievalServerConfig, WebSearchConfig
+from workflow_r1.trajectory.records import Record
+
+_KIND_OF_KEY = {
+    "corpus": "bm25",
+    "index": "bm25",
+    "server": "server",
+    "web": "web",
+    "callable": "callable",
+    "mcp": "mcp",
+}
+"""The kind of search that a key belongs to."""
+
+
+class SearchConfig(Record):
+    """What the Search operator searches (docs/search.md). A key or section of another kind is refused, but by ``none``."""
+
+    kind: Literal["embedded", "bm25", "server", "web", "callable", "mcp", "none"] = "embedded"
+    """``embedded``: the embedded world's passages. ``bm25``: an index over ``corpus``. ``server``: a retrieval server that
+    speaks Search-R1's protocol. ``web``: a web search API in Serper's form. ``callable``: a Python function. ``mcp``: a tool
+    of an MCP server. ``none``: no search."""
+    corpus: Path | None = None
+    """JSONL (optionally gzipped) of ``id, title, text`` or ``id, contents``."""
+    index: Path | None = None
+    """Directory of the saved index; built from ``corpus`` where absent."""
+    k: int = Field(default=5, ge=1)
+    """Passages per query. Paper: 5."""
+    server: RetrievalServerConfig | None = None
+    web: WebSearchConfig | None = None
+    callable: CallableSearchConfig | None = None
+    mcp: MCPSearchConfig | None = None
+
+    @model_validator(mode="after")
+    def _refuse_keys_of_another_kind(self) -> Self:
+        for key, kind in _KIND_OF_KEY.items():
+            if getattr(self, key) is not None and self.kind not in (kind, "none"):
+                raise ValueError(
+                    f'no search.{key} with search.kind = "{self.kind}": set search.kind = "{kind}" to use it, or leave it '
+                    f"out (on the command line: -o search.{key}=)"
+                )
+        return self

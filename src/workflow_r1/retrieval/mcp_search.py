@@ -1,0 +1,332 @@
+"""Search by a tool of an MCP server (Model Context Protocol), through the official client."""
+
+import asyncio
+import difflib
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from pydantic import Field
+
+from workflow_r1.attempts import (
+    AttemptError,
+    ask_patiently,
+    is_web_address,
+    not_connected,
+    not_readable,
+    quote,
+    timed_out,
+    without_login,
+)
+from workflow_r1.errors import ConfigError, MissingExtraError, ServiceRejectedError, ServiceUnavailableError
+from workflow_r1.retrieval.backend import Passage
+from workflow_r1.retrieval.json_service import MAX_REPLY_BYTES, read_key
+from workflow_r1.retrieval.passages import read_passages
+from workflow_r1.trajectory.records import Record
+
+if TYPE_CHECKING:
+    from mcp import Client
+    from mcp.types import CallToolResult, Tool
+
+CONNECT_SECONDS = 30.0
+"""Longest wait for a server to start and to say what it offers."""
+
+
+class MCPSearchConfig(Record):
+    """A tool of an MCP server, which is started by a command or reached at an address."""
+
+    command: tuple[str, ...] = ()
+    """Program and arguments of a server that talks through its standard input and output, e.g. ``["python",
+    "server.py"]``."""
+    url: str | None = None
+    """Address of a server over streamable HTTP, e.g. ``http://127.0.0.1:8000/mcp``; in place of ``command``."""
+    environment: tuple[str, ...] = ()
+    """Names of environment variables that the command may see, besides the harmless ones (PATH, HOME, ...)."""
+    api_key_env: str | None = None
+    """Environment variable that holds a key for ``url``, sent as a bearer token; none sends none."""
+    tool: str = Field(min_length=1)
+    """Name of the tool."""
+    query_argument: str = Field(default="query", min_length=1)
+    """Its argument that takes the query."""
+    k_argument: str | None = None
+    """Its argument that takes the number of passages; none lets the tool choose, and the first k are used."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments, the same in every call."""
+    reply: Literal["text", "json"] = "text"
+    """``text``: each text block of the result is a passage. ``json``: the result is a list of passages in JSON, structured or
+    as text."""
+    separator: str | None = None
+    """With ``text``: what parts the passages within a block, e.g. a blank line; none takes a block whole."""
+    list_field: str | None = None
+    """With ``json``: the field that holds the list, dotted where it lies deeper; none takes the result itself."""
+    timeout_seconds: float = Field(default=30.0, gt=0.0)
+    """Of one call."""
+    max_retries: int = Field(default=2, ge=0)
+    """Further attempts after a failed one; a server that died is started or reached anew."""
+    backoff_seconds: float = Field(default=0.5, ge=0.0)
+    """Wait before the first retry; doubles with each, less up to a quarter at random."""
+    concurrency: int = Field(default=8, ge=1)
+    """Calls at once."""
+
+
+@dataclass(eq=False)
+class _Session:
+    """A connection, held open by a task of its own: what opens it must also close it."""
+
+    ready: asyncio.Future["Client"]
+    finish: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class MCPSearch:
+    """A ``SearchBackend`` over a tool of an MCP server. The server is started or reached at the first query.
+
+    Args:
+        config: server, tool, arguments, and how its result becomes passages.
+
+    Raises:
+        ConfigError: not exactly one of command and address is given, or a key or variable is missing.
+        MissingExtraError: the package ``mcp`` is not installed.
+    """
+
+    def __init__(self, config: MCPSearchConfig) -> None:
+        try:
+            import mcp  # noqa: F401 - here, since it takes most of a second that --help need not pay
+        except ImportError:
+            raise MissingExtraError(
+                'search.kind = "mcp" needs mcp, which is not installed; run: pip install "workflow-r1[mcp]"'
+            ) from None
+        if (config.url is None) == (not config.command):
+            received = "both" if config.command else "neither"
+            raise ConfigError(f"search.mcp: expected either command or url, received {received}")
+        if config.url is not None and not is_web_address(config.url):
+            raise ConfigError(
+                f"search.mcp.url: expected an address such as http://127.0.0.1:8000/mcp, received "
+                f"{without_login(config.url)!r}"
+            )
+        self.config = config
+        self._environment = {
+            name: read_key(name, purpose=f"what {config.command[0]} needs") for name in config.environment
+        }
+        self._key = None if config.api_key_env is None else read_key(config.api_key_env, purpose="the MCP server's key")
+        self._secrets = (*self._environment.values(), *((self._key,) if self._key else ()))
+        where = without_login(config.url) if config.url is not None else config.command[0]
+        self._place = f"tool {config.tool} of the MCP server {where}"
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._slots = asyncio.Semaphore(config.concurrency)
+        self._session: _Session | None = None
+        self.failures: Counter[str] = Counter()
+        """Failed attempts so far by their cause, those that a retry made good included."""
+
+    async def __call__(self, query: str, *, k: int) -> list[Passage]:
+        """Return at most ``k`` passages; see :class:`~workflow_r1.retrieval.SearchBackend`.
+
+        Raises:
+            ServiceUnavailableError: the server cannot be started or reached, or the tool failed, on every attempt.
+            ServiceTimeoutError: no result in time on the last attempt.
+            ServiceRejectedError: there is no such tool, or it takes other arguments.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._session = loop, None
+            self._slots = asyncio.Semaphore(self.config.concurrency)
+        arguments = {**self.config.arguments, self.config.query_argument: query}
+        if self.config.k_argument is not None:
+            arguments[self.config.k_argument] = k
+        async with self._slots:
+            return await ask_patiently(
+                lambda: self._attempt(arguments, k),
+                place=self._place,
+                max_retries=self.config.max_retries,
+                backoff_seconds=self.config.backoff_seconds,
+                failures=self.failures,
+            )
+
+    async def aclose(self) -> None:
+        """Close the connection, and with it the server that was started; a later query opens a new one."""
+        session, self._session = self._session, None
+        if session is not None and session.task is not None:
+            session.finish.set()
+            await asyncio.wait([session.task])
+
+    async def _attempt(self, arguments: dict[str, Any], k: int) -> list[Passage]:
+        import anyio
+        from mcp import MCPError
+        from mcp.types import CONNECTION_CLOSED, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND
+
+        if self._session is None:
+            self._session = self._open()
+        session = self._session
+        client = await asyncio.shield(session.ready)
+        try:
+            async with asyncio.timeout(self.config.timeout_seconds):
+                result = await client.call_tool(self.config.tool, arguments)
+        except TimeoutError:
+            raise timed_out(self.config.timeout_seconds) from None
+        except MCPError as error:
+            received = f"error {error.code} ({quote(error.message, *self._secrets)})"
+            if error.code in (INVALID_PARAMS, METHOD_NOT_FOUND):
+                raise ServiceRejectedError(
+                    f"{self._place}: expected passages, received {received}; check search.mcp"
+                ) from None
+            if error.code in (CONNECTION_CLOSED, INVALID_REQUEST):
+                self._drop(session)
+                raise not_connected(quote(error.message, *self._secrets)) from None
+            raise AttemptError(ServiceUnavailableError, received, cause=f"error {error.code}") from None
+        except (OSError, RuntimeError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+            self._drop(session)
+            raise not_connected(quote(str(error) or type(error).__name__, *self._secrets)) from None
+        except ValueError as error:
+            raise not_readable(quote(str(error), *self._secrets)) from None
+        try:
+            return read_result(result, k, self.config)
+        except ToolFailedError as error:
+            received = f"an error of the tool ({quote(str(error), *self._secrets)})"
+            raise AttemptError(ServiceUnavailableError, received, cause="tool error") from None
+        except ValueError as error:
+            raise not_readable(quote(str(error), *self._secrets)) from None
+
+    def _open(self) -> _Session:
+        session = _Session(ready=asyncio.get_running_loop().create_future())
+        session.task = asyncio.create_task(self._hold(session))
+        return session
+
+    def _drop(self, session: _Session) -> None:
+        """Forget a connection that is of no more use."""
+        session.finish.set()
+        if self._session is session:
+            self._session = None
+
+    async def _hold(self, session: _Session) -> None:
+        """Open the connection, keep it until it is no longer needed, and close it."""
+        # A server's own log would run through our display; its end is what an error quotes.
+        with tempfile.TemporaryFile("w+", errors="replace") as log:
+            try:
+                async with AsyncExitStack() as stack:
+                    async with asyncio.timeout(CONNECT_SECONDS):
+                        client = await self._connect(stack, log)
+                        await self._check_tool(client)
+                    session.ready.set_result(client)
+                    await session.finish.wait()
+            except asyncio.CancelledError:
+                session.ready.cancel()
+                raise
+            except (Exception, BaseExceptionGroup) as error:
+                self._drop(session)
+                if not session.ready.done():
+                    session.ready.set_exception(self._judge(error, log))
+                    session.ready.exception()  # Read here, since whoever asked may have been cancelled meanwhile.
+
+    async def _connect(self, stack: AsyncExitStack, log: TextIO) -> "Client":
+        from mcp import Client, StdioServerParameters, stdio_client
+        from mcp.client.streamable_http import streamable_http_client
+
+        if self.config.url is None:
+            program, *arguments = self.config.command
+            parameters = StdioServerParameters(command=program, args=arguments, env=self._environment)
+            return await stack.enter_async_context(Client(stdio_client(parameters, errlog=log)))
+        import httpx2
+
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else None
+        timeout = max(CONNECT_SECONDS, self.config.timeout_seconds)
+        http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=timeout))
+        return await stack.enter_async_context(
+            Client(streamable_http_client(self.config.url, http_client=http, max_sse_event_size=MAX_REPLY_BYTES))
+        )
+
+    async def _check_tool(self, client: "Client") -> None:
+        """Refuse a tool that is not there, or does not take what it will be given."""
+        tools: list[Tool] = []
+        cursor: str | None = None
+        while True:
+            page = await client.list_tools(cursor=cursor)
+            tools.extend(page.tools)
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        tool = next((tool for tool in tools if tool.name == self.config.tool), None)
+        if tool is None:
+            names = [tool.name for tool in tools]
+            raise ServiceRejectedError(
+                f"{self._place}: expected a tool of that name, found {', '.join(names)[:200] or 'none'}"
+                f"{_nearest(self.config.tool, names)}; set search.mcp.tool"
+            )
+        known = tool.input_schema.get("properties")
+        if not isinstance(known, dict):
+            return
+        given = {self.config.query_argument: "query_argument", **dict.fromkeys(self.config.arguments, "arguments")}
+        if self.config.k_argument is not None:
+            given[self.config.k_argument] = "k_argument"
+        for name, key in given.items():
+            if name not in known and tool.input_schema.get("additionalProperties") is not True:
+                raise ServiceRejectedError(
+                    f"{self._place}: expected arguments among {', '.join(known) or 'none'}, received {name!r}"
+                    f"{_nearest(name, list(known))}; set search.mcp.{key}"
+                )
+
+    def _judge(self, error: BaseException, log: TextIO) -> Exception:
+        """Say why no connection came about."""
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if isinstance(error, ServiceRejectedError):
+            return error
+        if isinstance(error, TimeoutError):
+            return timed_out(CONNECT_SECONDS, what="no connection")
+        reason = str(error) or type(error).__name__
+        log.seek(max(log.seek(0, os.SEEK_END) - 4096, 0))
+        last = log.read().strip().rpartition("\n")[2]
+        return not_connected(quote(f"{reason}; its last line: {last}" if last else reason, *self._secrets))
+
+
+class ToolFailedError(Exception):
+    """The tool itself says that it failed."""
+
+
+def read_result(result: "CallToolResult", k: int, config: MCPSearchConfig) -> list[Passage]:
+    """Read the passages of a tool's result.
+
+    Raises:
+        ToolFailedError: it is an error.
+        ValueError: it is not of the form that the configuration says; says what is missing.
+    """
+    blocks = [text for text in (getattr(block, "text", None) for block in result.content) if isinstance(text, str)]
+    if result.is_error:
+        raise ToolFailedError("\n".join(blocks) or "without a message")
+    if config.reply == "json":
+        return read_passages(_find_list(_read_json(result.structured_content, blocks), config.list_field), k)
+    texts = blocks if not config.separator else [part for block in blocks for part in block.split(config.separator)]
+    return read_passages([text for text in texts if text.strip()], k)
+
+
+def _read_json(structured: Any, blocks: Sequence[str]) -> Any:
+    """The structured content where there is one; else the text: one value, or one a block."""
+    if structured is not None:
+        # A tool that returns a list is wrapped by its server, since structured content is an object.
+        return structured["result"] if list(structured) == ["result"] else structured
+    try:
+        values = [json.loads(block) for block in blocks if block.strip()]
+    except (ValueError, RecursionError):
+        start = next(block[:60] for block in blocks if block.strip())
+        raise ValueError(f'expected JSON, found {start!r}; for plain text set search.mcp.reply = "text"') from None
+    return values[0] if len(values) == 1 else values
+
+
+def _find_list(value: Any, list_field: str | None) -> Any:
+    for name in list_field.split(".") if list_field else ():
+        if not isinstance(value, dict) or name not in value:
+            fields = f"fields {', '.join(map(str, value))[:120]}" if isinstance(value, dict) else "no object"
+            raise ValueError(f"expected the field {name} (search.mcp.list_field = {list_field!r}), found {fields}")
+        value = value[name]
+    if isinstance(value, dict):
+        return [value]  # one passage
+    return value
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
