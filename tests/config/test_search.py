@@ -51,7 +51,10 @@ def test_an_override_takes_a_section_out() -> None:
         (["search.kind=server", "search.server.ulr=http://x"], "did you mean 'search.server.url'?"),
         (["search.kind=server", "search.server.concurrency=0"], "greater than or equal to 1"),
         (["search.kind=mcp", 'search.mcp.command=["x"]'], "search.mcp.tool: expected a string"),
-        (["search.kind=web", "search.web.parameters=3"], "search.web.parameters: expected values for each name, received 3"),
+        (
+            ["search.kind=web", "search.web.parameters=3"],
+            "search.web.parameters: expected values for each name, received 3",
+        ),
     ],
 )
 def test_mistakes_are_explained(overrides: list[str], message: str) -> None:
