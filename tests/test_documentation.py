@@ -66,6 +66,7 @@ def test_the_commands_of_the_pages_exist():
     from workflow_r1.cli import app
 
     known = {command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands}
+    known |= {group.name or group.typer_instance.info.name for group in app.registered_groups}
     for page in PAGES:
         for name in re.findall(r"workflow-r1 ([a-z]+(?:-[a-z]+)*)", page.read_text(encoding="utf-8")):
             assert name in known, f"{page.name} mentions `workflow-r1 {name}`"

@@ -111,6 +111,53 @@ def test_two_runs_are_identical(tokenizer_of, model_of):
     assert run() == run()
 
 
+def play_with_latency(sampler, plans, seed):
+    """Play with operators that take as long as a seed says, and with sessions that stay a while after their last turn."""
+    generator = random.Random(seed)
+
+    async def play_one(seed, steps):
+        turns = []
+        async with sampler.session(seed=seed) as session:
+            for text, max_tokens in steps:
+                session.extend([user(text)])
+                turns.append(await session.sample(max_tokens=max_tokens))
+                await asyncio.sleep(generator.choice([0.0, 0.001, 0.004]))
+        return turns
+
+    async def main():
+        return await asyncio.gather(*(play_one(seed, steps) for seed, _, steps in plans))
+
+    return asyncio.run(asyncio.wait_for(main(), timeout=120))
+
+
+def test_in_rounds_not_a_bit_depends_on_latency(tokenizer_of, model_of):
+    model, tokenizer, plans = model_of(), tokenizer_of(), make_plans(12)
+    sampling = SamplingConfig(max_sessions=5, schedule="rounds")
+    first, *others = (play_with_latency(LocalSampler(model, tokenizer, sampling=sampling), plans, n) for n in range(3))
+    assert all(other == first for other in others)
+    assert first == [turns for turns, _, _ in play_all(LocalSampler(model, tokenizer, sampling=sampling), plans)]
+
+
+def test_in_rounds_a_sampler_is_used_again_and_a_session_may_give_up(tokenizer_of, model_of):
+    sampler = LocalSampler(model_of(), tokenizer_of(), sampling=SamplingConfig(max_sessions=3, schedule="rounds"))
+
+    async def main():
+        async def give_up():
+            async with sampler.session(seed=1) as session:
+                session.extend([user("why")])
+                await asyncio.wait_for(session.sample(max_tokens=500), timeout=0.02)
+
+        plans = make_plans(4)
+        outcome = await asyncio.gather(give_up(), *(play(sampler, plan) for plan in plans), return_exceptions=True)
+        assert isinstance(outcome[0], TimeoutError)
+        return outcome[1:]
+
+    for _ in range(2):
+        assert all(turns for turns, _, _ in asyncio.run(asyncio.wait_for(main(), timeout=60)))
+        assert sampler.num_open_sessions == 0
+        sampler.free_memory()
+
+
 def test_a_sampler_used_again_gives_the_same(tokenizer_of, model_of):
     sampler = LocalSampler(model_of(), tokenizer_of(), sampling=SamplingConfig(max_sessions=7))
     plans = make_plans(12)

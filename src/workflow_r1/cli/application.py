@@ -18,6 +18,7 @@ from workflow_r1.cli.operators import operators
 from workflow_r1.cli.report import report
 from workflow_r1.cli.rollout import rollout
 from workflow_r1.cli.serve_search import serve_search
+from workflow_r1.cli.store import store
 from workflow_r1.cli.train import train
 from workflow_r1.cli.warmstart import warmstart
 from workflow_r1.cli.world import world
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 for command in (train, ask, evaluate, report, rollout, warmstart, world, operators, serve_search):
     app.command()(command)
+app.add_typer(store)
 
 
 def _show_version(requested: bool) -> None:

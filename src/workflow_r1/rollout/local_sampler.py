@@ -2,7 +2,8 @@
 
 Everything runs in the event loop's thread. While a session waits for a turn, a scheduler task alternates between one
 forward pass over all of them and a fixed number of turns of the event loop, in which operators and other sessions go on.
-There are no threads and no timers: with operators that do not wait for the world outside, a run repeats exactly.
+There are no threads and no timers: with operators that do not wait for the world outside, a run repeats exactly; with
+others it does in rounds (``SamplingConfig.schedule``), where the batch never depends on who was answered first.
 
 * A step takes one token of every session that is decoding, and the new tokens of those that were just extended: a prompt
   or observation never stops the others, and only new tokens are ever fed (``rollout.ragged_attention``).
@@ -117,6 +118,10 @@ class LocalSampler:
         self._prompts: dict[tuple[int, ...], list[LocalSession]] = {}
         self._num_taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._in_rounds = self.sampling.schedule == "rounds"
+        self._next_round: list[LocalSession] = []
+        self._leaving: list[LocalSession] = []
+        self._changed = asyncio.Event()
         self._scheduler: asyncio.Task[None] | None = None
         self._stirred = True
         self._weights_version = 0
@@ -150,7 +155,7 @@ class LocalSampler:
         try:
             yield session
         finally:
-            self._close(session)
+            self._leave(session)
 
     def free_memory(self) -> None:
         """Give the cache's memory back; the next rollout allocates it anew.
@@ -184,6 +189,22 @@ class LocalSampler:
                 turn.set_result(None)
                 return
         self._num_taken -= 1
+
+    def _leave(self, session: "LocalSession") -> None:
+        """Close a session: at once, or in rounds between two of them, so that the slots do not tell who left first."""
+        if not self._in_rounds:
+            self._close(session)
+            return
+        self._withdraw(session)
+        self._leaving.append(session)
+        self._changed.set()
+        if self._scheduler is None or len(self._leaving) == len(self._sessions):
+            self._close_leaving()
+
+    def _close_leaving(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        for session in sorted(leaving, key=lambda session: session.slot, reverse=True):
+            self._close(session)
 
     def _close(self, session: "LocalSession") -> None:
         """Take a session out of the batch; the last one moves into its slot."""
@@ -219,8 +240,9 @@ class LocalSampler:
         """Stop sampling a session whose turn is no longer wanted."""
         self._decoding[session.slot] = False
         session.turn = None
-        if session in self._to_fill:
-            self._to_fill.remove(session)
+        for waiting in (self._to_fill, self._next_round):
+            if session in waiting:
+                waiting.remove(session)
 
     async def _sample(self, session: "LocalSession", max_tokens: int) -> SampledTurn:
         held = int(self._length[session.slot]) + len(session.pending)
@@ -239,8 +261,9 @@ class LocalSampler:
         session.turn = loop.create_future()
         self._left[session.slot] = num_tokens
         self._count[session.slot] = 0
-        self._to_fill.append(session)
+        (self._next_round if self._in_rounds else self._to_fill).append(session)
         self._stirred = True
+        self._changed.set()
         if self._scheduler is None:
             self._scheduler = loop.create_task(self._run())
         try:
@@ -258,6 +281,8 @@ class LocalSampler:
                 away = len(self._sessions) > len(self._to_fill) + int(self._decoding.sum())
                 for _ in range(LOOP_TURNS if away or self._stirred else 1):
                     await asyncio.sleep(0)
+                if self._in_rounds and not self._to_fill and not self._decoding.any():
+                    await self._begin_round()
                 if not self._to_fill and not self._decoding.any():
                     return
                 self._stirred = False
@@ -269,6 +294,21 @@ class LocalSampler:
                 self._withdraw(session)
         finally:
             self._scheduler = None
+
+    async def _begin_round(self) -> None:
+        """Wait until every open session asks for a turn, and let them all in, in the order of their slots."""
+        while True:
+            self._changed.clear()
+            for _ in range(LOOP_TURNS):  # Those who waited for a slot come in.
+                await asyncio.sleep(0)
+            if len(self._next_round) + len(self._leaving) < len(self._sessions):
+                await self._changed.wait()
+            elif self._leaving:
+                self._close_leaving()
+            elif not self._changed.is_set():
+                break
+        self._to_fill = sorted(self._next_round, key=lambda session: session.slot)
+        self._next_round = []
 
     def _step(self) -> None:
         """Feed the new tokens of every busy session, and draw a token for each that has no more to be fed."""
