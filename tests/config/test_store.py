@@ -6,9 +6,12 @@ import pytest
 
 from workflow_r1.config import RunConfig
 from workflow_r1.config.components import build_services
+from workflow_r1.config.search import SearchConfig
+from workflow_r1.config.stored_search import identity_of
 from workflow_r1.embedded import SimulatedExpert
 from workflow_r1.errors import ConfigError, StoreError
 from workflow_r1.inference import OpenAIChatModel, StoredChatModel
+from workflow_r1.retrieval import StoredSearch, WebSearch
 
 
 def config(path: Path, mode: str, **llm: object) -> RunConfig:
@@ -56,3 +59,38 @@ def test_what_is_simulated_is_not_stored(tmp_path: Path) -> None:
     path = tmp_path / "calls.sqlite3"
     assert isinstance(build_services(config(path, "use", kind="embedded")).chat, SimulatedExpert)
     assert not path.exists()
+
+
+def test_a_search_service_is_asked_through_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "calls.sqlite3"
+    monkeypatch.setenv("SERPER_API_KEY", "k")
+    search = {"kind": "web", "web": {"url": "http://127.0.0.1:9/search"}}
+
+    def build(mode: str) -> object:
+        update = {"search": search, "environment": {"operators": ("Search",)}, "llm": {}}
+        return build_services(RunConfig.model_validate({**config(path, mode).model_dump(), **update})).search
+
+    used = build("use")
+    assert isinstance(used, StoredSearch)
+    assert isinstance(used.inner, WebSearch)
+    monkeypatch.delenv("SERPER_API_KEY")
+    replayed = build("replay")
+    assert isinstance(replayed, StoredSearch)
+    assert replayed.inner is None
+    monkeypatch.setenv("SERPER_API_KEY", "k")
+    assert isinstance(build("off"), WebSearch)
+
+
+def test_what_tells_a_search_from_others() -> None:
+    def web(**changes: object) -> str:
+        section = {"url": "http://me:secret@host/search?key=secret", **changes}
+        return identity_of(SearchConfig.model_validate({"kind": "web", "web": section}))
+
+    assert web().startswith("web http://host/search ")
+    assert "secret" not in web()
+    assert web(max_retries=9) == web(concurrency=1) == web()
+    assert len({web(), web(parameters={"gl": "us"}), web(url="http://other/search")}) == 3
+    assert identity_of(SearchConfig(kind="server")).startswith("server http")
+    moved = {"kind": "web", "web": {"url": "http://other/search"}}
+    assert identity_of(SearchConfig.model_validate(moved), by_address=False).startswith("web ")
+    assert "other" not in identity_of(SearchConfig.model_validate(moved), by_address=False)

@@ -5,12 +5,13 @@ Every builder checks what it needs before it builds, so that a command fails bef
 
 import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from workflow_r1.config.llm import DEFAULT_ROLE, OWN_ENDPOINT, LLMConfig, endpoint_chat_config
 from workflow_r1.config.run import RunConfig
 from workflow_r1.config.search import SearchConfig
+from workflow_r1.config.stored_search import is_stored, stored_search
 from workflow_r1.data import load_questions
 from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
 from workflow_r1.environment import Environment, EnvironmentConfig
@@ -152,11 +153,16 @@ def build_services(
     operators = build_operators(config) if operators is None else operators
     check_pool(pool, operators)
     needs = frozenset[str]().union(*(operators[name].needs for name in pool))
-    search = build_search(config.search, config.embedded.seed) if "search" in needs else None
     if config.llm.roles:
         _check_roles(config.llm, known=(*build_operators(config), *operators))
     # What the embedded world and an index in this process answer costs nothing and never changes: it is not stored.
-    store = open_store(config.store) if "llm" in needs and config.llm.kind == "openai" else None
+    llm_is_stored = "llm" in needs and config.llm.kind == "openai"
+    search_is_stored = "search" in needs and is_stored(config.search)
+    store = open_store(config.store) if llm_is_stored or search_is_stored else None
+    search: SearchBackend | None = None
+    if "search" in needs:
+        build = partial(build_search, config.search, config.embedded.seed)
+        search = build() if store is None or not search_is_stored else stored_search(config.search, store, build)
     chats = build_chat_models(
         config.llm, config.embedded.seed, [name for name in pool if "llm" in operators[name].needs], store=store
     )
