@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format test-slow test-real bench real-input example clean
+.PHONY: help train test check format test-slow test-real fuzz bench real-input example clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test-slow: $(VENV)/.installed-dev ## The tests that take minutes
 
 test-real: $(VENV)/.installed-dev ## The tests that need files or servers of your own (CONTRIBUTING.md)
 	$(BIN)/python -m pytest -q -m "data or server" $(ARGS)
+
+fuzz: $(VENV)/.installed-dev ## Ten minutes of hostile texts for all that reads text from outside (ARGS="--minutes 60")
+	$(BIN)/python scripts/fuzz/run.py $(ARGS)
 
 bench: $(VENV)/.installed ## Throughput of the sampler and of the update, beside their limits
 	$(BIN)/python benchmarks/sampler.py

@@ -12,6 +12,7 @@ of the rollouts are functions of the counters and need no state of their own.
 
 import hashlib
 import json
+import pickle
 import random
 import re
 from collections.abc import Mapping
@@ -204,7 +205,7 @@ def _restore(path: Path, state: Mapping[str, Any], model: nn.Module, optimiser: 
     try:
         weights = load_file(path / "weights.safetensors")
         tensors = torch.load(path / "tensors.pt", map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from None
     parameters = _trainable(model)
     if weights.keys() != parameters.keys() or any(weights[n].shape != parameters[n].shape for n in weights):
