@@ -31,15 +31,14 @@ def operators(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """List the operators that a policy can be given: built-in ones, those of plugins, those of installed packages."""
-    from rich.console import Console
-
+    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.operators import find_operators
 
     settings = open_config(config, override)
     if call is not None and name is None:
         raise ConfigError("--call: expected the NAME of the operator to call before it")
     found = find_operators(settings.plugins)
-    console = Console()
+    console = Terminal()
     if name is None:
         _show_all(console, settings, found, as_json)
         return

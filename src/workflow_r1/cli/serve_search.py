@@ -37,9 +37,8 @@ def serve_search(
     ] = None,
 ) -> None:
     """Serve a search over HTTP in the protocol of Search-R1's retrieval server: POST /retrieve, GET /health."""
-    from rich.console import Console
-
     from workflow_r1.cli.serving import address_of, listen, require_server, serve_until_stopped
+    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.config.search import SearchConfig
     from workflow_r1.errors import ConfigError
 
@@ -53,7 +52,7 @@ def serve_search(
             raise ConfigError(f"expected --index with --corpus: the directory where the index of {corpus} is kept")
         search_config = SearchConfig(kind="bm25", index=index, corpus=corpus)
     default_k = k or search_config.k
-    console = Console()
+    console = Terminal()
     with listen(host, port) as listening:
         search = _open(search_config, settings.embedded.seed, console)
         description = describe(search_config, search, default_k)
