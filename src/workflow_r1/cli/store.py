@@ -23,8 +23,9 @@ Place = Annotated[
 @store.command()
 def show(path: Place = None) -> None:
     """Say how many calls are stored, of which models, and how much room they take."""
-    from rich.console import Console
     from rich.table import Table
+
+    from workflow_r1.cli.terminal import Terminal
 
     with _opened(path, read_only=True) as database:
         sizes = database.sizes()
@@ -35,7 +36,7 @@ def show(path: Place = None) -> None:
             table.add_column(name, justify="left" if name in ("service", "model or search") else "right")
         for service, model, number, num_chars in sizes:
             table.add_row(service, model, str(number), f"{num_chars / 1e6:.1f}")
-    console = Console()
+    console = Terminal()
     console.print(table)
     if asides:
         console.print(f"{len(asides)} damaged files were set aside: {', '.join(aside.name for aside in asides)}")
