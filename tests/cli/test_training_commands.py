@@ -13,6 +13,8 @@ from workflow_r1.config import load_run_config
 from workflow_r1.embedded import WARM_START
 from workflow_r1.engines.native.embedded_policy import BuildSettings, make_demonstrations, new_policy
 from workflow_r1.engines.native.model import save_policy
+from workflow_r1.engines.native.trainer import Trainer
+from workflow_r1.errors import ServiceUnavailableError
 
 TINY = (
     "-o", "training.steps=2", "-o", "training.questions_per_step=2", "-o", "training.mini_batch_questions=1",
@@ -97,3 +99,20 @@ def test_warm_start_from_a_file(call, policy: Path, tmp_path: Path) -> None:
     code, _, errors = call("warmstart", "-o", "data.source=files", "-o", f"policy.model={policy}")
     assert code == 2
     assert "warmstart.demonstrations" in errors
+
+
+@pytest.mark.parametrize(("steps", "told"), [(0, "aborted before the first checkpoint"), (1, "the newest checkpoint")])
+def test_a_run_whose_services_are_down_says_how_to_go_on(
+    call, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, told: str
+) -> None:
+    def run(trainer: Trainer, *, resume: bool) -> None:
+        for step in range(steps):
+            (tmp_path / "down" / "checkpoints" / f"step-{step:06}").mkdir(parents=True)
+        raise ServiceUnavailableError("no connection")
+
+    monkeypatch.setattr(Trainer, "run", run)
+    code, output, errors = call("train", *TINY, "-o", f"policy.model={policy}", "--run-directory", tmp_path / "down")
+    assert code == 1
+    assert "a service failed: no connection" in errors
+    assert told in output
+    assert "workflow-r1 train --resume down" in output

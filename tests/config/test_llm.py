@@ -117,3 +117,10 @@ def test_a_model_without_a_name(file: Path) -> None:
 
 def test_an_empty_override_takes_an_entry_out(file: Path) -> None:
     assert load_run_config(file, ["llm.endpoints.strong=", "llm.roles.Review="]).llm.endpoints.keys() == {"twin"}
+
+
+def test_the_example_holds() -> None:
+    config = load_run_config(Path(__file__).parents[2] / "examples" / "endpoints.toml")
+    services = build_services(config)
+    assert isinstance(services.chat, RoutedChatModel)
+    assert set(services.chats) == {"Review", "Revise"}

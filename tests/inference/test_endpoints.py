@@ -8,14 +8,22 @@ import pytest
 
 from workflow_r1.errors import (
     EndpointRejectedError,
+    ReplayMissError,
     ServiceError,
     ServiceRejectedError,
     ServiceTimeoutError,
     ServiceUnavailableError,
 )
-from workflow_r1.inference import ChatModel, Endpoint, FailingChatModel, RoutedChatModel, ScriptedChatModel
+from workflow_r1.inference import (
+    ChatModel,
+    ChatReply,
+    Endpoint,
+    FailingChatModel,
+    RoutedChatModel,
+    ScriptedChatModel,
+)
 from workflow_r1.inference.endpoints import rank
-from workflow_r1.trajectory import Message
+from workflow_r1.trajectory import FinishReason, Message, Usage
 
 
 def replying(text: str) -> ScriptedChatModel:
@@ -172,6 +180,29 @@ def test_health_is_shared_by_the_routes_of_an_endpoint() -> None:
     for other in "bc":
         assert ask(RoutedChatModel([shared, Endpoint(other, replying(other), weight=1e-9)])) == other
     assert len(failing.requests) == 1
+
+
+def test_a_replay_looks_for_the_reply_at_every_endpoint() -> None:
+    def missing(name: str) -> FailingChatModel:
+        return FailingChatModel(ReplayMissError(f"no reply of {name}"))
+
+    route = RoutedChatModel([Endpoint("a", missing("a"), weight=1e9), Endpoint("b", replying("b"), weight=1e-9)])
+    assert [ask(route) for _ in range(5)] == ["b"] * 5
+    assert not route.failovers
+    assert not any(endpoint.is_down for endpoint in route.endpoints)
+    route = RoutedChatModel([Endpoint("a", missing("a"), weight=1e9), Endpoint("b", missing("b"), weight=1e-9)])
+    with pytest.raises(ReplayMissError, match="no reply of a"):
+        ask(route)
+
+
+def test_a_stored_reply_says_nothing_of_the_endpoints_health() -> None:
+    stored = ChatReply("stored", FinishReason.STOP, Usage(llm_calls=1, stored_calls=1))
+    failure = ServiceUnavailableError("down")
+    replies = iter([failure, failure, stored, failure])
+    shaky = Endpoint("a", ScriptedChatModel(lambda _: next(replies)), weight=1e9)
+    route = RoutedChatModel([shaky, Endpoint("b", replying("b"), weight=1e-9)])
+    assert [ask(route) for _ in range(4)] == ["b", "b", "stored", "b"]
+    assert shaky.is_down
 
 
 def test_closing_closes_every_endpoint() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workflow_r1.cli.parameters import Overrides, Source, open_config
-from workflow_r1.errors import CheckpointError, ConfigError, MissingExtraError, UserError
+from workflow_r1.errors import CheckpointError, ConfigError, MissingExtraError, ServiceError, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -107,6 +107,9 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
                 result = trainer.run(resume=resume is not None)
     except UserError:
         discard_if_unused(directory)
+        raise
+    except ServiceError:
+        tell_aborted(console, directory, f"workflow-r1 train --resume {place}")
         raise
     except KeyboardInterrupt:
         tell_aborted(console, directory, f"workflow-r1 train --resume {place}")

@@ -6,7 +6,7 @@ rendezvous hashing). So one request goes to one endpoint in every run, which a s
 share of the requests, and an endpoint that is added takes over its own share and moves nothing else.
 
 **Failover is not.** Which endpoint replies depends on which was up. A run in which none failed is repeatable; one with
-failovers is so only from a store of its calls.
+failovers is so only as a replay from the store of its calls, where a reply is looked for at one endpoint after the other.
 """
 
 import hashlib
@@ -147,7 +147,8 @@ class RoutedChatModel:
                 endpoint.note_reply()
                 raise
             else:
-                endpoint.note_reply()
+                if not reply.usage.stored_calls:  # A stored reply says nothing of the endpoint's health.
+                    endpoint.note_reply()
                 return reply
         raise miss or _combine(failures)
 
