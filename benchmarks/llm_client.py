@@ -80,8 +80,9 @@ class BareSockets:
     What this machine can do at this moment, for a comparison that its other work does not spoil.
     """
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, concurrency: int) -> None:
         parts = urlsplit(base_url)
+        self._slots = asyncio.Semaphore(concurrency)
         self._address = (parts.hostname, parts.port)
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         body = json.dumps({"model": "m", "messages": [{"role": "user", "content": QUESTION * 10}]}).encode()
@@ -89,11 +90,12 @@ class BareSockets:
 
     async def __call__(self, messages: Sequence[Message], **arguments: object) -> ChatReply:
         """Ask once."""
-        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(*self._address)
-        writer.write(self._request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        await reader.readexactly(int(head.rpartition(b"Content-Length: ")[2].split()[0]))
-        self._idle.append((reader, writer))
+        async with self._slots:
+            reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(*self._address)
+            writer.write(self._request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.rpartition(b"Content-Length: ")[2].split()[0]))
+            self._idle.append((reader, writer))
         return ChatReply(REPLY, FinishReason.STOP, Usage(llm_calls=1))
 
     async def aclose(self) -> None:
@@ -213,7 +215,7 @@ async def measure(url: str, arguments: argparse.Namespace) -> None:
             return await ask_sdk(client, messages)
 
         sdk = await call_alone(ask, num=CALLS * num, concurrency=concurrency)
-    bare = BareSockets(url)
+    bare = BareSockets(url, concurrency)
     await call_alone(bare, num=concurrency, concurrency=concurrency)
     machine = await roll_out(bare, scripted, pool, num=num, concurrency=concurrency)
     machine_alone = await call_alone(bare, num=CALLS * num, concurrency=concurrency)
