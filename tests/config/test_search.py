@@ -8,6 +8,8 @@ from workflow_r1.config.loading import dump_toml
 from workflow_r1.errors import ConfigError
 from workflow_r1.retrieval import CallableSearch, RetrievalServerSearch, WebSearch
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "search.toml"
+
 KINDS = {
     "bm25": ["search.index=indexes/mine"],
     "server": ["search.server.url=http://127.0.0.1:1", "search.server.concurrency=2"],
@@ -88,6 +90,18 @@ def test_a_function_in_a_file_is_relative_to_the_configuration(tmp_path: Path) -
     module = load_run_config(path, ["search.callable.function=package.mine:find"]).search.callable
     assert module is not None
     assert module.function == "package.mine:find"
+
+
+def test_the_example_shows_kinds_that_load(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    assert load_run_config(EXAMPLE).search.kind == "server"
+    alternatives = text.split("\n\n# kind = ")[1:]
+    assert len(alternatives) == 4
+    for alternative in alternatives:
+        lines = ("# kind = " + alternative).splitlines()
+        path = tmp_path / "config.toml"
+        path.write_text("[search]\n" + "\n".join(line.removeprefix("# ") for line in lines))
+        assert load_run_config(path).search.kind in alternative
 
 
 def find(query: str, k: int) -> list[str]:

@@ -14,8 +14,8 @@ import pytest
 
 from workflow_r1.errors import (
     ConfigError,
+    EndpointRejectedError,
     MissingExtraError,
-    ServiceRejectedError,
     ServiceTimeoutError,
     ServiceUnavailableError,
 )
@@ -74,7 +74,7 @@ def test_a_tool_over_http(url: str) -> None:
     (found,) = search(config(url=url, tool="search", reply="json"), "Jaws", k=2)
     assert [passage.text for passage in found] == ["en 0", "en 1"]
     (error,) = search(config(url=url, tool="serch"), "Jaws")
-    assert isinstance(error, ServiceRejectedError)
+    assert isinstance(error, EndpointRejectedError)
 
 
 def test_text_becomes_passages(url: str) -> None:
@@ -97,7 +97,7 @@ def test_one_object_serves_several_event_loops_and_a_server_that_died_is_started
     for _ in range(2):
         # The connection is closed by the end of the event loop, without a call of aclose().
         assert [passage.text for passage in asyncio.run(backend("Jaws", k=5))] == ["alive"]
-    assert backend.failures == {"connection": 1}
+    assert backend.failures == {"reset": 1}
 
 
 def test_only_named_variables_reach_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,16 +119,16 @@ def test_only_named_variables_reach_the_command(monkeypatch: pytest.MonkeyPatch)
     [
         (
             {"tool": "serch"},
-            "found search, read, as_json, long, environment, fail, hang, die_once; did you mean 'search'?",
+            "tools without it: search, read, as_json, long, environment, fail, hang, die_once (did you mean 'search'?); set",
         ),
-        ({"tool": "search", "query_argument": "text"}, "received 'text'; set search.mcp.query_argument"),
-        ({"tool": "search", "k_argument": "nun"}, "received 'nun'; did you mean 'num'?; set search.mcp.k_argument"),
-        ({"tool": "search", "arguments": {"lang": "de"}}, "among query, num, language, received 'lang'"),
+        ({"tool": "search", "query_argument": "text"}, "not 'text'; set search.mcp.query_argument"),
+        ({"tool": "search", "k_argument": "nun"}, "not 'nun' (did you mean 'num'?); set search.mcp.k_argument"),
+        ({"tool": "search", "arguments": {"lang": "de"}}, "a tool with arguments query, num, language, not 'lang'"),
     ],
 )
 def test_a_tool_that_is_not_there_or_takes_other_arguments(url: str, changes: dict[str, Any], message: str) -> None:
     (error,) = search(config(url=url, **changes), "Jaws")
-    assert isinstance(error, ServiceRejectedError)
+    assert isinstance(error, EndpointRejectedError)
     assert message in str(error)
 
 

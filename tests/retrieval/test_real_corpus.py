@@ -49,6 +49,14 @@ def is_hit(passages: Iterable[str], answers: set[str]) -> bool:
     return any(f" {answer} " in text for answer in answers for text in texts)
 
 
+def retrieve(address: str, queries: list[str]) -> list[list[str]]:
+    """Do what a client of Search-R1's server does: send these fields, take the contents out of the reply."""
+    body = json.dumps({"queries": queries, "topk": 5, "return_scores": True}).encode()
+    request = urllib.request.Request(f"{address}/retrieve", data=body, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as reply:
+        return [[row["document"]["contents"] for row in rows] for rows in json.load(reply)["result"]]
+
+
 def test_hit_at_5_on_hotpotqa_in_process_and_through_the_server(
     index: Path, questions: list[tuple[str, set[str]]]
 ) -> None:
@@ -67,16 +75,7 @@ def test_hit_at_5_on_hotpotqa_in_process_and_through_the_server(
                 for start in range(0, len(questions), 64):
                     part = questions[start : start + 64]
                     found = [await in_process(question, k=5) for question, _ in part]
-                    # What a client of Search-R1 sends, and how it takes title and text out of the reply.
-                    body = {"queries": [question for question, _ in part], "topk": 5, "return_scores": True}
-                    request = urllib.request.Request(
-                        f"{address}/retrieve",
-                        data=json.dumps(body).encode(),
-                        headers={"Content-Type": "application/json"},
-                    )
-                    with urllib.request.urlopen(request, timeout=120) as reply:
-                        result = json.load(reply)["result"]
-                    contents = [[row["document"]["contents"] for row in rows] for rows in result]
+                    contents = retrieve(address, [question for question, _ in part])
                     assert [is_hit(texts, answers) for texts, (_, answers) in zip(contents, part, strict=True)] == [
                         is_hit((f"{passage.title} {passage.text}" for passage in passages), answers)
                         for passages, (_, answers) in zip(found, part, strict=True)

@@ -10,6 +10,7 @@ import pytest
 
 from workflow_r1.errors import (
     ConfigError,
+    EndpointRejectedError,
     ServiceError,
     ServiceRejectedError,
     ServiceTimeoutError,
@@ -151,14 +152,15 @@ def test_one_object_serves_several_event_loops(serve: Callable, echo: Callable) 
 @pytest.mark.parametrize(
     ("first", "cause"),
     [
-        ({"status": 503, "body": {"detail": "warming up"}}, "status 503"),
-        ({"status": 429, "headers": {"Retry-After": "0"}}, "status 429"),
-        ({"body": b"<html>busy</html>"}, "unreadable reply"),
-        ({"body": {"results": []}}, "unreadable reply"),
-        ({"body": b"x" * 10, "headers": {"Content-Encoding": "gzip"}}, "unreadable reply"),
-        ({"body": {"result": []}, "cut": True}, "connection"),
+        ({"status": 503, "body": {"detail": "warming up"}}, "server_error"),
+        ({"status": 429, "headers": {"Retry-After": "0"}}, "throttled"),
+        ({"body": b"<html>busy</html>"}, "invalid_reply"),
+        ({"body": {"results": []}}, "invalid_reply"),
+        ({"body": b"x" * 10, "headers": {"Content-Encoding": "gzip"}}, "invalid_reply"),
+        ({"body": {"result": []}, "headers": {"Content-Encoding": "br"}}, "invalid_reply"),
+        ({"body": {"result": []}, "cut": True}, "reset"),
         ({"body": {"result": []}, "trickle": True}, "timeout"),
-        ({"body": {"result": []}, "seconds": 5.0}, "timeout"),
+        ({"body": {"result": []}, "seconds": 5.0}, "idle"),
     ],
 )
 def test_what_may_pass_is_tried_again_and_counted(
@@ -192,19 +194,19 @@ def test_what_may_pass_is_tried_again_and_counted(
             ServiceUnavailableError,
             "query 1: passage 1: expected a field contents",
         ),
-        ({"seconds": 5.0}, ServiceTimeoutError, "nothing within 0.2 s after 3 attempts; check the service's load"),
-        ({"trickle": True}, ServiceTimeoutError, "no reply within 0.4 s after 3 attempts"),
+        ({"seconds": 5.0}, ServiceTimeoutError, "not a byte for 0.2 s after 3 attempts; check the service's load"),
+        ({"trickle": True}, ServiceTimeoutError, "no complete reply within 0.4 s after 3 attempts"),
         (
             {"status": 404, "body": {"detail": "Not Found"}},
-            ServiceRejectedError,
+            EndpointRejectedError,
             "status 404 (Not Found); check search.server",
         ),
         (
             {"status": 307, "headers": {"Location": "http://u:p@x/y"}},
-            ServiceRejectedError,
+            EndpointRejectedError,
             "redirects to http://x/y: set",
         ),
-        ({"status": 401, "body": b"no"}, ServiceRejectedError, "status 401 (no)"),
+        ({"status": 401, "body": b"no"}, EndpointRejectedError, "status 401 (no)"),
         ({"status": 429, "headers": {"Retry-After": "900"}}, ServiceUnavailableError, "asks to wait 900 s"),
     ],
 )
@@ -217,7 +219,8 @@ def test_what_does_not_pass(
     assert type(error) is kind
     assert message in str(error)
     assert str(error).startswith(f"search at {server.url}/retrieve: expected a reply, received")
-    assert len(server.requests) == (1 if kind is ServiceRejectedError or "900" in message else 3)
+    if kind is not ServiceTimeoutError:  # A server on a busy machine may not even have read the request.
+        assert len(server.requests) == (1 if issubclass(kind, ServiceRejectedError) or "900" in message else 3)
 
 
 def test_nobody_listens() -> None:

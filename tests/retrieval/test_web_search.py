@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from workflow_r1.errors import ConfigError, ServiceError, ServiceRejectedError, ServiceUnavailableError
+from workflow_r1.errors import (
+    ConfigError,
+    EndpointRejectedError,
+    ServiceError,
+    ServiceRejectedError,
+    ServiceUnavailableError,
+)
 from workflow_r1.retrieval import Passage, WebSearch, WebSearchConfig
 from workflow_r1.retrieval.web_search import read_reply
 
@@ -102,7 +108,7 @@ def test_nonsense(reply: Any, message: str | None) -> None:
 @pytest.mark.parametrize(
     ("reply", "kind", "message"),
     [
-        ({"status": 403, "body": {"message": f"Unauthorized {KEY}"}}, ServiceRejectedError, "variable SERPER_API_KEY"),
+        ({"status": 403, "body": {"message": f"Unauthorized {KEY}"}}, EndpointRejectedError, "variable SERPER_API_KEY"),
         (
             {"status": 400, "body": {"message": "Not enough credits"}},
             ServiceRejectedError,

@@ -3,9 +3,9 @@
 from workflow_r1.inference.chat import ChatModel, ChatReply, HoldsConnections
 from workflow_r1.inference.doubles import ChatRequest, FailingChatModel, ScriptedChatModel, ScriptedReply
 from workflow_r1.inference.endpoints import Endpoint, RoutedChatModel
-from workflow_r1.inference.failures import FailureKind
 from workflow_r1.inference.openai_chat import OpenAIChatConfig, OpenAIChatModel
 from workflow_r1.inference.store import StoredChatModel
+from workflow_r1.services.failures import FailureKind
 
 __all__ = [
     "ChatModel",

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from workflow_r1.errors import ServiceError
 from workflow_r1.inference.chat import ChatModel, ChatReply
-from workflow_r1.inference.failures import FailureKind
+from workflow_r1.services.failures import FailureKind
 from workflow_r1.trajectory import Message
 
 RETRY_AFTER_SECONDS = 0.05

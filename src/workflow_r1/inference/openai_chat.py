@@ -24,8 +24,8 @@ from workflow_r1.errors import (
     ServiceUnavailableError,
 )
 from workflow_r1.inference.chat import ChatReply
-from workflow_r1.inference.failures import FailureKind
-from workflow_r1.inference.secrets import hide_in_logs, mask, secrets_of_url, without_login
+from workflow_r1.services.failures import FailureKind
+from workflow_r1.services.secrets import hide_in_logs, mask, secrets_of_url, without_login
 from workflow_r1.trajectory import FinishReason, Message, Usage
 from workflow_r1.trajectory.records import Record
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workflow_r1.attempts import encodable
 from workflow_r1.errors import DataError
 from workflow_r1.retrieval.backend import Passage
 from workflow_r1.retrieval.passages import split_contents
+from workflow_r1.services.attempts import encodable
 
 
 def iterate_corpus(path: Path | str) -> Iterator[Passage]:

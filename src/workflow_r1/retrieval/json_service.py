@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import Field
 
-from workflow_r1.attempts import (
-    RETRIED_STATUS,
+from workflow_r1.errors import ConfigError
+from workflow_r1.services.attempts import (
     AttemptError,
     ask_patiently,
     is_web_address,
-    not_connected,
-    not_readable,
+    kind_of_status,
     quote,
     retry_after_seconds,
-    timed_out,
-    without_login,
 )
-from workflow_r1.errors import ConfigError, ServiceRejectedError, ServiceUnavailableError
+from workflow_r1.services.failures import FailureKind
+from workflow_r1.services.secrets import hide_in_logs, without_login
 from workflow_r1.trajectory.records import Record
 
 if TYPE_CHECKING:
@@ -76,9 +74,9 @@ class JSONService:
         secrets: tuple[str, ...] = (),
         remedies: Mapping[int, str] | None = None,
     ) -> None:
-        shown = without_login(url)
         if not is_web_address(url):
-            raise ConfigError(f"{key}: expected an address such as http://127.0.0.1:8000, received {shown!r}")
+            raise ConfigError(f"{key}: expected an address such as http://127.0.0.1:8000")
+        shown = without_login(url)
         if "@" in url.partition("//")[2].partition("/")[0]:
             raise ConfigError(
                 f"{key}: expected no login in the address, received one for {shown}; keys stand in environment variables"
@@ -90,12 +88,13 @@ class JSONService:
         self._headers = dict(headers or {})
         self._secrets = secrets
         self._remedies = remedies or {}
+        hide_in_logs(secrets)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._slots = asyncio.Semaphore(config.concurrency)
         self._client: httpx2.AsyncClient | None = None
         self._lifetime: AsyncGenerator[httpx2.AsyncClient, None] | None = None
-        self.failures: Counter[str] = Counter()
-        """Failed attempts so far by their cause, those that a retry made good included."""
+        self.failures: Counter[FailureKind] = Counter()
+        """Failed attempts so far, by kind, those that a retry made good included."""
 
     async def post(self, request: Mapping[str, Any], read: Callable[[Any], Reply]) -> Reply:
         """Send a request and read the reply.
@@ -105,8 +104,9 @@ class JSONService:
             read: makes something of the reply's JSON; raises ``ValueError`` where it makes no sense.
 
         Raises:
-            ServiceUnavailableError: unreachable, throttled, failing or unreadable on every attempt.
+            ServiceUnavailableError: unreachable, throttled, failing or unreadable on the last attempt.
             ServiceTimeoutError: no reply in time on the last attempt.
+            EndpointRejectedError: the service refuses whatever is asked: key, quota, address.
             ServiceRejectedError: the service refuses the request.
         """
         client = await self._connect()
@@ -117,7 +117,7 @@ class JSONService:
             try:
                 return read(value)
             except ValueError as error:
-                raise not_readable(self._quote(str(error))) from None
+                raise self._unreadable(str(error)) from None
 
         async with self._slots:
             return await ask_patiently(
@@ -150,7 +150,8 @@ class JSONService:
         import httpx2  # here, since --help need not wait for it
 
         client = httpx2.AsyncClient(
-            headers={"Content-Type": "application/json", "Accept": "application/json"} | self._headers,
+            headers={"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
+            | self._headers,
             timeout=httpx2.Timeout(self._config.idle_timeout_seconds, pool=None),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=self._config.concurrency),
             follow_redirects=False,
@@ -164,60 +165,74 @@ class JSONService:
         """Ask once, and return the reply's JSON.
 
         Raises:
-            AttemptError: it failed in a way that may pass.
-            ServiceRejectedError: it failed in a way that will not.
+            AttemptError: there is no reply.
         """
         import httpx2
 
+        total, idle = self._config.timeout_seconds, self._config.idle_timeout_seconds
         try:
-            async with (
-                asyncio.timeout(self._config.timeout_seconds),
-                client.stream("POST", self._url, content=content) as response,
-            ):
+            async with asyncio.timeout(total), client.stream("POST", self._url, content=content) as response:
                 body = await _read_body(response)
         except TimeoutError:
-            raise timed_out(self._config.timeout_seconds) from None
-        except httpx2.TimeoutException:
-            raise timed_out(self._config.idle_timeout_seconds, what="nothing") from None
-        except httpx2.DecodingError as error:
-            raise not_readable(self._quote(str(error))) from None
+            raise AttemptError(FailureKind.TIMEOUT, f"no complete reply within {total:g} s") from None
+        except (httpx2.ReadTimeout, httpx2.WriteTimeout):
+            raise AttemptError(FailureKind.IDLE, f"not a byte for {idle:g} s") from None
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise AttemptError(FailureKind.UNREACHABLE, f"no connection ({self._describe(error)})") from None
         except (httpx2.TransportError, OSError) as error:
-            raise not_connected(self._quote(str(error) or type(error).__name__)) from None
+            raise AttemptError(FailureKind.RESET, f"a connection that broke ({self._describe(error)})") from None
+        except (httpx2.DecodingError, UnboundedReplyError) as error:
+            raise self._unreadable(str(error)) from None
         if not response.is_success:
             raise self._judge_status(response, body)
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
-            start = quote(body[:60].decode("utf-8", errors="replace"), *self._secrets)
-            raise not_readable(f"expected JSON, found {start!r}") from None
+            raise self._unreadable(f"expected JSON, found {body[:40].decode('utf-8', errors='replace')!r}") from None
 
-    def _judge_status(self, response: "httpx2.Response", body: bytes) -> Exception:
+    def _judge_status(self, response: "httpx2.Response", body: bytes) -> AttemptError:
         status = response.status_code
         message = self._quote(_message(body) or response.reason_phrase)
         received = f"status {status} ({message})" if message else f"status {status}"
-        if status in RETRIED_STATUS:
-            wait = retry_after_seconds(response.headers)
-            return AttemptError(ServiceUnavailableError, received, cause=f"status {status}", retry_after=wait)
-        self.failures[f"status {status}"] += 1
-        remedy = self._remedies.get(status)
-        if remedy is None and response.is_redirect:
-            location = without_login(response.headers.get("location", ""))
-            remedy = f"it redirects to {self._quote(location)}: set {self._key} to where it is"
-        return ServiceRejectedError(
-            f"{self._place}: expected a reply, received {received}; {remedy or f'check {self._key}, and that a search service of this kind answers there'}"
+        remedy = f"check {self._key}, and that a search service of this kind answers there"
+        if response.is_redirect:
+            location = self._quote(without_login(response.headers.get("location", "")))
+            remedy = f"it redirects to {location}: set {self._key} to where it is"
+        kind = kind_of_status(status)
+        return AttemptError(
+            kind,
+            received,
+            retry_after=retry_after_seconds(response.headers) if kind.may_pass else None,
+            remedy=None if kind.may_pass else self._remedies.get(status, remedy),
         )
 
+    def _unreadable(self, reason: str) -> AttemptError:
+        return AttemptError(FailureKind.INVALID_REPLY, f"a reply that cannot be read ({self._quote(reason)})")
+
+    def _describe(self, error: Exception) -> str:
+        return self._quote(str(error) or type(error).__name__)
+
     def _quote(self, text: str) -> str:
-        return quote(text, *self._secrets)
+        return quote(text, self._secrets)
+
+
+class UnboundedReplyError(Exception):
+    """A reply longer than any that a service has reason to send, or compressed as nobody asked for."""
 
 
 async def _read_body(response: "httpx2.Response") -> bytes:
-    """Read the reply as it comes, so that one without end does not fill the memory."""
+    """Read the reply as it comes, so that one without end, or one that grows as it unpacks, does not fill the memory.
+
+    Raises:
+        UnboundedReplyError: it is longer, or compressed in another way than these, which shrink to a thousandth at most.
+    """
+    if response.headers.get("content-encoding", "").strip().lower() not in ("", "identity", "gzip", "deflate"):
+        raise UnboundedReplyError("a compression that was not asked for")
     body = bytearray()
     async for part in response.aiter_bytes():
         body += part
         if len(body) > MAX_REPLY_BYTES:
-            raise not_readable(f"longer than {MAX_REPLY_BYTES} bytes")
+            raise UnboundedReplyError(f"longer than {MAX_REPLY_BYTES} bytes")
     return bytes(body)
 
 

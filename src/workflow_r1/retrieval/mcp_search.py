@@ -13,20 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from pydantic import Field
 
-from workflow_r1.attempts import (
-    AttemptError,
-    ask_patiently,
-    is_web_address,
-    not_connected,
-    not_readable,
-    quote,
-    timed_out,
-    without_login,
-)
-from workflow_r1.errors import ConfigError, MissingExtraError, ServiceRejectedError, ServiceUnavailableError
+from workflow_r1.errors import ConfigError, MissingExtraError
 from workflow_r1.retrieval.backend import Passage
 from workflow_r1.retrieval.json_service import MAX_REPLY_BYTES, read_key
 from workflow_r1.retrieval.passages import read_passages
+from workflow_r1.services.attempts import AttemptError, ask_patiently, is_web_address, quote
+from workflow_r1.services.failures import FailureKind
+from workflow_r1.services.secrets import hide_in_logs, without_login
 from workflow_r1.trajectory.records import Record
 
 if TYPE_CHECKING:
@@ -105,31 +98,29 @@ class MCPSearch:
             received = "both" if config.command else "neither"
             raise ConfigError(f"search.mcp: expected either command or url, received {received}")
         if config.url is not None and not is_web_address(config.url):
-            raise ConfigError(
-                f"search.mcp.url: expected an address such as http://127.0.0.1:8000/mcp, received "
-                f"{without_login(config.url)!r}"
-            )
+            raise ConfigError("search.mcp.url: expected an address such as http://127.0.0.1:8000/mcp")
         self.config = config
         self._environment = {
             name: read_key(name, purpose=f"what {config.command[0]} needs") for name in config.environment
         }
         self._key = None if config.api_key_env is None else read_key(config.api_key_env, purpose="the MCP server's key")
         self._secrets = (*self._environment.values(), *((self._key,) if self._key else ()))
+        hide_in_logs(self._secrets)
         where = without_login(config.url) if config.url is not None else config.command[0]
         self._place = f"tool {config.tool} of the MCP server {where}"
         self._loop: asyncio.AbstractEventLoop | None = None
         self._slots = asyncio.Semaphore(config.concurrency)
         self._session: _Session | None = None
-        self.failures: Counter[str] = Counter()
-        """Failed attempts so far by their cause, those that a retry made good included."""
+        self.failures: Counter[FailureKind] = Counter()
+        """Failed attempts so far, by kind, those that a retry made good included."""
 
     async def __call__(self, query: str, *, k: int) -> list[Passage]:
         """Return at most ``k`` passages; see :class:`~workflow_r1.retrieval.SearchBackend`.
 
         Raises:
-            ServiceUnavailableError: the server cannot be started or reached, or the tool failed, on every attempt.
+            ServiceUnavailableError: the server cannot be started or reached, or the tool failed, on the last attempt.
             ServiceTimeoutError: no result in time on the last attempt.
-            ServiceRejectedError: there is no such tool, or it takes other arguments.
+            EndpointRejectedError: there is no such tool, or it takes other arguments.
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
@@ -167,29 +158,36 @@ class MCPSearch:
             async with asyncio.timeout(self.config.timeout_seconds):
                 result = await client.call_tool(self.config.tool, arguments)
         except TimeoutError:
-            raise timed_out(self.config.timeout_seconds) from None
+            raise AttemptError(FailureKind.TIMEOUT, f"no result within {self.config.timeout_seconds:g} s") from None
         except MCPError as error:
-            received = f"error {error.code} ({quote(error.message, *self._secrets)})"
+            received = f"error {error.code} ({self._quote(error.message)})"
             if error.code in (INVALID_PARAMS, METHOD_NOT_FOUND):
-                raise ServiceRejectedError(
-                    f"{self._place}: expected passages, received {received}; check search.mcp"
-                ) from None
+                raise AttemptError(FailureKind.UNKNOWN_MODEL, received, remedy="check search.mcp") from None
             if error.code in (CONNECTION_CLOSED, INVALID_REQUEST):
                 self._drop(session)
-                raise not_connected(quote(error.message, *self._secrets)) from None
-            raise AttemptError(ServiceUnavailableError, received, cause=f"error {error.code}") from None
+                raise AttemptError(
+                    FailureKind.RESET, f"a connection that broke ({self._quote(error.message)})"
+                ) from None
+            raise AttemptError(FailureKind.SERVER_ERROR, received) from None
         except (OSError, RuntimeError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
             self._drop(session)
-            raise not_connected(quote(str(error) or type(error).__name__, *self._secrets)) from None
+            reason = self._quote(str(error) or type(error).__name__)
+            raise AttemptError(FailureKind.RESET, f"a connection that broke ({reason})") from None
         except ValueError as error:
-            raise not_readable(quote(str(error), *self._secrets)) from None
+            raise self._unreadable(error) from None
         try:
             return read_result(result, k, self.config)
         except ToolFailedError as error:
-            received = f"an error of the tool ({quote(str(error), *self._secrets)})"
-            raise AttemptError(ServiceUnavailableError, received, cause="tool error") from None
+            received = f"an error of the tool ({self._quote(str(error))})"
+            raise AttemptError(FailureKind.SERVER_ERROR, received) from None
         except ValueError as error:
-            raise not_readable(quote(str(error), *self._secrets)) from None
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: ValueError) -> AttemptError:
+        return AttemptError(FailureKind.INVALID_REPLY, f"a reply that cannot be read ({self._quote(str(error))})")
+
+    def _quote(self, text: str) -> str:
+        return quote(text, self._secrets)
 
     def _open(self) -> _Session:
         session = _Session(ready=asyncio.get_running_loop().create_future())
@@ -252,9 +250,10 @@ class MCPSearch:
         tool = next((tool for tool in tools if tool.name == self.config.tool), None)
         if tool is None:
             names = [tool.name for tool in tools]
-            raise ServiceRejectedError(
-                f"{self._place}: expected a tool of that name, found {', '.join(names)[:200] or 'none'}"
-                f"{_nearest(self.config.tool, names)}; set search.mcp.tool"
+            raise AttemptError(
+                FailureKind.UNKNOWN_MODEL,
+                f"tools without it: {', '.join(names)[:200] or 'none'}{_nearest(self.config.tool, names)}",
+                remedy="set search.mcp.tool",
             )
         known = tool.input_schema.get("properties")
         if not isinstance(known, dict):
@@ -264,23 +263,25 @@ class MCPSearch:
             given[self.config.k_argument] = "k_argument"
         for name, key in given.items():
             if name not in known and tool.input_schema.get("additionalProperties") is not True:
-                raise ServiceRejectedError(
-                    f"{self._place}: expected arguments among {', '.join(known) or 'none'}, received {name!r}"
-                    f"{_nearest(name, list(known))}; set search.mcp.{key}"
+                raise AttemptError(
+                    FailureKind.UNKNOWN_MODEL,
+                    f"a tool with arguments {', '.join(known) or 'none'}, not {name!r}{_nearest(name, list(known))}",
+                    remedy=f"set search.mcp.{key}",
                 )
 
-    def _judge(self, error: BaseException, log: TextIO) -> Exception:
+    def _judge(self, error: BaseException, log: TextIO) -> AttemptError:
         """Say why no connection came about."""
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        if isinstance(error, ServiceRejectedError):
+        if isinstance(error, AttemptError):
             return error
         if isinstance(error, TimeoutError):
-            return timed_out(CONNECT_SECONDS, what="no connection")
+            return AttemptError(FailureKind.UNREACHABLE, f"no connection within {CONNECT_SECONDS:g} s")
         reason = str(error) or type(error).__name__
         log.seek(max(log.seek(0, os.SEEK_END) - 4096, 0))
         last = log.read().strip().rpartition("\n")[2]
-        return not_connected(quote(f"{reason}; its last line: {last}" if last else reason, *self._secrets))
+        reason = self._quote(f"{reason}; its last line: {last}" if last else reason)
+        return AttemptError(FailureKind.UNREACHABLE, f"no connection ({reason})")
 
 
 class ToolFailedError(Exception):
@@ -329,4 +330,4 @@ def _find_list(value: Any, list_field: str | None) -> Any:
 
 def _nearest(name: str, names: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -9,8 +9,8 @@ r"""From what a search gives, in the forms that are about, to a ``Passage``.
 import math
 from typing import Any
 
-from workflow_r1.attempts import encodable
 from workflow_r1.retrieval.backend import Passage
+from workflow_r1.services.attempts import encodable
 
 TEXT_FIELDS = ("text", "content", "snippet", "body")
 """Fields that hold a passage's text, in this order of preference."""

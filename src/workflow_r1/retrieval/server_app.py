@@ -19,10 +19,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from workflow_r1.attempts import encodable
 from workflow_r1.errors import ServiceError, ServiceTimeoutError
 from workflow_r1.retrieval.backend import Passage, SearchBackend
 from workflow_r1.retrieval.passages import join_contents
+from workflow_r1.services.attempts import encodable
 
 BODY_SECONDS = 30.0
 """Longest wait for a request's body."""

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from workflow_r1.attempts import encodable
-from workflow_r1.errors import ServiceRejectedError
+from workflow_r1.errors import EndpointRejectedError, ServiceRejectedError
 from workflow_r1.retrieval.backend import Passage
 from workflow_r1.retrieval.json_service import JSONService, JSONServiceConfig, read_key
 from workflow_r1.retrieval.passages import read_passages
+from workflow_r1.services.attempts import encodable
+from workflow_r1.services.failures import FailureKind
 
 
 class RetrievalServerConfig(JSONServiceConfig):
@@ -70,16 +71,17 @@ class RetrievalServerSearch:
         self._requests: set[asyncio.Task[None]] = set()
 
     @property
-    def failures(self) -> Counter[str]:
-        """Failed attempts so far by their cause, those that a retry made good included."""
+    def failures(self) -> Counter[FailureKind]:
+        """Failed attempts so far, by kind, those that a retry made good included."""
         return self._service.failures
 
     async def __call__(self, query: str, *, k: int) -> list[Passage]:
         """Return at most ``k`` passages; see :class:`~workflow_r1.retrieval.SearchBackend`.
 
         Raises:
-            ServiceUnavailableError: unreachable, throttled, failing or unreadable on every attempt.
+            ServiceUnavailableError: unreachable, throttled, failing or unreadable on the last attempt.
             ServiceTimeoutError: no reply in time on the last attempt.
+            EndpointRejectedError: the server refuses whatever is asked: key, address.
             ServiceRejectedError: the server refuses the query.
         """
         loop = asyncio.get_running_loop()
@@ -129,7 +131,7 @@ class RetrievalServerSearch:
         try:
             found = await self._service.post(request, lambda reply: read_reply(reply, len(batch), k))
         except ServiceRejectedError as error:
-            if len(batch) > 1:
+            if len(batch) > 1 and not isinstance(error, EndpointRejectedError):
                 # One query may be at fault for all: each is asked for by itself.
                 await asyncio.gather(*(self._ask([waiting]) for waiting in batch))
                 return

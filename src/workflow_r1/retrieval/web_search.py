@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import Field
 
-from workflow_r1.attempts import encodable
 from workflow_r1.retrieval.backend import Passage
 from workflow_r1.retrieval.json_service import JSONService, JSONServiceConfig, read_key
 from workflow_r1.retrieval.passages import read_passages
+from workflow_r1.services.attempts import encodable
+from workflow_r1.services.failures import FailureKind
 
 _KNOWN_FIELDS = ("organic", "answerBox", "knowledgeGraph", "searchParameters")
 """A reply with none of these is no search result; one with some of them may have found nothing."""
@@ -57,17 +58,18 @@ class WebSearch:
         )
 
     @property
-    def failures(self) -> Counter[str]:
-        """Failed attempts so far by their cause, those that a retry made good included."""
+    def failures(self) -> Counter[FailureKind]:
+        """Failed attempts so far, by kind, those that a retry made good included."""
         return self._service.failures
 
     async def __call__(self, query: str, *, k: int) -> list[Passage]:
         """Return at most ``k`` passages; see :class:`~workflow_r1.retrieval.SearchBackend`.
 
         Raises:
-            ServiceUnavailableError: unreachable, throttled, failing or unreadable on every attempt.
+            ServiceUnavailableError: unreachable, throttled, failing or unreadable on the last attempt.
             ServiceTimeoutError: no reply in time on the last attempt.
-            ServiceRejectedError: the API refuses the request: key, quota, parameters.
+            EndpointRejectedError: the API refuses whatever is asked: key, quota, address.
+            ServiceRejectedError: the API refuses the request.
         """
         request = {**self._parameters, "q": encodable(query), "num": k}
         return await self._service.post(request, lambda reply: read_reply(reply, k))

@@ -6,13 +6,21 @@ Everything here holds for any service behind the operators, an LLM or a search, 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from workflow_r1.errors import ServiceError, ServiceTimeoutError, ServiceUnavailableError
+from workflow_r1.errors import (
+    EndpointRejectedError,
+    ServiceError,
+    ServiceRejectedError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+)
+from workflow_r1.services.failures import FailureKind
+from workflow_r1.services.secrets import mask
 
 MAX_BACKOFF_SECONDS = 8.0
 """Longest wait between two attempts where the service names none."""
@@ -20,8 +28,10 @@ MAX_BACKOFF_SECONDS = 8.0
 MAX_RETRY_AFTER_SECONDS = 120.0
 """Longest wait that a service's ``Retry-After`` is granted; one that asks for more counts as unavailable."""
 
-RETRIED_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
-"""HTTP statuses that may pass."""
+_RETRIED_STATUS = frozenset({408, 409, 425})
+"""Besides 429 and every status from 500 on."""
+
+_TIMEOUTS = (FailureKind.IDLE, FailureKind.TIMEOUT)
 
 MAX_QUOTED_CHARS = 300
 """How much of a service's own message is repeated."""
@@ -30,23 +40,23 @@ Reply = TypeVar("Reply")
 
 
 class AttemptError(Exception):
-    """One attempt failed in a way that may pass.
+    """One attempt brought no reply.
 
     Args:
-        kind: what to raise where no further attempt is made.
+        kind: how it failed.
         received: what came in place of a reply; completes "expected a reply, received".
-        cause: by which failures are counted, a few words that are the same for the same kind of failure.
         retry_after: seconds that the service asks to wait.
+        remedy: what to do, where there is more to say than the kind does.
     """
 
     def __init__(
-        self, kind: type[ServiceError], received: str, *, cause: str, retry_after: float | None = None
+        self, kind: FailureKind, received: str, *, retry_after: float | None = None, remedy: str | None = None
     ) -> None:
         super().__init__(received)
         self.kind = kind
         self.received = received
-        self.cause = cause
         self.retry_after = retry_after
+        self.remedy = remedy
 
 
 async def ask_patiently(
@@ -55,7 +65,7 @@ async def ask_patiently(
     place: str,
     max_retries: int,
     backoff_seconds: float,
-    failures: Counter[str] | None = None,
+    failures: Counter[FailureKind],
 ) -> Reply:
     """Make attempts until one succeeds, at most ``max_retries + 1``.
 
@@ -67,10 +77,13 @@ async def ask_patiently(
         place: the service, as the error names it.
         max_retries: further attempts after the first.
         backoff_seconds: before the first retry.
-        failures: counts every failed attempt by its cause.
+        failures: counts every failed attempt by its kind.
 
     Raises:
-        ServiceError: the last attempt's kind; or at once what ``attempt`` raises other than ``AttemptError``.
+        ServiceUnavailableError: the last attempt failed.
+        ServiceTimeoutError: the last attempt took too long.
+        EndpointRejectedError: the service refuses whatever is asked.
+        ServiceRejectedError: the service refuses the request.
     """
     number = 0
     while True:
@@ -78,12 +91,11 @@ async def ask_patiently(
         try:
             return await attempt()
         except AttemptError as error:
-            if failures is not None:
-                failures[error.cause] += 1
+            failures[error.kind] += 1
             wait = _wait(number, backoff_seconds) if error.retry_after is None else error.retry_after
-            if number > max_retries or wait > MAX_RETRY_AFTER_SECONDS:
-                asked = error.retry_after if number <= max_retries else None
-                raise _final(error, place, number, asked_to_wait=asked) from None
+            final = number > max_retries or not error.kind.may_pass
+            if final or wait > MAX_RETRY_AFTER_SECONDS:
+                raise _explain(error, place, number, asked_to_wait=None if final else wait) from None
         await asyncio.sleep(wait)
 
 
@@ -93,30 +105,42 @@ def _wait(number: int, backoff_seconds: float) -> float:
     return longest * random.uniform(0.75, 1.0)
 
 
-def _final(error: AttemptError, place: str, num_attempts: int, *, asked_to_wait: float | None) -> ServiceError:
+def _explain(error: AttemptError, place: str, num_attempts: int, *, asked_to_wait: float | None) -> ServiceError:
     if asked_to_wait is not None:
         remedy = f"the service asks to wait {asked_to_wait:.0f} s: try again then"
-    elif error.kind is ServiceTimeoutError:
-        remedy = "check the service's load, raise timeout_seconds, or lower concurrency"
+    elif error.remedy is not None:
+        remedy = error.remedy
+    elif error.kind in _TIMEOUTS:
+        remedy = "check the service's load, raise its timeouts, or lower concurrency"
     else:
         remedy = "check that the service runs, and its log; lower concurrency if it is overloaded"
-    attempts = "attempt" if num_attempts == 1 else "attempts"
-    return error.kind(f"{place}: expected a reply, received {error.received} after {num_attempts} {attempts}; {remedy}")
+    attempts = f" after {num_attempts} attempt{'s' * (num_attempts > 1)}" if error.kind.may_pass else ""
+    return _error_of_kind(error.kind)(f"{place}: expected a reply, received {error.received}{attempts}; {remedy}")
 
 
-def timed_out(seconds: float, *, what: str = "no reply") -> AttemptError:
-    """Return the failure of an attempt that took too long."""
-    return AttemptError(ServiceTimeoutError, f"{what} within {seconds:g} s", cause="timeout")
+def _error_of_kind(kind: FailureKind) -> type[ServiceError]:
+    if kind in _TIMEOUTS:
+        return ServiceTimeoutError
+    if kind.may_pass:
+        return ServiceUnavailableError
+    return ServiceRejectedError if kind.is_request else EndpointRejectedError
 
 
-def not_connected(reason: str) -> AttemptError:
-    """Return the failure of an attempt that found no connection, or lost it."""
-    return AttemptError(ServiceUnavailableError, f"no connection ({reason})", cause="connection")
-
-
-def not_readable(reason: str) -> AttemptError:
-    """Return the failure of an attempt whose reply makes no sense."""
-    return AttemptError(ServiceUnavailableError, f"a reply that cannot be read ({reason})", cause="unreadable reply")
+def kind_of_status(status: int) -> FailureKind:
+    """Judge an HTTP status that is no success."""
+    if status == 429:
+        return FailureKind.THROTTLED
+    if status in _RETRIED_STATUS or status >= 500:
+        return FailureKind.SERVER_ERROR
+    kinds = {
+        401: FailureKind.BAD_KEY,
+        402: FailureKind.NO_QUOTA,
+        403: FailureKind.BAD_KEY,
+        404: FailureKind.UNKNOWN_MODEL,
+        405: FailureKind.UNKNOWN_MODEL,
+        413: FailureKind.TOO_LONG,
+    }
+    return kinds.get(status, FailureKind.UNKNOWN_MODEL if status < 400 else FailureKind.REJECTED)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
@@ -143,21 +167,9 @@ def is_web_address(url: str) -> bool:
         return False
 
 
-def without_login(url: str) -> str:
-    """Leave out ``user:password@`` and a query, which may hold keys."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.rpartition("@")[2].partition("?")[0]
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
-def quote(text: str, *secrets: str) -> str:
+def quote(text: str, secrets: Iterable[str] = ()) -> str:
     """One line of a service's own message: short, and without secrets."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    text = " ".join(text.split())
+    text = " ".join(mask(text, secrets).split())
     return text if len(text) <= MAX_QUOTED_CHARS else text[:MAX_QUOTED_CHARS] + "..."
 
 

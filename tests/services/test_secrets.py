@@ -9,7 +9,7 @@ import pytest
 from workflow_r1.errors import ServiceError
 from workflow_r1.inference import OpenAIChatConfig, OpenAIChatModel, ScriptedChatModel
 from workflow_r1.inference.loopback import LoopbackServer
-from workflow_r1.inference.secrets import mask, secrets_of_url, without_login
+from workflow_r1.services.secrets import mask, secrets_of_url, without_login
 from workflow_r1.trajectory import Message
 
 KEY, PASSWORD, TOKEN = "sk-secret-0123456789", "p@ss/wörd", "url-token-42"

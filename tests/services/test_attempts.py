@@ -5,18 +5,23 @@ from email.utils import format_datetime
 
 import pytest
 
-from workflow_r1 import attempts
-from workflow_r1.attempts import (
+from workflow_r1.errors import (
+    EndpointRejectedError,
+    ServiceError,
+    ServiceRejectedError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+)
+from workflow_r1.services import attempts
+from workflow_r1.services.attempts import (
     AttemptError,
     ask_patiently,
     is_web_address,
-    not_connected,
+    kind_of_status,
     quote,
     retry_after_seconds,
-    timed_out,
-    without_login,
 )
-from workflow_r1.errors import ServiceRejectedError, ServiceTimeoutError, ServiceUnavailableError
+from workflow_r1.services.failures import FailureKind
 
 
 @pytest.fixture
@@ -31,7 +36,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return seen
 
 
-def ask(*outcomes: Exception | str, max_retries: int = 3, failures: Counter[str] | None = None) -> str:
+def ask(*outcomes: Exception | str, max_retries: int = 3, failures: Counter[FailureKind] | None = None) -> str:
     left = list(outcomes)
 
     async def attempt() -> str:
@@ -41,16 +46,26 @@ def ask(*outcomes: Exception | str, max_retries: int = 3, failures: Counter[str]
         return outcome
 
     return asyncio.run(
-        ask_patiently(attempt, place="search at x", max_retries=max_retries, backoff_seconds=1.0, failures=failures)
+        ask_patiently(
+            attempt,
+            place="search at x",
+            max_retries=max_retries,
+            backoff_seconds=1.0,
+            failures=Counter() if failures is None else failures,
+        )
     )
 
 
 def throttled(seconds: float | None) -> AttemptError:
-    return AttemptError(ServiceUnavailableError, "status 429", cause="status 429", retry_after=seconds)
+    return AttemptError(FailureKind.THROTTLED, "status 429", retry_after=seconds)
+
+
+def unreachable() -> AttemptError:
+    return AttemptError(FailureKind.UNREACHABLE, "no connection (refused)")
 
 
 def test_waits_double_up_to_a_bound_and_jitter_shortens_them(waits: list[float]) -> None:
-    assert ask(*[not_connected("refused")] * 6, "found", max_retries=6) == "found"
+    assert ask(*[unreachable()] * 6, "found", max_retries=6) == "found"
     assert len(waits) == 6
     for wait, longest in zip(waits, [1, 2, 4, 8, 8, 8], strict=True):
         assert 0.75 * longest <= wait <= longest
@@ -64,19 +79,47 @@ def test_the_services_own_wait_goes_first_but_not_for_ever(waits: list[float]) -
 
 
 def test_the_last_failure_is_the_one_that_is_told(waits: list[float]) -> None:
-    failures: Counter[str] = Counter()
+    failures: Counter[FailureKind] = Counter()
     with pytest.raises(
         ServiceTimeoutError, match="search at x: expected a reply, received no reply within 5 s after 3 "
     ):
-        ask(not_connected("refused"), throttled(None), timed_out(5.0), "found", max_retries=2, failures=failures)
-    assert failures == {"connection": 1, "status 429": 1, "timeout": 1}
+        ask(
+            unreachable(),
+            throttled(None),
+            AttemptError(FailureKind.TIMEOUT, "no reply within 5 s"),
+            "found",
+            max_retries=2,
+            failures=failures,
+        )
+    assert failures == {"unreachable": 1, "throttled": 1, "timeout": 1}
     assert len(waits) == 2
 
 
-def test_a_refusal_is_not_repeated(waits: list[float]) -> None:
-    with pytest.raises(ServiceRejectedError, match="bad key"):
-        ask(ServiceRejectedError("bad key"), "found")
+@pytest.mark.parametrize(
+    ("status", "kind", "raised"),
+    [
+        (429, "throttled", ServiceUnavailableError),
+        (500, "server_error", ServiceUnavailableError),
+        (599, "server_error", ServiceUnavailableError),
+        (408, "server_error", ServiceUnavailableError),
+        (302, "unknown_model", EndpointRejectedError),
+        (401, "bad_key", EndpointRejectedError),
+        (402, "no_quota", EndpointRejectedError),
+        (404, "unknown_model", EndpointRejectedError),
+        (413, "too_long", ServiceRejectedError),
+        (422, "rejected", ServiceRejectedError),
+    ],
+)
+def test_a_refusal_is_not_repeated(waits: list[float], status: int, kind: str, raised: type[ServiceError]) -> None:
+    assert kind_of_status(status) == kind
+    failures: Counter[FailureKind] = Counter()
+    # One that may pass would be tried again.
+    max_retries = 0 if raised is ServiceUnavailableError else 3
+    with pytest.raises(raised, match=r"received so.*; try this") as told:
+        ask(AttemptError(FailureKind(kind), "so", remedy="try this"), max_retries=max_retries, failures=failures)
+    assert type(told.value) is raised
     assert waits == []
+    assert failures == {kind: 1}
 
 
 def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
@@ -97,7 +140,5 @@ def test_what_is_no_web_address(url: str) -> None:
 
 def test_what_an_error_may_tell() -> None:
     assert is_web_address("https://[::1]:8000/retrieve")
-    assert without_login("https://me:secret@host:1/path?key=secret#x") == "https://host:1/path"
-    assert "secret" not in without_login("http://me:secret@[broken")
-    assert quote("bad  key\nsk-1", "sk-1", "") == "bad key ***"
+    assert quote("bad  key\nsk-1", ["sk-1"]) == "bad key ***"
     assert len(quote("x" * 1000)) == attempts.MAX_QUOTED_CHARS + 3

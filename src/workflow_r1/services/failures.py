@@ -1,4 +1,4 @@
-"""The ways in which an attempt at an LLM service fails, told apart so that they can be counted."""
+"""The ways in which an attempt at a service fails, an LLM or a search, told apart so that they can be counted."""
 
 from enum import StrEnum
 
@@ -19,13 +19,13 @@ class FailureKind(StrEnum):
     SERVER_ERROR = "server_error"
     """Status 500 and above, or one that asks for another attempt (408, 409, 425)."""
     INVALID_REPLY = "invalid_reply"
-    """Complete, but no chat completion: not JSON, cut short, no choices, content that is no text."""
+    """Complete, but not what was asked for: not JSON, cut short, no choices, no passages."""
     WRONG_MODEL = "wrong_model"
     """The reply is another model's."""
     BAD_KEY = "bad_key"
     """The key is unknown or may not use this (401, 403)."""
     UNKNOWN_MODEL = "unknown_model"
-    """The endpoint has no such model, or nothing stands at the address (404)."""
+    """The endpoint has no such model or tool, or nothing of its kind stands at the address (404)."""
     NO_QUOTA = "no_quota"
     """The account has none left."""
     TOO_LONG = "too_long"
