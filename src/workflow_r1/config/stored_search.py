@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from pydantic import BaseModel
 
-from workflow_r1.attempts import without_login
 from workflow_r1.config.search import SearchConfig
 from workflow_r1.retrieval import RetrievalServerConfig, SearchBackend, StoredSearch, WebSearchConfig
+from workflow_r1.services.secrets import without_login
 from workflow_r1.store import CallStore
 
 _IN_THIS_PROCESS = ("embedded", "bm25", "none")
