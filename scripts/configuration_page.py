@@ -40,6 +40,7 @@ workflow-r1 evaluate runs/NAME-TIME                 # a run directory: its confi
 * Defaults are the paper's values (arXiv:2602.01202) where it states them. They are not those of the quickstart: that is the
   preset `embedded`.
 
+`prices.models` holds a section for each name that it prices, in quotes where the name has dots (`-o`, too, takes quotes).
 `optimiser.lora` is a section of its own: present, even with no key, it trains adapters; absent, all weights.
 """
 

@@ -8,11 +8,12 @@
     |  |- MissingExtraError      an optional dependency is not installed (also an ImportError)
     |  `- StoreError             a store of calls that cannot be used as asked
     |     `- ReplayMissError     a call that a replay needs and the store lacks (also a LookupError)
-    `- ServiceError              infrastructure: ends a trajectory, never scored as the policy's mistake
-       |- ServiceUnavailableError  unreachable, throttled, broken reply, after all retries (also a ConnectionError)
-       |- ServiceTimeoutError      no answer in time, after all retries                    (also a TimeoutError)
-       `- ServiceRejectedError     the service refuses, and would again: the request is too long, or not understood
-          `- EndpointRejectedError    it refuses whatever is asked: bad key, unknown model, no quota
+    |- ServiceError              infrastructure: ends a trajectory, never scored as the policy's mistake
+    |  |- ServiceUnavailableError  unreachable, throttled, broken reply, after all retries (also a ConnectionError)
+    |  |- ServiceTimeoutError      no answer in time, after all retries                    (also a TimeoutError)
+    |  `- ServiceRejectedError     the service refuses, and would again: the request is too long, or not understood
+    |     `- EndpointRejectedError    it refuses whatever is asked: bad key, unknown model, no quota
+    `- BudgetExceededError       what the run may spend is spent: it stops cleanly and can go on with more
 
 A policy's mistake (a malformed turn, a wrong argument) is not an error: it is an observation.
 A programming error is a plain ``ValueError`` or ``TypeError`` and is left to crash.
@@ -70,3 +71,18 @@ class ServiceRejectedError(ServiceError):
 
 class EndpointRejectedError(ServiceRejectedError):
     """The endpoint refuses whatever is asked (key, model name, quota): a retry cannot help, another endpoint may."""
+
+
+class BudgetExceededError(WorkflowR1Error):
+    """A limit of the budget is reached. Stops the whole run, which can go on with a higher one; exit code 3.
+
+    Args:
+        message: what was used, what the limit was, how to go on.
+        key: the configuration key of the limit.
+        limit: its value.
+    """
+
+    def __init__(self, message: str, *, key: str, limit: float) -> None:
+        super().__init__(message)
+        self.key = key
+        self.limit = limit

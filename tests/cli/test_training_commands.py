@@ -44,7 +44,7 @@ def test_a_run_from_start_to_report(call, policy: Path, tmp_path: Path) -> None:
     (run,) = (tmp_path / "runs").iterdir()
     assert {path.name for path in run.iterdir()} == {
         "config.toml", "environment.json", "metrics.jsonl", "evaluations.jsonl", "trajectories.jsonl", "checkpoints",
-        "policy", "curve.png", "curve.svg", "report.md", *(["tensorboard"] if tracked else []),
+        "policy", "services.jsonl", "spent.json", "curve.png", "curve.svg", "report.md", *(["tensorboard"] if tracked else []),
     }  # fmt: skip
     assert [row["step"] for row in rows(run / "metrics.jsonl")] == [0, 1, 2]
     assert [row["step"] for row in rows(run / "evaluations.jsonl")] == [0, 2]

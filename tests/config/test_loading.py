@@ -157,9 +157,7 @@ def test_not_utf8(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["embedded", "paper", "smollm2-hotpotqa"])
 def test_dump_round_trips(tmp_path: Path, name: str) -> None:
-    config = load_run_config(
-        name, ["optimiser.lora={rank=3, target_modules=['q_proj']}", "training.time_limit_minutes=1e-7"]
-    )
+    config = load_run_config(name, ["optimiser.lora={rank=3, target_modules=['q_proj']}", "budget.minutes=1e-7"])
     assert load_run_config(write(tmp_path, dump_toml(config))) == config
 
 

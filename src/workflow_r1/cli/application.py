@@ -1,7 +1,7 @@
 """The application: its commands, and what becomes of an error.
 
 Exit codes: 0 done; 1 a service failed, the disk is full, or a bug (with its traceback); 2 the user's mistake, told in a
-message alone; 130 interrupted.
+message alone; 3 the budget is used up; 130 interrupted.
 """
 
 import errno
@@ -13,6 +13,7 @@ import typer
 
 from workflow_r1 import __version__
 from workflow_r1.cli.ask import ask
+from workflow_r1.cli.budget import EXIT_CODE
 from workflow_r1.cli.evaluate import evaluate
 from workflow_r1.cli.operators import operators
 from workflow_r1.cli.report import report
@@ -22,7 +23,7 @@ from workflow_r1.cli.store import store
 from workflow_r1.cli.train import train
 from workflow_r1.cli.warmstart import warmstart
 from workflow_r1.cli.world import world
-from workflow_r1.errors import ServiceError, UserError
+from workflow_r1.errors import BudgetExceededError, ServiceError, UserError
 from workflow_r1.printable import printable
 
 app = typer.Typer(
@@ -69,6 +70,8 @@ def _leave(error: Exception) -> NoReturn:
         _complain(str(cause), 2)
     if isinstance(cause, ServiceError):
         _complain(f"a service failed: {cause}", 1)
+    if isinstance(cause, BudgetExceededError):
+        _complain(str(cause), EXIT_CODE)
     if isinstance(cause, BrokenPipeError):
         # The reader of our output left (`... | head`): nothing more to say, not even at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

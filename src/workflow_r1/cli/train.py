@@ -33,9 +33,9 @@ def train(
     settings = open_run(config, override, resume, run_directory)
     require_trainable(settings)
     console = Terminal()
-    finished = _train(settings, console, resume, run_directory)
-    if not finished:
-        raise typer.Exit(130)
+    exit_code = _train(settings, console, resume, run_directory)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 def open_run(
@@ -58,12 +58,18 @@ def open_run(
     return open_config(str(resume / "config.toml"), override)
 
 
-def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen: Path | None) -> bool:
+def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen: Path | None) -> int:
+    from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
     from workflow_r1.cli.display import stop_once, watch
     from workflow_r1.cli.policies import special_tokens
     from workflow_r1.cli.run_directory import check_place, discard_if_unused, make_run_directory, write_description
     from workflow_r1.cli.services import check_services
-    from workflow_r1.config.components import build_environment_factory, build_questions, build_services
+    from workflow_r1.config.components import (
+        build_environment_factory,
+        build_questions,
+        build_services,
+        open_accounts,
+    )
     from workflow_r1.reports import open_trackers
 
     # All that can be refused is refused before anything is written, and what is cheap to refuse before torch is imported.
@@ -71,7 +77,8 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
         check_place(chosen)
     with console.status("getting ready"):
         train_questions, evaluation_questions = build_questions(config)
-        services = build_services(config)
+        accounts = open_accounts(config)
+        services = build_services(config, accounts=accounts)
         check_services(config, services)
         make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
 
@@ -102,6 +109,7 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
                 evaluation_questions=evaluation_questions,
                 make_environment=make_environment,
                 on_event=on_event,
+                accounts=accounts,
             )
             with stop_once(trainer.request_stop, display.note):
                 result = trainer.run(resume=resume is not None)
@@ -122,7 +130,12 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
         console.print(
             f"stopped at step {result.step}; go on with:  [bold]workflow-r1 train --resume {place}[/]", soft_wrap=True
         )
-        return False
+        return 130
+    if result.exceeded is not None:
+        tell_used_up(
+            console, result.exceeded, f"workflow-r1 train --resume {place}", kept=f"{result.step} steps are kept"
+        )
+        return EXIT_CODE
     console.print(f"\nThe run is in [bold]{place}[/]. Next:", soft_wrap=True)
     for command, purpose in (
         (f"workflow-r1 ask -c {place}", "watch the trained policy answer a held-out question"),
@@ -130,7 +143,7 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
         (f"workflow-r1 evaluate {place} --method self-consistency", "what a fixed workflow reaches"),
     ):
         console.print(f"  [bold cyan]{command}[/]  [dim]{purpose}[/]", soft_wrap=True)
-    return True
+    return 0
 
 
 def tell_aborted(console: "Console", directory: Path, go_on: str) -> None:

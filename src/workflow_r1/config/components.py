@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
+from workflow_r1.accounting import Accounts, Budget
 from workflow_r1.config.llm import DEFAULT_ROLE, OWN_ENDPOINT, LLMConfig, endpoint_chat_config
 from workflow_r1.config.run import RunConfig
 from workflow_r1.config.search import SearchConfig
@@ -41,6 +42,10 @@ from workflow_r1.trajectory import Question
 
 EMBEDDED_TRAIN_QUESTIONS = 4096
 """Training questions drawn from the embedded world where ``data.limit`` does not say otherwise."""
+
+
+SIMULATED_EXPERT = "simulated expert"
+"""Endpoint of the embedded world's stand-in for an LLM. It costs nothing."""
 
 
 @lru_cache(maxsize=2)
@@ -134,8 +139,24 @@ def _check_names(
             raise ConfigError(f"{key}: expected names among {', '.join(operators)}; received {name!r}{hint}{left_out}")
 
 
+def open_accounts(config: RunConfig, *, timed: bool = False) -> Accounts:
+    """Prices, an empty ledger and the budget, for the services of one run.
+
+    Args:
+        config: ``prices`` and ``budget``.
+        timed: hold ``budget.minutes`` before each call, from now on; training holds it at the end of a step.
+    """
+    currency = config.prices.currency
+    budget = Budget.timed(config.budget, currency=currency) if timed else Budget(config.budget, currency=currency)
+    return Accounts(prices=config.prices, budget=budget)
+
+
 def build_services(
-    config: RunConfig, *, pool: Sequence[str] | None = None, operators: Mapping[str, Operator] | None = None
+    config: RunConfig,
+    *,
+    pool: Sequence[str] | None = None,
+    operators: Mapping[str, Operator] | None = None,
+    accounts: Accounts | None = None,
 ) -> OperatorServices:
     """What the operators of the pool may use; a service that none of them needs is left out.
 
@@ -143,6 +164,7 @@ def build_services(
         config: ``llm``, ``search`` and ``store``.
         pool: names of the operators; None takes ``environment.operators``.
         operators: where they are looked up; None builds them.
+        accounts: where calls are booked and limited; None opens new ones.
 
     Raises:
         ConfigError: an operator needs a service that is not configured, or not well enough.
@@ -153,6 +175,7 @@ def build_services(
     operators = build_operators(config) if operators is None else operators
     check_pool(pool, operators)
     needs = frozenset[str]().union(*(operators[name].needs for name in pool))
+    accounts = accounts or open_accounts(config)
     if config.llm.roles:
         _check_roles(config.llm, known=(*build_operators(config), *operators))
     # What the embedded world and an index in this process answer costs nothing and never changes: it is not stored.
@@ -164,7 +187,11 @@ def build_services(
         build = partial(build_search, config.search, config.embedded.seed)
         search = build() if store is None or not search_is_stored else stored_search(config.search, store, build)
     chats = build_chat_models(
-        config.llm, config.embedded.seed, [name for name in pool if "llm" in operators[name].needs], store=store
+        config.llm,
+        config.embedded.seed,
+        [name for name in pool if "llm" in operators[name].needs],
+        accounts,
+        store=store,
     )
     return OperatorServices(
         chat=chats.pop(DEFAULT_ROLE, None),
@@ -208,7 +235,12 @@ def policy_chat_config(config: RunConfig) -> OpenAIChatConfig:
 
 
 def build_chat_models(
-    config: LLMConfig, world_seed: int, operators: Sequence[str], *, store: CallStore | None = None
+    config: LLMConfig,
+    world_seed: int,
+    operators: Sequence[str],
+    accounts: Accounts,
+    *,
+    store: CallStore | None = None,
 ) -> dict[str, ChatModel]:
     """The LLMs behind some operators, by role: an operator's name, or ``default`` for all that have none of their own.
 
@@ -216,6 +248,7 @@ def build_chat_models(
         config: endpoints and roles.
         world_seed: of the embedded world, whose expert may be the LLM.
         operators: names of those that need an LLM.
+        accounts: where calls are booked and limited.
         store: where replies of endpoints are kept; None keeps none.
 
     Raises:
@@ -223,12 +256,15 @@ def build_chat_models(
     """
     roles = {name if name in config.roles else DEFAULT_ROLE for name in operators}
     if config.kind == "embedded":
-        return {role: SimulatedExpert(embedded_world(world_seed)) for role in roles}
+        expert = SimulatedExpert(embedded_world(world_seed))
+        limited = accounts.limit_chat(expert, endpoint=SIMULATED_EXPERT, is_free=True)
+        metered = accounts.meter_chat(limited, endpoint=SIMULATED_EXPERT, is_free=True)
+        return dict.fromkeys(roles, metered)
     names_of = {role: config.endpoints_of(role) for role in sorted(roles)}
     endpoints = {
         name: Endpoint(
             name,
-            build_endpoint(config, name, store=store),
+            build_endpoint(config, name, accounts, store=store),
             weight=1.0 if name == OWN_ENDPOINT else config.endpoints[name].weight,
             cool_down_seconds=config.cool_down_seconds,
         )
@@ -240,22 +276,25 @@ def build_chat_models(
     }
 
 
-def build_endpoint(config: LLMConfig, name: str, *, store: CallStore | None = None) -> ChatModel:
-    """The LLM at one endpoint; a replay needs the name of its model and no more.
+def build_endpoint(
+    config: LLMConfig, name: str, accounts: Accounts, *, store: CallStore | None = None
+) -> ChatModel:
+    """The LLM at one endpoint, metered; a replay needs the name of its model and no more.
 
     Raises:
         ConfigError: it has no name of a model, or no key where it needs one.
     """
     chat_config = endpoint_chat_config(config, name)
-    if store is None:
-        return OpenAIChatModel(chat_config)
-    return StoredChatModel(
-        None if store.mode == "replay" else OpenAIChatModel(chat_config),
-        store,
-        model=chat_config.model,
-        endpoint=chat_config.address,
-        extra_body=chat_config.extra_body,
-    )
+    model = chat_config.model
+    chat: ChatModel | None = None
+    if store is None or store.mode != "replay":
+        chat = accounts.limit_chat(OpenAIChatModel(chat_config), endpoint=name, model=model)
+    if store is not None:
+        chat = StoredChatModel(
+            chat, store, model=model, endpoint=chat_config.address, extra_body=chat_config.extra_body
+        )
+    assert chat is not None
+    return accounts.meter_chat(chat, endpoint=name, model=model)
 
 
 def build_search(

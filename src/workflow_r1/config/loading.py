@@ -95,7 +95,7 @@ def _make_code_absolute(table: dict[str, Any], directory: Path) -> None:
 
 def _apply_override(table: dict[str, Any], override: str, places: dict[Location, str]) -> None:
     key, separator, value = override.partition("=")
-    location = tuple(part.strip() for part in key.split("."))
+    location = _split_key(key)
     if not separator or not all(location):
         raise ConfigError(f"expected an override of the form section.key=value, received {override!r}")
     places[location] = f"override {override!r}"
@@ -149,7 +149,9 @@ def _explain(error: ValidationError, file: Path, text: str, places: Mapping[Loca
         else:
             expected = describe(annotation) if annotation is not None else detail["msg"]
         near = _nearest(value, [choice for choice in _choices(annotation) if isinstance(choice, str)])
-        yield f"{place}: {key}: expected {expected}, received {_short(value)}{near}"
+        absent = detail["type"] == "missing" and len(location) == len(detail["loc"])
+        received = "nothing" if absent else _short(value)
+        yield f"{place}: {key}: expected {expected}, received {received}{near}"
 
 
 def _place(location: Location, file: Path, text: str, places: Mapping[Location, str]) -> str:
@@ -160,11 +162,11 @@ def _place(location: Location, file: Path, text: str, places: Mapping[Location, 
     section: Location = ()
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.match(r"\s*\[([^\[\]]+)\]", line):
-            section = tuple(part.strip(" \"'") for part in header.group(1).split("."))
+            section = _split_key(header.group(1))
             if section == location:
                 return f"{file}:{number}"
         elif entry := re.match(r"\s*([\w.\"'-]+)\s*=", line):
-            found = section + tuple(part.strip("\"'") for part in entry.group(1).split("."))
+            found = section + _split_key(entry.group(1))
             if found == location[: len(found)]:
                 return f"{file}:{number}"
     return str(file)
@@ -210,6 +212,8 @@ def describe(annotation: Any) -> str:
             continue
         if isinstance(part, type) and issubclass(part, BaseModel):
             name = f"a section with {', '.join(part.model_fields)}"
+        elif get_origin(part) is dict:
+            name = f"sections by name, each with {', '.join(get_args(part)[1].model_fields)}"
         elif get_origin(part) is tuple:
             inner = {str: "strings", float: "numbers", int: "whole numbers"}.get(get_args(part)[0], "values")
             number = "" if Ellipsis in get_args(part) else f"{len(get_args(part))} "
@@ -230,6 +234,12 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
 
 def _choices(annotation: Any) -> list[Any]:
     return [choice for part in _alternatives(annotation) if get_origin(part) is Literal for choice in get_args(part)]
+
+
+def _split_key(text: str) -> Location:
+    """The parts of a dotted key; a part in quotes may hold dots."""
+    parts = re.split(r"""\.(?=(?:[^"']|"[^"]*"|'[^']*')*$)""", text)
+    return tuple(part.strip().strip("\"'") for part in parts)
 
 
 def _section_at(location: Location) -> type[BaseModel] | None:
@@ -297,7 +307,7 @@ def dump_toml(config: BaseModel) -> str:
 def _dump_section(section: Mapping[str, Any], location: Location) -> Iterator[str]:
     values = {key: value for key, value in section.items() if value is not None and not isinstance(value, Mapping)}
     if location and (values or not section):
-        yield f"\n[{'.'.join(_dump_key(part) for part in location)}]"
+        yield f"\n[{'.'.join(map(_dump_key, location))}]"
     for key, value in values.items():
         yield f"{_dump_key(key)} = {_dump_value(value)}"
     for key, value in section.items():

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from workflow_r1.accounting import BudgetConfig, PricesConfig
 from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.search import SearchConfig
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig, WarmstartConfig
@@ -78,6 +79,8 @@ class RunConfig(Record):
     llm: LLMConfig = LLMConfig()
     search: SearchConfig = SearchConfig()
     store: StoreConfig = StoreConfig()
+    prices: PricesConfig = PricesConfig()
+    budget: BudgetConfig = BudgetConfig()
     environment: EnvironmentConfig = EnvironmentConfig()
     sampling: SamplingConfig = SamplingConfig()
     objective: ObjectiveConfig = ObjectiveConfig()

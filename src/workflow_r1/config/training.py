@@ -90,8 +90,6 @@ class TrainingConfig(Record):
     """Held-out questions of each evaluation; 0 never evaluates."""
     stop_after_failures: int = Field(default=32, ge=1)
     """Trajectories that a service failed, one after the other, after which the run stops itself and can be resumed."""
-    time_limit_minutes: float | None = Field(default=None, gt=0.0)
-    """If set, training ends cleanly at the first step end after this many minutes of training time."""
 
 
 class WarmstartConfig(Record):

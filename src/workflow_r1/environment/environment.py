@@ -29,6 +29,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from workflow_r1.accounting import charged_to
 from workflow_r1.environment.config import EnvironmentConfig
 from workflow_r1.errors import ConfigError, ServiceError
 from workflow_r1.operators import Operator, OperatorServices
@@ -202,14 +203,15 @@ class Environment:
             return OperatorCall(
                 operator=call.operator, input=call.input, observation=self._explain_unknown(call), valid=False
             )
-        result = await operator(call.input, self._services)
+        with charged_to(operator.name) as charge:
+            result = await operator(call.input, self._services)
         observation = cut_middle(result.observation, self._config.max_observation_chars)
         return OperatorCall(
             operator=call.operator,
             input=call.input,
             observation=neutralise(observation, self._special_tokens) if result.valid else observation,
             valid=result.valid,
-            usage=result.usage,
+            usage=charge.fuller(result.usage),
             seconds=time.perf_counter() - started,
         )
 

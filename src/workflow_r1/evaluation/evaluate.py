@@ -10,6 +10,7 @@ from workflow_r1.evaluation.figures import Figures, compute_figures, figures_by_
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import derive_seed, rollout
 from workflow_r1.rollout.policy import Policy
+from workflow_r1.rollout.rollout import first_leaf
 from workflow_r1.trajectory import Question, Trajectory
 
 
@@ -55,6 +56,9 @@ async def evaluate(
         done: trajectories of an earlier, interrupted evaluation of the same policy; their questions are not asked
             again. Infrastructure failures among them are.
         on_trajectory: called with each new trajectory as soon as it is finished, e.g. to keep it.
+
+    Raises:
+        Exception: what a trajectory raised that was no ``ServiceError``; the other trajectories are cancelled.
     """
     finished: dict[str, Trajectory] = {
         trajectory.question.id: trajectory for trajectory in done if not trajectory.stop_reason.is_infrastructure
@@ -77,8 +81,11 @@ async def evaluate(
         if on_trajectory is not None:
             on_trajectory(trajectory)
 
-    async with asyncio.TaskGroup() as group:
-        for question in questions:
-            if question.id not in finished:
-                group.create_task(answer(question))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for question in questions:
+                if question.id not in finished:
+                    group.create_task(answer(question))
+    except BaseExceptionGroup as failures:
+        raise first_leaf(failures) from failures
     return EvaluationResult(tuple(finished[question.id] for question in questions))

@@ -64,6 +64,17 @@ class Proportion(Record):
         return f"{self.rate:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+class OperatorFigures(Record):
+    """What the calls of one operator took, in all."""
+
+    calls: int = 0
+    """Calls by the policy."""
+    usage: Usage = Usage()
+    """LLM calls, tokens, searches and money."""
+    seconds: float = 0.0
+    """Wall time, summed over calls that may have run side by side."""
+
+
 class Figures(Record):
     """What a set of trajectories shows. Infrastructure failures are counted, and enter nothing else."""
 
@@ -91,6 +102,14 @@ class Figures(Record):
     """Mean tokens sent to the operators' LLM."""
     llm_completion_tokens: float
     """Mean tokens received from the operators' LLM."""
+    cost: float | None
+    """Mean price of LLM calls and searches, paid or answered from the store; None where a price is unknown."""
+    paid: float | None
+    """Mean of what was paid of it."""
+    seconds: float
+    """Mean wall time of a trajectory."""
+    operator_usage: dict[str, OperatorFigures]
+    """What each operator took, in all; names are those of ``operator_calls``."""
     stop_reasons: dict[str, int]
     """How often each stop reason ended a trajectory, failures included."""
 
@@ -112,13 +131,8 @@ def compute_figures(trajectories: Iterable[Trajectory]) -> Figures:
     def mean(values: Iterable[float]) -> float:
         return sum(values) / num if num else 0.0
 
-    calls = Counter(
-        call.operator if call.valid or call.usage.llm_calls else "(invalid)"
-        for trajectory in scored
-        for turn in trajectory.turns
-        for call in turn.calls
-    )
-    usage = sum((trajectory.usage for trajectory in scored), start=Usage())
+    operators = usage_by_operator(scored)
+    usage = sum((of.usage for of in operators.values()), start=Usage())
     return Figures(
         exact_match=Proportion.of(sum(t.reward.exact_match == 1.0 for t in scored), num),
         f1=mean(t.reward.f1 for t in scored),
@@ -127,13 +141,34 @@ def compute_figures(trajectories: Iterable[Trajectory]) -> Figures:
         well_formed=Proportion.of(sum(t.reward.format == 0.0 for t in scored), num),
         num_failed=len(trajectories) - num,
         turns=mean(len(t.turns) for t in scored),
-        operator_calls={name: count / num for name, count in sorted(calls.items())},
+        operator_calls={name: of.calls / num for name, of in operators.items()},
         policy_tokens=mean(t.num_policy_tokens for t in scored),
         llm_calls=usage.llm_calls / num if num else 0.0,
         llm_prompt_tokens=usage.prompt_tokens / num if num else 0.0,
         llm_completion_tokens=usage.completion_tokens / num if num else 0.0,
+        cost=_divide(usage.cost, num),
+        paid=_divide(usage.paid, num),
+        seconds=mean(t.seconds for t in scored),
+        operator_usage=operators,
         stop_reasons=dict(sorted(Counter(str(t.stop_reason) for t in trajectories).items())),
     )
+
+
+def usage_by_operator(trajectories: Iterable[Trajectory]) -> dict[str, OperatorFigures]:
+    """Sum up what each operator took, in alphabetical order; what ran nothing is ``(invalid)``."""
+    operators: dict[str, OperatorFigures] = {}
+    for trajectory in trajectories:
+        for call in (call for turn in trajectory.turns for call in turn.calls):
+            name = call.operator if call.valid or call.usage.llm_calls else "(invalid)"
+            so_far = operators.get(name, OperatorFigures())
+            operators[name] = OperatorFigures(
+                calls=so_far.calls + 1, usage=so_far.usage + call.usage, seconds=so_far.seconds + call.seconds
+            )
+    return dict(sorted(operators.items()))
+
+
+def _divide(amount: float | None, num: int) -> float | None:
+    return None if amount is None else amount / max(1, num)
 
 
 def figures_by_class(trajectories: Sequence[Trajectory]) -> dict[str, Figures]:

@@ -181,7 +181,7 @@ async def rollout_groups(
                     ]
                 )
     except BaseExceptionGroup as failures:
-        raise _first_leaf(failures) from failures
+        raise first_leaf(failures) from failures
     return [[task.result() for task in group] for group in groups]
 
 
@@ -211,6 +211,7 @@ def _describe(failure: ServiceError) -> str:
     return f"{type(failure).__name__}: {failure}"
 
 
-def _first_leaf(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_leaf(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group that is no group itself."""
     first = failures.exceptions[0]
-    return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
+    return first_leaf(first) if isinstance(first, BaseExceptionGroup) else first

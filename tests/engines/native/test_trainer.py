@@ -155,11 +155,95 @@ def test_a_finished_run_may_be_extended(tiny_run, warm_directory, tmp_path):
     assert [row["step"] for row in rows(tmp_path)] == [1, 2]
 
 
-def test_the_time_limit_ends_a_run_cleanly(tiny_run, warm_directory, tmp_path):
-    config = tiny_run.tiny_config(warm_directory, training={"time_limit_minutes": 1e-6})
+def test_a_budget_of_minutes_ends_a_run_at_the_end_of_a_step(whole, tiny_run, warm_directory, tmp_path):
+    config = tiny_run.tiny_config(warm_directory, budget={"minutes": 1e-6})
     result = tiny_run.make_trainer(config, tmp_path).run()
-    assert (result.cause, result.step) == ("time_limit", 1)
+    assert (result.cause, result.step, result.exceeded.key) == ("budget", 1, "budget.minutes")
     assert [row["step"] for row in rows(tmp_path, "evaluations.jsonl")] == [0, 1]
+    assert tiny_run.make_trainer(config, tmp_path).run(resume=True).step == 1
+    assert tiny_run.make_trainer(tiny_run.tiny_config(warm_directory), tmp_path).run(resume=True).cause == "finished"
+
+
+def paying(tiny_run, config):
+    """Accounts, and environments whose operator asks a metered LLM once."""
+    from workflow_r1.config.components import open_accounts
+    from workflow_r1.environment import Environment
+    from workflow_r1.inference import ScriptedChatModel
+    from workflow_r1.operators import OperatorResult, operator
+    from workflow_r1.trajectory import Message
+
+    @operator(purpose="Ask.")
+    async def Echo(text: str, *, services: OperatorServices):
+        reply = await services.require_chat()([Message(role="user", content=text)])
+        return OperatorResult(observation=text[:4], usage=reply.usage)
+
+    accounts = open_accounts(config)
+    chat = ScriptedChatModel(lambda messages: "two words")
+    limited = accounts.limit_chat(chat, endpoint="gpt-x")
+    services = OperatorServices(chat=accounts.meter_chat(limited, endpoint="gpt-x"))
+
+    def make_environment(question):
+        return Environment(question, config=config.environment, operators={"Echo": Echo}, services=services)
+
+    return {"accounts": accounts, "make_environment": make_environment}, chat
+
+
+PRICES = {"models": {"gpt-x": {"prompt_per_million": 1e6, "completion_per_million": 1e6}}}
+
+
+@pytest.fixture(scope="module")
+def paid(tiny_run, warm_directory, tmp_path_factory):
+    """An uninterrupted run whose operator asks a priced LLM."""
+    directory = tmp_path_factory.mktemp("runs") / "paid"
+    config = tiny_run.tiny_config(warm_directory, prices=PRICES)
+    services, chat = paying(tiny_run, config)
+    tiny_run.make_trainer(config, directory, **services).run()
+    return directory, len(chat.requests)
+
+
+def test_what_services_took_adds_up(paid):
+    directory, num_requests = paid
+    booked = rows(directory, "services.jsonl")
+    stages = [(row["step"], row["stage"]) for row in booked]
+    assert stages == [(0, "evaluation"), (1, "training"), (2, "training"), (3, "training"), (3, "evaluation"),
+                      (4, "training"), (5, "training"), (6, "training"), (6, "evaluation")]  # fmt: skip
+    assert sum(row["total/calls"] for row in booked) == num_requests
+    assert all(row["operator/Echo/calls"] == row["endpoint/gpt-x/calls"] == row["total/calls"] for row in booked)
+    # One word in and two out, each at a price of 1.
+    spent = json.loads((directory / "spent.json").read_text())
+    assert (spent["calls"], spent["tokens"], spent["money"]) == (num_requests, 3 * num_requests, 3.0 * num_requests)
+    trajectories = load_trajectories(directory / "trajectories.jsonl")
+    first = [trajectory for trajectory in trajectories if trajectory.policy_version == 0]
+    step = rows(directory)[1]
+    assert step["rollout/cost"] == pytest.approx(sum(t.usage.cost for t in first) / len(first))
+    assert booked[1]["total/paid"] == pytest.approx(step["rollout/cost"] * len(first))
+
+
+@pytest.mark.parametrize("stopped_in", [(0, "evaluation"), (3, "training"), (6, "evaluation")])
+def test_a_budget_stops_a_run_that_a_resume_finishes(paid, tiny_run, warm_directory, tmp_path, stopped_in):
+    """Wherever the limit is met, the run with both halves equals the uninterrupted one."""
+    limit = 0
+    for row in rows(paid[0], "services.jsonl"):
+        if (row["step"], row["stage"]) == stopped_in:
+            limit += max(1, row["total/calls"] // 2)
+            break
+        limit += row["total/calls"]
+    config = tiny_run.tiny_config(warm_directory, prices=PRICES, budget={"calls": limit})
+    services, chat = paying(tiny_run, config)
+    result = tiny_run.make_trainer(config, tmp_path, **services).run()
+    assert (result.cause, result.exceeded.key, len(chat.requests)) == ("budget", "budget.calls", limit)
+    assert result.step == stopped_in[0] - (stopped_in[1] == "training")
+    assert json.loads((tmp_path / "spent.json").read_text())["calls"] == limit
+    services, chat = paying(tiny_run, config)
+    assert tiny_run.make_trainer(config, tmp_path, **services).run(resume=True).cause == "budget"
+    assert chat.requests == [], "a resume within the same budget has nothing left to spend"
+    config = tiny_run.tiny_config(warm_directory, prices=PRICES, budget={"calls": 10 * limit + 10000})
+    services, _ = paying(tiny_run, config)
+    assert tiny_run.make_trainer(config, tmp_path, **services).run(resume=True).cause == "finished"
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        assert rows(tmp_path, name) == rows(paid[0], name)
+    assert same_trajectories(tmp_path, paid[0])
+    assert json.loads((tmp_path / "spent.json").read_text())["calls"] >= paid[1]
 
 
 def test_failing_services_are_counted_and_left_out(tiny_run, warm_directory, tmp_path):

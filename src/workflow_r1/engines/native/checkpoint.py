@@ -38,6 +38,8 @@ FREE_KEYS = (
     "directory",
     "logging",
     "store",
+    "prices",
+    "budget",
     "policy.threads",
     "llm.concurrency",
     "llm.timeout_seconds",
@@ -47,7 +49,6 @@ FREE_KEYS = (
     "training.steps",
     "training.checkpoint_every",
     "training.keep_checkpoints",
-    "training.time_limit_minutes",
     "warmstart.checkpoint_every",
 )
 """Configuration keys (or beginnings of them) that may differ on a resume: they do not change what a step computes, or
@@ -70,6 +71,8 @@ class Progress:
     """Bytes of the run's append-only files; what comes after them is cut off on a resume."""
     watched: Mapping[str, float] = field(default_factory=dict)
     """What the watch for collapse remembers."""
+    unevaluated: Mapping[str, float | int | None] | None = None
+    """Metrics of the last step where the budget ended its evaluation: a resume evaluates first."""
 
 
 class CheckpointStore:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from workflow_r1.trajectory import Trajectory
 
@@ -86,6 +87,20 @@ class EvaluationFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class ServicesBooked:
+    """What the calls of services took has been written to ``services.jsonl``."""
+
+    step: int
+    """The step under way; 0 before the first."""
+    stage: Literal["training", "evaluation"]
+    """What the services were called for."""
+    row: Mapping[str, float | int | str | None]
+    """The line."""
+    spent: str
+    """What was spent in all, resumes included, in words."""
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointSaved:
     """A checkpoint is complete on the disk."""
 
@@ -141,6 +156,7 @@ Event = (
     | StepFinished
     | EvaluationStarted
     | EvaluationFinished
+    | ServicesBooked
     | CheckpointSaved
     | PolicySaved
     | Warned

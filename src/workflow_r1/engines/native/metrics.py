@@ -45,6 +45,7 @@ def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[s
         "rollout/llm_calls": figures.llm_calls,
         "rollout/llm_prompt_tokens": figures.llm_prompt_tokens,
         "rollout/llm_completion_tokens": figures.llm_completion_tokens,
+        "rollout/cost": figures.cost,
         **{f"rollout/calls/{name}": value for name, value in calls.items()},
         **{
             f"rollout/stop/{reason.value}": figures.stop_reasons.get(reason.value, 0) / max(1, len(trajectories))
@@ -67,6 +68,7 @@ def evaluation_metrics(result: EvaluationResult) -> Metrics:
         "evaluation/turns": figures.turns,
         "evaluation/policy_tokens": figures.policy_tokens,
         "evaluation/llm_calls": figures.llm_calls,
+        "evaluation/cost": figures.cost,
         **{f"evaluation/calls/{name}": value for name, value in figures.operator_calls.items()},
         **{
             key: value

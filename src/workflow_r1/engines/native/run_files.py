@@ -17,6 +17,12 @@ TRAJECTORIES = "trajectories.jsonl"
 """Every trajectory that was sampled for training."""
 EVALUATIONS = "evaluations.jsonl"
 """One JSON object per evaluation."""
+SERVICES = "services.jsonl"
+"""What the calls of services took: one JSON object per step, and one per evaluation."""
+SPENT = "spent.json"
+"""What was spent on services in all. Never cut back: a step that is repeated is paid twice."""
+
+_APPENDED = (METRICS, TRAJECTORIES, EVALUATIONS, SERVICES)
 
 
 class RunFiles:
@@ -34,7 +40,7 @@ class RunFiles:
         self.directory = directory
         with full_disk_explained(directory):
             directory.mkdir(parents=True, exist_ok=True)
-        if not resume and any((directory / name).exists() for name in (METRICS, TRAJECTORIES, EVALUATIONS)):
+        if not resume and any((directory / name).exists() for name in _APPENDED):
             raise UserError(f"{directory} already holds a run: resume it, or give the new run another name")
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
@@ -65,7 +71,7 @@ class RunFiles:
 
     def lengths(self) -> dict[str, int]:
         """Return the length of each file in bytes (0 where it does not exist): what a checkpoint records."""
-        return {name: self._length(name) for name in (METRICS, TRAJECTORIES, EVALUATIONS)}
+        return {name: self._length(name) for name in _APPENDED}
 
     def cut_back(self, lengths: Mapping[str, int]) -> None:
         """Cut each file to its length at the checkpoint, so that no step stands in it twice.
@@ -76,7 +82,7 @@ class RunFiles:
         Raises:
             CheckpointError: a file is shorter than it was.
         """
-        for name in (METRICS, TRAJECTORIES, EVALUATIONS):
+        for name in _APPENDED:
             wanted, found = lengths.get(name, 0), self._length(name)
             if found < wanted:
                 raise CheckpointError(

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 
+from workflow_r1.accounting import Accounts, Budget, Spent
 from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.native.batching import draw
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
@@ -23,6 +24,7 @@ from workflow_r1.engines.native.events import (
     OnEvent,
     PolicySaved,
     RunStarted,
+    ServicesBooked,
     StepFinished,
     StepStarted,
     TrajectoryFinished,
@@ -36,10 +38,10 @@ from workflow_r1.engines.native.interrupt import stop_on_interrupt
 from workflow_r1.engines.native.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
 from workflow_r1.engines.native.model import describe, load_policy_model, save_policy
 from workflow_r1.engines.native.optimiser import build_optimiser
-from workflow_r1.engines.native.run_files import EVALUATIONS, METRICS, RunFiles
+from workflow_r1.engines.native.run_files import EVALUATIONS, METRICS, SERVICES, SPENT, RunFiles
 from workflow_r1.engines.native.update import PolicyUpdate
 from workflow_r1.environment import Environment
-from workflow_r1.errors import ConfigError, DataError, ServiceError, ServiceUnavailableError
+from workflow_r1.errors import BudgetExceededError, ConfigError, DataError, ServiceError, ServiceUnavailableError
 from workflow_r1.evaluation.evaluate import evaluate
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import derive_seed, rollout_groups
@@ -47,8 +49,8 @@ from workflow_r1.rollout.local_sampler import LocalSampler
 from workflow_r1.rollout.outage import OutageWatch, check_served
 from workflow_r1.trajectory import Question, Trajectory
 
-StopCause = Literal["finished", "time_limit", "interrupted"]
-"""Why :meth:`Trainer.run` returned: all steps done, the configured time is up, or a stop was requested."""
+StopCause = Literal["finished", "budget", "interrupted"]
+"""Why :meth:`Trainer.run` returned: all steps done, the budget is used up, or a stop was requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,15 @@ class TrainingResult:
     """How a training run ended."""
 
     cause: StopCause
-    """Why it ended; after ``interrupted`` a resume goes on."""
+    """Why it ended; after ``interrupted`` a resume goes on, after ``budget`` one with a higher limit."""
     step: int
     """Steps that are complete."""
     policy_directory: Path
     """The policy as it is now, in Hugging Face format."""
     evaluation: Metrics
     """The last evaluation's figures (``evaluation/...``); empty where there was none."""
+    exceeded: BudgetExceededError | None = None
+    """The limit that was reached, and what was spent, where the cause is ``budget``."""
 
 
 class Trainer:
@@ -70,12 +74,13 @@ class Trainer:
 
     Args:
         config: everything that a run is told.
-        run_directory: gets ``metrics.jsonl``, ``trajectories.jsonl``, ``evaluations.jsonl``, ``checkpoints/`` and
-            ``policy/``.
+        run_directory: gets ``metrics.jsonl``, ``trajectories.jsonl``, ``evaluations.jsonl``, ``services.jsonl``,
+            ``spent.json``, ``checkpoints/`` and ``policy/``.
         train_questions: with golden answers.
         evaluation_questions: held out; the first ``training.evaluation_questions`` of them are asked.
         make_environment: a fresh environment for each trajectory.
         on_event: told of progress and warnings.
+        accounts: those of the environments' services; None where nothing is metered.
 
     Raises:
         DataError: no questions to train on.
@@ -91,6 +96,7 @@ class Trainer:
         evaluation_questions: Sequence[Question],
         make_environment: Callable[[Question], Environment],
         on_event: OnEvent = ignore,
+        accounts: Accounts | None = None,
     ) -> None:
         if not train_questions:
             raise DataError("expected at least one question to train on, received none")
@@ -104,6 +110,7 @@ class Trainer:
         self._evaluation_questions = evaluation_questions[: config.training.evaluation_questions]
         self._make_environment = make_environment
         self._on_event = on_event
+        self._accounts = accounts or Accounts(budget=Budget(config.budget))
         self._stop = False
 
     def request_stop(self) -> None:
@@ -140,32 +147,66 @@ class Trainer:
         )
         progress = self._restore(store) if resume else Progress()
         self._files.cut_back(progress.file_lengths)
+        self._accounts.budget.restart(Spent.read(self._directory / SPENT))
         self._on_event(RunStarted(progress.step, training.steps, **describe(self._model)))
+        try:
+            result = self._loop(progress, store)
+        finally:
+            self._accounts.budget.spent.write(self._directory / SPENT)
+        save_policy(self._model, self._tokenizer, result.policy_directory)
+        self._on_event(PolicySaved(result.policy_directory))
+        return result
+
+    def _loop(self, progress: Progress, store: CheckpointStore) -> TrainingResult:
+        """Take the steps that are left, with evaluations and checkpoints between them."""
+        training, budget = self._config.training, self._accounts.budget
         watch = CollapseWatch(progress.watched)
         evaluation: Metrics = {}
-        cause: StopCause = "time_limit" if self._time_is_up(progress) else "finished"
+        cause: StopCause = "finished"
 
+        def save(**changes: Any) -> Progress:
+            changed = replace(progress, watched=watch.remembered, **changes)
+            store.save(changed, self._model, self._optimiser)
+            return changed
+
+        def end(cause: StopCause, exceeded: BudgetExceededError | None = None) -> TrainingResult:
+            return TrainingResult(cause, progress.step, self._directory / "policy", evaluation, exceeded)
+
+        exceeded = budget.minutes_used_up(progress.training_seconds)
+        if exceeded is not None and progress.step < training.steps and progress.unevaluated is None:
+            return end("budget", exceeded)
         if progress.step == 0:
-            evaluation = self._evaluate(0)
+            try:
+                evaluation = self._evaluate(0)
+            except BudgetExceededError as error:
+                return end("budget", error)
             if evaluation:
                 self._files.append(METRICS, {"step": 0, **evaluation})
-        while progress.step < training.steps and cause == "finished":
+        while progress.unevaluated is not None or (progress.step < training.steps and cause == "finished"):
             lengths = self._files.lengths()
-            try:
-                progress, row = self._step(progress)
-            except ServiceError as error:
-                if progress.step == 0:
-                    raise
-                progress = replace(progress, file_lengths=lengths, watched=watch.remembered)
-                store.save(progress, self._model, self._optimiser)
-                raise type(error)(
-                    f"{error}. Step {progress.step} and all before it are kept: repair the service and resume"
-                ) from error
-            if self._time_is_up(progress):
-                cause = "time_limit"
-            last = cause == "time_limit" or progress.step == training.steps
+            if progress.unevaluated is not None:
+                row, progress = dict(progress.unevaluated), replace(progress, unevaluated=None)
+            else:
+                try:
+                    progress, row = self._step(progress)
+                except (ServiceError, BudgetExceededError) as error:
+                    if progress.step > 0:
+                        save(file_lengths=lengths)
+                    if isinstance(error, BudgetExceededError):
+                        return end("budget", error)
+                    if progress.step == 0:
+                        raise
+                    raise type(error)(
+                        f"{error}. Step {progress.step} and all before it are kept: repair the service and resume"
+                    ) from error
+            exceeded = budget.minutes_used_up(progress.training_seconds)
+            last = exceeded is not None or progress.step == training.steps
             if last or (training.evaluate_every and progress.step % training.evaluate_every == 0):
-                evaluation = self._evaluate(progress.step)
+                try:
+                    evaluation = self._evaluate(progress.step)
+                except BudgetExceededError as error:
+                    save(file_lengths=self._files.lengths(), unevaluated=row)
+                    return end("budget", error)
                 row = merge(row, evaluation)
             self._files.append(METRICS, row)
             for message in watch.observe(row):
@@ -174,12 +215,10 @@ class Trainer:
             if self._stop and not last:
                 cause = "interrupted"
             if last or cause == "interrupted" or progress.step % training.checkpoint_every == 0:
-                progress = replace(progress, file_lengths=self._files.lengths(), watched=watch.remembered)
-                store.save(progress, self._model, self._optimiser)
-        policy_directory = self._directory / "policy"
-        save_policy(self._model, self._tokenizer, policy_directory)
-        self._on_event(PolicySaved(policy_directory))
-        return TrainingResult(cause, progress.step, policy_directory, evaluation)
+                progress = save(file_lengths=self._files.lengths())
+            if exceeded is not None and progress.step < training.steps:
+                return end("budget", exceeded)
+        return end(cause)
 
     def _step(self, progress: Progress) -> tuple[Progress, Metrics]:
         """Take one step of the path: questions, trajectories, rewards, advantages, update, metrics."""
@@ -196,6 +235,7 @@ class Trainer:
         scored = [[_score(trajectory) for trajectory in group] for group in groups]
         trajectories = [trajectory for group in scored for trajectory in group]
         self._files.append_trajectories(trajectories)
+        self._book_services(step, "training")
         self._report_failures(trajectories, step)
         sampled = time.perf_counter()
 
@@ -268,8 +308,16 @@ class Trainer:
         )
         metrics = {**evaluation_metrics(result), "time/evaluation_seconds": time.perf_counter() - started}
         self._files.append(EVALUATIONS, {"step": step, **metrics})
+        self._book_services(step, "evaluation")
         self._on_event(EvaluationFinished(step, metrics))
         return metrics
+
+    def _book_services(self, step: int, stage: Literal["training", "evaluation"]) -> None:
+        """Write what the calls of services took since the last time."""
+        row = {"step": step, "stage": stage, **self._accounts.ledger.take()}
+        self._files.append(SERVICES, row)
+        self._accounts.budget.spent.write(self._directory / SPENT)
+        self._on_event(ServicesBooked(step, stage, row, self._accounts.budget.describe()))
 
     def _report_failures(self, trajectories: Sequence[Trajectory], step: int) -> None:
         """Warn of infrastructure failures.
@@ -330,10 +378,6 @@ class Trainer:
             "train_questions": digest(self._train_questions),
             "evaluation_questions": digest(self._evaluation_questions),
         }
-
-    def _time_is_up(self, progress: Progress) -> bool:
-        limit = self._config.training.time_limit_minutes
-        return limit is not None and progress.training_seconds >= 60 * limit
 
 
 def _score(trajectory: Trajectory) -> Trajectory:

@@ -1,0 +1,178 @@
+"""What a run may spend on services, and what it has spent."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from workflow_r1.errors import BudgetExceededError, ConfigError, DataError
+from workflow_r1.trajectory.records import Record
+from workflow_r1.trajectory.storage import write_atomically
+
+
+class BudgetConfig(Record):
+    """What a run may spend on services in all, resumes included; at a limit it stops cleanly and can go on with a higher one.
+
+    What the store of calls answers is not spent.
+    """
+
+    calls: int | None = Field(default=None, ge=1)
+    """LLM calls, and searches by a service; what is searched in this process is none."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Tokens sent and received. Calls that are under way when it is reached may go beyond."""
+    money: float | None = Field(default=None, gt=0.0)
+    """In the currency of ``prices``, which must hold every price that is needed. May be passed like ``tokens``."""
+    minutes: float | None = Field(default=None, gt=0.0)
+    """Wall time. Training counts its steps without the evaluations, and stops at the end of a step."""
+
+
+class Spent(Record):
+    """What was spent so far. Written beside a run, so that a resume goes on counting."""
+
+    calls: int = 0
+    """LLM calls and searches that their services were asked for."""
+    tokens: int = 0
+    """Sent and received, by the services' own figures."""
+    money: float | None = 0.0
+    """In the configuration's currency; None where a price is unknown."""
+    seconds: float = 0.0
+    """Wall time, of evaluations by command; training's stands in its checkpoints."""
+
+    @classmethod
+    def read(cls, path: Path) -> "Spent":
+        """Read what was written; nothing was spent where there is no such file.
+
+        Raises:
+            DataError: the file is no such record.
+        """
+        if not path.is_file():
+            return cls()
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError:
+            raise DataError(
+                f"expected what the run has spent so far in {path}, found something else; put it right or remove it (the "
+                "budget then counts from 0)"
+            ) from None
+
+    def write(self, path: Path) -> None:
+        """Write it, in one step."""
+        write_atomically(path, self.model_dump_json() + "\n")
+
+
+class Budget:
+    """Checks limits before each call and counts what it took.
+
+    A call counts when it is made, so that ``calls`` is never passed; its tokens and money count when they are known.
+
+    Args:
+        config: the limits.
+        spent: before now.
+        currency: for messages.
+        clock: seconds that only rise, to hold ``minutes`` before each call; None leaves ``minutes`` to the caller.
+    """
+
+    def __init__(
+        self,
+        config: BudgetConfig | None = None,
+        *,
+        spent: Spent | None = None,
+        currency: str = "",
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.config = config or BudgetConfig()
+        self.currency = currency
+        self._clock = clock
+        self.restart(spent or Spent())
+
+    @classmethod
+    def timed(cls, config: BudgetConfig, *, currency: str = "") -> "Budget":
+        """A budget that holds ``minutes`` from now on."""
+        return cls(config, currency=currency, clock=time.monotonic)
+
+    def restart(self, spent: Spent) -> None:
+        """Go on from what was spent before."""
+        self._calls, self._tokens, self._money = spent.calls, spent.tokens, spent.money
+        self._seconds = spent.seconds
+        self._started = self._clock() if self._clock is not None else 0.0
+
+    @property
+    def spent(self) -> Spent:
+        """So far."""
+        seconds = self._seconds + (self._clock() - self._started if self._clock is not None else 0.0)
+        return Spent(calls=self._calls, tokens=self._tokens, money=self._money, seconds=seconds)
+
+    def require_price(self, is_known: bool, *, name: str, key: str) -> None:
+        """Refuse a service whose price is needed and unknown.
+
+        Raises:
+            ConfigError: names the key to set.
+        """
+        if self.config.money is not None and not is_known:
+            raise ConfigError(
+                f"budget.money: expected the price of every service, but that of {name} is unknown; set {key} (0 where it "
+                "costs nothing), or limit budget.calls instead"
+            )
+
+    def begin_call(self) -> None:
+        """Count a call that is about to be made.
+
+        Raises:
+            BudgetExceededError: a limit is reached; the call must not be made.
+        """
+        limits = self.config
+        used = (
+            ("calls", self._calls, limits.calls, "calls"),
+            ("tokens", self._tokens, limits.tokens, "tokens"),
+            ("money", self._money or 0.0, limits.money, self.currency),
+            ("minutes", self.spent.seconds / 60, None if self._clock is None else limits.minutes, "minutes"),
+        )
+        for name, amount, limit, unit in used:
+            if limit is not None and amount >= limit:
+                raise self._used_up(name, amount, limit, unit)
+        self._calls += 1
+
+    def minutes_used_up(self, seconds: float) -> BudgetExceededError | None:
+        """What to stop with where a run that counts its own time has used up ``minutes``; None where it has not."""
+        limit = self.config.minutes
+        if limit is None or seconds < 60 * limit:
+            return None
+        return self._used_up("minutes", seconds / 60, limit, "minutes")
+
+    def _used_up(self, name: str, amount: float, limit: float, unit: str) -> BudgetExceededError:
+        return BudgetExceededError(
+            f"the budget is used up: {_show(amount)} of {_show(limit)} {unit} (budget.{name}); spent in all: "
+            f"{self.describe()}. Raise budget.{name} to go on",
+            key=f"budget.{name}",
+            limit=limit,
+        )
+
+    def cancel_call(self) -> None:
+        """Take back a call that failed: nothing was had for it."""
+        self._calls -= 1
+
+    def end_call(self, *, tokens: int | None, money: float | None, name: str) -> None:
+        """Count what a call took; None where it is unknown.
+
+        Raises:
+            ConfigError: what is limited cannot be counted.
+        """
+        for key, amount in (("tokens", tokens), ("money", money)):
+            if amount is None and getattr(self.config, key) is not None:
+                raise ConfigError(
+                    f"budget.{key}: expected token figures with every reply, but {name} gives none, so that the limit "
+                    "cannot be held; limit budget.calls instead"
+                )
+        self._tokens += tokens or 0
+        self._money = None if money is None or self._money is None else self._money + money
+
+    def describe(self) -> str:
+        """What was spent, in words."""
+        spent = self.spent
+        money = "an unknown amount of money" if spent.money is None else f"{spent.money:.4g} {self.currency}".rstrip()
+        return f"{spent.calls:,} calls, {spent.tokens:,} tokens, {money}"
+
+
+def _show(amount: float) -> str:
+    return f"{amount:,}" if isinstance(amount, int) else f"{amount:.4g}"

@@ -1,0 +1,207 @@
+"""Services that are paid for: a meter over each, and the budget between the store of calls and the service.
+
+What the operators ask is the meter: it books every reply, the store's too, and writes the price into the usage. Under it
+lies the store of calls, which answers what it knows for nothing; under the store the budget, which stops the run before a
+call that it does not hold; under the budget the service's own client.
+"""
+
+import time
+from collections.abc import Sequence
+
+from workflow_r1.accounting.budget import Budget
+from workflow_r1.accounting.ledger import Ledger
+from workflow_r1.accounting.prices import ModelPrice
+from workflow_r1.errors import ServiceError
+from workflow_r1.inference import ChatModel, ChatReply, HoldsConnections
+from workflow_r1.retrieval import Passage, SearchBackend
+from workflow_r1.trajectory import Message, Usage
+
+
+class MeteredChatModel:
+    """A ``ChatModel`` whose replies say what they cost, and are booked.
+
+    Args:
+        inner: what is asked.
+        endpoint: its name in the ledger.
+        ledger: where calls are booked.
+        price: None where it is unknown.
+    """
+
+    def __init__(self, inner: ChatModel, *, endpoint: str, ledger: Ledger, price: ModelPrice | None) -> None:
+        self.inner = inner
+        self.endpoint = endpoint
+        self._ledger = ledger
+        self._price = price
+
+    async def __call__(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float = 0.0,
+        max_tokens: int = 1024,
+        sample_index: int = 0,
+        stop: Sequence[str] = (),
+    ) -> ChatReply:
+        """Return the inner model's reply with ``usage.cost`` and ``usage.paid`` set.
+
+        Raises:
+            ServiceError: the service failed after its retries.
+            BudgetExceededError: the budget does not hold another call.
+        """
+        started = time.perf_counter()
+        try:
+            reply = await self.inner(
+                messages, temperature=temperature, max_tokens=max_tokens, sample_index=sample_index, stop=stop
+            )
+        except ServiceError as error:
+            self._ledger.book_failure(self.endpoint, error)
+            raise
+        cost = price_of(reply.usage, self._price)
+        usage = reply.usage.model_copy(update={"cost": cost, "paid": 0.0 if reply.usage.stored_calls else cost})
+        self._ledger.book(self.endpoint, usage, time.perf_counter() - started)
+        return ChatReply(text=reply.text, finish_reason=reply.finish_reason, usage=usage)
+
+    async def aclose(self) -> None:
+        """Close the inner model's connections."""
+        await _close(self.inner)
+
+
+class BudgetedChatModel:
+    """A ``ChatModel`` that is not asked beyond the budget.
+
+    Args:
+        inner: what is asked; every call of it is paid.
+        endpoint: its name, for messages.
+        budget: the limits.
+        price: None where it is unknown.
+    """
+
+    def __init__(self, inner: ChatModel, *, endpoint: str, budget: Budget, price: ModelPrice | None) -> None:
+        self.inner = inner
+        self.endpoint = endpoint
+        self._budget = budget
+        self._price = price
+
+    async def __call__(
+        self,
+        messages: Sequence[Message],
+        *,
+        temperature: float = 0.0,
+        max_tokens: int = 1024,
+        sample_index: int = 0,
+        stop: Sequence[str] = (),
+    ) -> ChatReply:
+        """Return the inner model's reply.
+
+        Raises:
+            ServiceError: the service failed after its retries.
+            BudgetExceededError: a limit is reached; nothing was asked.
+            ConfigError: what is limited cannot be counted.
+        """
+        self._budget.begin_call()
+        try:
+            reply = await self.inner(
+                messages, temperature=temperature, max_tokens=max_tokens, sample_index=sample_index, stop=stop
+            )
+        except ServiceError:
+            self._budget.cancel_call()
+            raise
+        tokens = reply.usage.prompt_tokens + reply.usage.completion_tokens
+        self._budget.end_call(tokens=tokens or None, money=price_of(reply.usage, self._price), name=self.endpoint)
+        return reply
+
+    async def aclose(self) -> None:
+        """Close the inner model's connections."""
+        await _close(self.inner)
+
+
+class MeteredSearch:
+    """A ``SearchBackend`` whose searches are booked.
+
+    Args:
+        inner: what searches.
+        endpoint: its name in the ledger.
+        ledger: where searches are booked.
+        price: of one search; None where it is unknown.
+    """
+
+    def __init__(self, inner: SearchBackend, *, endpoint: str, ledger: Ledger, price: float | None) -> None:
+        self.inner = inner
+        self.endpoint = endpoint
+        self._ledger = ledger
+        self._price = price
+
+    async def __call__(self, query: str, *, k: int) -> list[Passage]:
+        """Return what the inner search finds.
+
+        Raises:
+            ServiceError: the search service failed after its retries.
+            BudgetExceededError: the budget does not hold another search.
+        """
+        started = time.perf_counter()
+        try:
+            found = await self.inner(query, k=k)
+        except ServiceError as error:
+            self._ledger.book_failure(self.endpoint, error)
+            raise
+        usage = Usage(searches=1, cost=self._price, paid=self._price)
+        self._ledger.book(self.endpoint, usage, time.perf_counter() - started)
+        return found
+
+    async def aclose(self) -> None:
+        """Close the inner search's connections."""
+        await _close(self.inner)
+
+
+class BudgetedSearch:
+    """A ``SearchBackend`` that is not asked beyond the budget.
+
+    Args:
+        inner: what searches; every search of it is paid.
+        endpoint: its name, for messages.
+        budget: the limits.
+        price: of one search; None where it is unknown.
+    """
+
+    def __init__(self, inner: SearchBackend, *, endpoint: str, budget: Budget, price: float | None) -> None:
+        self.inner = inner
+        self.endpoint = endpoint
+        self._budget = budget
+        self._price = price
+
+    async def __call__(self, query: str, *, k: int) -> list[Passage]:
+        """Return what the inner search finds.
+
+        Raises:
+            ServiceError: the search service failed after its retries.
+            BudgetExceededError: a limit is reached; nothing was searched.
+        """
+        self._budget.begin_call()
+        try:
+            found = await self.inner(query, k=k)
+        except ServiceError:
+            self._budget.cancel_call()
+            raise
+        self._budget.end_call(tokens=0, money=self._price, name=self.endpoint)
+        return found
+
+    async def aclose(self) -> None:
+        """Close the inner search's connections."""
+        await _close(self.inner)
+
+
+def price_of(usage: Usage, price: ModelPrice | None) -> float | None:
+    """What an LLM's reply costs; None where its price is unknown, or the service gave no token figures to price."""
+    if price is None:
+        return None
+    if price.is_free:
+        return 0.0
+    # A request has at least one token: none at all means that the service does not tell.
+    if usage.prompt_tokens == 0 == usage.completion_tokens:
+        return None
+    return price.cost(usage.prompt_tokens, usage.completion_tokens)
+
+
+async def _close(service: ChatModel | SearchBackend) -> None:
+    if isinstance(service, HoldsConnections):
+        await service.aclose()

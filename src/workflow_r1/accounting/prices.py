@@ -1,0 +1,42 @@
+"""Prices, as the user's configuration states them. The package knows none."""
+
+from pydantic import Field
+
+from workflow_r1.trajectory.records import Record
+
+
+class ModelPrice(Record):
+    """What an LLM costs, in the configuration's currency."""
+
+    prompt_per_million: float = Field(ge=0.0)
+    """Of a million tokens sent."""
+    completion_per_million: float = Field(ge=0.0)
+    """Of a million tokens received."""
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it costs nothing, however many tokens go through."""
+        return self.prompt_per_million == 0 == self.completion_per_million
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Price of so many tokens."""
+        return (prompt_tokens * self.prompt_per_million + completion_tokens * self.completion_per_million) / 1e6
+
+
+class PricesConfig(Record):
+    """What services cost. A price that does not stand here is unknown, and shown so; 0 is a price, too."""
+
+    currency: str = "USD"
+    """Name of the currency, for display."""
+    per_search: float | None = Field(default=None, ge=0.0)
+    """Of one search by a service; what is searched in this process costs nothing."""
+    models: dict[str, ModelPrice] = Field(default_factory=dict)
+    """By name of the endpoint, or else of the model there; both prices of each."""
+
+    def find(self, *names: str) -> ModelPrice | None:
+        """The price under the first of the names that has one; None where it is unknown."""
+        return next((self.models[name] for name in names if name in self.models), None)
+
+
+FREE = ModelPrice(prompt_per_million=0.0, completion_per_million=0.0)
+"""Price of what runs in this process."""

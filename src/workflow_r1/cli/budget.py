@@ -1,0 +1,30 @@
+"""What a command says when its budget is used up."""
+
+from typing import TYPE_CHECKING
+
+from workflow_r1.errors import BudgetExceededError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EXIT_CODE = 3
+"""Of a command that a limit of the budget has stopped."""
+
+
+def tell_used_up(console: "Console", exceeded: BudgetExceededError, go_on: str | None, *, kept: str) -> None:
+    """Say what was spent, what is kept, and how to go on.
+
+    Args:
+        console: where to.
+        exceeded: the limit.
+        go_on: the command that goes on; None where none does.
+        kept: what there is so far, in words.
+    """
+    console.print(f"\n{exceeded}. {kept}.", style="yellow", soft_wrap=True, markup=False)
+    if go_on is not None:
+        override = f"-o {exceeded.key}={_double(exceeded.limit)}"
+        console.print(f"for example:  [bold]{go_on} {override}[/]", soft_wrap=True)
+
+
+def _double(limit: float) -> str:
+    return str(2 * limit) if isinstance(limit, int) else f"{2 * limit:g}"

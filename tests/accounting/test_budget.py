@@ -1,0 +1,136 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from workflow_r1.accounting import Accounts, Budget, BudgetConfig, ModelPrice, PricesConfig, Spent
+from workflow_r1.errors import BudgetExceededError, ConfigError, DataError, ServiceTimeoutError
+from workflow_r1.inference import ChatReply, FailingChatModel, ScriptedChatModel
+from workflow_r1.retrieval import ScriptedSearch
+from workflow_r1.trajectory import FinishReason, Message, Usage
+
+PRICES = PricesConfig(per_search=0.5, models={"gpt-x": ModelPrice(prompt_per_million=1e6, completion_per_million=2e6)})
+ASK = [Message(role="user", content="one two three")]
+REPLY = ChatReply(
+    text="x", finish_reason=FinishReason.STOP, usage=Usage(llm_calls=1, prompt_tokens=3, completion_tokens=1)
+)
+"""Costs 3 * 1 + 1 * 2 = 5."""
+
+
+def limited(config: BudgetConfig, *, inner: ScriptedChatModel | None = None):
+    accounts = Accounts(PRICES, budget=Budget(config, currency="EUR"))
+    inner = inner or ScriptedChatModel(lambda _: REPLY)
+    return accounts.limit_chat(inner, endpoint="gpt-x"), accounts.budget, inner
+
+
+@pytest.mark.parametrize(
+    ("config", "num_calls", "told"),
+    [
+        (BudgetConfig(calls=3), 3, "3 of 3 calls (budget.calls); spent in all: 3 calls, 12 tokens, 15 EUR"),
+        (BudgetConfig(tokens=9), 3, "12 of 9 tokens (budget.tokens)"),
+        (BudgetConfig(money=6.0), 2, "10 of 6 EUR (budget.money)"),
+    ],
+)
+def test_a_limit_stops_before_the_call(config: BudgetConfig, num_calls: int, told: str) -> None:
+    chat, budget, inner = limited(config)
+    for _ in range(num_calls):
+        asyncio.run(chat(ASK))
+    with pytest.raises(BudgetExceededError) as stopped:
+        asyncio.run(chat(ASK))
+    assert told in str(stopped.value) and f"Raise {stopped.value.key} to go on" in str(stopped.value)
+    assert len(inner.requests) == budget.spent.calls == num_calls
+
+
+def test_calls_in_flight_do_not_pass_a_limit_of_calls() -> None:
+    async def slow(*arguments: object, **options: object) -> ChatReply:
+        await asyncio.sleep(0.01)
+        return REPLY
+
+    async def run() -> list[object]:
+        chat = Accounts(PRICES, budget=Budget(BudgetConfig(calls=5))).limit_chat(slow, endpoint="gpt-x")
+        return await asyncio.gather(*(chat(ASK) for _ in range(20)), return_exceptions=True)
+
+    replies = asyncio.run(run())
+    assert sum(isinstance(reply, ChatReply) for reply in replies) == 5
+    assert sum(isinstance(reply, BudgetExceededError) for reply in replies) == 15
+
+
+def test_a_call_that_failed_is_not_spent() -> None:
+    chat, budget, _ = limited(BudgetConfig(calls=1), inner=FailingChatModel(ServiceTimeoutError("late")))
+    for _ in range(3):
+        with pytest.raises(ServiceTimeoutError):
+            asyncio.run(chat(ASK))
+    assert budget.spent == Spent()
+
+
+def test_minutes_are_counted_from_the_start_and_over_a_resume() -> None:
+    now = 100.0
+    budget = Budget(BudgetConfig(minutes=1), clock=lambda: now)
+    budget.begin_call()
+    now = 159.0
+    budget.begin_call()
+    now = 160.0
+    with pytest.raises(BudgetExceededError, match="1 of 1 minutes"):
+        budget.begin_call()
+    later = Budget(BudgetConfig(minutes=2), clock=lambda: now)
+    later.restart(budget.spent)
+    now = 219.0
+    later.begin_call()
+    now = 220.0
+    with pytest.raises(BudgetExceededError):
+        later.begin_call()
+
+
+def test_minutes_that_the_caller_counts() -> None:
+    budget = Budget(BudgetConfig(minutes=1))
+    budget.begin_call()
+    assert budget.minutes_used_up(59.9) is None
+    error = budget.minutes_used_up(60.0)
+    assert error is not None and error.key == "budget.minutes"
+
+
+def test_what_was_spent_goes_on_after_a_resume(tmp_path: Path) -> None:
+    chat, budget, _ = limited(BudgetConfig(calls=2))
+    asyncio.run(chat(ASK))
+    budget.spent.write(tmp_path / "spent.json")
+    assert Spent.read(tmp_path / "spent.json") == Spent(calls=1, tokens=4, money=5.0)
+    assert Spent.read(tmp_path / "absent.json") == Spent()
+    chat, budget, _ = limited(BudgetConfig(calls=2))
+    budget.restart(Spent.read(tmp_path / "spent.json"))
+    asyncio.run(chat(ASK))
+    with pytest.raises(BudgetExceededError, match="2 of 2 calls"):
+        asyncio.run(chat(ASK))
+    (tmp_path / "spent.json").write_text("{]")
+    with pytest.raises(DataError, match="spent so far"):
+        Spent.read(tmp_path / "spent.json")
+
+
+def test_money_cannot_be_limited_where_a_price_is_unknown() -> None:
+    accounts = Accounts(PricesConfig(), budget=Budget(BudgetConfig(money=1.0)))
+    with pytest.raises(ConfigError, match=r'prices\.models\."gpt-x" \(0 where it costs nothing\)'):
+        accounts.limit_chat(ScriptedChatModel(), endpoint="cheap", model="gpt-x")
+    with pytest.raises(ConfigError, match=r"prices\.per_search"):
+        accounts.limit_search(ScriptedSearch(), endpoint="web")
+    accounts.limit_chat(ScriptedChatModel(), endpoint="expert", is_free=True)
+
+
+def test_what_is_limited_must_be_told_by_the_service() -> None:
+    silent = ScriptedChatModel(lambda _: ChatReply(text="x", finish_reason=FinishReason.STOP, usage=Usage(llm_calls=1)))
+    for config in (BudgetConfig(tokens=5), BudgetConfig(money=5.0)):
+        chat, _, _ = limited(config, inner=silent)
+        with pytest.raises(ConfigError, match=r"gpt-x gives none.*budget\.calls"):
+            asyncio.run(chat(ASK))
+    chat, budget, _ = limited(BudgetConfig(calls=5), inner=silent)
+    asyncio.run(chat(ASK))
+    assert budget.spent == Spent(calls=1, tokens=0, money=None)
+    assert "an unknown amount of money" in budget.describe()
+
+
+def test_searches_by_a_service_are_calls() -> None:
+    accounts = Accounts(PRICES, budget=Budget(BudgetConfig(money=0.9)))
+    search = accounts.limit_search(ScriptedSearch(), endpoint="web")
+    for _ in range(2):
+        asyncio.run(search("x", k=1))
+    with pytest.raises(BudgetExceededError):
+        asyncio.run(search("x", k=1))
+    assert accounts.budget.spent == Spent(calls=2, money=1.0)
