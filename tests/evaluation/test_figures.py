@@ -9,6 +9,7 @@ from workflow_r1.evaluation.figures import (
     question_class,
     wilson_interval,
 )
+from workflow_r1.evaluation.usage import OperatorUsage, usage_by_operator
 from workflow_r1.trajectory import (
     OperatorCall,
     Question,
@@ -87,6 +88,27 @@ def test_failures_are_counted_and_enter_nothing_else() -> None:
     assert figures.operator_calls == {"(invalid)": 0.5, "Search": 1.0}
     assert (figures.llm_calls, figures.llm_prompt_tokens, figures.policy_tokens, figures.turns) == (1.0, 4.0, 2.0, 1.0)
     assert figures.stop_reasons == {"answered": 2, "operator_failed": 1}
+    assert figures.cost == 0.0
+
+
+def test_a_cost_is_a_mean_and_unknown_where_one_price_is() -> None:
+    def call(cost: float | None) -> OperatorCall:
+        usage = Usage(llm_calls=1, cost=cost, paid=0.0)
+        return OperatorCall(operator="Custom", input="x", observation="y", valid=True, usage=usage)
+
+    assert compute_figures([trajectory(call(0.25), call(0.5)), trajectory()]).cost == 0.375
+    assert compute_figures([trajectory(call(0.25)), trajectory(call(None))]).cost is None
+
+
+def test_usage_is_summed_up_by_operator() -> None:
+    usage = Usage(llm_calls=2, prompt_tokens=10, stored_calls=1, cost=0.5, paid=0.25)
+    custom = OperatorCall(operator="Custom", input="x", observation="y", valid=True, usage=usage, seconds=0.5)
+    unknown = OperatorCall(operator="Nope", input="x", observation="y", valid=False)
+    by_operator = usage_by_operator([trajectory(custom, unknown), trajectory(custom)])
+    assert by_operator == {
+        "(invalid)": OperatorUsage(calls=1),
+        "Custom": OperatorUsage(calls=2, usage=usage + usage, seconds=1.0),
+    }
 
 
 def test_nothing_scored_is_no_crash() -> None:

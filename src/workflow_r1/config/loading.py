@@ -212,8 +212,6 @@ def describe(annotation: Any) -> str:
             continue
         if isinstance(part, type) and issubclass(part, BaseModel):
             name = f"a section with {', '.join(part.model_fields)}"
-        elif get_origin(part) is dict:
-            name = f"sections by name, each with {', '.join(get_args(part)[1].model_fields)}"
         elif get_origin(part) is tuple:
             inner = {str: "strings", float: "numbers", int: "whole numbers"}.get(get_args(part)[0], "values")
             number = "" if Ellipsis in get_args(part) else f"{len(get_args(part))} "

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from workflow_r1.evaluation.usage import usage_by_operator
 from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory, Usage
 from workflow_r1.trajectory.records import Record
 
@@ -64,17 +65,6 @@ class Proportion(Record):
         return f"{self.rate:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-class OperatorFigures(Record):
-    """What the calls of one operator took, in all."""
-
-    calls: int = 0
-    """Calls by the policy."""
-    usage: Usage = Usage()
-    """LLM calls, tokens, searches and money."""
-    seconds: float = 0.0
-    """Wall time, summed over calls that may have run side by side."""
-
-
 class Figures(Record):
     """What a set of trajectories shows. Infrastructure failures are counted, and enter nothing else."""
 
@@ -103,13 +93,7 @@ class Figures(Record):
     llm_completion_tokens: float
     """Mean tokens received from the operators' LLM."""
     cost: float | None
-    """Mean price of LLM calls and searches, paid or answered from the store; None where a price is unknown."""
-    paid: float | None
-    """Mean of what was paid of it."""
-    seconds: float
-    """Mean wall time of a trajectory."""
-    operator_usage: dict[str, OperatorFigures]
-    """What each operator took, in all; names are those of ``operator_calls``."""
+    """Mean price of LLM calls and searches, paid or answered from the store of calls; None where a price is unknown."""
     stop_reasons: dict[str, int]
     """How often each stop reason ended a trajectory, failures included."""
 
@@ -146,29 +130,9 @@ def compute_figures(trajectories: Iterable[Trajectory]) -> Figures:
         llm_calls=usage.llm_calls / num if num else 0.0,
         llm_prompt_tokens=usage.prompt_tokens / num if num else 0.0,
         llm_completion_tokens=usage.completion_tokens / num if num else 0.0,
-        cost=_divide(usage.cost, num),
-        paid=_divide(usage.paid, num),
-        seconds=mean(t.seconds for t in scored),
-        operator_usage=operators,
+        cost=None if usage.cost is None else usage.cost / max(1, num),
         stop_reasons=dict(sorted(Counter(str(t.stop_reason) for t in trajectories).items())),
     )
-
-
-def usage_by_operator(trajectories: Iterable[Trajectory]) -> dict[str, OperatorFigures]:
-    """Sum up what each operator took, in alphabetical order; what ran nothing is ``(invalid)``."""
-    operators: dict[str, OperatorFigures] = {}
-    for trajectory in trajectories:
-        for call in (call for turn in trajectory.turns for call in turn.calls):
-            name = call.operator if call.valid or call.usage.llm_calls else "(invalid)"
-            so_far = operators.get(name, OperatorFigures())
-            operators[name] = OperatorFigures(
-                calls=so_far.calls + 1, usage=so_far.usage + call.usage, seconds=so_far.seconds + call.seconds
-            )
-    return dict(sorted(operators.items()))
-
-
-def _divide(amount: float | None, num: int) -> float | None:
-    return None if amount is None else amount / max(1, num)
 
 
 def figures_by_class(trajectories: Sequence[Trajectory]) -> dict[str, Figures]:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from workflow_r1.accounting import Account
+from workflow_r1.trajectory import Usage
+
 PAGE = Path(__file__).parents[3] / "docs" / "run-directory.md"
 
 PLACEHOLDERS = (
@@ -16,8 +19,8 @@ PLACEHOLDERS = (
 )
 
 
-def documented():
-    text = PAGE.read_text(encoding="utf-8").split("## Metrics", 1)[1]
+def documented(heading="## Metrics"):
+    text = PAGE.read_text(encoding="utf-8").split(heading, 1)[1].split("\n## ", 1)[0]
     cells = re.findall(r"^\| (`.*?) \|", text, flags=re.MULTILINE)
     return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
 
@@ -26,6 +29,14 @@ def generalise(key):
     for pattern, placeholder in PLACEHOLDERS:
         key = re.sub(pattern, placeholder, key)
     return key
+
+
+def test_lines_of_services_are_documented():
+    account = Account(usage=Usage(llm_calls=1))
+    account.failures["ServiceTimeoutError"] += 1
+    account.failed_attempts["timeout"] += 1
+    written = {re.sub(r"(failures|failed_attempts)/.*", r"\1/KIND", name) for name in account.row()}
+    assert written == documented("## The lines of `services.jsonl`")
 
 
 @pytest.fixture(scope="module")

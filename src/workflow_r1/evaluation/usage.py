@@ -1,0 +1,41 @@
+"""What trajectories took of the services, operator by operator."""
+
+from collections.abc import Iterable
+
+from workflow_r1.trajectory import OperatorCall, Trajectory, Usage
+from workflow_r1.trajectory.records import Record
+
+INVALID = "(invalid)"
+"""Stands for an operator where a call ran nothing: no such operator, or wrong arguments."""
+
+
+class OperatorUsage(Record):
+    """What the calls of one operator took, in all."""
+
+    calls: int = 0
+    """Calls by the policy."""
+    usage: Usage = Usage()
+    """LLM calls, tokens, searches and money."""
+    seconds: float = 0.0
+    """Wall time, summed over calls that may have run side by side."""
+
+    def __add__(self, other: "OperatorUsage") -> "OperatorUsage":
+        return OperatorUsage(
+            calls=self.calls + other.calls, usage=self.usage + other.usage, seconds=self.seconds + other.seconds
+        )
+
+
+def usage_by_operator(trajectories: Iterable[Trajectory]) -> dict[str, OperatorUsage]:
+    """Sum up what each operator took, in alphabetical order of their names."""
+    operators: dict[str, OperatorUsage] = {}
+    for trajectory in trajectories:
+        for call in (call for turn in trajectory.turns for call in turn.calls):
+            name = operator_of(call)
+            this = OperatorUsage(calls=1, usage=call.usage, seconds=call.seconds)
+            operators[name] = operators.get(name, OperatorUsage()) + this
+    return dict(sorted(operators.items()))
+
+
+def operator_of(call: OperatorCall) -> str:
+    """Name of the operator that a call ran."""
+    return call.operator if call.valid or call.usage.llm_calls else INVALID
