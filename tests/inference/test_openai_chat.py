@@ -149,7 +149,9 @@ def test_reply_and_request() -> None:
     with serving(Answer(completion())) as server:
         reply = ask(config(server, extra_body={"top_k": 3}), temperature=0.5, max_tokens=9, stop=["</answer>"])
     assert reply == ChatReply(
-        "Steven Spielberg", FinishReason.STOP, Usage(llm_calls=1, prompt_tokens=7, completion_tokens=3)
+        "Steven Spielberg",
+        FinishReason.STOP,
+        Usage(llm_calls=1, prompt_tokens=7, completion_tokens=3, cost=None, paid=None),
     )
     assert server.bodies == [
         {
@@ -393,7 +395,7 @@ def test_length_null_content_and_missing_usage() -> None:
         ("", FinishReason.LENGTH),
         ("I may not.", FinishReason.STOP),
     ]
-    assert replies[1].usage == Usage(llm_calls=1)
+    assert replies[1].usage == Usage(llm_calls=1, cost=None, paid=None)
 
 
 def test_no_more_requests_at_once_than_allowed() -> None:

@@ -347,6 +347,9 @@ class OpenAIChatModel:
                 llm_calls=1,
                 prompt_tokens=_num_tokens(completion, "prompt_tokens"),
                 completion_tokens=_num_tokens(completion, "completion_tokens"),
+                # A price is the meter's to say.
+                cost=None,
+                paid=None,
             ),
         )
 
