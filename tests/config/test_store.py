@@ -1,9 +1,11 @@
 """Where the store of calls comes in."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from workflow_r1.accounting import BudgetedChatModel, MeteredChatModel
 from workflow_r1.config import RunConfig
 from workflow_r1.config.components import build_services
 from workflow_r1.config.search import SearchConfig
@@ -25,19 +27,24 @@ def config(path: Path, mode: str, **llm: object) -> RunConfig:
     )
 
 
+def layers(chat: Any) -> list[Any]:
+    """The meter and what lies under it."""
+    return [] if chat is None else [chat, *layers(getattr(chat, "inner", None))]
+
+
 @pytest.mark.parametrize("mode", ["use", "record"])
 def test_an_endpoint_is_asked_through_the_store(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "shared" / "calls.sqlite3"
-    chat = build_services(config(path, mode)).chat
-    assert isinstance(chat, StoredChatModel)
-    assert isinstance(chat.inner, OpenAIChatModel)
+    chat = layers(build_services(config(path, mode)).chat)
+    assert [type(layer) for layer in chat] == [MeteredChatModel, StoredChatModel, BudgetedChatModel, OpenAIChatModel]
     assert path.is_file()
 
 
 def test_off_is_the_default_and_makes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert RunConfig().store.mode == "off"
-    assert isinstance(build_services(config(tmp_path / "calls.sqlite3", "off")).chat, OpenAIChatModel)
+    chat = layers(build_services(config(tmp_path / "calls.sqlite3", "off")).chat)
+    assert [type(layer) for layer in chat] == [MeteredChatModel, BudgetedChatModel, OpenAIChatModel]
     assert not list(tmp_path.iterdir())
 
 
@@ -51,13 +58,13 @@ def test_a_replay_needs_a_store_and_no_key(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ConfigError, match="API key"):
         build_services(config(path, "use", base_url=None))
     replayed = build_services(config(path, "replay", base_url=None)).chat
-    assert isinstance(replayed, StoredChatModel)
-    assert replayed.inner is None
+    assert [type(layer) for layer in layers(replayed)] == [MeteredChatModel, StoredChatModel]
 
 
 def test_what_is_simulated_is_not_stored(tmp_path: Path) -> None:
     path = tmp_path / "calls.sqlite3"
-    assert isinstance(build_services(config(path, "use", kind="embedded")).chat, SimulatedExpert)
+    chat = layers(build_services(config(path, "use", kind="embedded")).chat)
+    assert [type(layer) for layer in chat] == [MeteredChatModel, BudgetedChatModel, SimulatedExpert]
     assert not path.exists()
 
 

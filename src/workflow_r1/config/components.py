@@ -276,9 +276,7 @@ def build_chat_models(
     }
 
 
-def build_endpoint(
-    config: LLMConfig, name: str, accounts: Accounts, *, store: CallStore | None = None
-) -> ChatModel:
+def build_endpoint(config: LLMConfig, name: str, accounts: Accounts, *, store: CallStore | None = None) -> ChatModel:
     """The LLM at one endpoint, metered; a replay needs the name of its model and no more.
 
     Raises:

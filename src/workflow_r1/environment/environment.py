@@ -203,7 +203,7 @@ class Environment:
             return OperatorCall(
                 operator=call.operator, input=call.input, observation=self._explain_unknown(call), valid=False
             )
-        with charged_to(operator.name) as charge:
+        with charged_to(call.operator) as charge:
             result = await operator(call.input, self._services)
         observation = cut_middle(result.observation, self._config.max_observation_chars)
         return OperatorCall(
