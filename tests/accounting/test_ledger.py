@@ -6,7 +6,7 @@ import pytest
 from workflow_r1.accounting import POLICY, Accounts, Ledger, ModelPrice, PricesConfig, charged_to
 from workflow_r1.errors import ServiceTimeoutError
 from workflow_r1.inference import ChatReply, FailingChatModel, ScriptedChatModel
-from workflow_r1.retrieval import ScriptedSearch
+from workflow_r1.retrieval import RecalledPassages, ScriptedSearch
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
 PRICES = PricesConfig(
@@ -40,6 +40,19 @@ def test_what_the_store_answers_has_a_price_and_is_not_paid() -> None:
     row = accounts.ledger.take()
     assert (row["total/calls"], row["total/stored_calls"], row["total/stored_tokens"]) == (2, 1, 120)
     assert (row["total/cost"], row["total/paid"]) == (pytest.approx(0.0008), pytest.approx(0.0004))
+
+
+def test_a_search_that_the_store_answers_is_not_paid() -> None:
+    accounts = Accounts(PRICES)
+    recalled = accounts.meter_search(ScriptedSearch(lambda _: ()), endpoint="web")
+    asyncio.run(recalled("x", k=1))
+
+    async def recall(query: str, *, k: int) -> RecalledPassages:
+        return RecalledPassages()
+
+    asyncio.run(accounts.meter_search(recall, endpoint="web")("x", k=1))
+    row = accounts.ledger.rows()["endpoint/web"]
+    assert (row["searches"], row["stored_searches"], row["cost"], row["paid"]) == (2, 1, 0.004, 0.002)
 
 
 def test_an_unknown_price_is_unknown_and_never_0() -> None:

@@ -13,7 +13,7 @@ from workflow_r1.accounting.ledger import Ledger
 from workflow_r1.accounting.prices import ModelPrice
 from workflow_r1.errors import ServiceError
 from workflow_r1.inference import ChatModel, ChatReply, HoldsConnections
-from workflow_r1.retrieval import Passage, SearchBackend
+from workflow_r1.retrieval import Passage, RecalledPassages, SearchBackend
 from workflow_r1.trajectory import Message, Usage
 
 
@@ -144,7 +144,8 @@ class MeteredSearch:
         except ServiceError as error:
             self._ledger.book_failure(self.endpoint, error)
             raise
-        usage = Usage(searches=1, cost=self._price, paid=self._price)
+        stored = isinstance(found, RecalledPassages)
+        usage = Usage(searches=1, stored_searches=int(stored), cost=self._price, paid=0.0 if stored else self._price)
         self._ledger.book(self.endpoint, usage, time.perf_counter() - started)
         return found
 

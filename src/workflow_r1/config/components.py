@@ -184,8 +184,9 @@ def build_services(
     store = open_store(config.store) if llm_is_stored or search_is_stored else None
     search: SearchBackend | None = None
     if "search" in needs:
-        build = partial(build_search, config.search, config.embedded.seed)
+        build = partial(build_limited_search, config.search, config.embedded.seed, accounts)
         search = build() if store is None or not search_is_stored else stored_search(config.search, store, build)
+        search = accounts.meter_search(search, endpoint=_name_search(config.search), is_free=not search_is_stored)
     chats = build_chat_models(
         config.llm,
         config.embedded.seed,
@@ -293,6 +294,16 @@ def build_endpoint(config: LLMConfig, name: str, accounts: Accounts, *, store: C
         )
     assert chat is not None
     return accounts.meter_chat(chat, endpoint=name, model=model)
+
+
+def build_limited_search(config: SearchConfig, world_seed: int, accounts: Accounts) -> SearchBackend:
+    """What the Search operator searches, within the budget where a service does it."""
+    search = build_search(config, world_seed)
+    return accounts.limit_search(search, endpoint=_name_search(config)) if is_stored(config) else search
+
+
+def _name_search(config: SearchConfig) -> str:
+    return f"search: {config.kind}"
 
 
 def build_search(
