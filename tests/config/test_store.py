@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from workflow_r1.accounting import BudgetedChatModel, MeteredChatModel
+from workflow_r1.accounting import BudgetedChatModel, BudgetedSearch, MeteredChatModel, MeteredSearch
 from workflow_r1.config import RunConfig
 from workflow_r1.config.components import build_services
 from workflow_r1.config.search import SearchConfig
@@ -27,9 +27,9 @@ def config(path: Path, mode: str, **llm: object) -> RunConfig:
     )
 
 
-def layers(chat: Any) -> list[Any]:
+def layers(service: Any) -> list[Any]:
     """The meter and what lies under it."""
-    return [] if chat is None else [chat, *layers(getattr(chat, "inner", None))]
+    return [] if service is None else [service, *layers(getattr(service, "inner", None))]
 
 
 @pytest.mark.parametrize("mode", ["use", "record"])
@@ -77,15 +77,11 @@ def test_a_search_service_is_asked_through_the_store(tmp_path: Path, monkeypatch
         update = {"search": search, "environment": {"operators": ("Search",)}, "llm": {}}
         return build_services(RunConfig.model_validate({**config(path, mode).model_dump(), **update})).search
 
-    used = build("use")
-    assert isinstance(used, StoredSearch)
-    assert isinstance(used.inner, WebSearch)
+    assert [type(layer) for layer in layers(build("use"))] == [MeteredSearch, StoredSearch, BudgetedSearch, WebSearch]
     monkeypatch.delenv("SERPER_API_KEY")
-    replayed = build("replay")
-    assert isinstance(replayed, StoredSearch)
-    assert replayed.inner is None
+    assert [type(layer) for layer in layers(build("replay"))] == [MeteredSearch, StoredSearch]
     monkeypatch.setenv("SERPER_API_KEY", "k")
-    assert isinstance(build("off"), WebSearch)
+    assert [type(layer) for layer in layers(build("off"))] == [MeteredSearch, BudgetedSearch, WebSearch]
 
 
 def test_what_tells_a_search_from_others() -> None:
