@@ -14,6 +14,7 @@ import typer
 from workflow_r1 import __version__
 from workflow_r1.cli.ask import ask
 from workflow_r1.cli.budget import EXIT_CODE
+from workflow_r1.cli.doctor import doctor
 from workflow_r1.cli.evaluate import evaluate
 from workflow_r1.cli.operators import operators
 from workflow_r1.cli.report import report
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, ask, evaluate, report, rollout, warmstart, world, operators, serve_search):
+for command in (train, ask, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search):
     app.command()(command)
 app.add_typer(store)
 

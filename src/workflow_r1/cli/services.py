@@ -7,7 +7,7 @@ from workflow_r1.errors import ServiceError, ServiceRejectedError
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
-    from workflow_r1.inference import OpenAIChatConfig
+    from workflow_r1.inference import ChatModel, OpenAIChatConfig
     from workflow_r1.operators import OperatorServices
 
 FIRST_ANSWER_SECONDS = 30.0
@@ -29,7 +29,7 @@ def check_services(config: "RunConfig", services: "OperatorServices", *, policy:
         ServiceError: an endpoint refuses, or a role has none that can be reached; names the key to set.
     """
     from workflow_r1.config.components import policy_chat_config
-    from workflow_r1.config.llm import DEFAULT_ROLE, OWN_ENDPOINT, endpoint_chat_config
+    from workflow_r1.config.llm import DEFAULT_ROLE, endpoint_chat_config
 
     async def ask() -> None:
         if config.llm.kind == "openai" and config.store.mode != "replay":
@@ -37,9 +37,8 @@ def check_services(config: "RunConfig", services: "OperatorServices", *, policy:
             endpoints = [config.llm.endpoints_of(role) for role in roles]
             unavailable: dict[str, ServiceError] = {}
             for name in dict.fromkeys(name for names in endpoints for name in names):
-                section = "llm" if name == OWN_ENDPOINT else f"llm.endpoints.{name}"
                 try:
-                    await _ask_once(endpoint_chat_config(config.llm, name), section)
+                    await _ask(endpoint_chat_config(config.llm, name), section_of(name))
                 except ServiceRejectedError:
                     raise
                 except ServiceError as error:
@@ -48,18 +47,35 @@ def check_services(config: "RunConfig", services: "OperatorServices", *, policy:
                 if all(name in unavailable for name in names):
                     raise unavailable[names[0]]
         if policy and config.policy.base_url is not None:
-            await _ask_once(policy_chat_config(config), "policy")
+            await _ask(policy_chat_config(config), "policy")
 
     asyncio.run(ask())
 
 
-async def _ask_once(chat_config: "OpenAIChatConfig", section: str) -> None:
-    from workflow_r1.inference import OpenAIChatModel
+def section_of(endpoint: str) -> str:
+    """The section of the configuration that describes an endpoint."""
+    from workflow_r1.config.llm import OWN_ENDPOINT
+
+    return "llm" if endpoint == OWN_ENDPOINT else f"llm.endpoints.{endpoint}"
+
+
+async def ask_once(chat: "ChatModel", section: str) -> None:
+    """Ask for one token.
+
+    Raises:
+        ServiceError: the endpoint cannot be reached or refuses; names the keys of ``section`` to set.
+    """
     from workflow_r1.trajectory import Message
+
+    try:
+        await chat([Message(role="user", content="Say yes.")], max_tokens=1)
+    except ServiceError as error:
+        raise type(error)(f"{error}. Start the server, or set {section}.base_url and {section}.model") from None
+
+
+async def _ask(chat_config: "OpenAIChatConfig", section: str) -> None:
+    from workflow_r1.inference import OpenAIChatModel
 
     update = {"max_retries": 0, "timeout_seconds": min(chat_config.timeout_seconds, FIRST_ANSWER_SECONDS)}
     async with OpenAIChatModel(chat_config.model_copy(update=update)) as chat:
-        try:
-            await chat([Message(role="user", content="Say yes.")], max_tokens=1)
-        except ServiceError as error:
-            raise type(error)(f"{error}. Start the server, or set {section}.base_url and {section}.model") from None
+        await ask_once(chat, section)

@@ -197,6 +197,21 @@ class OpenAIChatModel:
             slots.put_nowait(client)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    async def served_models(self) -> list[str]:
+        """Names of the models at the endpoint; none where it does not say."""
+        import openai
+
+        slots = await self._connect()
+        client = await slots.get()
+        try:
+            async with asyncio.timeout(self.config.timeout_seconds):
+                response = await client.models.with_raw_response.list()
+            return [str(model["id"]) for model in response.http_response.json()["data"]]
+        except (openai.OpenAIError, TimeoutError, ValueError, KeyError, TypeError):
+            return []  # Not every endpoint has such a list, and what stands in its place may be anything.
+        finally:
+            slots.put_nowait(client)
+
     async def aclose(self) -> None:
         """Close the connections; a later request opens new ones."""
         lifetime, self._lifetime, self._slots = self._lifetime, None, None

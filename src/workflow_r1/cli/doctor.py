@@ -1,0 +1,112 @@
+"""``workflow-r1 doctor``."""
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workflow_r1.cli.parameters import Overrides, Source, open_config
+from workflow_r1.errors import ServiceError, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from workflow_r1.cli.checks import Check, Finding
+
+LIMIT_SECONDS = 120.0
+"""Of all checks together. They run at the same time; what is not done by then is told as such."""
+
+_STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+
+
+def doctor(
+    config: Source = None,
+    override: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Check what a run will need: packages, data, operators, endpoints and keys, search, policy. Says what to fix.
+
+    Exit code 2: something is yours to fix. 1: a service is down. 0: neither.
+    """
+    from rich.console import Console
+
+    from workflow_r1.cli.checks import check_packages, check_python, ok, plan, problem
+
+    console = Console()
+    findings = [*check_python(), *check_packages()]
+    try:
+        settings = open_config(config, override)
+    except UserError as error:
+        findings.append(problem("configuration", error))
+    else:
+        findings.append(ok("configuration", settings.title))
+        with Console(stderr=True).status("checking"):
+            findings += _run(plan(settings))
+    ours = any(finding.status == "problem" and not finding.is_service for finding in findings)
+    down = any(finding.is_service for finding in findings)
+    code = 2 if ours else 1 if down else 0
+    if as_json:
+        rows = [
+            {"subject": f.subject, "status": f.status, "found": f.found, "remedy": f.remedy, "is_service": f.is_service}
+            for f in findings
+        ]
+        typer.echo(json.dumps({"findings": rows, "exit_code": code}, ensure_ascii=False, indent=2))
+    else:
+        _show(console, findings)
+    raise typer.Exit(code)
+
+
+def _run(checks: "Mapping[str, Check]", limit_seconds: float = LIMIT_SECONDS) -> "list[Finding]":
+    """Run all checks at the same time, each in a thread that nobody waits for beyond the limit."""
+    from workflow_r1.cli.checks import warning
+
+    results: dict[str, queue.SimpleQueue[list[Finding]]] = {subject: queue.SimpleQueue() for subject in checks}
+    for subject, check in checks.items():
+        threading.Thread(
+            target=lambda subject=subject, check=check: results[subject].put(_examine(subject, check)), daemon=True
+        ).start()
+    deadline = time.monotonic() + limit_seconds
+    findings = []
+    for subject, result in results.items():
+        try:
+            findings += result.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            findings.append(warning(subject, f"not finished within {limit_seconds:g} s", "see what it waits for"))
+    return findings
+
+
+def _examine(subject: str, check: "Check") -> "list[Finding]":
+    """Run one check; whatever it raises is what it found."""
+    from workflow_r1.cli.checks import problem
+
+    findings: list[Finding] = []
+    try:
+        findings += check()
+    except (UserError, ServiceError) as error:
+        findings.append(problem(subject, error))
+    except Exception as error:
+        findings.append(
+            problem(subject, f"{type(error).__name__}: {error}", "this check itself failed: please report it")
+        )
+    return findings
+
+
+def _show(console: "Console", findings: "list[Finding]") -> None:
+    from rich.text import Text
+
+    width = max(len(finding.subject) for finding in findings) + 2
+    for finding in findings:
+        line = Text(finding.status.ljust(9), style=_STYLES[finding.status])
+        line.append(finding.subject.ljust(width), style="bold")
+        line.append(finding.found, style="")
+        console.print(line, soft_wrap=True)
+        if finding.remedy:
+            console.print(Text(" " * (9 + width) + finding.remedy, style="cyan"), soft_wrap=True)
+    num = {status: sum(finding.status == status for finding in findings) for status in _STYLES}
+    console.print(
+        Text(f"\n{num['ok']} ok, {num['warning']} to know, {num['problem']} to fix", style="bold"), soft_wrap=True
+    )

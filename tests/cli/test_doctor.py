@@ -1,0 +1,298 @@
+"""``workflow-r1 doctor``: what it finds, what it says to do, and its exit codes."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from workflow_r1.cli.checks import Finding, Status, check_directory, ok
+from workflow_r1.cli.doctor import _run
+
+Call = Callable[..., object]
+
+SECRET = "sk-very-secret-key"
+
+class Endpoint(ThreadingHTTPServer):
+    """Serves the model ``expert`` as ``expert`` and unlisted as ``alias``; knows the key."""
+
+    daemon_threads = True
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.reply(200, {"data": [{"id": "expert"}, {"id": "other"}]})
+
+        def do_POST(self) -> None:
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if self.headers["Authorization"] != f"Bearer {SECRET}":
+                self.reply(401, {"error": {"message": f"unknown key {self.headers['Authorization']}"}})
+            elif request["model"] not in ("expert", "alias"):
+                self.reply(404, {"error": {"message": f"no model {request['model']}"}})
+            else:
+                message = {"role": "assistant", "content": "yes"}
+                self.reply(200, {
+                    "id": "1", "object": "chat.completion", "created": 0, "model": request["model"],
+                    "choices": [{"index": 0, "finish_reason": "length", "message": message}],
+                    "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4},
+                })  # fmt: skip
+
+        def reply(self, status: int, body: dict) -> None:
+            text = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    with Endpoint(("127.0.0.1", 0), Endpoint.Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def examine(call: Call, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, dict[str, dict]]]:
+    """The exit code, and the findings by their subject; without the policy's, which take the import of torch."""
+
+    def run(*arguments: str, policy: bool = False) -> tuple[int, dict[str, dict]]:
+        if not policy:
+            monkeypatch.setattr("workflow_r1.cli.checks.check_policy", lambda config: [])
+        done = call("doctor", "--json", *arguments)
+        assert done.stderr == ""
+        assert SECRET not in done.stdout
+        report = json.loads(done.stdout)
+        assert report["exit_code"] == done.returncode
+        return done.returncode, {finding["subject"]: finding for finding in report["findings"]}
+
+    return run
+
+
+def openai(address: str, model: str) -> tuple[str, ...]:
+    return ("-o", "llm.kind=openai", "-o", f"llm.base_url={address}", "-o", f"llm.model={model}")
+
+
+def as_policy(address: str) -> tuple[str, ...]:
+    return ("-o", f"policy.base_url={address}", "-o", "policy.model=expert")
+
+
+def test_the_quickstart_is_well(call: Call) -> None:
+    pytest.importorskip("torch")
+    done = call("doctor")
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.splitlines()
+    subjects = (
+        "python",
+        "packages",
+        "configuration",
+        "run directory",
+        "data",
+        "operators",
+        "llm",
+        "search",
+        "policy",
+        "device",
+    )
+    for subject in subjects:
+        assert any(line.startswith("ok       " + subject) for line in lines), subject
+    assert lines[-1].endswith("0 to fix")
+    assert not Path("runs").exists()
+
+
+def test_an_endpoint_that_replies(examine: Callable, endpoint: str) -> None:
+    code, findings = examine(*openai(endpoint, "expert"), *as_policy(endpoint), policy=True)
+    assert code == 0
+    for subject in ("llm", "policy"):
+        assert findings[subject]["status"] == "ok"
+        assert f"expert at {endpoint} replied in 0." in findings[subject]["found"]
+        assert "key from OPENAI_API_KEY" in findings[subject]["found"]
+
+
+def test_a_model_that_is_unknown_or_not_listed(examine: Callable, endpoint: str) -> None:
+    code, findings = examine(*openai(endpoint, "exprt"))
+    assert code == 2
+    assert "no model exprt" in findings["llm"]["found"]
+    assert findings["llm"]["remedy"] == "it serves expert, other; did you mean expert?"
+    code, findings = examine(*openai(endpoint, "alias"))
+    assert (code, findings["llm"]["status"]) == (0, "warning")
+
+
+def test_a_bad_key_is_the_users_and_is_never_shown(
+    examine: Callable, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "sk-another-secret-key"
+    monkeypatch.setenv("OTHER_KEY", other)
+    options = (*openai(endpoint, "expert"), "-o", "llm.api_key_env=OTHER_KEY")
+    code, findings = examine(*options)
+    assert code == 2
+    assert "OTHER_KEY" in findings["llm"]["found"]
+    assert other not in json.dumps(findings)
+    monkeypatch.delenv("OTHER_KEY")
+    without = ("-o", "llm.kind=openai", "-o", "llm.model=m", "-o", "llm.api_key_env=OTHER_KEY")
+    code, findings = examine(*without)
+    assert code == 2
+    assert "found none; set it" in findings["llm"]["found"]
+
+
+def test_a_service_that_is_down_is_told_from_the_users_mistake(examine: Callable, endpoint: str) -> None:
+    down = openai("http://127.0.0.1:9/v1", "m")
+    code, findings = examine(*down)
+    assert code == 1
+    assert findings["llm"]["is_service"] is True
+    assert "llm.base_url" in findings["llm"]["found"]
+    code, findings = examine(*down, "-o", "data.source=files", "-o", "data.train=absent.jsonl")
+    assert code == 2
+    assert "absent.jsonl" in findings["data.train"]["found"]
+
+
+def test_an_endpoint_that_another_stands_in_for(examine: Callable, endpoint: str, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text(
+        f"[llm]\nkind = 'openai'\nmodel = 'expert'\nbase_url = '{endpoint}'\nroles = {{ default = ['llm', 'spare'] }}\n"
+        "[llm.endpoints.spare]\nbase_url = 'http://127.0.0.1:9/v1'\n"
+    )
+    code, findings = examine("run.toml")
+    assert (code, findings["llm"]["status"], findings["llm.endpoints.spare"]["status"]) == (0, "ok", "warning")
+    code, findings = examine("run.toml", "-o", "llm.base_url=http://127.0.0.1:9/v1")
+    assert (code, findings["llm"]["status"], findings["llm.endpoints.spare"]["status"]) == (1, "problem", "problem")
+
+
+def test_files_of_questions_are_read_to_their_end(examine: Callable, tmp_path: Path) -> None:
+    good = '{"id": "1", "question": "Who?", "golden_answers": ["x"]}\n'
+    (tmp_path / "good.jsonl").write_text(good)
+    (tmp_path / "bad.jsonl").write_text(good + '{"id": \n')
+    files = ("-o", "data.source=files", "-o", "data.train=good.jsonl")
+    code, findings = examine(*files)
+    assert code == 0
+    assert findings["data.train"]["found"] == "1 questions in good.jsonl"
+    assert findings["data.evaluation"]["status"] == "warning"
+    code, findings = examine(*files, "-o", "data.evaluation=bad.jsonl")
+    assert code == 2
+    assert "bad.jsonl:2" in findings["data.evaluation"]["found"]
+
+
+def test_search_asks_once_and_builds_no_index(examine: Callable, tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text('{"id": "1", "title": "Ada", "text": "Ada was born in 1950."}\n')
+    bm25 = ("-o", "search.kind=bm25", "-o", "search.index=index")
+    _, findings = examine(*bm25, "-o", "search.corpus=corpus.jsonl")
+    assert findings["search"]["status"] == "warning"
+    assert "the first run builds it from corpus.jsonl" in findings["search"]["remedy"]
+    assert not (tmp_path / "index").exists()
+    code, findings = examine(*bm25, "-o", "search.corpus=absent.jsonl")
+    assert code == 2
+    assert "absent.jsonl" in findings["search"]["found"]
+    code, findings = examine(*bm25)
+    assert "search.corpus" in findings["search"]["found"]
+    _, findings = examine(*bm25, "-o", "environment.operators=['Review']")
+    assert findings["search"]["found"] == "no operator of the pool needs it"
+    _, findings = examine()
+    assert findings["search"]["found"].startswith("embedded: 1 passages in ")
+
+
+def test_plugins_and_entry_points(examine: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text("1 / 0\n")
+    code, findings = examine("-o", "plugins=['mine.py']")
+    assert code == 2
+    assert "mine.py:1: expected to import it, received ZeroDivisionError" in findings["operators"]["found"]
+    info = tmp_path / "theirs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[workflow_r1.operators]\nbad = absent_package:x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    _, findings = examine()
+    assert findings["operators"]["status"] == "ok"
+    assert findings["entry points"]["status"] == "warning"
+    assert "absent_package" in findings["entry points"]["found"]
+
+
+def test_a_configuration_that_is_wrong_is_a_finding(examine: Callable) -> None:
+    code, findings = examine("-o", "training.stpes=3")
+    assert code == 2
+    assert "did you mean 'training.steps'" in findings["configuration"]["found"]
+    assert findings["python"]["status"] == "ok"
+
+
+def test_a_policy_that_cannot_be_loaded(examine: Callable, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from workflow_r1.embedded import policy_directory
+
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        if (policy_directory() / name).is_file():
+            (tmp_path / "model").mkdir(exist_ok=True)
+            (tmp_path / "model" / name).write_bytes((policy_directory() / name).read_bytes())
+    code, findings = examine("-o", "policy.model=model", policy=True)
+    assert code == 2
+    assert "but no *.safetensors" in findings["policy"]["found"]
+    code, findings = examine("-o", "policy.model=./absent", policy=True)
+    assert "there is no directory './absent'" in findings["policy"]["found"]
+    code, findings = examine("-o", "policy.model=nobody/has-this-model", policy=True)
+    assert (code, findings["policy"]["status"]) == (0, "warning")
+    code, findings = examine("-o", "policy.device=cuda:7", policy=True)
+    assert code == 2
+
+
+def test_without_torch_the_extra_is_named(tmp_path: Path) -> None:
+    script = (
+        "import importlib.util as util, sys\n"
+        "for name in ('torch', 'transformers', 'matplotlib'): sys.modules[name] = None\n"
+        "find = util.find_spec\n"
+        "util.find_spec = lambda name, *rest: None if name == 'torch' else find(name, *rest)\n"
+        "from workflow_r1.cli import main\n"
+        "sys.argv = ['workflow-r1', 'doctor']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert 'pip install "workflow-r1[train]"' in done.stdout
+    assert "1 to fix" in done.stdout
+
+
+def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (finding,) = check_directory(tmp_path / "file" / "runs")
+    assert finding.status == "problem"
+    assert "set `directory`" in finding.remedy
+    (finding,) = check_directory(tmp_path / "new" / "runs")
+    assert finding.status == "ok"
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_checks_run_at_once_within_a_limit_and_may_fail_themselves() -> None:
+    def hang() -> list[Finding]:
+        time.sleep(20)
+        return []
+
+    def crash() -> list[Finding]:
+        raise KeyError("oops")
+
+    def half() -> Iterator[Finding]:
+        yield ok("half", "the first half")
+        raise KeyError("oops")
+
+    started = time.monotonic()
+    found = _run({"a": hang, "b": crash, "c": hang, "d": half, "e": lambda: [ok("e", "fine")]}, limit_seconds=0.5)
+    assert time.monotonic() - started < 5
+    assert [(finding.subject, finding.status) for finding in found] == [
+        ("a", Status.WARNING),
+        ("b", Status.PROBLEM),
+        ("c", Status.WARNING),
+        ("half", Status.OK),
+        ("d", Status.PROBLEM),
+        ("e", Status.OK),
+    ]
+    assert "not finished within 0.5 s" in found[0].found
+    assert "KeyError" in found[1].found
