@@ -18,6 +18,7 @@ Call = Callable[..., object]
 
 SECRET = "sk-very-secret-key"
 
+
 class Endpoint(ThreadingHTTPServer):
     """Serves the model ``expert`` as ``expert`` and unlisted as ``alias``; knows the key."""
 
