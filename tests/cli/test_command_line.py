@@ -13,7 +13,18 @@ import pytest
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
 """The fixture that calls the command line in this process."""
 
-COMMANDS = ("train", "ask", "evaluate", "report", "rollout", "warmstart", "world", "operators", "doctor", "serve-search")
+COMMANDS = (
+    "train",
+    "ask",
+    "evaluate",
+    "report",
+    "rollout",
+    "warmstart",
+    "world",
+    "operators",
+    "doctor",
+    "serve-search",
+)
 
 FILES = ("-o", "data.source=files", "-o")
 
