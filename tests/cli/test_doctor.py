@@ -1,6 +1,7 @@
 """``workflow-r1 doctor``: what it finds, what it says to do, and its exit codes."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -118,7 +119,7 @@ def test_an_endpoint_that_replies(examine: Callable, endpoint: str) -> None:
     assert code == 0
     for subject in ("llm", "policy"):
         assert findings[subject]["status"] == "ok"
-        assert f"expert at {endpoint} replied in 0." in findings[subject]["found"]
+        assert re.search(rf"expert at {endpoint} replied in \d+\.\d\d s", findings[subject]["found"])
         assert "key from OPENAI_API_KEY" in findings[subject]["found"]
 
 
@@ -168,6 +169,14 @@ def test_an_endpoint_that_another_stands_in_for(examine: Callable, endpoint: str
     assert (code, findings["llm"]["status"], findings["llm.endpoints.spare"]["status"]) == (0, "ok", "warning")
     code, findings = examine("run.toml", "-o", "llm.base_url=http://127.0.0.1:9/v1")
     assert (code, findings["llm"]["status"], findings["llm.endpoints.spare"]["status"]) == (1, "problem", "problem")
+
+
+def test_a_replay_asks_no_service(examine: Callable) -> None:
+    search = ("-o", "search.kind=server", "-o", "search.server.url=http://127.0.0.1:9")
+    code, findings = examine(*openai("http://127.0.0.1:9/v1", "m"), *search)
+    assert (code, findings["llm"]["is_service"], findings["search"]["is_service"]) == (1, True, True)
+    code, findings = examine(*openai("http://127.0.0.1:9/v1", "m"), *search, "-o", "store.mode=replay")
+    assert (code, findings["llm"]["status"], findings["search"]["status"]) == (0, "ok", "ok")
 
 
 def test_files_of_questions_are_read_to_their_end(examine: Callable, tmp_path: Path) -> None:

@@ -297,12 +297,16 @@ async def _examine(section: str, chat_config: "OpenAIChatConfig") -> Finding:
 def check_search(config: "RunConfig") -> Iterable[Finding]:
     """One query, where that takes no index to be built first."""
     from workflow_r1.config.components import build_search
+    from workflow_r1.config.stored_search import is_stored
     from workflow_r1.inference import HoldsConnections
     from workflow_r1.retrieval.corpus import iterate_corpus
 
     search = config.search
     if all(made is not None and "search" not in made.needs for made in _pool(config).values()):
         yield ok("search", "no operator of the pool needs it")
+        return
+    if config.store.mode == "replay" and is_stored(search):
+        yield ok("search", "answers come from the store of calls alone")
         return
     if search.kind == "bm25" and search.index is not None and not search.index.exists() and search.corpus is not None:
         next(iterate_corpus(search.corpus))
@@ -314,8 +318,15 @@ def check_search(config: "RunConfig") -> Iterable[Finding]:
         )
         return
 
+    # One attempt: a doctor says at once what retries would hide for a while.
+    once = {
+        kind: section.model_copy(update={"max_retries": 0})
+        for kind in ("server", "web", "mcp")
+        if (section := getattr(search, kind)) is not None
+    }
+
     async def ask() -> Finding:
-        backend = build_search(search, config.embedded.seed)
+        backend = build_search(search.model_copy(update=once), config.embedded.seed)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(ASK_SECONDS):
