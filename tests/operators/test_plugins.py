@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,10 @@ def test_a_broken_entry_point_is_told_and_stops_nothing(write) -> None:
     assert "one operator named Search, found two" in texts
     assert "No module named 'absent'" in texts
     assert len(found.problems) == 4
+
+
+def test_a_file_that_two_threads_ask_for_is_whole_in_both(write) -> None:
+    file = str(write(mine="import time\ntime.sleep(0.2)\n" + WORD_COUNT) / "mine.py")
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: find_operators([file]).operators["WordCount"].operator, range(2))
+    assert first is second

@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import threading
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ ENTRY_POINTS = "workflow_r1.operators"
 """Group of the entry points."""
 
 _PACKAGE = str(Path(__file__).parents[1])
+_importing = threading.RLock()
+"""No thread is given a module that another one is still running."""
+
 _DECORATE = "decorate an async function with @operator(purpose=...) of workflow_r1.operators"
 
 
@@ -106,11 +110,14 @@ def _import_file(file: Path) -> ModuleType:
         )
     # Under a name of its own: a file operators.py must not stand in the way of a module of that name.
     name = f"_workflow_r1_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
-    if name in sys.modules:
-        return sys.modules[name]
+    with _importing:
+        return sys.modules[name] if name in sys.modules else _run_file(path, name)
+
+
+def _run_file(path: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"plugins: expected a Python file, received {file}; its name must end in .py")
+        raise ConfigError(f"plugins: expected a Python file, received {path}; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # Before it runs: dataclasses and type hints look their module up.
     try:
