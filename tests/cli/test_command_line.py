@@ -23,6 +23,7 @@ COMMANDS = (
     "world",
     "operators",
     "doctor",
+    "serve",
     "serve-search",
 )
 

@@ -8,9 +8,12 @@ from workflow_r1.rollout.chat_policy import restore_closing_tag
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
 
-def converse(chat, *, seed=7, **sampling):
+def converse(chat, *, seed=7, other_temperature=None, **sampling):
     async def main():
-        async with ChatPolicy(chat, name="m", sampling=SamplingConfig(**sampling)).session(seed=seed) as session:
+        policy = ChatPolicy(chat, name="m", sampling=SamplingConfig(**sampling))
+        if other_temperature is not None:
+            policy = policy.at_temperature(other_temperature)
+        async with policy.session(seed=seed) as session:
             assert session.extend([Message(role="user", content="q")]) == ()
             first = await session.sample(max_tokens=100)
             session.extend([Message(role="user", content="o")])
@@ -31,6 +34,13 @@ def test_the_conversation_grows():
     assert [request.max_tokens for request in chat.requests] == [50, 30]
     assert [request.temperature for request in chat.requests] == [0.5, 0.5]
     assert [request.stop for request in chat.requests] == [(), ()]
+
+
+def test_the_same_policy_at_another_temperature_and_what_a_turn_took():
+    chat = ScriptedChatModel(["a", "b"])
+    first, _ = converse(chat, temperature=0.5, other_temperature=0.0)
+    assert [request.temperature for request in chat.requests] == [0.0, 0.0]
+    assert first.usage.llm_calls == 1
 
 
 def test_members_of_a_group_are_other_draws_and_greedy_is_one():

@@ -32,11 +32,12 @@ def make_plans(num, *, seed=0, num_turns=(1, 4)):
     return plans
 
 
-async def play(sampler, plan):
+async def play(sampler, plan, temperature=None):
     """Return the turns of one session, and the whole context with the columns that the policy wrote."""
     seed, idle, steps = plan
     turns, context, own = [], [], []
-    async with sampler.session(seed=seed) as session:
+    policy = sampler if temperature is None else sampler.at_temperature(temperature)
+    async with policy.session(seed=seed) as session:
         for text, max_tokens in steps:
             for _ in range(idle):
                 await asyncio.sleep(0)
@@ -100,6 +101,25 @@ def test_greedy_takes_the_most_likely_token_whatever_the_seed(tokenizer_of, mode
             best = model(input_ids=torch.tensor([context])).logits[0].argmax(-1).tolist()
         assert [context[column] for column in own] == [best[column - 1] for column in own]
     assert tokens_of(play_all(sampler, [(seed + 1, idle, steps) for seed, idle, steps in plans])) == tokens_of(played)
+
+
+def test_sessions_of_several_temperatures_share_a_batch(tokenizer_of, model_of):
+    model, tokenizer, plans = model_of(), tokenizer_of(), make_plans(6)
+    temperatures = [(0.0, 0.7, None)[index % 3] for index in range(len(plans))]
+
+    def alone(temperature):
+        return play_all(LocalSampler(model, tokenizer, sampling=SamplingConfig(temperature=temperature)), plans)
+
+    async def together():
+        sampler = LocalSampler(model, tokenizer, sampling=SamplingConfig(max_sessions=4))
+        return await asyncio.gather(*(play(sampler, *each) for each in zip(plans, temperatures, strict=True)))
+
+    mixed = tokens_of(asyncio.run(together()))
+    expected = {
+        temperature: tokens_of(alone(1.0 if temperature is None else temperature)) for temperature in temperatures
+    }
+    assert mixed == [expected[temperature][index] for index, temperature in enumerate(temperatures)]
+    assert expected[0.0] != expected[None]
 
 
 def test_two_runs_are_identical(tokenizer_of, model_of):

@@ -7,7 +7,15 @@ import pytest
 from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.errors import ServiceTimeoutError, ServiceUnavailableError, UserError
 from workflow_r1.operators import OperatorResult, OperatorServices
-from workflow_r1.rollout import ScriptedPolicy, derive_seed, rollout, rollout_groups
+from workflow_r1.rollout import (
+    ScriptedPolicy,
+    TurnFinished,
+    TurnSampled,
+    TurnStarted,
+    derive_seed,
+    rollout,
+    rollout_groups,
+)
 from workflow_r1.trajectory import FinishReason, Question, StopReason
 from workflow_r1.trajectory.packing import pack
 
@@ -19,6 +27,7 @@ ANSWER = "<think> b </think> <answer> a </answer>"
 class Echo:
     name = "Echo"
     purpose = usage = "echoes"
+    arguments = ()
 
     def __init__(self, error=None):
         self.error = error
@@ -38,10 +47,12 @@ def make_environment(question=QUESTION, operator=None, **config):
     return Environment(question, config=settings, operators={"Echo": operator}, services=OperatorServices())
 
 
-def run(policy, environment=None, **config):
+def run(policy, environment=None, *, options=None, **config):
     environment = environment or make_environment(**config)
     return asyncio.run(
-        rollout(QUESTION, policy=policy, environment=environment, trajectory_id="t", group_id="g", seed=5)
+        rollout(
+            QUESTION, policy=policy, environment=environment, trajectory_id="t", group_id="g", seed=5, **options or {}
+        )
     )
 
 
@@ -176,6 +187,55 @@ def test_6_a_failed_sampler_ends_the_trajectory_and_keeps_its_turns(word_tokeniz
 def test_6_any_other_exception_is_raised():
     with pytest.raises(ZeroDivisionError):
         run(ScriptedPolicy([CALL]), make_environment(operator=Echo(ZeroDivisionError())))
+
+
+def watched(script, **config):
+    told = []
+    trajectory = run(ScriptedPolicy(script), options={"on_event": told.append}, **config)
+    return trajectory, told
+
+
+def test_7_each_turn_is_told_when_it_begins_is_written_and_is_over():
+    trajectory, told = watched([CALL, ANSWER])
+    assert [type(event) for event in told] == [TurnStarted, TurnSampled, TurnFinished] * 2
+    assert [event.index for event in told if isinstance(event, TurnStarted)] == [1, 2]
+    assert [event.sampled.text for event in told if isinstance(event, TurnSampled)] == [CALL, ANSWER]
+    assert tuple(event.turn for event in told if isinstance(event, TurnFinished)) == trajectory.turns
+    assert all(event.seconds >= 0 for event in told if isinstance(event, TurnSampled))
+
+
+def test_7_a_written_turn_is_told_before_its_operators_run():
+    operator, seen = Echo(), []
+    run(
+        ScriptedPolicy([CALL, ANSWER]),
+        make_environment(operator=operator),
+        options={"on_event": lambda event: seen.append((type(event), len(operator.inputs)))},
+    )
+    assert seen[:3] == [(TurnStarted, 0), (TurnSampled, 0), (TurnFinished, 1)]
+
+
+def test_7_a_failed_operator_ends_its_turn_and_a_failed_sampler_has_none():
+    trajectory, told = watched([CALL], operator=Echo(ServiceTimeoutError("slow")))
+    assert [type(event) for event in told] == [TurnStarted, TurnSampled, TurnFinished]
+    assert told[-1].turn == trajectory.turns[0]
+    _, told = watched([ServiceUnavailableError("down")])
+    assert [type(event) for event in told] == [TurnStarted]
+
+
+def test_7_who_watches_may_end_the_rollout():
+    def leave(event):
+        raise UserError("enough")
+
+    with pytest.raises(UserError, match="enough"):
+        run(ScriptedPolicy([CALL, ANSWER]), options={"on_event": leave})
+
+
+def test_8_a_rollout_lowers_the_response_budget_and_never_raises_it(word_tokenizer):
+    def size(budget):
+        policy = ScriptedPolicy([ANSWER], tokenizer=word_tokenizer)
+        return run(policy, options={"max_response_tokens": budget}, max_response_tokens=5).num_policy_tokens
+
+    assert [size(budget) for budget in (None, 3, 100)] == [5, 3, 5]
 
 
 def by_question(messages):

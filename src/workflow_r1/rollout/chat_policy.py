@@ -31,6 +31,11 @@ class ChatPolicy:
         """Name for records and reports."""
         return self._name
 
+    def at_temperature(self, temperature: float) -> "ChatPolicy":
+        """Return the same policy at another temperature."""
+        sampling = self._sampling.model_copy(update={"temperature": temperature})
+        return ChatPolicy(self._chat, name=self._name, sampling=sampling)
+
     @asynccontextmanager
     async def session(self, *, seed: int) -> AsyncIterator["ChatSession"]:
         """Open a session.
@@ -72,7 +77,7 @@ class ChatSession:
         stopped = at_action and reply.finish_reason is FinishReason.STOP
         text = restore_closing_tag(reply.text) if stopped else reply.text
         self._messages.append(Message(role="assistant", content=text))
-        return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=reply.finish_reason)
+        return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=reply.finish_reason, usage=reply.usage)
 
 
 def restore_closing_tag(text: str) -> str:

@@ -37,11 +37,18 @@ class ScriptedPolicy:
         self._name = name
         self.seeds: list[int] = []
         """Seeds of the sessions, in the order in which they were opened."""
+        self.temperatures: list[float] = []
+        """Temperatures that were asked for; they change nothing."""
 
     @property
     def name(self) -> str:
         """Name for records and reports."""
         return self._name
+
+    def at_temperature(self, temperature: float) -> "ScriptedPolicy":
+        """Note the temperature: a script leaves no choice."""
+        self.temperatures.append(temperature)
+        return self
 
     @asynccontextmanager
     async def session(self, *, seed: int) -> AsyncIterator["ScriptedSession"]:

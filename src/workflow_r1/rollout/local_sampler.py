@@ -18,7 +18,8 @@ others it does in rounds (``SamplingConfig.schedule``), where the batch never de
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,7 @@ class LocalSampler:
         self._sessions: list[LocalSession] = []
         self._length = np.zeros(num, dtype=np.int64)
         self._seed = np.zeros(num, dtype=np.uint64)
+        self._temperature = np.zeros(num, dtype=np.float64)
         self._decoding = np.zeros(num, dtype=bool)
         self._last = np.zeros(num, dtype=np.int64)
         self._left = np.zeros(num, dtype=np.int64)
@@ -137,11 +139,12 @@ class LocalSampler:
         return len(self._sessions)
 
     @asynccontextmanager
-    async def session(self, *, seed: int) -> AsyncIterator["LocalSession"]:
+    async def session(self, *, seed: int, temperature: float | None = None) -> AsyncIterator["LocalSession"]:
         """Open a session as soon as a slot is free; leaving the context frees it.
 
         Args:
             seed: all sampling of the session derives from it and from the token's position.
+            temperature: of this session alone; None is the sampler's.
         """
         await self._acquire()
         session = LocalSession(self, slot=len(self._sessions))
@@ -151,11 +154,16 @@ class LocalSampler:
         self._length[session.slot] = 0
         self._decoding[session.slot] = False
         self._seed[session.slot] = seed % 2**64
+        self._temperature[session.slot] = self.sampling.temperature if temperature is None else temperature
         self._stirred = True
         try:
             yield session
         finally:
             self._leave(session)
+
+    def at_temperature(self, temperature: float) -> "SamplerAtTemperature":
+        """Return the same policy at another temperature. Its sessions share the sampler's batch with all others."""
+        return SamplerAtTemperature(self, temperature)
 
     def free_memory(self) -> None:
         """Give the cache's memory back; the next rollout allocates it anew.
@@ -222,6 +230,7 @@ class LocalSampler:
             for held in (
                 self._length,
                 self._seed,
+                self._temperature,
                 self._decoding,
                 self._last,
                 self._left,
@@ -355,11 +364,7 @@ class LocalSampler:
                 self._forward(ids, positions, outputs[:0], batch)
                 return
             logits = self._forward(ids, positions, outputs, batch)
-            uniforms = _uniforms(self._seed[rows], self._length[rows])
-            drawn, logprobs = draw(
-                logits, self._put(uniforms), temperature=self.sampling.temperature, top_p=self.sampling.top_p
-            )
-            self._record(rows, drawn.cpu().numpy(), logprobs.cpu().numpy())
+            self._draw(rows, logits)
 
     def _take_filling(self) -> tuple[list[tuple["LocalSession", list[int]]], dict[tuple[int, int], list[int]]]:
         """Take tokens to be fed off the waiting sessions, first come first served, as many as one step may feed.
@@ -469,6 +474,16 @@ class LocalSampler:
             )
         return result.logits[0]
 
+    def _draw(self, rows: NDArray[np.int64], logits: Tensor) -> None:
+        """Draw a token for each row, at the temperature of its session."""
+        uniforms = _uniforms(self._seed[rows], self._length[rows])
+        temperatures = self._temperature[rows]
+        for temperature in np.unique(temperatures).tolist():
+            at = np.flatnonzero(temperatures == temperature)
+            chosen = logits if len(at) == len(rows) else logits[self._put(at)]
+            drawn, logprobs = draw(chosen, self._put(uniforms[at]), temperature=temperature, top_p=self.sampling.top_p)
+            self._record(rows[at], drawn.cpu().numpy(), logprobs.cpu().numpy())
+
     def _record(self, rows: NDArray[np.int64], drawn: NDArray[np.int64], logprobs: NDArray[np.float32]) -> None:
         """Append a token to each row's turn, and end the turns that it completes."""
         if not np.isfinite(logprobs).all():
@@ -553,6 +568,25 @@ class LocalSampler:
 
     def _put(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device, non_blocking=True)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerAtTemperature:
+    """A sampler as a policy of another temperature."""
+
+    sampler: LocalSampler
+    """What samples."""
+    temperature: float
+    """Of every session that is opened here."""
+
+    @property
+    def name(self) -> str:
+        """Name for records and reports."""
+        return self.sampler.name
+
+    def session(self, *, seed: int) -> AbstractAsyncContextManager["LocalSession"]:
+        """Open a session; see :meth:`LocalSampler.session`."""
+        return self.sampler.session(seed=seed, temperature=self.temperature)
 
 
 class LocalSession:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
-from workflow_r1.trajectory import FinishReason, Message
+from workflow_r1.trajectory import FinishReason, Message, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class SampledTurn:
     """Log-probability of each token under the distribution that it was sampled from, in nats."""
     finish_reason: FinishReason
     """Why the turn ended."""
+    usage: Usage = field(default_factory=Usage)
+    """What a policy behind a chat server took, by the server's figures; nothing for a policy in this process."""
 
 
 class PolicySession(Protocol):
@@ -57,4 +59,13 @@ class Policy(Protocol):
             seed: all sampling of the session derives from it and from the token's position, never from the order in
                 which sessions run.
         """
+        ...
+
+
+@runtime_checkable
+class SampledPolicy(Policy, Protocol):
+    """A policy whose turns are drawn from a distribution; a script or a fixed workflow draws nothing."""
+
+    def at_temperature(self, temperature: float) -> Policy:
+        """Return the same policy at another temperature; 0 is greedy. Both share what they hold: weights, batch, server."""
         ...

@@ -12,6 +12,8 @@ Numbered behaviours of :func:`rollout`; the tests use the same numbers.
  5. Where the policy has no tokens (a chat server) the token budgets do not apply.
  6. A ``ServiceError`` of the environment ends this trajectory (``operator_failed``), one of the policy too
     (``sampler_failed``). The message is kept, the turns so far as well. Any other exception is raised.
+ 7. ``on_event`` is told of each turn when it begins, when it is written, and when its operators have returned, in order.
+ 8. ``max_response_tokens`` of a rollout lowers the environment's; it never raises it.
 """
 
 import asyncio
@@ -21,6 +23,7 @@ from collections.abc import Callable, Sequence
 from workflow_r1.environment import Environment, Step
 from workflow_r1.errors import ServiceError
 from workflow_r1.prompts import parse_turn
+from workflow_r1.rollout.events import OnRolloutEvent, TurnFinished, TurnSampled, TurnStarted
 from workflow_r1.rollout.policy import Policy, SampledTurn
 from workflow_r1.rollout.seeding import derive_seed
 from workflow_r1.trajectory import Question, StopReason, Trajectory, Turn
@@ -35,6 +38,8 @@ async def rollout(
     group_id: str,
     seed: int,
     policy_version: int = 0,
+    max_response_tokens: int | None = None,
+    on_event: OnRolloutEvent | None = None,
 ) -> Trajectory:
     """Let the policy act in the environment until it is over.
 
@@ -46,6 +51,8 @@ async def rollout(
         group_id: shared by the trajectories of one group.
         seed: all sampling derives from it.
         policy_version: number of optimiser steps that the policy has taken.
+        max_response_tokens: lowers the environment's.
+        on_event: told of each turn while it happens.
 
     Returns:
         The trajectory, infrastructure failures included: those say so in ``stop_reason`` and ``error``.
@@ -57,7 +64,13 @@ async def rollout(
     error: str | None = None
     stop_reason: StopReason | None = None
     limits = environment.config
-    num_left = limits.max_response_tokens
+    num_left = min(limits.max_response_tokens, max_response_tokens or limits.max_response_tokens)
+    tell: OnRolloutEvent = on_event or _tell_nobody
+
+    def keep(turn: Turn) -> None:
+        turns.append(turn)
+        tell(TurnFinished(turn))
+
     started = time.perf_counter()
     try:
         async with policy.session(seed=seed) as session:
@@ -66,16 +79,20 @@ async def rollout(
             if len(prompt_token_ids) > limits.max_prompt_tokens:
                 stop_reason = StopReason.PROMPT_TOO_LONG
             while stop_reason is None:
+                index = len(turns) + 1
+                tell(TurnStarted(index))
+                sampling_started = time.perf_counter()
                 sampled = await session.sample(max_tokens=num_left)
+                tell(TurnSampled(index, sampled, seconds=time.perf_counter() - sampling_started))
                 num_left -= len(sampled.token_ids)
                 if num_left <= 0 and parse_turn(sampled.text).answer is None:
-                    turns.append(_turn(len(turns) + 1, sampled))
+                    keep(_turn(index, sampled))
                     stop_reason = StopReason.MAX_RESPONSE_TOKENS
                     break
                 try:
                     step = await environment.step(sampled.text)
                 except ServiceError as failure:
-                    turns.append(_turn(len(turns) + 1, sampled))
+                    keep(_turn(index, sampled))
                     stop_reason, error = StopReason.OPERATOR_FAILED, _describe(failure)
                     break
                 stop_reason, answer = step.stop_reason, step.answer
@@ -87,7 +104,7 @@ async def rollout(
                     num_left -= len(context)
                 if stop_reason is not None:
                     context = ()
-                turns.append(_turn(len(turns) + 1, sampled, step, context, read=stop_reason is None))
+                keep(_turn(index, sampled, step, context, read=stop_reason is None))
     except ServiceError as failure:
         stop_reason, error = StopReason.SAMPLER_FAILED, _describe(failure)
     assert stop_reason is not None
@@ -204,7 +221,12 @@ def _turn(
         calls=() if step is None else step.calls,
         observation=step.observation if step is not None and read else "",
         context_token_ids=context,
+        usage=sampled.usage,
     )
+
+
+def _tell_nobody(event: object) -> None:
+    pass
 
 
 def _describe(failure: ServiceError) -> str:

@@ -158,6 +158,8 @@ class Turn(Record):
     """Content of the message that came back; empty after the last turn."""
     context_token_ids: tuple[int, ...] = ()
     """Tokens between this turn and the next: observation and chat template. Never trained on."""
+    usage: Usage = Usage()
+    """What writing the turn took where the policy is behind a chat server; nothing for a policy in this process."""
 
 
 class Trajectory(Record):
@@ -196,6 +198,11 @@ class Trajectory(Record):
     def num_policy_tokens(self) -> int:
         """Tokens that the policy wrote."""
         return sum(len(turn.token_ids) for turn in self.turns)
+
+    @property
+    def policy_usage(self) -> Usage:
+        """What the policy's own server took."""
+        return sum((turn.usage for turn in self.turns), start=Usage())
 
     @property
     def usage(self) -> Usage:

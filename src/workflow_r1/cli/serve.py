@@ -1,0 +1,176 @@
+"""``workflow-r1 serve``."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workflow_r1.cli.parameters import Overrides, Source, open_config
+from workflow_r1.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from workflow_r1.config import RunConfig
+    from workflow_r1.trajectory import Trajectory
+
+EXAMPLE_QUESTION = "Who directed Jaws?"
+
+
+def serve(
+    config: Source = None,
+    override: Overrides = None,
+    method: Annotated[
+        str,
+        typer.Option("--method", "-m", help="policy, or a fixed workflow: direct, answer-generate, self-consistency."),
+    ] = "policy",
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8080,
+    model_name: Annotated[
+        str | None,
+        typer.Option(help="What clients call the model; default: the configuration's name.", show_default=False),
+    ] = None,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Environment variable with the key that clients must send; without it none is asked for.",
+            show_default=False,
+        ),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, max=2.0, help="Of requests that do not name one; 0 is greedy.")
+    ] = 0.0,
+    max_concurrency: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Trajectories that are live at once; default: sampling.max_sessions.", show_default=False
+        ),
+    ] = None,
+    max_waiting: Annotated[
+        int, typer.Option(min=0, help="Requests that may wait for them; one more is refused with 429.")
+    ] = 256,
+    with_history: Annotated[
+        bool,
+        typer.Option(
+            "--with-history",
+            help="Show the policy the messages before the last one too. It is trained on single questions.",
+        ),
+    ] = False,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Append every trajectory to a JSONL file.", show_default=False)
+    ] = None,
+) -> None:
+    """Serve the policy with its operators as an OpenAI-compatible chat endpoint: POST /v1/chat/completions."""
+    from workflow_r1.cli.policies import POLICY, open_method
+    from workflow_r1.cli.services import check_services
+    from workflow_r1.cli.serving import address_of, listen, require_server, serve_until_stopped
+    from workflow_r1.cli.terminal import Terminal
+
+    require_server("serve")
+    settings = open_config(config, override)
+    key = _read_key(api_key_env)
+    if max_concurrency is not None:
+        sampling = settings.sampling.model_copy(update={"max_sessions": max_concurrency})
+        settings = settings.model_copy(update={"sampling": sampling})
+    if save is not None:
+        save.parent.mkdir(parents=True, exist_ok=True)
+    console = Terminal()
+    with listen(host, port) as listening:
+        with console.status("getting ready"):
+            opened = open_method(settings, method, temperature=temperature)
+            check_services(settings, opened.services, policy=method == POLICY)
+
+            from workflow_r1.serving.app import Served, ServerLimits, make_app
+
+        served = Served(
+            model=model_name or (settings.name if method == POLICY else method),
+            policy=opened.policy,
+            make_environment=opened.make_environment,
+            temperature=temperature,
+            simulation=settings.is_simulation,
+        )
+        app = make_app(
+            served,
+            limits=ServerLimits(max_concurrency=settings.sampling.max_sessions, max_waiting=max_waiting),
+            api_key=key,
+            with_history=with_history,
+            on_trajectory=lambda trajectory: _note(console, trajectory, save),
+            lifetime=opened,
+        )
+        place = address_of(listening)
+        _show_start(console, settings, served.model, method, opened.policy.name, place, api_key_env)
+        if key is None and host not in ("127.0.0.1", "::1", "localhost"):
+            console.print(
+                f"anyone who reaches {host} can ask, at your services' cost; --api-key-env asks for a key",
+                style="yellow", soft_wrap=True, markup=False, highlight=False,
+            )  # fmt: skip
+        serve_until_stopped(app, listening)
+    console.print("stopped", style="dim")
+
+
+def _read_key(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ConfigError(f"--api-key-env: expected a key in the environment variable {variable}, found none; set it")
+    if not key.isascii() or not key.isprintable():
+        raise ConfigError(
+            f"--api-key-env: expected plain ASCII in the environment variable {variable}; choose another key"
+        )
+    return key
+
+
+def _show_start(
+    console: "Console", config: "RunConfig", model: str, method: str, policy: str, place: str, key_variable: str | None
+) -> None:
+    import json
+    import shlex
+
+    from rich.markup import escape
+
+    what = policy if method == "policy" else f"the fixed workflow {method}"
+    body = json.dumps(
+        {"model": model, "messages": [{"role": "user", "content": _example_question(config)}]}, ensure_ascii=False
+    )
+    login = f' -H "Authorization: Bearer ${key_variable}"' if key_variable else ""
+    lines = (
+        f"{escape(config.title)}: {escape(what)} as the model [bold]{escape(model)}[/] at [bold]{place}/v1[/]",
+        f"  [dim]operators: {escape(', '.join(config.environment.operators))}[/]" if method == "policy" else "",
+        f"  curl -s {place}/v1/chat/completions -H 'Content-Type: application/json'{login} -d "
+        f"{escape(shlex.quote(body))}",
+        "  [dim]Ctrl-C stops it[/]",
+    )
+    for line in filter(None, lines):
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def _example_question(config: "RunConfig") -> str:
+    from workflow_r1.config.components import build_evaluation_questions
+
+    if config.data.source == "embedded":
+        return build_evaluation_questions(config, 1)[0].text
+    return EXAMPLE_QUESTION
+
+
+def _note(console: "Console", trajectory: "Trajectory", save: Path | None) -> None:
+    """Tell of a trajectory in one line, and save it."""
+    import time
+
+    from workflow_r1.cli.trace import outcome_parts
+    from workflow_r1.trajectory import append_trajectories
+
+    line = f"{time.strftime('%H:%M:%S')}  {trajectory.stop_reason}: {', '.join(outcome_parts(trajectory))}"
+    style = "red" if trajectory.stop_reason.is_infrastructure else "dim"
+    console.print(line, style=style, soft_wrap=True, markup=False, highlight=False)
+    if save is None:
+        return
+    try:
+        append_trajectories(save, [trajectory])
+    except OSError as error:
+        # The client still gets its answer: what is lost is our copy.
+        console.print(f"could not save to {save}: {error.strerror}", style="red", soft_wrap=True, markup=False)

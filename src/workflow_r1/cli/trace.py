@@ -1,0 +1,179 @@
+"""A trajectory as a person watches it: what the policy thinks and calls, what comes back, and what it takes."""
+
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.spinner import Spinner
+from rich.text import Text
+
+from workflow_r1.prompts import parse_turn
+from workflow_r1.rollout.events import RolloutEvent, TurnFinished, TurnSampled, TurnStarted
+from workflow_r1.trajectory import ScoredTrajectory
+
+if TYPE_CHECKING:
+    from workflow_r1.trajectory import Question, Trajectory, Turn, Usage
+
+
+class LiveTrace:
+    """Shows turns as they come. In a terminal a line at the bottom says what is being waited for; elsewhere lines are plain.
+
+    Args:
+        console: where it is shown.
+        clock: seconds that only rise.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._waiting_for = ""
+        self._since = 0.0
+        self._spinner = Spinner("dots")
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """Say what is being waited for while the context lasts."""
+        self._wait_for("the policy's first turn")
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(self, console=self._console, transient=True, refresh_per_second=8):
+            yield
+
+    def show_question(self, question: "Question", *, title: str, policy: str) -> None:
+        """Show what is asked, and of whom."""
+        from workflow_r1.evaluation import question_class
+
+        body = Text(question.text, style="bold")
+        if question.golden_answers:
+            body.append(f"\ngold: {', '.join(question.golden_answers)}   ({question_class(question)})", style="dim")
+        if not self._console.is_terminal:
+            self._print(Text(f"{title}, {policy}"))
+            self._print(body)
+            return
+        self._console.print(
+            Panel(
+                body,
+                title=Text(title),
+                subtitle=Text(policy, style="dim"),
+                title_align="left",
+                subtitle_align="right",
+            )
+        )
+
+    def receive(self, event: RolloutEvent) -> None:
+        """Show one event of the rollout."""
+        match event:
+            case TurnStarted():
+                self._wait_for(f"turn {event.index}: the policy writes")
+            case TurnSampled():
+                self._show_turn(event)
+            case TurnFinished():
+                self._show_observations(event.turn)
+
+    def show_outcome(self, trajectory: "Trajectory") -> None:
+        """Show the answer and what it all took."""
+        line = Text("\n")
+        if trajectory.answer is None:
+            line.append(f"no answer ({trajectory.stop_reason})", style="bold red")
+        else:
+            line.append(trajectory.answer, style="bold")
+        if isinstance(trajectory, ScoredTrajectory):
+            right = trajectory.reward.exact_match == 1.0
+            line.append("  ✓ right" if right else "  ✗ wrong", style="bold green" if right else "bold red")
+            line.append(f"   reward {trajectory.reward.total:g}", style="dim")
+        self._print(line)
+        self._print(Text(", ".join(outcome_parts(trajectory)), style="dim"))
+
+    def __rich__(self) -> RenderableType:
+        """The line that says what is being waited for."""
+        waited = time.monotonic() - self._since
+        self._spinner.update(text=Text(f"{self._waiting_for}  {waited:.0f} s", style="dim"))
+        return self._spinner
+
+    def _wait_for(self, what: str) -> None:
+        self._waiting_for, self._since = what, time.monotonic()
+
+    def _show_turn(self, event: TurnSampled) -> None:
+        sampled = event.sampled
+        parsed = parse_turn(sampled.text)
+        # Of a malformed turn everything is shown: that is where the fault can be seen.
+        line = Text(f"\n{event.index}", style="bold cyan")
+        line.append(" ")
+        line.append(
+            sampled.text if parsed.malformed else parsed.think or "", style="red" if parsed.malformed else "italic"
+        )
+        tokens = len(sampled.token_ids) or sampled.usage.completion_tokens
+        took = [*([count(tokens, "token")] if tokens else []), f"{event.seconds:.2f} s", *money_parts(sampled.usage)]
+        line.append(f"   {', '.join(took)}", style="dim")
+        self._print(line)
+        for call in parsed.calls:
+            line = Text("  → ", style="dim")
+            line.append(call.operator, style="bold yellow")
+            line.append(f"  {call.input}")
+            self._print(line)
+        if parsed.calls:
+            names = ", ".join(dict.fromkeys(call.operator for call in parsed.calls))
+            self._wait_for(f"turn {event.index}: {names}")
+
+    def _show_observations(self, turn: "Turn") -> None:
+        for call in turn.calls:
+            body = Text(call.observation, style="green" if call.valid else "red")
+            took = [f"{call.seconds:.2f} s", *usage_parts(call.usage)]
+            body.append(f"   {', '.join(took)}", style="dim")
+            self._print(body, indent=4)
+        if not turn.calls and turn.observation:
+            told = turn.observation.removeprefix("<info>").removesuffix("</info>")
+            self._print(Text(told, style="dim"), indent=4)
+
+    def _print(self, text: Text, *, indent: int = 0) -> None:
+        if self._console.is_terminal:
+            self._console.print(Padding(text, (0, 0, 0, indent)))
+        else:
+            # One line stays one line, however long: what reads a pipe has no width.
+            self._console.print(Text(textwrap.indent(text.plain, " " * indent)), soft_wrap=True)
+
+
+def outcome_parts(trajectory: "Trajectory") -> list[str]:
+    """What a trajectory took: turns, calls, tokens, money, seconds."""
+    tokens = trajectory.num_policy_tokens or trajectory.policy_usage.completion_tokens
+    return [
+        count(len(trajectory.turns), "turn"),
+        count(sum(len(turn.calls) for turn in trajectory.turns), "operator call"),
+        *([count(tokens, "policy token")] if tokens else []),
+        *_call_parts(trajectory.usage),
+        *money_parts(trajectory.usage + trajectory.policy_usage),
+        f"{trajectory.seconds:.1f} s",
+    ]
+
+
+def usage_parts(usage: "Usage") -> list[str]:
+    """What some calls took: LLM calls with their tokens, and money."""
+    return [*_call_parts(usage), *money_parts(usage)]
+
+
+def money_parts(usage: "Usage") -> list[str]:
+    """What some calls cost; nothing where they are free, ``cost unknown`` where a price is."""
+    if usage.cost is None or usage.paid is None:
+        return ["cost unknown"]
+    if not usage.cost:
+        return []
+    return [f"cost {usage.cost:.6f}" + (f" (paid {usage.paid:.6f})" if usage.paid != usage.cost else "")]
+
+
+def _call_parts(usage: "Usage") -> list[str]:
+    if not usage.llm_calls:
+        return []
+    tokens = count(usage.prompt_tokens + usage.completion_tokens, "token")
+    stored = f", {usage.stored_calls} from the store" if usage.stored_calls else ""
+    return [f"{count(usage.llm_calls, 'LLM call')} ({tokens}{stored})"]
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,1 @@
+"""A policy with its operators as an OpenAI-compatible chat endpoint. ``serving.app`` needs the extra ``serve``."""
