@@ -116,3 +116,19 @@ def test_a_run_whose_services_are_down_says_how_to_go_on(
     assert "a service failed: no connection" in errors
     assert told in output
     assert "workflow-r1 train --resume down" in output
+
+
+def test_a_dry_run_estimates_and_leaves_nothing(call, policy: Path, tmp_path: Path) -> None:
+    # TINY trains on 2 steps of 2 groups of 2, and evaluates 3 questions twice.
+    code, output, errors = call("train", "--dry-run", *TINY, "-o", f"policy.model={policy}")
+    assert code == 0, errors
+    assert "at most 500 calls of services" in output
+    assert "from 16 trajectories to 8 of training and 6 of evaluations" in output
+    assert "a simulation" in output
+    assert not list(tmp_path.iterdir())
+    code, _, errors = call("train", "--dry-run", "--resume", "x", *TINY)
+    assert code == 2
+    service = ("-o", "llm.kind=openai", "-o", "llm.base_url=http://127.0.0.1:9/v1", "-o", "llm.model=gpt-x")
+    code, _, errors = call("train", "--dry-run", *TINY, "-o", f"policy.model={policy}", *service)
+    assert code == 1
+    assert "127.0.0.1:9" in errors

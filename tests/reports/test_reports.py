@@ -8,7 +8,9 @@ import pytest
 
 from workflow_r1.config import RunConfig, dump_toml
 from workflow_r1.errors import DataError, MissingExtraError
+from workflow_r1.evaluation.usage import OperatorUsage
 from workflow_r1.reports import draw_curve, open_trackers, read_run, write_summary
+from workflow_r1.reports.services import operators_table, services_table
 from workflow_r1.reports.summary import evaluation_table, markdown_table, show_trajectory, training_table
 from workflow_r1.trajectory import (
     OperatorCall,
@@ -17,6 +19,7 @@ from workflow_r1.trajectory import (
     ScoredTrajectory,
     StopReason,
     Turn,
+    Usage,
     append_trajectories,
 )
 
@@ -227,3 +230,36 @@ def test_no_tracker_by_default(tmp_path: Path) -> None:
 def test_minutes_ignore_rows_without_time(tmp_path: Path) -> None:
     record = read_run(make_run(tmp_path / "run", step_row(1, **{"time/step_seconds": None}), step_row(2)))
     assert math.isclose(record.minutes_at(2), 0.5)
+
+
+def services_row(step: int, **quantities: float | None) -> dict[str, Any]:
+    names = (
+        "calls", "stored_calls", "prompt_tokens", "completion_tokens", "searches", "stored_searches", "cost", "paid",
+        "seconds_p50",
+    )  # fmt: skip
+    values = {f"{account}/{name}": 1 for account in ("total", "operator/Custom") for name in names}
+    return {"step": step, "stage": "training", **values, **quantities}
+
+
+def test_services_are_summed_up_over_the_run(run: Path) -> None:
+    rows = [
+        services_row(1, **{"total/paid": 0.25, "total/seconds_p50": 3.0, "total/failures/ServiceTimeoutError": 2}),
+        services_row(2, **{"operator/Custom/cost": None, "endpoint/gpt-x/calls": 0, "total/seconds_p50": None}),
+    ]
+    (run / "services.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    header, table = services_table(read_run(run))
+    shown = {line[0]: dict(zip(header, line, strict=True)) for line in table}
+    assert list(shown) == ["total", "endpoint gpt-x", "operator Custom"]
+    total = shown["total"]
+    assert (total["LLM calls"], total["stored"], total["paid"], total["failed"]) == ("2", "4", "1.25", "2")
+    assert total["seconds"] == "3"
+    assert shown["operator Custom"]["cost (USD)"] == "unknown"
+    assert "## Services" in write_summary(read_run(run))
+
+
+def test_operators_are_shown_per_trajectory() -> None:
+    usage = Usage(llm_calls=4, prompt_tokens=400, completion_tokens=40, stored_calls=2, cost=0.5, paid=None)
+    header, table = operators_table({"Custom": OperatorUsage(calls=2, usage=usage, seconds=3.0)}, num=2, currency="EUR")
+    assert "cost (EUR)" in header
+    assert table[0] == ["Custom", "1.00", "2.00", "1.00", "200", "20", "0.25", "unknown", "1.50"]
+    assert table[1] == ["all", *table[0][1:]]

@@ -1,6 +1,7 @@
 """The client of web search APIs in Serper's form, against a real HTTP server on this machine."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -128,6 +129,19 @@ def test_failures_tell_what_to_do_and_not_the_key(
     assert message in str(raised.value)
     assert KEY not in str(raised.value)
     assert raised.value.__cause__ is None
+
+
+def test_the_key_is_in_no_passage(serve: Callable, answer: Any) -> None:
+    server = serve(answer({"organic": [{"title": KEY, "snippet": f"your key is {KEY}", "link": "x"}]}))
+    assert search(server.url) == [Passage("x", "***", "your key is ***", 1.0)]
+
+
+def test_the_key_is_in_no_log(serve: Callable, answer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    server = serve(answer({}, 503, headers={"X-Echo": KEY}), answer(REPLY))
+    search(server.url)
+    assert "503" in caplog.text
+    assert KEY not in caplog.text
 
 
 def test_the_key_is_needed_and_is_not_in_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ def tell_used_up(console: "Console", exceeded: BudgetExceededError, go_on: str |
     Args:
         console: where to.
         exceeded: the limit.
-        go_on: the command that goes on; None where none does.
+        go_on: the command that goes on, or what to add to the same one; None where none does.
         kept: what there is so far, in words.
     """
     console.print(f"\n{exceeded}. {kept}.", style="yellow", soft_wrap=True, markup=False)

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from workflow_r1.engines.native.events import Event
+    from workflow_r1.engines.native.events import Event, ServicesBooked
     from workflow_r1.trajectory import Trajectory
 
 CALLS = "rollout/calls/"
@@ -54,6 +54,8 @@ class TrainingBoard:
         self._notes: list[str] = []
         self._live: Counter[str] = Counter()
         self._ended = False
+        self.services: ServicesBooked | None = None
+        """What the services took last, and in all."""
 
     def receive(self, event: "Event") -> None:
         """Take in one event of the engine."""
@@ -92,6 +94,8 @@ class TrainingBoard:
                 self._enter("supervised training on demonstrations")
             case events.HeldOutScored():
                 self._notes.append(f"held out at step {event.step}: {_held_out(event.metrics)}")
+            case events.ServicesBooked():
+                self.services = event
             case events.CheckpointSaved():
                 self._notes.append(f"checkpoint at step {event.step}")
             case events.PolicySaved():
@@ -128,6 +132,8 @@ class TrainingBoard:
             parts.append(self._warmstart_line())
         if self._evaluations:
             parts.append(self._evaluation_line())
+        if self.services is not None:
+            parts.append(Text(f"\nservices  {_taken(self.services)}; in all {self.services.spent}", style="dim"))
         for note in self._notes[-3:]:
             parts.append(Text(note, style="yellow" if note.startswith(("warning", "stopping")) else "dim"))
         return Group(*parts)
@@ -219,6 +225,7 @@ class PlainLines:
                 row = event.metrics
                 calls = " ".join(f"{name} {number:.2f}" for name, number in operator_mix(row).items())
                 left = self._board.seconds_left()
+                services = f"  services: {_taken(self._board.services)}" if self._board.services else ""
                 self.note(
                     f"step {event.step}/{event.num_steps}"
                     f"  reward {_number(row, 'rollout/reward', '+.3f')}"
@@ -226,7 +233,7 @@ class PlainLines:
                     f"  turns {_number(row, 'rollout/turns', '.2f')}"
                     f"  {_number(row, TOKENS_PER_SECOND, '.0f')} tokens/s"
                     f"  {_number(row, 'time/step_seconds', '.1f')} s"
-                    f"  {_clock_time(left) if left is not None else '?'} left  [{calls}]"
+                    f"  {_clock_time(left) if left is not None else '?'} left  [{calls}]{services}"
                 )
             case events.EvaluationFinished():
                 metrics = event.metrics
@@ -300,6 +307,15 @@ def operator_mix(row: Mapping[str, Any]) -> dict[str, float]:
 def _number(row: Mapping[str, Any], key: str, form: str) -> str:
     value = row.get(key)
     return "-" if value is None else format(value, form)
+
+
+def _taken(services: "ServicesBooked") -> str:
+    """What the services took in the last stage, in a few words."""
+    row = services.row
+    stored = f" ({row['total/stored_calls']} stored)" if row["total/stored_calls"] else ""
+    tokens = f"{row['total/prompt_tokens']}+{row['total/completion_tokens']} tokens"
+    paid = row["total/paid"]
+    return f"{row['total/calls']} LLM calls{stored}, {tokens}, {'unknown' if paid is None else f'{paid:.4g}'} paid"
 
 
 def _held_out(metrics: Mapping[str, Any]) -> str:

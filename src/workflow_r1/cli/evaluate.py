@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workflow_r1.cli.parameters import Overrides, Source, open_config, open_questions, with_questions
-from workflow_r1.errors import ConfigError
+from workflow_r1.errors import BudgetExceededError, ConfigError
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ROWS = "rows.jsonl"
 SUMMARY = "summary.json"
+SERVICES = "services.json"
+SPENT = "spent.json"
 
 
 def evaluate(
@@ -44,12 +46,15 @@ def evaluate(
     import asyncio
     import json
 
+    from workflow_r1.accounting import Spent
+    from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
     from workflow_r1.cli.display import TrajectoryCounter
     from workflow_r1.cli.policies import POLICY, open_method
     from workflow_r1.cli.services import check_services
     from workflow_r1.cli.tables import print_table
     from workflow_r1.cli.terminal import Terminal
     from workflow_r1.cli.train import show_path
+    from workflow_r1.cli.usage import print_usage
     from workflow_r1.evaluation import evaluate as run_evaluation
     from workflow_r1.reports.summary import figures_table
     from workflow_r1.trajectory import append_trajectories
@@ -73,6 +78,8 @@ def evaluate(
         "num_questions": len(chosen),
     }
     directory, done = _open_output(settings, output, method, identity)
+    budget = opened.accounts.budget
+    budget.restart(Spent.read(directory / SPENT))
     rows = directory / ROWS
     with TrajectoryCounter(console, f"{settings.title}: {method}", len(chosen), done=len(done)) as counter:
 
@@ -99,13 +106,19 @@ def evaluate(
                 f"\ninterrupted; go on with the same command and  --output {show_path(directory)}", soft_wrap=True
             )
             raise typer.Exit(130) from None
+        except BudgetExceededError as exceeded:
+            kept = f"The rows that are done are in {show_path(directory)}; the same command with this goes on"
+            tell_used_up(console, exceeded, f"--output {show_path(directory)}", kept=kept)
+            raise typer.Exit(EXIT_CODE) from None
+        finally:
+            budget.spent.write(directory / SPENT)
     write_atomically(directory / SUMMARY, json.dumps(_summary(identity, result), indent=2, ensure_ascii=False) + "\n")
+    services = {"currency": settings.prices.currency, **opened.accounts.ledger.rows()}
+    write_atomically(directory / SERVICES, json.dumps(services, indent=2, ensure_ascii=False) + "\n")
     where = f"{settings.title}, {method}" + (f" ({opened.policy.name})" if opened.policy.name != method else "")
     print_table(console, where, *figures_table([("all", result.figures), *result.by_class.items()]))
     figures = result.figures
-    calls = sorted(figures.operator_calls.items(), key=lambda entry: -entry[1])
-    mix = ", ".join(f"{name} {number:.2f}" for name, number in calls)
-    console.print(f"operator calls per question: {mix or 'none'}", soft_wrap=True, markup=False)
+    print_usage(console, result.trajectories, currency=settings.prices.currency, accounts=opened.accounts)
     console.print(
         f"answered {figures.answered.rate:.3f}, well formed {figures.well_formed.rate:.3f}"
         + (f", {figures.policy_tokens:.0f} policy tokens per question" if figures.policy_tokens else ""),

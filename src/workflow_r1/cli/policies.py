@@ -8,6 +8,7 @@ from workflow_r1.cli.parameters import require
 from workflow_r1.errors import ConfigError
 
 if TYPE_CHECKING:
+    from workflow_r1.accounting import Accounts
     from workflow_r1.config import RunConfig
     from workflow_r1.environment import Environment
     from workflow_r1.inference import ChatModel
@@ -19,8 +20,13 @@ POLICY = "policy"
 """The method that is the configured policy, not a fixed workflow."""
 
 
-def open_policy(config: "RunConfig", *, temperature: float) -> "tuple[Policy, ChatModel | None]":
+def open_policy(config: "RunConfig", *, temperature: float, accounts: "Accounts") -> "tuple[Policy, ChatModel | None]":
     """Open the policy for rollouts and evaluation, at a temperature (0 is greedy).
+
+    Args:
+        config: ``policy`` and ``sampling``.
+        temperature: of the sampling.
+        accounts: where the calls of a policy's server are booked and limited.
 
     Returns:
         The policy, and its server's model where it has one.
@@ -34,7 +40,9 @@ def open_policy(config: "RunConfig", *, temperature: float) -> "tuple[Policy, Ch
         from workflow_r1.config.components import build_server_policy, policy_chat_config
         from workflow_r1.inference import OpenAIChatModel
 
-        chat = OpenAIChatModel(policy_chat_config(config))
+        client = OpenAIChatModel(policy_chat_config(config))
+        limited = accounts.limit_chat(client, endpoint=POLICY, model=config.policy.model)
+        chat = accounts.meter_chat(limited, endpoint=POLICY, model=config.policy.model)
         return build_server_policy(config, temperature=temperature, chat=chat), chat
     require_engine("a policy in this process")
     import torch
@@ -100,6 +108,8 @@ class OpenedMethod:
     """A fresh environment for each trajectory."""
     services: "OperatorServices"
     """What the operators use."""
+    accounts: "Accounts"
+    """What the services take, and may."""
     server: "ChatModel | None" = None
     """The policy's server, where it has one."""
 
@@ -129,25 +139,26 @@ def open_method(config: "RunConfig", method: str, *, temperature: float, as_poli
     """
     import difflib
 
-    from workflow_r1.config.components import build_environment_factory, build_services
+    from workflow_r1.config.components import build_environment_factory, build_services, open_accounts
     from workflow_r1.evaluation.methods import METHODS, FixedWorkflow, method_environment
 
+    accounts = open_accounts(config, timed=True)
     if method == POLICY:
-        services = build_services(config)
-        policy, chat = open_policy(config, temperature=temperature)
+        services = build_services(config, accounts=accounts)
+        policy, chat = open_policy(config, temperature=temperature, accounts=accounts)
         make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
-        return OpenedMethod(policy, make_environment, services, chat)
+        return OpenedMethod(policy, make_environment, services, accounts, chat)
     if method not in METHODS:
         near = difflib.get_close_matches(method, [POLICY, *METHODS], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"--method: expected one of {', '.join([POLICY, *METHODS])}, received {method}{hint}")
     chosen = METHODS[method]
     if as_policy and set(chosen.operators) <= set(config.environment.operators):
-        services = build_services(config)
+        services = build_services(config, accounts=accounts)
         make_environment = build_environment_factory(config, services=services)
-        return OpenedMethod(FixedWorkflow(chosen), make_environment, services)
-    services = build_services(config, pool=tuple(chosen.operators), operators=chosen.operators)
+        return OpenedMethod(FixedWorkflow(chosen), make_environment, services, accounts)
+    services = build_services(config, pool=tuple(chosen.operators), operators=chosen.operators, accounts=accounts)
     make_environment = build_environment_factory(
         config, services=services, environment=method_environment(chosen), operators=chosen.operators
     )
-    return OpenedMethod(FixedWorkflow(chosen), make_environment, services)
+    return OpenedMethod(FixedWorkflow(chosen), make_environment, services, accounts)

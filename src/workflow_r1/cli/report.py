@@ -14,6 +14,7 @@ def report(
     from workflow_r1.cli.terminal import Terminal
     from workflow_r1.errors import MissingExtraError
     from workflow_r1.reports import draw_curve, read_run, write_summary
+    from workflow_r1.reports.services import services_table
     from workflow_r1.reports.summary import evaluation_table, training_table
     from workflow_r1.trajectory.storage import write_atomically
 
@@ -23,6 +24,8 @@ def report(
     if record.evaluations:
         print_table(console, "held-out exact match [95% interval]", *evaluation_table(record))
     print_table(console, "training", *training_table(record))
+    if record.services:
+        print_table(console, "services, over the whole run", *services_table(record))
     missing: MissingExtraError | None = None
     pictures: list[str] = []
     try:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workflow_r1.cli.parameters import Overrides, Source, open_config, open_questions, with_questions
-from workflow_r1.errors import UserError
+from workflow_r1.errors import BudgetExceededError, UserError
 
 if TYPE_CHECKING:
     from workflow_r1.trajectory import Trajectory
@@ -37,13 +37,16 @@ def rollout(
     """Sample trajectories of a policy over questions into a JSONL file."""
     import asyncio
 
+    from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
     from workflow_r1.cli.display import TrajectoryCounter
     from workflow_r1.cli.policies import POLICY, open_method
     from workflow_r1.cli.services import check_services
     from workflow_r1.cli.terminal import Terminal
+    from workflow_r1.cli.usage import print_usage
     from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import rollout_groups
     from workflow_r1.trajectory import append_trajectories
+    from workflow_r1.trajectory.storage import iterate_trajectories
 
     settings = with_questions(open_config(config, override), questions)
     if output.exists():
@@ -75,5 +78,11 @@ def rollout(
                     on_trajectory=keep,
                 )
 
-        asyncio.run(run())
+        try:
+            asyncio.run(run())
+        except BudgetExceededError as exceeded:
+            tell_used_up(console, exceeded, None, kept=f"The trajectories that were finished are in {output}")
+            raise typer.Exit(EXIT_CODE) from None
+    trajectories = iterate_trajectories(output) if output.exists() else ()
+    print_usage(console, trajectories, currency=settings.prices.currency, accounts=opened.accounts)
     console.print(f"trajectories in {output}", style="dim", soft_wrap=True, markup=False)

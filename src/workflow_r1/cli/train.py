@@ -24,15 +24,28 @@ RunDirectory = Annotated[
 
 
 def train(
-    config: Source = None, override: Overrides = None, resume: Resume = None, run_directory: RunDirectory = None
+    config: Source = None,
+    override: Overrides = None,
+    resume: Resume = None,
+    run_directory: RunDirectory = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Estimate what the run will cost from a few trajectories, and leave."),
+    ] = False,
 ) -> None:
     """Train a policy by reinforcement learning (GSsPO). Without CONFIG: the embedded quickstart, minutes on a CPU."""
+    from workflow_r1.cli.dry_run import dry_run as estimate
     from workflow_r1.cli.policies import require_trainable
     from workflow_r1.cli.terminal import Terminal
 
     settings = open_run(config, override, resume, run_directory)
     require_trainable(settings)
     console = Terminal()
+    if dry_run:
+        if resume is not None:
+            raise ConfigError("expected --dry-run without --resume: it estimates a whole run before it starts")
+        estimate(settings, console)
+        return
     exit_code = _train(settings, console, resume, run_directory)
     if exit_code:
         raise typer.Exit(exit_code)

@@ -29,6 +29,8 @@ class RunRecord:
     """One row per step; a row before the first step, which holds only an evaluation, is left out."""
     evaluations: list[Row]
     """One row per evaluation, in order of steps."""
+    services: list[Row]
+    """What the calls of services took: one row per step and evaluation; none where it was not written down."""
 
     def series(self, key: str) -> tuple[list[int], list[float]]:
         """Steps at which a quantity of ``metrics.jsonl`` was written, and its values."""
@@ -68,7 +70,7 @@ def read_run(directory: Path | str) -> RunRecord:
     metrics = [row for row in read_rows(directory / "metrics.jsonl") if row["step"] > 0]
     if not metrics:
         raise DataError(f"{directory / 'metrics.jsonl'} holds no step yet: wait for the first, or resume the run")
-    evaluations = directory / "evaluations.jsonl"
+    evaluations, services = directory / "evaluations.jsonl", directory / "services.jsonl"
     environment = directory / "environment.json"
     return RunRecord(
         directory=directory,
@@ -76,6 +78,7 @@ def read_run(directory: Path | str) -> RunRecord:
         environment=_read_json(environment) if environment.is_file() else {},
         metrics=metrics,
         evaluations=read_rows(evaluations) if evaluations.is_file() else [],
+        services=read_rows(services) if services.is_file() else [],
     )
 
 

@@ -9,6 +9,7 @@ from workflow_r1.printable import printable
 from workflow_r1.prompts import parse_turn
 from workflow_r1.redaction import without_logins
 from workflow_r1.reports.run_record import Row, RunRecord
+from workflow_r1.reports.services import SERVICES_NOTE, services_table
 from workflow_r1.trajectory import ScoredTrajectory, Trajectory
 
 NUM_EXAMPLES = 3
@@ -36,6 +37,7 @@ def write_summary(run: RunRecord, *, pictures: Sequence[str] = ()) -> str:
     parts += [f"![Curve]({picture})" for picture in pictures]
     parts += ["## Held-out exact match", _table_of_text(*evaluation_table(run))] if run.evaluations else []
     parts += ["## Training", _table_of_text(*training_table(run))]
+    parts += ["## Services", _table_of_text(*services_table(run)), SERVICES_NOTE] if run.services else []
     examples = _choose_examples(run)
     if examples:
         parts += ["## Example trajectories", *(show_trajectory(trajectory) for trajectory in examples)]

@@ -19,7 +19,7 @@ from workflow_r1.services.attempts import (
     retry_after_seconds,
 )
 from workflow_r1.services.failures import FailureKind
-from workflow_r1.services.secrets import hide_in_logs, without_login
+from workflow_r1.services.secrets import hide_in_logs, mask, without_login
 from workflow_r1.trajectory.records import Record
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class JSONService:
         config: patience.
         key: of the configuration, which errors name, e.g. ``search.server.url``.
         headers: sent with each request.
-        secrets: never repeated in an error.
+        secrets: never repeated in an error, a log or a passage.
         remedies: what to do by status, for refusals that this service has reasons of its own for.
 
     Raises:
@@ -186,7 +186,8 @@ class JSONService:
         if not response.is_success:
             raise self._judge_status(response, body)
         try:
-            return json.loads(body)
+            # A service that repeats its key must not bring it into a trajectory.
+            return json.loads(mask(body.decode("utf-8-sig"), self._secrets))
         except (ValueError, RecursionError):
             raise self._unreadable(f"expected JSON, found {body[:40].decode('utf-8', errors='replace')!r}") from None
 

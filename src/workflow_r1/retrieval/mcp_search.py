@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from pydantic import Field
@@ -19,7 +19,7 @@ from workflow_r1.retrieval.json_service import MAX_REPLY_BYTES, read_key
 from workflow_r1.retrieval.passages import read_passages
 from workflow_r1.services.attempts import AttemptError, ask_patiently, is_web_address, quote
 from workflow_r1.services.failures import FailureKind
-from workflow_r1.services.secrets import hide_in_logs, without_login
+from workflow_r1.services.secrets import hide_in_logs, mask, without_login
 from workflow_r1.trajectory.records import Record
 
 if TYPE_CHECKING:
@@ -100,11 +100,15 @@ class MCPSearch:
         if config.url is not None and not is_web_address(config.url):
             raise ConfigError("search.mcp.url: expected an address such as http://127.0.0.1:8000/mcp")
         self.config = config
-        self._environment = {
-            name: read_key(name, purpose=f"what {config.command[0]} needs") for name in config.environment
-        }
+        missing = [name for name in config.environment if name not in os.environ]
+        if missing:
+            raise ConfigError(
+                f"search.mcp.environment: expected the environment variable {missing[0]}, found none; set it"
+            )
+        self._environment = {name: os.environ[name] for name in config.environment}
         self._key = None if config.api_key_env is None else read_key(config.api_key_env, purpose="the MCP server's key")
-        self._secrets = (*self._environment.values(), *((self._key,) if self._key else ()))
+        # A variable may be a setting as well as a key; a short one is no key, and masking it would garble every message.
+        self._secrets = {value for value in (*self._environment.values(), self._key or "") if len(value) >= 8}
         hide_in_logs(self._secrets)
         where = without_login(config.url) if config.url is not None else config.command[0]
         self._place = f"tool {config.tool} of the MCP server {where}"
@@ -141,7 +145,8 @@ class MCPSearch:
     async def aclose(self) -> None:
         """Close the connection, and with it the server that was started; a later query opens a new one."""
         session, self._session = self._session, None
-        if session is not None and session.task is not None:
+        # One whose event loop has ended was closed by that end.
+        if session is not None and session.task is not None and not session.task.done():
             session.finish.set()
             await asyncio.wait([session.task])
 
@@ -162,7 +167,8 @@ class MCPSearch:
         except MCPError as error:
             received = f"error {error.code} ({self._quote(error.message)})"
             if error.code in (INVALID_PARAMS, METHOD_NOT_FOUND):
-                raise AttemptError(FailureKind.UNKNOWN_MODEL, received, remedy="check search.mcp") from None
+                kind = FailureKind.REJECTED if error.code == INVALID_PARAMS else FailureKind.UNKNOWN_MODEL
+                raise AttemptError(kind, received, remedy="check search.mcp") from None
             if error.code in (CONNECTION_CLOSED, INVALID_REQUEST):
                 self._drop(session)
                 raise AttemptError(
@@ -176,12 +182,17 @@ class MCPSearch:
         except ValueError as error:
             raise self._unreadable(error) from None
         try:
-            return read_result(result, k, self.config)
+            passages = read_result(result, k, self.config)
         except ToolFailedError as error:
             received = f"an error of the tool ({self._quote(str(error))})"
             raise AttemptError(FailureKind.SERVER_ERROR, received) from None
         except ValueError as error:
             raise self._unreadable(error) from None
+        # A tool that repeats its own key must not bring it into a trajectory.
+        return [
+            replace(passage, title=mask(passage.title, self._secrets), text=mask(passage.text, self._secrets))
+            for passage in passages
+        ]
 
     def _unreadable(self, error: ValueError) -> AttemptError:
         return AttemptError(FailureKind.INVALID_REPLY, f"a reply that cannot be read ({self._quote(str(error))})")

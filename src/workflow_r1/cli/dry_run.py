@@ -1,0 +1,138 @@
+"""``workflow-r1 train --dry-run``: what a run will cost, before it starts."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from workflow_r1.errors import BudgetExceededError, ConfigError, ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from workflow_r1.cli.policies import OpenedMethod
+    from workflow_r1.config import RunConfig
+    from workflow_r1.evaluation.estimate import Bill, Range
+    from workflow_r1.trajectory import Question, Trajectory
+
+NUM_TRAJECTORIES = 16
+"""Trajectories that are sampled, each of another question."""
+
+MAX_CALLS = 500
+"""Calls of services that the sample may make."""
+
+
+def dry_run(config: "RunConfig", console: "Console") -> None:
+    """Sample a few trajectories as training would, and estimate what all of it will take.
+
+    Raises:
+        ConfigError: there are too few questions, or the budget is too small for a sample.
+        ServiceError: the services failed.
+    """
+    from workflow_r1.cli.policies import POLICY, open_method
+    from workflow_r1.cli.services import check_services
+    from workflow_r1.config.components import build_questions
+    from workflow_r1.evaluation.estimate import count_trajectories, estimate_bill
+
+    limit = min(MAX_CALLS, config.budget.calls or MAX_CALLS)
+    capped = config.model_copy(update={"budget": config.budget.model_copy(update={"calls": limit})})
+    with console.status("getting ready"):
+        train_questions, evaluation_questions = build_questions(capped)
+        questions = train_questions[:NUM_TRAJECTORIES]
+        if len(questions) < 2:
+            raise ConfigError(f"expected at least two training questions to sample, received {len(questions)}")
+        opened = open_method(capped, POLICY, temperature=config.sampling.temperature)
+        check_services(capped, opened.services)
+    console.print(
+        f"dry run: {len(questions)} trajectories of the untrained policy, at most {limit} calls of services",
+        soft_wrap=True, markup=False,
+    )  # fmt: skip
+    done: list[Trajectory] = []
+    started = time.perf_counter()
+    stopped = asyncio.run(_sample(capped, opened, questions, done))
+    seconds = time.perf_counter() - started
+    usable = [trajectory for trajectory in done if not trajectory.stop_reason.is_infrastructure]
+    if len(usable) < 2:
+        if stopped is not None:
+            raise ConfigError(f"expected at least two finished trajectories, received {len(usable)}: {stopped}")
+        raise ServiceError(
+            f"expected at least two trajectories to estimate from, but of {len(done)} only {len(usable)} did not fail: "
+            f"{next(trajectory.error for trajectory in done if trajectory.error)}"
+        )
+    num_training, num_evaluation = count_trajectories(config.training, len(evaluation_questions))
+    bill = estimate_bill(usable, num_trajectories=num_training + num_evaluation, seed=config.seed)
+    _show(console, config, bill)
+    total, sessions = bill.num_trajectories, config.sampling.max_sessions
+    slow, fast = seconds * total / len(done), seconds * -(-total // max(sessions, len(done)))
+    told = [
+        f"Scaled from {len(usable)} trajectories to {num_training} of training and {num_evaluation} of evaluations; 95% "
+        "intervals of the sample's mean.",
+        f"Time for rollouts: {_duration(fast)} if {sessions} side by side take as long as these {len(done)} did, "
+        f"{_duration(slow)} if more side by side gain nothing. The updates of the policy come on top.",
+        "Not in it: the policy changes while it learns, and may call more or less; evaluations are greedy, the sample is not; "
+        "calls that fail. What the store of calls answers again is not paid.",
+        f"The sample took: {opened.accounts.budget.describe()}.",
+    ]
+    if len(usable) < len(done):
+        told.append(f"{len(done) - len(usable)} trajectories failed and are left out.")
+    if stopped is not None:
+        told.append(
+            f"The limit of calls ended the sample after {len(done)} of {len(questions)} trajectories; the longest are "
+            "missing, so the estimate is too low."
+        )
+    if config.is_simulation:
+        told.append("Part of this is the embedded world, a simulation; its expert and its search cost nothing.")
+    for line in told:
+        console.print(line, style="dim", soft_wrap=True, markup=False)
+
+
+async def _sample(
+    config: "RunConfig", opened: "OpenedMethod", questions: "Sequence[Question]", done: "list[Trajectory]"
+) -> BudgetExceededError | None:
+    """Fill ``done`` with finished trajectories; returns what ended it early."""
+    from workflow_r1.rollout import derive_seed, rollout_groups
+
+    try:
+        async with opened:
+            await rollout_groups(
+                questions,
+                policy=opened.policy,
+                make_environment=opened.make_environment,
+                group_size=1,
+                seed=derive_seed(config.seed, "dry run"),
+                max_concurrency=config.sampling.max_sessions,
+                on_trajectory=done.append,
+            )
+    except BudgetExceededError as exceeded:
+        return exceeded
+    return None
+
+
+def _show(console: "Console", config: "RunConfig", bill: "Bill") -> None:
+    from workflow_r1.cli.tables import print_table
+
+    def row(name: str, of: "Range | None", form: str) -> list[str]:
+        if of is None:
+            return [name, "unknown", "unknown", "unknown"]
+        each = of.estimate / bill.num_trajectories
+        return [name, f"{each:.4g}", format(of.estimate, form), f"{of.low:{form}} to {of.high:{form}}"]
+
+    rows = [
+        row("LLM calls", bill.llm_calls, ",.0f"),
+        row("tokens sent", bill.prompt_tokens, ",.0f"),
+        row("tokens received", bill.completion_tokens, ",.0f"),
+        row("searches", bill.searches, ",.0f"),
+        row(f"cost ({config.prices.currency})", bill.cost, ",.4g"),
+    ]
+    print_table(console, config.title, ["", "per trajectory", "whole run", "95% interval"], rows)
+    if bill.cost is None:
+        console.print(
+            "The cost is unknown: set the prices under [prices] (docs/cost.md).", style="yellow", markup=False
+        )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

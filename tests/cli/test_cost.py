@@ -1,0 +1,67 @@
+"""Budgets, and what is told of services, on the command line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+PRICED = (
+    "-o", 'prices.models."simulated expert".prompt_per_million=1e6',
+    "-o", 'prices.models."simulated expert".completion_per_million=1e6',
+)  # fmt: skip
+"""A unit of money for each token."""
+
+
+def test_an_evaluation_stops_at_its_budget_and_goes_on(call: Callable, tmp_path: Path) -> None:
+    options = ("evaluate", "-m", "answer-generate", "--limit", "6", "--output", "e")
+    code, output, errors = call(*options, "-o", "budget.calls=4")
+    assert code == 3, errors
+    assert "4 of 4 calls (budget.calls)" in output
+    assert "--output e -o budget.calls=8" in output
+    rows = (tmp_path / "e" / "rows.jsonl").read_text().splitlines()
+    assert len(rows) == 4
+    assert not (tmp_path / "e" / "summary.json").exists()
+    # What was spent counts on: two more calls are one too many.
+    code, output, _ = call(*options, "-o", "budget.calls=5")
+    assert code == 3
+    assert json.loads((tmp_path / "e" / "spent.json").read_text())["calls"] == 5
+    code, output, errors = call(*options, "-o", "budget.calls=8")
+    assert code == 0, errors
+    assert "spent" not in errors
+    assert "calls of services: 6 calls" in output
+    assert len((tmp_path / "e" / "rows.jsonl").read_text().splitlines()) == 6
+
+
+def test_money_adds_up(call: Callable, tmp_path: Path) -> None:
+    code, output, errors = call("evaluate", "-m", "self-consistency", "--limit", "5", "--output", "e", *PRICED)
+    assert code == 0, errors
+    rows = [json.loads(line) for line in (tmp_path / "e" / "rows.jsonl").read_text().splitlines()]
+    usages = [of["usage"] for row in rows for turn in row["turns"] for of in turn["calls"]]
+    tokens = sum(usage["prompt_tokens"] + usage["completion_tokens"] for usage in usages)
+    assert sum(usage["cost"] for usage in usages) == tokens > 0
+    assert json.loads((tmp_path / "e" / "summary.json").read_text())["all"]["cost"] == tokens / 5
+    services = json.loads((tmp_path / "e" / "services.json").read_text())
+    assert services["total"]["cost"] == services["endpoint/simulated expert"]["paid"] == tokens
+    # Three answers and one vote a question.
+    assert services["operator/MultiAnswerGenerate"]["calls"] == 15
+    assert services["operator/ScEnsemble"]["calls"] == 5
+    assert json.loads((tmp_path / "e" / "spent.json").read_text())["money"] == tokens
+    assert "MultiAnswerGenerate" in output
+    assert f"{tokens / 5:.4g}" in output
+
+
+def test_a_rollout_stops_at_its_budget_and_keeps_what_is_done(call: Callable, tmp_path: Path) -> None:
+    code, output, errors = call(
+        "rollout", "-m", "answer-generate", "--limit", "6", "--output", "t.jsonl", *PRICED, "-o", "budget.money=1"
+    )
+    assert code == 3, errors
+    assert "(budget.money)" in output
+    assert "The trajectories that were finished are in t.jsonl" in output
+
+
+def test_a_budget_of_money_needs_prices(call: Callable) -> None:
+    code, _, errors = call(
+        "evaluate", "-m", "direct", "--limit", "1", "-o", "budget.money=1", "-o", "llm.kind=openai",
+        "-o", "llm.base_url=http://127.0.0.1:9/v1", "-o", "llm.model=gpt-x",
+    )  # fmt: skip
+    assert code == 2
+    assert 'prices.models."gpt-x"' in errors
