@@ -55,7 +55,8 @@ class TrainingBoard:
         self._live: Counter[str] = Counter()
         self._ended = False
         self.services: ServicesBooked | None = None
-        """What the services took last, and in all."""
+        """What they took for the last step's training."""
+        self._spent = ""
 
     def receive(self, event: "Event") -> None:
         """Take in one event of the engine."""
@@ -95,7 +96,8 @@ class TrainingBoard:
             case events.HeldOutScored():
                 self._notes.append(f"held out at step {event.step}: {_held_out(event.metrics)}")
             case events.ServicesBooked():
-                self.services = event
+                self.services = event if event.stage == "training" else self.services
+                self._spent = event.spent
             case events.CheckpointSaved():
                 self._notes.append(f"checkpoint at step {event.step}")
             case events.PolicySaved():
@@ -133,7 +135,7 @@ class TrainingBoard:
         if self._evaluations:
             parts.append(self._evaluation_line())
         if self.services is not None:
-            parts.append(Text(f"\nservices  {_taken(self.services)}; in all {self.services.spent}", style="dim"))
+            parts.append(Text(f"\nservices  {_taken(self.services)}; spent in all {self._spent}", style="dim"))
         for note in self._notes[-3:]:
             parts.append(Text(note, style="yellow" if note.startswith(("warning", "stopping")) else "dim"))
         return Group(*parts)
@@ -310,7 +312,7 @@ def _number(row: Mapping[str, Any], key: str, form: str) -> str:
 
 
 def _taken(services: "ServicesBooked") -> str:
-    """What the services took in the last stage, in a few words."""
+    """What the services took for a step's training, in a few words."""
     row = services.row
     stored = f" ({row['total/stored_calls']} stored)" if row["total/stored_calls"] else ""
     tokens = f"{row['total/prompt_tokens']}+{row['total/completion_tokens']} tokens"
