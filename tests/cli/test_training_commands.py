@@ -132,3 +132,15 @@ def test_a_dry_run_estimates_and_leaves_nothing(call, policy: Path, tmp_path: Pa
     code, _, errors = call("train", "--dry-run", *TINY, "-o", f"policy.model={policy}", *service)
     assert code == 1
     assert "127.0.0.1:9" in errors
+
+
+def test_a_training_stops_at_its_budget_and_goes_on(call, policy: Path, tmp_path: Path) -> None:
+    options = ("train", *TINY, "-o", f"policy.model={policy}", "--run-directory", "r")
+    code, output, errors = call(*options, "-o", "budget.minutes=0.0001")
+    assert code == 3, errors
+    assert "(budget.minutes)" in output
+    assert "up to step 1 is kept" in output
+    assert "workflow-r1 train --resume r -o budget.minutes=0.0002" in output
+    code, output, errors = call("train", "--resume", "r", "-o", "budget.minutes=60")
+    assert code == 0, errors
+    assert [row["step"] for row in rows(tmp_path / "r" / "metrics.jsonl")] == [0, 1, 2]

@@ -100,6 +100,15 @@ def test_a_cost_is_a_mean_and_unknown_where_one_price_is() -> None:
     assert compute_figures([trajectory(call(0.25)), trajectory(call(None))]).cost is None
 
 
+def test_a_policy_behind_a_server_costs_too() -> None:
+    own = Usage(llm_calls=1, prompt_tokens=50, cost=0.25, paid=0.25)
+    first = trajectory()
+    asked = first.model_copy(update={"turns": (first.turns[0].model_copy(update={"usage": own}),)})
+    figures = compute_figures([asked, asked])
+    assert (figures.cost, figures.llm_calls, figures.operator_calls) == (0.25, 0.0, {})
+    assert usage_by_operator([asked, asked]) == {"(policy)": OperatorUsage(calls=2, usage=own + own)}
+
+
 def test_usage_is_summed_up_by_operator() -> None:
     usage = Usage(llm_calls=2, prompt_tokens=10, stored_calls=1, cost=0.5, paid=0.25)
     custom = OperatorCall(operator="Custom", input="x", observation="y", valid=True, usage=usage, seconds=0.5)

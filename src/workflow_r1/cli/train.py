@@ -145,9 +145,8 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
         )
         return 130
     if result.exceeded is not None:
-        tell_used_up(
-            console, result.exceeded, f"workflow-r1 train --resume {place}", kept=f"{result.step} steps are kept"
-        )
+        kept = f"What is complete up to step {result.step} is kept"
+        tell_used_up(console, result.exceeded, f"workflow-r1 train --resume {place}", kept=kept)
         return EXIT_CODE
     console.print(f"\nThe run is in [bold]{place}[/]. Next:", soft_wrap=True)
     for command, purpose in (

@@ -4,7 +4,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from workflow_r1.evaluation.usage import usage_by_operator
+from workflow_r1.accounting import POLICY
+from workflow_r1.evaluation.usage import OperatorUsage, usage_by_operator
 from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory, Usage
 from workflow_r1.trajectory.records import Record
 
@@ -93,7 +94,8 @@ class Figures(Record):
     llm_completion_tokens: float
     """Mean tokens received from the operators' LLM."""
     cost: float | None
-    """Mean price of LLM calls and searches, paid or answered from the store of calls; None where a price is unknown."""
+    """Mean price of LLM calls (the policy's own server included) and searches, paid or answered from the store of calls; None
+    where a price is unknown."""
     stop_reasons: dict[str, int]
     """How often each stop reason ended a trajectory, failures included."""
 
@@ -116,7 +118,9 @@ def compute_figures(trajectories: Iterable[Trajectory]) -> Figures:
         return sum(values) / num if num else 0.0
 
     operators = usage_by_operator(scored)
+    policy = operators.pop(POLICY, OperatorUsage())
     usage = sum((of.usage for of in operators.values()), start=Usage())
+    cost = (usage + policy.usage).cost
     return Figures(
         exact_match=Proportion.of(sum(t.reward.exact_match == 1.0 for t in scored), num),
         f1=mean(t.reward.f1 for t in scored),
@@ -130,7 +134,7 @@ def compute_figures(trajectories: Iterable[Trajectory]) -> Figures:
         llm_calls=usage.llm_calls / num if num else 0.0,
         llm_prompt_tokens=usage.prompt_tokens / num if num else 0.0,
         llm_completion_tokens=usage.completion_tokens / num if num else 0.0,
-        cost=None if usage.cost is None else usage.cost / max(1, num),
+        cost=None if cost is None else cost / max(1, num),
         stop_reasons=dict(sorted(Counter(str(t.stop_reason) for t in trajectories).items())),
     )
 

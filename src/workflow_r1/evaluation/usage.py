@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from workflow_r1.accounting import POLICY
 from workflow_r1.trajectory import OperatorCall, Trajectory, Usage
 from workflow_r1.trajectory.records import Record
 
@@ -26,13 +27,19 @@ class OperatorUsage(Record):
 
 
 def usage_by_operator(trajectories: Iterable[Trajectory]) -> dict[str, OperatorUsage]:
-    """Sum up what each operator took, in alphabetical order of their names."""
+    """Sum up what each operator took, in alphabetical order of their names.
+
+    A policy behind a server stands among them as ``(policy)``, with its turns as calls.
+    """
     operators: dict[str, OperatorUsage] = {}
     for trajectory in trajectories:
         for call in (call for turn in trajectory.turns for call in turn.calls):
             name = operator_of(call)
             this = OperatorUsage(calls=1, usage=call.usage, seconds=call.seconds)
             operators[name] = operators.get(name, OperatorUsage()) + this
+        if trajectory.policy_usage.llm_calls:
+            this = OperatorUsage(calls=len(trajectory.turns), usage=trajectory.policy_usage)
+            operators[POLICY] = operators.get(POLICY, OperatorUsage()) + this
     return dict(sorted(operators.items()))
 
 
