@@ -114,6 +114,13 @@ def test_money_cannot_be_limited_where_a_price_is_unknown() -> None:
     accounts.limit_chat(ScriptedChatModel(), endpoint="expert", is_free=True)
 
 
+def test_money_cannot_be_limited_after_calls_of_unknown_price() -> None:
+    budget = Budget(BudgetConfig(money=1.0))
+    with pytest.raises(ConfigError, match=r"spent before.*spent\.json"):
+        budget.restart(Spent(calls=1, money=None))
+    Budget(BudgetConfig(calls=5)).restart(Spent(calls=1, money=None))
+
+
 def test_what_is_limited_must_be_told_by_the_service() -> None:
     silent = ScriptedChatModel(lambda _: ChatReply(text="x", finish_reason=FinishReason.STOP, usage=Usage(llm_calls=1)))
     for config in (BudgetConfig(tokens=5), BudgetConfig(money=5.0)):

@@ -27,7 +27,7 @@ def test_an_evaluation_stops_at_its_budget_and_goes_on(call: Callable, tmp_path:
     code, output, errors = call(*options, "-o", "budget.calls=8")
     assert code == 0, errors
     assert "spent" not in errors
-    assert "calls of services: 6 calls" in output
+    assert "spent on services: 6 calls" in output
     assert len((tmp_path / "e" / "rows.jsonl").read_text().splitlines()) == 6
 
 

@@ -92,7 +92,16 @@ class Budget:
         return cls(config, currency=currency, clock=time.monotonic)
 
     def restart(self, spent: Spent) -> None:
-        """Go on from what was spent before."""
+        """Go on from what was spent before.
+
+        Raises:
+            ConfigError: money is limited, and how much was spent is unknown.
+        """
+        if self.config.money is not None and spent.money is None:
+            raise ConfigError(
+                "budget.money: expected to know what was spent before, but calls were made whose price was unknown; limit "
+                "budget.calls or budget.tokens instead, or write the amount into the run's spent.json"
+            )
         self._calls, self._tokens, self._money = spent.calls, spent.tokens, spent.money
         self._seconds = spent.seconds
         self._started = self._clock() if self._clock is not None else 0.0
@@ -125,6 +134,7 @@ class Budget:
         used = (
             ("calls", self._calls, limits.calls, "calls"),
             ("tokens", self._tokens, limits.tokens, "tokens"),
+            # Where money is limited, it is known: end_call sees to that.
             ("money", self._money or 0.0, limits.money, self.currency),
             ("minutes", self.spent.seconds / 60, None if self._clock is None else limits.minutes, "minutes"),
         )

@@ -1,6 +1,7 @@
 """What the calls of services took, booked to the operator that made them and to the endpoint that answered."""
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -76,7 +77,7 @@ class Account:
     """Calls that failed after all their attempts, by kind."""
     failed_attempts: Counter[str] = field(default_factory=Counter)
     """Attempts that failed, by kind, tried again or not; of endpoints that tell."""
-    seconds: list[float] = field(default_factory=list)
+    seconds: "array[float]" = field(default_factory=lambda: array("d"))
     """Time that each call took until its reply, retries and waiting included; the store's answers are left out."""
 
     def row(self) -> Row:

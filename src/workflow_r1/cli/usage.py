@@ -35,7 +35,6 @@ def print_usage(
     failed = f"; {total.failures.total()} calls failed" if total.failures else ""
     unreported = f"; {total.num_unreported} replies came without token figures" if total.num_unreported else ""
     console.print(
-        f"calls of services: {accounts.budget.describe()}, beside what the store of calls and this process answered"
-        f"{failed}{unreported}",
+        f"spent on services: {accounts.budget.describe()}{failed}{unreported}",
         soft_wrap=True, markup=False,
     )  # fmt: skip
