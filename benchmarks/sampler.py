@@ -14,6 +14,9 @@ All figures are decoded (policy) tokens per CPU second; prompt and observation t
 * ``rollout``: the same with environment, operators and records: ``rollout_groups`` on questions. Random weights call no
   operator, so each turn's tokens stand and its text is replaced by a call.
 
+A second table takes its turns from the embedded world (a simulation): the policy that ships, its questions, operators and
+limits, as ``workflow-r1 train`` samples them. Its turns are longer and its observations shorter than those above.
+
 Every line is the median over ``--repeats`` interleaved runs, and the ratio is that to the bare loop beside it.
 """
 
@@ -24,7 +27,7 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -38,11 +41,14 @@ from transformers import (
     StaticCache,
 )
 
+from workflow_r1.config.components import build_environment_factory, build_train_questions
+from workflow_r1.config.loading import load_run_config
+from workflow_r1.engines.native.model import load_policy_model
 from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.operators import OperatorResult, OperatorServices, operator
 from workflow_r1.rollout import SampledTurn, SamplingConfig, derive_seed, rollout_groups
 from workflow_r1.rollout.local_sampler import LocalSampler, LocalSession
-from workflow_r1.trajectory import Message, Question
+from workflow_r1.trajectory import Message, Question, Trajectory
 
 NUM_TURNS = 4
 TURN_TOKENS = (12, 28)
@@ -66,6 +72,18 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a session, in tokens."""
+
+    num_tokens: int
+    """Decoded."""
+    start: int
+    """Context of the bare loop before its first token: then its contexts are on average as long as the session's."""
+    num_read: int
+    """Of prompt and observations, computed anew; what a group shares counts once."""
 
 
 def make_tokenizer(vocab_size: int = 1000) -> PreTrainedTokenizerFast:
@@ -202,6 +220,52 @@ def run_rollout(sampler: LocalSampler, num: int, *, seed: int) -> tuple[int, int
     return decoded, decoded + fed
 
 
+class EmbeddedWorkload:
+    """The rollouts of a training step of the quickstart: 16 questions of 8 trajectories."""
+
+    def __init__(self) -> None:
+        self.config = load_run_config("embedded")
+        self.model, tokenizer = load_policy_model(self.config)
+        self.sampler = LocalSampler(self.model, tokenizer, sampling=self.config.sampling)
+        self.num = self.config.training.questions_per_step * self.config.training.group_size
+        self._questions = build_train_questions(self.config)
+        self._make_environment = build_environment_factory(self.config)
+        self._trajectories: list[Trajectory] = []
+
+    def run(self, sampler: LocalSampler, num: int, *, seed: int) -> tuple[int, int]:
+        """Sample the step of that number; return decoded tokens and all tokens."""
+        size = self.config.training.group_size
+        groups = asyncio.run(
+            rollout_groups(
+                self._questions[seed * num // size : (seed + 1) * num // size],
+                policy=sampler,
+                make_environment=self._make_environment,
+                group_size=size,
+                seed=seed,
+                max_concurrency=num,
+            )
+        )
+        self._trajectories = [trajectory for group in groups for trajectory in group]
+        decoded = sum(trajectory.num_policy_tokens for trajectory in self._trajectories)
+        return decoded, decoded + sum(map(tokens_read, self._trajectories))
+
+    def shape(self) -> Shape:
+        """The shape of the last run's sessions, on average."""
+        decoded = sum(trajectory.num_policy_tokens for trajectory in self._trajectories) / self.num
+        prompt = sum(len(trajectory.prompt_token_ids) for trajectory in self._trajectories) / self.num
+        observed = sum(map(tokens_read, self._trajectories)) / self.num - prompt
+        return Shape(
+            num_tokens=round(decoded),
+            start=round(prompt + observed / 2),
+            num_read=round(observed + prompt / self.config.training.group_size),
+        )
+
+
+def tokens_read(trajectory: Trajectory) -> int:
+    """Tokens of prompt and observations."""
+    return len(trajectory.prompt_token_ids) + sum(len(turn.context_token_ids) for turn in trajectory.turns)
+
+
 def run_bare_loop(model: torch.nn.Module, num: int, start: int, num_tokens: int) -> float:
     """Decode on a static cache; return the CPU seconds of the steps after the prompt."""
     with torch.inference_mode():
@@ -251,8 +315,44 @@ def timed(run: Callable[..., tuple[int, int]], sampler: LocalSampler, num: int, 
     return decoded / seconds, total / seconds
 
 
+def compare(
+    model: torch.nn.Module,
+    sampler: LocalSampler,
+    runs: dict[str, Callable[..., tuple[int, int]]],
+    *,
+    num: int,
+    shape: Shape,
+    repeats: int,
+) -> None:
+    """Print a line for the bare loop, for what reads as many tokens besides, and for each of ``runs``."""
+    run_bare_loop(model, num, shape.start, 4)
+    lines: dict[str, list[tuple[float, float, float]]] = {}
+    for repeat in range(repeats):
+        seconds = run_bare_loop(model, num, shape.start, shape.num_tokens)
+        bare = num * shape.num_tokens / seconds
+        lines.setdefault("bare loop", []).append((bare, bare, 1.0))
+        limit = num * shape.num_tokens / (seconds + run_prompts(model, num, shape.num_read))
+        lines.setdefault("bare + prompts", []).append(
+            (limit, limit * (1 + shape.num_read / shape.num_tokens), limit / bare)
+        )
+        plain = num * shape.num_tokens / run_generate(model, num, shape.start, shape.num_tokens)
+        lines.setdefault("generate", []).append((plain, plain * (1 + shape.start / shape.num_tokens), plain / bare))
+        for name, run in runs.items():
+            decoded, total = timed(run, sampler, num, seed=repeat + 1)
+            lines.setdefault(name, []).append((decoded, total, decoded / bare))
+    for name, rows in lines.items():
+        decoded, total, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
+        print(f"{num:8}  {name:14} {decoded:13.0f} {total:10.0f} {ratio:12.2f}", flush=True)
+
+
+def heading(model: torch.nn.Module, threads: int, workload: str) -> None:
+    """Print what is measured."""
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {threads} thread(s); {workload}")
+    print(f"{'sessions':>8}  {'':14} {'decoded tok/s':>13} {'all tok/s':>10} {'of bare loop':>12}", flush=True)
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--model", help="Hugging Face model; default: a small Llama with random weights")
     parser.add_argument("--sessions", type=int, nargs="+", default=[32, 128], help="batch sizes (multiples of 8)")
@@ -267,38 +367,32 @@ def main() -> None:
         tokenizer = make_tokenizer()
         model = make_model(len(tokenizer))
     observation = len(tokenizer(make_observation(random.Random(0)))["input_ids"])
-    print(
-        f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {arguments.threads} thread(s); ", end=""
+    turns = f"{NUM_TURNS} turns of {TURN_TOKENS[0]}-{TURN_TOKENS[1]} tokens, prompt and observations of ~{observation}"
+    heading(model, arguments.threads, turns)
+    # The multi-turn rows' context when they decode is, on average, as long as the start and half of num_tokens. The
+    # prompt of a group of 8 is read once, the observations by every member.
+    shape = Shape(
+        num_tokens=NUM_TURNS * sum(TURN_TOKENS) // 2,
+        start=observation + (NUM_TURNS - 1) * observation // 2,
+        num_read=round(observation * (NUM_TURNS - 1 + 1 / 8)),
     )
-    print(f"{NUM_TURNS} turns of {TURN_TOKENS[0]}-{TURN_TOKENS[1]} tokens, prompt and observations of ~{observation}")
-    print(f"{'sessions':>8}  {'':14} {'decoded tok/s':>13} {'all tok/s':>10} {'of bare loop':>12}")
-    turn = sum(TURN_TOKENS) // 2
-    num_tokens = NUM_TURNS * turn
-    # The multi-turn rows' context when they decode is, on average, as long as this start and half of num_tokens.
-    start = observation + (NUM_TURNS - 1) * observation // 2
     for num in arguments.sessions:
         # As in training, one sampler serves every rollout: its cache has grown to size before the first timed run.
         sampling = SamplingConfig(max_sessions=num, max_turn_tokens=TURN_TOKENS[1], turn_end="action")
         sampler = LocalSampler(model, tokenizer, sampling=sampling)
         run_rollout(sampler, num, seed=0)
-        run_bare_loop(model, num, start, 4)
-        lines: dict[str, list[tuple[float, float, float]]] = {}
-        for repeat in range(arguments.repeats):
-            seconds = run_bare_loop(model, num, start, num_tokens)
-            bare = num * num_tokens / seconds
-            lines.setdefault("bare loop", []).append((bare, bare, 1.0))
-            # The prompt of a group of 8 is read once, the observations by every member.
-            num_read = round(observation * (NUM_TURNS - 1 + 1 / 8))
-            limit = num * num_tokens / (seconds + run_prompts(model, num, num_read))
-            lines.setdefault("bare + prompts", []).append((limit, limit * (1 + num_read / num_tokens), limit / bare))
-            plain = num * num_tokens / run_generate(model, num, start, num_tokens)
-            lines.setdefault("generate", []).append((plain, plain * (1 + start / num_tokens), plain / bare))
-            for name, run in (("sampler", run_sampler), ("rollout", run_rollout)):
-                decoded, total = timed(run, sampler, num, seed=repeat + 1)
-                lines.setdefault(name, []).append((decoded, total, decoded / bare))
-        for name, rows in lines.items():
-            decoded, total, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
-            print(f"{num:8}  {name:14} {decoded:13.0f} {total:10.0f} {ratio:12.2f}", flush=True)
+        runs = {"sampler": run_sampler, "rollout": run_rollout}
+        compare(model, sampler, runs, num=num, shape=shape, repeats=arguments.repeats)
+    if arguments.model:
+        return
+    embedded = EmbeddedWorkload()
+    torch.set_num_threads(arguments.threads)
+    embedded.run(embedded.sampler, embedded.num, seed=0)
+    shape = embedded.shape()
+    read = f"{shape.num_tokens} tokens a trajectory, {shape.num_read} of prompt and observations"
+    heading(embedded.model, arguments.threads, f"the embedded world (a simulation): {read}")
+    runs = {"rollout": embedded.run}
+    compare(embedded.model, embedded.sampler, runs, num=embedded.num, shape=shape, repeats=arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from workflow_r1.trajectory import FinishReason, Message
 
 Skill = Literal["copy", "read", "notice", "compare"]
 """``copy``: a name into an operator's input. ``read``: a value out of an observation. ``notice``: that the observation
-does not state it. ``compare``: which of two years is earlier, and whose it is."""
+does not state it. ``compare``: which of two years is the earlier one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class Strategy:
     """When asking for one fact: ask three times and combine; otherwise once."""
     review: float = 0.12
     """Have a single answer of the expert reviewed, and revised where it is called wrong."""
+    review_found: float = 0.1
+    """The same for a value that a passage states: of no use, but a policy that tries it must have seen how."""
     outsource_comparison: float = 0.05
     """Let ``Custom`` compare two years."""
 
@@ -47,7 +49,15 @@ WARM_START = Strategy()
 """The mixture that the shipped policy imitates."""
 
 _ONE_WAY = Strategy(
-    whole=0, whole_ensemble=0, optimise=0, search=1, give_up=0, ensemble=0, review=0, outsource_comparison=0
+    whole=0,
+    whole_ensemble=0,
+    optimise=0,
+    search=1,
+    give_up=0,
+    ensemble=0,
+    review=0,
+    review_found=0,
+    outsource_comparison=0,
 )
 STRATEGIES: dict[str, Strategy] = {
     "ask the whole question": replace(_ONE_WAY, whole=1),
@@ -131,7 +141,7 @@ class DemonstratorSession:
         return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=FinishReason.STOP)
 
     def _draw(self, probability: float) -> bool:
-        return self._rng.random() < probability
+        return probability > 0 and self._rng.random() < probability
 
     def _answer(self, text: str) -> Script:
         strategy = self._strategy
@@ -177,19 +187,23 @@ class DemonstratorSession:
             observation = yield _call([*thought, Piece(" Ask which.")], "Custom", [Piece(" "), *task, instruction])
             is_before = _field(observation, "Answer:") == years[0]
             thought = []
-        one, other = comparison.entities
-        earlier, later = (one, other) if is_before else (other, one)
-        # Small steps, each of which looks back at one thing: a small policy cannot take them all at once.
+        # Small steps, each of which looks at the token before it or at what followed it last time: a small policy cannot
+        # take them all at once.
+        names = dict(zip(("one", "two"), comparison.entities, strict=True))
+        earlier, later = ("one", "two") if is_before else ("two", "one")
+        winner = later if comparison.last else earlier
         conclusion = [
             Piece(" Compare"),
-            Piece(f" {one} {years[0]} with {other} {years[1]}", "copy"),
-            Piece(f": {'before' if is_before else 'after'}.", "compare"),
-            Piece(f" Order: {earlier} then {later}.", "compare"),
-            Piece(" Take the"),
-            Piece(f" {'last' if comparison.last else 'first'}.", "copy"),
+            Piece(f" one {names['one']} {years[0]} two {names['two']} {years[1]}. Years {years[0]} {years[1]}", "copy"),
+            Piece(f" {earlier}", "compare"),
+            Piece(f" {names[earlier]}", "copy"),
+            Piece(" then"),
+            Piece(
+                f" {later} {names[later]}. Take {'last' if comparison.last else 'first'} {winner} {names[winner]}.",
+                "copy",
+            ),
         ]
-        winner = later if comparison.last else earlier
-        yield _final([*thought, *conclusion, Piece(" Done.")], winner, "compare")
+        yield _final([*thought, *conclusion, Piece(" Done.")], names[winner])
 
     def _find(
         self, entity: str, noun: str, thought: list[Piece]
@@ -203,7 +217,11 @@ class DemonstratorSession:
             value = self._stated(entity, noun, observation)
             stated = Piece(f" {entity} has {noun}", "copy")
             if value is not None:
-                return value, [stated, Piece(f" {value}.", "read")]
+                found = [stated, Piece(f" {value}.", "read")]
+                if not self._draw(self._strategy.review_found):
+                    return value, found
+                value = yield from self._review(question, value, found)
+                return value, [Piece(f" Answer: {value}.", "read")]
             opening = [stated, Piece(" missing.", "notice")]
             if self._draw(self._strategy.give_up):
                 return None, opening
@@ -218,10 +236,12 @@ class DemonstratorSession:
         value = _field(observation, "Answer:")
         if not self._draw(self._strategy.review):
             return value
+        return (yield from self._review(question, value, [Piece(f" Answer: {value}.", "read")]))
+
+    def _review(self, question: str, value: str, stated: Sequence[Piece]) -> Generator[list[Piece], str, str]:
         asked = [Piece(" <question>"), Piece(f" {question}", "copy"), Piece("</question> <solution>")]
         given = [Piece(f" {value}", "copy"), Piece("</solution>")]
-        stated = Piece(f" Answer: {value}.", "read")
-        observation = yield _call([stated, Piece(" Check.")], "Review", [*asked, *given])
+        observation = yield _call([*stated, Piece(" Check.")], "Review", [*asked, *given])
         if "wrong" not in observation:
             return value
         feedback = _field(observation, "Feedback:")
@@ -253,8 +273,8 @@ def _call(thought: Sequence[Piece], operator: str, arguments: Sequence[Piece]) -
     return [Piece("<think>"), *thought, Piece(f"</think><tool> {operator}:"), *arguments, Piece("</tool>")]
 
 
-def _final(thought: Sequence[Piece], answer: str, skill: Skill = "copy") -> list[Piece]:
-    return [Piece("<think>"), *thought, Piece("</think><answer>"), Piece(f" {answer}", skill), Piece("</answer>")]
+def _final(thought: Sequence[Piece], answer: str) -> list[Piece]:
+    return [Piece("<think>"), *thought, Piece("</think><answer>"), Piece(f" {answer}", "copy"), Piece("</answer>")]
 
 
 def _lines(observation: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The tokenizer of the shipped policy: whole words for the world's language, two pieces for a name.
+"""The tokenizer of the shipped policy: whole words for the world's language, one token for a year, two for a name.
 
 Greedy longest match over a fixed vocabulary (a WordPiece model without a continuation mark, over bytes), so that every
 text can be written and a name is always the same few tokens wherever it stands.
@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from workflow_r1.embedded.names import BEGINNINGS, ENDINGS
+from workflow_r1.embedded.world import FIRST_YEAR, LAST_YEAR
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -30,6 +31,11 @@ CHAT_TEMPLATE = (
 
 MAX_WORD = 32
 """Longer runs without a space are cut before matching, which keeps it linear in the text."""
+
+
+def year_tokens() -> list[str]:
+    """The tokens of the world's years, in order."""
+    return [f"Ġ{year}" for year in range(FIRST_YEAR, LAST_YEAR + 1)]
 
 
 def build_tokenizer(texts: Iterable[str], names: frozenset[str], *, min_count: int = 3) -> "PreTrainedTokenizerFast":
@@ -58,7 +64,7 @@ def build_tokenizer(texts: Iterable[str], names: frozenset[str], *, min_count: i
     pieces = [*TEMPLATE_TOKENS, *TAGS, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     pieces += [f"{before}{beginning}" for beginning in BEGINNINGS for before in (space, "")]
     pieces += ENDINGS
-    pieces += [f"{space}19", *(f"{number:02d}" for number in range(100))]
+    pieces += [*year_tokens(), *(f"{number:02d}" for number in range(100))]
     pieces += words
     vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
 

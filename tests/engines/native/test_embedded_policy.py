@@ -28,12 +28,27 @@ def test_an_untrained_policy_copies_the_end_of_a_name_from_its_beginning():
     model, tokenizer = new_policy(BuildSettings(), make_demonstrations(200, strategy=SKILLS_STRATEGY))
     names = [begin + end for begin, end in zip(BEGINNINGS[::40], ENDINGS[::13], strict=False)]
     text = "".join(f" {name}" for name in names)
-    first_of_copy = " " + names[3][:3]
-    ids = tokenizer(text + first_of_copy, add_special_tokens=False, return_tensors="pt").input_ids
     endings = tokenizer.convert_tokens_to_ids(list(ENDINGS))
+    copied = []
+    for name in names:
+        ids = tokenizer(f"{text} {name[:3]}", add_special_tokens=False, return_tensors="pt").input_ids
+        with torch.no_grad():
+            likeliest = model(ids).logits[0, -1, endings].argmax().item()
+        copied.append(ENDINGS[likeliest] == name[3:])
+    assert all(copied)
+
+
+def test_an_untrained_policy_has_the_difference_of_two_neighbouring_years_at_hand():
+    model, tokenizer = new_policy(BuildSettings(), make_demonstrations(40, strategy=SKILLS_STRATEGY))
+    pairs = [(1950, 1999), (1974, 1975), (1991, 1989), (1960, 1960)]
+    ids = [tokenizer(f" Years {one} {two}", add_special_tokens=False).input_ids for one, two in pairs]
     with torch.no_grad():
-        likeliest = model(ids).logits[0, -1, endings].argmax().item()
-    assert ENDINGS[likeliest] == names[3][3:]
+        hidden = model(torch.tensor(ids), output_hidden_states=True).hidden_states[1]
+    config = model.config
+    before = config.hidden_size - 2 * config.hidden_size // config.num_attention_heads
+    difference = hidden[:, -1, 1] - hidden[:, -1, before]
+    year = (difference[0] / 49).item()
+    assert difference.tolist() == pytest.approx([49 * year, year, -2 * year, 0], abs=year / 4)
 
 
 def test_a_policy_below_the_gate_is_refused_and_nothing_is_left(tmp_path):
@@ -42,7 +57,7 @@ def test_a_policy_below_the_gate_is_refused_and_nothing_is_left(tmp_path):
     with pytest.raises(WorkflowR1Error, match=r"0\.98"):
         build_policy(tmp_path / "policy", settings=settings, on_progress=lines.append)
     assert not (tmp_path / "policy").exists()
-    assert len(lines) == 4
+    assert len(lines) == 5
 
 
 def test_skills_are_counted_by_span():
