@@ -16,7 +16,10 @@ def world(
     train: Annotated[int, typer.Option("--train", min=1, help="Training questions.")] = 4096,
     evaluation: Annotated[int, typer.Option("--evaluation", min=1, help="Held-out questions.")] = 400,
     build_policy: Annotated[
-        bool, typer.Option("--build-policy", help="Make the small warm-start policy instead (over half an hour on one core).")
+        bool,
+        typer.Option(
+            "--build-policy", help="Make the small warm-start policy instead (over half an hour on one core)."
+        ),
     ] = False,
 ) -> None:
     """Write the embedded world (a simulation) to files: passages and questions. Or make its policy anew."""
