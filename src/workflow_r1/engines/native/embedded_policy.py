@@ -270,8 +270,8 @@ def new_policy(
         )
     )
     if settings.num_layers >= 2 and settings.num_heads >= 6:  # a smaller one (in tests) has no room for these heads
-        years = tokenizer.convert_tokens_to_ids(year_tokens())
-        _initialise_induction(model, years, settings.rope_theta)
+        vocabulary = tokenizer.get_vocab()
+        _initialise_induction(model, [vocabulary[token] for token in year_tokens()], settings.rope_theta)
     return model, tokenizer
 
 
