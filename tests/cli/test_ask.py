@@ -48,17 +48,17 @@ def test_a_turn_shows_thought_operator_arguments_result_tokens_seconds_and_money
         "\n1 look it up   3 tokens, 1.50 s\n"
         "  → Search  jaws\n"
         "    Spielberg\n"
-        "    made it   0.25 s, 2 LLM calls (310 tokens, 1 from the store), cost 0.002500 (paid 0.001000)\n"
+        "    made it   0.25 s, 2 LLM calls (310 tokens, 1 from the store), cost 0.002500 USD (paid 0.001000)\n"
     )
 
 
 def test_unknown_prices_are_told_and_free_calls_are_not() -> None:
-    assert usage_parts(Usage(llm_calls=1, prompt_tokens=1, cost=None, paid=None)) == [
+    assert usage_parts(Usage(llm_calls=1, prompt_tokens=1, cost=None, paid=None), "EUR") == [
         "1 LLM call (1 token)",
         "cost unknown",
     ]
-    assert money_parts(Usage(searches=3)) == []
-    assert money_parts(Usage(cost=0.5, paid=0.5)) == ["cost 0.500000"]
+    assert money_parts(Usage(searches=3), "EUR") == []
+    assert money_parts(Usage(cost=0.5, paid=0.5), "EUR") == ["cost 0.500000 EUR"]
     usage = Usage(llm_calls=1, completion_tokens=7, cost=None, paid=None)
     assert "7 tokens, 1.50 s, cost unknown" in shown(sampled(num_tokens=0, usage=usage))
 

@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from workflow_r1.errors import ServiceUnavailableError, UserError
+from workflow_r1.errors import BudgetExceededError, ServiceUnavailableError, UserError
 from workflow_r1.rollout import ScriptedPolicy, derive_seed
 from workflow_r1.serving.app import ServerLimits
 from workflow_r1.trajectory import Trajectory, Usage
@@ -218,6 +218,12 @@ def test_a_failing_service_is_503_and_tells_no_address(serve, echo) -> None:
     # A stream has begun when it fails: the error comes as an event, which the client raises.
     with client(address) as ask, pytest.raises(openai.APIError, match="service behind the policy failed"):
         list(ask.chat.completions.create(**ASKED, stream=True))
+
+
+def test_a_budget_that_is_used_up_is_429(serve, echo) -> None:
+    reply = post(serve(operator=echo(error=BudgetExceededError("spent at /secret", key="budget.money", limit=1.0))))
+    assert (reply.status_code, reply.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert "secret" not in reply.text
 
 
 @pytest.mark.parametrize("error", [RuntimeError("secret of the house"), UserError("weights at /secret diverged")])

@@ -79,7 +79,7 @@ def _ask(
     with Terminal(stderr=True).status("getting ready"):
         opened = open_method(config, method, temperature=temperature)
         check_services(config, opened.services, policy=method == POLICY)
-    trace = LiveTrace(console)
+    trace = LiveTrace(console, currency=config.prices.currency)
     if not as_json:
         trace.show_question(asked, title=config.title, policy=opened.policy.name)
     name = f"ask-{uuid.uuid4().hex[:16]}"

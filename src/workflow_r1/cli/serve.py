@@ -92,13 +92,14 @@ def serve(
             make_environment=opened.make_environment,
             temperature=temperature,
             simulation=settings.is_simulation,
+            currency=settings.prices.currency,
         )
         app = make_app(
             served,
             limits=ServerLimits(max_concurrency=settings.sampling.max_sessions, max_waiting=max_waiting),
             api_key=key,
             with_history=with_history,
-            on_trajectory=lambda trajectory: _note(console, trajectory, save),
+            on_trajectory=lambda trajectory: _note(console, trajectory, save, settings.prices.currency),
             lifetime=opened,
         )
         place = address_of(listening)
@@ -157,14 +158,14 @@ def _example_question(config: "RunConfig") -> str:
     return EXAMPLE_QUESTION
 
 
-def _note(console: "Console", trajectory: "Trajectory", save: Path | None) -> None:
+def _note(console: "Console", trajectory: "Trajectory", save: Path | None, currency: str) -> None:
     """Tell of a trajectory in one line, and save it."""
     import time
 
     from workflow_r1.cli.trace import outcome_parts
     from workflow_r1.trajectory import append_trajectories
 
-    line = f"{time.strftime('%H:%M:%S')}  {trajectory.stop_reason}: {', '.join(outcome_parts(trajectory))}"
+    line = f"{time.strftime('%H:%M:%S')}  {trajectory.stop_reason}: {', '.join(outcome_parts(trajectory, currency))}"
     style = "red" if trajectory.stop_reason.is_infrastructure else "dim"
     console.print(line, style=style, soft_wrap=True, markup=False, highlight=False)
     if save is None:

@@ -26,11 +26,12 @@ class LiveTrace:
 
     Args:
         console: where it is shown.
-        clock: seconds that only rise.
+        currency: of the costs.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, currency: str = "USD") -> None:
         self._console = console
+        self._currency = currency
         self._waiting_for = ""
         self._since = 0.0
         self._spinner = Spinner("dots")
@@ -88,7 +89,7 @@ class LiveTrace:
             line.append("  ✓ right" if right else "  ✗ wrong", style="bold green" if right else "bold red")
             line.append(f"   reward {trajectory.reward.total:g}", style="dim")
         self._print(line)
-        self._print(Text(", ".join(outcome_parts(trajectory)), style="dim"))
+        self._print(Text(", ".join(outcome_parts(trajectory, self._currency)), style="dim"))
 
     def __rich__(self) -> RenderableType:
         """The line that says what is being waited for."""
@@ -109,7 +110,11 @@ class LiveTrace:
             sampled.text if parsed.malformed else parsed.think or "", style="red" if parsed.malformed else "italic"
         )
         tokens = len(sampled.token_ids) or sampled.usage.completion_tokens
-        took = [*([count(tokens, "token")] if tokens else []), f"{event.seconds:.2f} s", *money_parts(sampled.usage)]
+        took = [
+            *([count(tokens, "token")] if tokens else []),
+            f"{event.seconds:.2f} s",
+            *money_parts(sampled.usage, self._currency),
+        ]
         line.append(f"   {', '.join(took)}", style="dim")
         self._print(line)
         for call in parsed.calls:
@@ -124,7 +129,7 @@ class LiveTrace:
     def _show_observations(self, turn: "Turn") -> None:
         for call in turn.calls:
             body = Text(call.observation, style="green" if call.valid else "red")
-            took = [f"{call.seconds:.2f} s", *usage_parts(call.usage)]
+            took = [f"{call.seconds:.2f} s", *usage_parts(call.usage, self._currency)]
             body.append(f"   {', '.join(took)}", style="dim")
             self._print(body, indent=4)
         if not turn.calls and turn.observation:
@@ -139,7 +144,7 @@ class LiveTrace:
             self._console.print(Text(textwrap.indent(text.plain, " " * indent)), soft_wrap=True)
 
 
-def outcome_parts(trajectory: "Trajectory") -> list[str]:
+def outcome_parts(trajectory: "Trajectory", currency: str) -> list[str]:
     """What a trajectory took: turns, calls, tokens, money, seconds."""
     tokens = trajectory.num_policy_tokens or trajectory.policy_usage.completion_tokens
     return [
@@ -147,23 +152,24 @@ def outcome_parts(trajectory: "Trajectory") -> list[str]:
         count(sum(len(turn.calls) for turn in trajectory.turns), "operator call"),
         *([count(tokens, "policy token")] if tokens else []),
         *_call_parts(trajectory.usage),
-        *money_parts(trajectory.usage + trajectory.policy_usage),
+        *money_parts(trajectory.usage + trajectory.policy_usage, currency),
         f"{trajectory.seconds:.1f} s",
     ]
 
 
-def usage_parts(usage: "Usage") -> list[str]:
+def usage_parts(usage: "Usage", currency: str) -> list[str]:
     """What some calls took: LLM calls with their tokens, and money."""
-    return [*_call_parts(usage), *money_parts(usage)]
+    return [*_call_parts(usage), *money_parts(usage, currency)]
 
 
-def money_parts(usage: "Usage") -> list[str]:
+def money_parts(usage: "Usage", currency: str) -> list[str]:
     """What some calls cost; nothing where they are free, ``cost unknown`` where a price is."""
     if usage.cost is None or usage.paid is None:
         return ["cost unknown"]
     if not usage.cost:
         return []
-    return [f"cost {usage.cost:.6f}" + (f" (paid {usage.paid:.6f})" if usage.paid != usage.cost else "")]
+    paid = f" (paid {usage.paid:.6f})" if usage.paid != usage.cost else ""
+    return [f"cost {usage.cost:.6f} {currency}{paid}"]
 
 
 def _call_parts(usage: "Usage") -> list[str]:

@@ -22,7 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from workflow_r1.environment import Environment
-from workflow_r1.errors import UserError
+from workflow_r1.errors import BudgetExceededError, UserError
 from workflow_r1.rollout import Policy, RolloutEvent, SampledPolicy, TurnSampled, derive_seed, rollout
 from workflow_r1.serving.replies import (
     Completion,
@@ -61,6 +61,8 @@ class Served:
     """Of requests that do not name one."""
     simulation: bool
     """Whether any part is the embedded world's."""
+    currency: str = "USD"
+    """Of the costs in the traces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +248,7 @@ class _Endpoint:
         """Let the policy answer.
 
         Raises:
-            RequestError: 413 the prompt is too long; 429 too many wait; 503 a service failed.
+            RequestError: 413 the prompt is too long; 429 too many wait, or the budget is used up; 503 a service failed.
         """
         seed = secrets.randbits(31) if wanted.seed is None else wanted.seed
         temperature = self._served.temperature if wanted.temperature is None else wanted.temperature
@@ -261,18 +263,22 @@ class _Endpoint:
             tell(event)
 
         question = Question(id="asked", text=wanted.question, golden_answers=())
-        async with self._places.take():
-            trajectory = await rollout(
-                question,
-                policy=policy,
-                environment=self._served.make_environment(question),
-                trajectory_id=name,
-                group_id=name,
-                # As `workflow-r1 ask QUESTION --seed` has it: the same seed samples the same.
-                seed=derive_seed(seed, "ask", question.id),
-                max_response_tokens=wanted.max_tokens,
-                on_event=watch,
-            )
+        try:
+            async with self._places.take():
+                trajectory = await rollout(
+                    question,
+                    policy=policy,
+                    environment=self._served.make_environment(question),
+                    trajectory_id=name,
+                    group_id=name,
+                    # As `workflow-r1 ask QUESTION --seed` has it: the same seed samples the same.
+                    seed=derive_seed(seed, "ask", question.id),
+                    max_response_tokens=wanted.max_tokens,
+                    on_event=watch,
+                )
+        except BudgetExceededError as error:
+            logger.warning("%s: %s", name, error)
+            raise RequestError(429, "the server's budget is used up", code="insufficient_quota") from None
         if self._on_trajectory is not None:
             self._on_trajectory(trajectory)
         if trajectory.stop_reason is StopReason.PROMPT_TOO_LONG:
@@ -296,6 +302,7 @@ class _Endpoint:
             seed=seed,
             temperature=temperature,
             simulation=self._served.simulation,
+            currency=self._served.currency,
             ignored_messages=wanted.num_ignored,
             sampling_seconds=sampling_seconds,
         )

@@ -55,6 +55,8 @@ class Trace(Record):
     """In order."""
     usage: Usage
     """What the operators took; ``cost`` is null where a price is unknown."""
+    currency: str
+    """Of ``cost`` and ``paid``."""
     policy_usage: Usage
     """What the policy's own server took, where it has one."""
     seconds: float
@@ -67,6 +69,7 @@ def make_trace(
     seed: int,
     temperature: float,
     simulation: bool,
+    currency: str,
     ignored_messages: int,
     sampling_seconds: Mapping[int, float],
 ) -> Trace:
@@ -77,6 +80,7 @@ def make_trace(
         seed: of the request, or the one drawn for it.
         temperature: of the policy.
         simulation: whether any part is the embedded world's.
+        currency: of the costs.
         ignored_messages: messages of the request that the policy did not see.
         sampling_seconds: by index of the turn.
     """
@@ -84,6 +88,7 @@ def make_trace(
         trajectory_id=trajectory.id,
         policy=trajectory.policy,
         simulation=simulation,
+        currency=currency,
         temperature=temperature,
         seed=seed,
         ignored_messages=ignored_messages,
