@@ -58,7 +58,7 @@ async def measure(opened: OpenedMethod, questions: list[Question], concurrency: 
 
         async def ask(question: Question) -> object:
             messages = [{"role": "user", "content": question.text}]
-            return await client.chat.completions.create(model="embedded", messages=messages)  # type: ignore[arg-type]
+            return await client.chat.completions.create(model="embedded", messages=messages)
 
         async def roll_out(question: Question) -> object:
             return await rollout(

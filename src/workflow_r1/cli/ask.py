@@ -71,6 +71,7 @@ def _ask(
     from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import derive_seed, rollout
     from workflow_r1.trajectory import append_trajectories
+    from workflow_r1.trajectory.storage import to_json_line
 
     if save is not None and no_save:
         raise ConfigError("expected either --save or --no-save, received both")
@@ -101,7 +102,7 @@ def _ask(
     if asked.golden_answers and not trajectory.stop_reason.is_infrastructure:
         trajectory = score_trajectory(trajectory)
     if as_json:
-        typer.echo(trajectory.model_dump_json())
+        typer.echo(to_json_line(trajectory), nl=False)
     else:
         trace.show_outcome(trajectory)
     if not no_save:

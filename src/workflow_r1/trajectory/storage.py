@@ -28,7 +28,7 @@ def append_trajectories(path: Path | str, trajectories: Iterable[Trajectory]) ->
     Raises:
         OSError: the disk is full or the file cannot be written; the file is as long as it was.
     """
-    payload = "".join(_to_line(trajectory) for trajectory in trajectories).encode("utf-8")
+    payload = "".join(to_json_line(trajectory) for trajectory in trajectories).encode("utf-8")
     with Path(path).open("a+b", buffering=0) as file:
         length = _length_of_whole_lines(file)
         try:
@@ -73,7 +73,8 @@ def load_trajectories(path: Path | str) -> list[Trajectory]:
     return list(iterate_trajectories(path))
 
 
-def _to_line(trajectory: Trajectory) -> str:
+def to_json_line(trajectory: Trajectory) -> str:
+    """Return a trajectory as the line that a file of trajectories holds, its line end included."""
     try:
         return trajectory.model_dump_json() + "\n"
     except PydanticSerializationError:
