@@ -318,7 +318,7 @@ def test_an_error_with_status_200_is_told() -> None:
 @pytest.mark.parametrize("usage", [{"prompt_tokens": "7"}, {"prompt_tokens": -1}, {"prompt_tokens": 1.5}, [], "x"])
 def test_usage_that_makes_no_sense_is_none(usage: object) -> None:
     with serving(Answer(completion() | {"usage": usage})) as server:
-        assert ask(config(server)).usage == Usage(llm_calls=1)
+        assert ask(config(server)).usage == Usage(llm_calls=1, cost=None, paid=None)
 
 
 def test_a_server_that_trickles_is_a_timeout() -> None:

@@ -59,12 +59,12 @@ def make_chat(server: LoopbackServer, *, max_retries: int, idle: float) -> OpenA
 
 
 def plain(trajectory: Trajectory) -> dict:
-    """Everything but the time that it took, with its reward."""
+    """Everything but time and price, with its reward: the client without a meter knows no price, the expert is free."""
     scored = trajectory if trajectory.stop_reason.is_infrastructure else score_trajectory(trajectory)
     dumped = scored.model_dump(exclude={"seconds"})
     for turn in dumped["turns"]:
         for call in turn["calls"]:
-            del call["seconds"]
+            del call["seconds"], call["usage"]["cost"], call["usage"]["paid"]
     return dumped
 
 

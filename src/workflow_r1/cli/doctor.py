@@ -32,11 +32,10 @@ def doctor(
 
     Exit code 2: something is yours to fix. 1: a service is down. 0: neither.
     """
-    from rich.console import Console
-
     from workflow_r1.cli.checks import check_packages, check_python, ok, plan, problem
+    from workflow_r1.cli.terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     findings = [*check_python(), *check_packages()]
     try:
         settings = open_config(config, override)
@@ -44,7 +43,7 @@ def doctor(
         findings.append(problem("configuration", error))
     else:
         findings.append(ok("configuration", settings.title))
-        with Console(stderr=True).status("checking"):
+        with Terminal(stderr=True).status("checking"):
             findings += _run(plan(settings))
     ours = any(finding.status == "problem" and not finding.is_service for finding in findings)
     down = any(finding.is_service for finding in findings)

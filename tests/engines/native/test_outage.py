@@ -26,7 +26,11 @@ def rows(directory):
 
 def same(one, other):
     """The last digits depend on which trajectories shared a forward pass, and that on who was answered when."""
-    return all(a == pytest.approx(b, rel=1e-5, abs=1e-6) for a, b in zip(one, other, strict=True))
+
+    def known(row):
+        return {key: value for key, value in row.items() if value is not None}
+
+    return all(known(a) == pytest.approx(known(b), rel=1e-5, abs=1e-6) for a, b in zip(one, other, strict=True))
 
 
 def turns(directory):
