@@ -82,5 +82,5 @@ def _account(run: RunRecord, account: str) -> list[str]:
         show_money(total("cost")),
         show_money(total("paid")),
         f"{sum(failures):,}",
-        f"{statistics.median(medians):.3g}" if medians else "-",
+        f"{statistics.median(medians):.3f}" if medians else "-",
     ]
