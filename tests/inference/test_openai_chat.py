@@ -6,8 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +23,7 @@ from workflow_r1.errors import (
     ServiceUnavailableError,
 )
 from workflow_r1.inference import ChatReply, FailureKind, OpenAIChatConfig, OpenAIChatModel
+from workflow_r1.services import attempts
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
 QUESTION = (Message(role="user", content="Who directed Jaws?"),)
@@ -181,12 +181,26 @@ def test_throttled_then_answered() -> None:
     assert len(server.bodies) == 3
 
 
-def test_retry_after_is_honoured() -> None:
-    throttled = Answer({"error": {"message": "slow down"}}, status=429, headers={"Retry-After": "0.3"})
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Every wait between two attempts; none is waited for."""
+    seen: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        seen.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(attempts.asyncio, "sleep", note)
+    return seen
+
+
+def test_retry_after_is_honoured(waits: list[float]) -> None:
+    throttled = Answer({"error": {"message": "slow down"}}, status=429, headers={"Retry-After": "30"})
     with serving(throttled, Answer(completion())) as server:
-        started = time.perf_counter()
         ask(config(server))
-    assert time.perf_counter() - started >= 0.3
+    assert len(waits) == 1
+    assert 30 <= waits[0] < 31
 
 
 def test_a_retry_after_of_an_hour_is_not_waited_for() -> None:
@@ -207,9 +221,12 @@ def test_gives_up_on_a_server_that_keeps_failing() -> None:
 
 def test_a_server_that_hangs_is_a_timeout() -> None:
     message = r"no complete reply within 0\.2 s after 2 attempts"
-    with serving(Answer(completion(), seconds=30)) as server, pytest.raises(ServiceTimeoutError, match=message):
-        ask(config(server, timeout_seconds=0.2, max_retries=1))
-    assert len(server.bodies) == 2
+    with serving(Answer(completion(), seconds=30)) as server:
+        chat = OpenAIChatModel(config(server, timeout_seconds=0.2, max_retries=1))
+        with pytest.raises(ServiceTimeoutError, match=message):
+            asyncio.run(call(chat))
+    # Not what reached the server: on a busy machine the time may be over before the request is sent.
+    assert chat.failures == {FailureKind.TIMEOUT: 2}
 
 
 def test_a_server_that_sends_not_a_byte_is_given_up_sooner() -> None:
@@ -220,8 +237,8 @@ def test_a_server_that_sends_not_a_byte_is_given_up_sooner() -> None:
 
 def test_bytes_now_and_then_keep_an_attempt_alive() -> None:
     with serving(Answer(completion(), trickle=True)) as server:
-        threading.Timer(0.5, server.released.set).start()
-        assert ask(config(server, idle_timeout_seconds=0.2)).text == "Steven Spielberg"
+        threading.Timer(1.5, server.released.set).start()
+        assert ask(config(server, idle_timeout_seconds=1.0)).text == "Steven Spielberg"
 
 
 @pytest.mark.parametrize(
@@ -290,15 +307,15 @@ def test_refusals_are_told_apart(status: int, error: dict, kind: FailureKind, ra
     assert not chat.retries
 
 
-def test_a_retry_after_may_be_a_date() -> None:
-    for date, longest in [("Thu, 01 Jan 1970 00:00:00 GMT", 1.0), ("whenever", 1.0)]:
+def test_a_retry_after_may_be_a_date(waits: list[float]) -> None:
+    for date in ("Thu, 01 Jan 1970 00:00:00 GMT", "whenever"):
         throttled = Answer({"error": {"message": "slow down"}}, status=429, headers={"Retry-After": date})
         with serving(throttled, Answer(completion())) as server:
-            started = time.perf_counter()
             ask(config(server))
-            assert time.perf_counter() - started < longest
+    assert len(waits) == 2
+    assert max(waits) < 1
     far = Answer({}, status=429, headers={"Retry-After": "Thu, 01 Jan 2099 00:00:00 GMT"})
-    with serving(far) as server, pytest.raises(ServiceUnavailableError, match="the server asks to wait"):
+    with serving(far) as server, pytest.raises(ServiceUnavailableError, match="the service asks to wait"):
         ask(config(server))
 
 
@@ -483,11 +500,3 @@ def test_no_login_in_messages() -> None:
     with pytest.raises(ServiceError) as caught:
         ask(config(server, base_url=url, max_retries=0))
     assert "hunter2" not in str(caught.value)
-
-
-def test_waits_double_and_are_bounded() -> None:
-    chat = OpenAIChatModel(OpenAIChatConfig(model="m", base_url="http://127.0.0.1:1/v1", backoff_seconds=0.5))
-    wait: Callable[[int, float | None], float] = chat._wait
-    for attempt, longest in [(1, 0.5), (2, 1.0), (3, 2.0), (10, 8.0), (5000, 8.0)]:
-        assert 0.5 * longest <= wait(attempt, None) <= longest
-    assert 3.5 <= wait(1, 3.5) <= 3.55

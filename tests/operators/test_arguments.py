@@ -147,9 +147,9 @@ def test_time_is_linear(unit: str) -> None:
     def seconds(num: int) -> float:
         best = float("inf")
         for _ in range(3):
-            started = time.perf_counter()
+            started = time.process_time()
             parse_arguments(unit * num, LIST)
-            best = min(best, time.perf_counter() - started)
+            best = min(best, time.process_time() - started)
         return best
 
     assert seconds(40_000) < 40 * max(seconds(4_000), 1e-4)

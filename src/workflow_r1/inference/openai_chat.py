@@ -3,27 +3,27 @@
 import asyncio
 import json
 import os
-import random
 import re
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from email.utils import parsedate_to_datetime
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field
 
-from workflow_r1.errors import (
-    ConfigError,
-    EndpointRejectedError,
-    ServiceError,
-    ServiceRejectedError,
-    ServiceTimeoutError,
-    ServiceUnavailableError,
-)
+from workflow_r1.errors import ConfigError
 from workflow_r1.inference.chat import ChatReply
+from workflow_r1.services.attempts import (
+    AttemptError,
+    ask_patiently,
+    encodable,
+    is_web_address,
+    kind_of_status,
+    quote,
+    retry_after_seconds,
+)
 from workflow_r1.services.failures import FailureKind
 from workflow_r1.services.secrets import hide_in_logs, mask, secrets_of_url, without_login
 from workflow_r1.trajectory import FinishReason, Message, Usage
@@ -32,12 +32,6 @@ from workflow_r1.trajectory.records import Record
 if TYPE_CHECKING:
     import httpx2
     import openai
-
-MAX_BACKOFF_SECONDS = 8.0
-"""Longest wait between two attempts where the server names none."""
-
-MAX_RETRY_AFTER_SECONDS = 120.0
-"""Longest wait that a server's ``Retry-After`` is granted; one that asks for more counts as unavailable."""
 
 CONNECT_SECONDS = 10.0
 """Longest wait for a connection; a part of ``timeout_seconds``."""
@@ -49,16 +43,18 @@ that meets a closing connection fails."""
 _CONNECTIONS_PER_CLIENT = 8
 """The HTTP library looks at all connections of a pool for each request. Small pools halve the cost of a call at 64."""
 
-_RETRIED_STATUS = frozenset({408, 409, 425})
-"""Besides 429 and every status from 500 on."""
+_KIND_OF_CODE = {
+    "insufficient_quota": FailureKind.NO_QUOTA,
+    "invalid_api_key": FailureKind.BAD_KEY,
+    "model_not_found": FailureKind.UNKNOWN_MODEL,
+    "context_length_exceeded": FailureKind.TOO_LONG,
+}
+"""What a server's own code tells more exactly than its status."""
 
 _CONTEXT = re.compile(r"context.?(?:length|size|window)", re.IGNORECASE)
 
 _PLACEHOLDER_KEY = "no-key-needed"
 """The openai client refuses to start without a key; local servers ignore it."""
-
-_MAX_QUOTED_CHARS = 300
-"""How much of a server's own message is repeated."""
 
 
 class OpenAIChatConfig(Record):
@@ -115,7 +111,7 @@ class OpenAIChatModel:
         self.config = config
         base_url = config.base_url or os.environ.get("OPENAI_BASE_URL")
         key = os.environ.get(config.api_key_env, "").strip()
-        if base_url is not None and (urlsplit(base_url).scheme not in ("http", "https") or not _host(base_url)):
+        if base_url is not None and not is_web_address(base_url):
             raise ConfigError(
                 f"base_url: expected an address such as http://127.0.0.1:8000/v1, received {without_login(base_url)!r}"
             )
@@ -167,7 +163,7 @@ class OpenAIChatModel:
         """
         request: dict[str, Any] = {
             "model": self.config.model,
-            "messages": [{"role": message.role, "content": _encodable(message.content)} for message in messages],
+            "messages": [{"role": message.role, "content": encodable(message.content)} for message in messages],
             "temperature": temperature,
             "max_tokens": max_tokens,
         }
@@ -179,23 +175,18 @@ class OpenAIChatModel:
         slots = await self._connect()
         client = await slots.get()
         try:
-            for attempt in range(1, self.config.max_retries + 2):
-                try:
-                    reply = await self._attempt(client, request)
-                except _AttemptError as error:
-                    self.failures[error.kind] += 1
-                    wait = self._wait(attempt, error.retry_after)
-                    final = attempt > self.config.max_retries or not error.kind.may_pass
-                    if final or wait > MAX_RETRY_AFTER_SECONDS:
-                        raise self._explain(error, attempt, asked_to_wait=None if final else wait) from None
-                    self.retries[error.kind] += 1
-                else:
-                    self.num_replies += 1
-                    return reply
-                await asyncio.sleep(wait)
+            reply = await ask_patiently(
+                partial(self._attempt, client, request),
+                place=self._place,
+                max_retries=self.config.max_retries,
+                backoff_seconds=self.config.backoff_seconds,
+                failures=self.failures,
+                retries=self.retries,
+            )
         finally:
             slots.put_nowait(client)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        self.num_replies += 1
+        return reply
 
     async def served_models(self) -> list[str]:
         """Names of the models at the endpoint; none where it does not say."""
@@ -279,7 +270,7 @@ class OpenAIChatModel:
         """Ask once.
 
         Raises:
-            _AttemptError: there is no reply.
+            AttemptError: there is no reply.
         """
         import httpx2
         import openai
@@ -293,46 +284,46 @@ class OpenAIChatModel:
             raise self._judge_connection(error) from None
         except TimeoutError:
             seconds = self.config.timeout_seconds
-            raise _AttemptError(FailureKind.TIMEOUT, f"no complete reply within {seconds:g} s") from None
+            raise self._failed(FailureKind.TIMEOUT, f"no complete reply within {seconds:g} s") from None
         except (openai.OpenAIError, ValueError) as error:
             raise self._unreadable(str(error)) from None
         return self._read(response)
 
-    def _judge_connection(self, error: "openai.APIConnectionError") -> "_AttemptError":
+    def _judge_connection(self, error: "openai.APIConnectionError") -> AttemptError:
         import httpx2
 
         cause = error.__cause__
         if isinstance(cause, httpx2.ReadTimeout | httpx2.WriteTimeout):
             seconds = self.config.idle_timeout_seconds
-            return _AttemptError(FailureKind.IDLE, f"not a byte for {seconds:g} s")
+            return self._failed(FailureKind.IDLE, f"not a byte for {seconds:g} s")
         reason = self._redact(str(cause or error) or type(cause).__name__)
         if isinstance(cause, httpx2.DecodingError):
             return self._unreadable(reason)
         if isinstance(cause, httpx2.NetworkError | httpx2.RemoteProtocolError) and not isinstance(
             cause, httpx2.ConnectError
         ):
-            return _AttemptError(FailureKind.RESET, f"a connection that broke ({reason})")
-        return _AttemptError(FailureKind.UNREACHABLE, f"no connection ({reason})")
+            return self._failed(FailureKind.RESET, f"a connection that broke ({reason})")
+        return self._failed(FailureKind.UNREACHABLE, f"no connection ({reason})")
 
-    def _judge_status(self, error: "openai.APIStatusError") -> "_AttemptError":
+    def _judge_status(self, error: "openai.APIStatusError") -> AttemptError:
         status = error.status_code
         if error.response.is_redirect:
             place = self._redact(without_login(error.response.headers.get("location", "")))
             received = f"a redirect to {place}, which is not followed"
-            return _AttemptError(FailureKind.UNKNOWN_MODEL, received)
+            return self._failed(FailureKind.UNKNOWN_MODEL, received)
         message = _server_message(error)
-        kind = _kind_of_status(status, str(error.code or ""), message)
-        retry_after = _retry_after(error.response.headers) if kind.may_pass else None
-        return _AttemptError(kind, f"status {status} ({self._redact(message)})", retry_after=retry_after)
+        kind = _kind_of_refusal(status, str(error.code or ""), message)
+        retry_after = retry_after_seconds(error.response.headers) if kind.may_pass else None
+        return self._failed(kind, f"status {status} ({self._redact(message)})", retry_after=retry_after)
 
-    def _unreadable(self, reason: str) -> "_AttemptError":
-        return _AttemptError(FailureKind.INVALID_REPLY, f"a reply that cannot be read ({self._redact(reason)})")
+    def _unreadable(self, reason: str) -> AttemptError:
+        return self._failed(FailureKind.INVALID_REPLY, f"a reply that cannot be read ({self._redact(reason)})")
 
     def _read(self, response: "httpx2.Response") -> ChatReply:
         """Take the first choice. An endpoint may send anything.
 
         Raises:
-            _AttemptError: it is no chat completion, or another model's.
+            AttemptError: it is no chat completion, or another model's.
         """
         try:
             completion = json.loads(response.content)
@@ -354,9 +345,9 @@ class OpenAIChatModel:
             raise self._unreadable("its content is no text")
         model = completion.get("model")
         if self.config.check_model and isinstance(model, str) and not _same_model(self.config.model, model):
-            raise _AttemptError(FailureKind.WRONG_MODEL, f"a reply of the model {self._redact(model)!r}")
+            raise self._failed(FailureKind.WRONG_MODEL, f"a reply of the model {self._redact(model)!r}")
         return ChatReply(
-            text=mask(_encodable(text), self._secrets),
+            text=mask(encodable(text), self._secrets),
             finish_reason=FinishReason.LENGTH if choice.get("finish_reason") == "length" else FinishReason.STOP,
             usage=Usage(
                 llm_calls=1,
@@ -368,16 +359,8 @@ class OpenAIChatModel:
             ),
         )
 
-    def _wait(self, attempt: int, retry_after: float | None) -> float:
-        """Return how many seconds to wait after a failed attempt (counted from 1)."""
-        longest = min(self.config.backoff_seconds * 2 ** min(attempt - 1, 10), MAX_BACKOFF_SECONDS)
-        # Jitter only spreads requests over time: no result depends on it, so it needs no seed.
-        if retry_after is not None:
-            return retry_after + 0.1 * longest * random.random()
-        return longest * random.uniform(0.5, 1.0)
-
-    def _explain(self, error: "_AttemptError", num_attempts: int, *, asked_to_wait: float | None) -> ServiceError:
-        """Return what to raise when no further attempt is made."""
+    def _failed(self, kind: FailureKind, received: str, *, retry_after: float | None = None) -> AttemptError:
+        """What an attempt without a reply raises, with what to do about it."""
         key = f"the key in the environment variable {self.config.api_key_env}"
         remedies = {
             FailureKind.IDLE: "check the server's load, raise idle_timeout_seconds, or lower concurrency",
@@ -389,55 +372,18 @@ class OpenAIChatModel:
             FailureKind.TOO_LONG: "shorten the input, or lower max_tokens",
             FailureKind.REJECTED: "check the model's name, max_tokens, extra_body and the length of the input",
         }
-        remedy = remedies.get(
-            error.kind, "check that the server runs, and its log; lower concurrency if it is overloaded"
-        )
-        if asked_to_wait is not None:
-            remedy = f"the server asks to wait {asked_to_wait:.0f} s: try again then"
-        attempts = "" if not error.kind.may_pass else f" after {num_attempts} attempt{'s' * (num_attempts > 1)}"
-        return _error_of_kind(error.kind)(
-            f"{self._place}: expected a reply, received {error.received}{attempts}; {remedy}"
-        )
+        return AttemptError(kind, received, retry_after=retry_after, remedy=remedies.get(kind))
 
     def _redact(self, text: str) -> str:
-        """Keep secrets out of a message, and the message short."""
-        text = " ".join(mask(text, self._secrets).split())
-        return text if len(text) <= _MAX_QUOTED_CHARS else text[:_MAX_QUOTED_CHARS] + "..."
+        return quote(text, self._secrets)
 
 
-class _AttemptError(Exception):
-    """One attempt brought no reply."""
-
-    def __init__(self, kind: FailureKind, received: str, *, retry_after: float | None = None) -> None:
-        super().__init__(received)
-        self.kind = kind
-        self.received = received
-        self.retry_after = retry_after
-
-
-def _error_of_kind(kind: FailureKind) -> type[ServiceError]:
-    if kind in (FailureKind.IDLE, FailureKind.TIMEOUT):
-        return ServiceTimeoutError
-    if kind.may_pass:
-        return ServiceUnavailableError
-    return ServiceRejectedError if kind.is_request else EndpointRejectedError
-
-
-def _kind_of_status(status: int, code: str, message: str) -> FailureKind:
+def _kind_of_refusal(status: int, code: str, message: str) -> FailureKind:
     """Judge a refusal by its status and the server's own code; of a request that is too long many servers only tell."""
-    if code == "insufficient_quota" or status == 402:
-        return FailureKind.NO_QUOTA
-    if status == 429:
-        return FailureKind.THROTTLED
-    if status in _RETRIED_STATUS or status >= 500:
-        return FailureKind.SERVER_ERROR
-    if status in (401, 403) or code == "invalid_api_key":
-        return FailureKind.BAD_KEY
-    if status == 404 or code == "model_not_found":
-        return FailureKind.UNKNOWN_MODEL
-    if status == 413 or code == "context_length_exceeded" or _CONTEXT.search(message):
-        return FailureKind.TOO_LONG
-    return FailureKind.REJECTED
+    kind = kind_of_status(status)
+    if kind is FailureKind.REJECTED or code == "insufficient_quota":
+        kind = _KIND_OF_CODE.get(code, kind)
+    return FailureKind.TOO_LONG if kind is FailureKind.REJECTED and _CONTEXT.search(message) else kind
 
 
 def _same_model(requested: str, received: str) -> bool:
@@ -456,28 +402,3 @@ def _server_message(error: "openai.APIStatusError") -> str:
     body = error.body
     message = body.get("message") if isinstance(body, dict) else None
     return message if isinstance(message, str) else str(error.message)
-
-
-def _retry_after(headers: "httpx2.Headers") -> float | None:
-    """Seconds that the server asks to wait, as a number or a date; None where it names none that can be read."""
-    told = headers.get("retry-after", "")
-    try:
-        seconds = float(told)
-    except ValueError:
-        try:
-            seconds = max(parsedate_to_datetime(told).timestamp() - time.time(), 0.0)
-        except (ValueError, OverflowError):
-            return None
-    return seconds if seconds >= 0 else None
-
-
-def _host(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
-
-
-def _encodable(text: str) -> str:
-    """Replace lone surrogates, which JSON can spell: requests and files are UTF-8."""
-    return text if text.isascii() else text.encode("utf-8", errors="replace").decode("utf-8")

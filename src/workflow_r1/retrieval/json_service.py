@@ -41,7 +41,7 @@ class JSONServiceConfig(Record):
     max_retries: int = Field(default=4, ge=0)
     """Further attempts after a failed one."""
     backoff_seconds: float = Field(default=0.5, ge=0.0)
-    """Wait before the first retry; doubles with each, less up to a quarter at random, unless the service names a wait."""
+    """Wait before the first retry; doubles with each, less up to a half at random, unless the service names a wait."""
     concurrency: int = Field(default=16, ge=1)
     """Requests in flight at once; one that waits for its retry counts, so that a busy service is given room."""
 

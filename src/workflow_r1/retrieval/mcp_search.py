@@ -62,7 +62,7 @@ class MCPSearchConfig(Record):
     max_retries: int = Field(default=2, ge=0)
     """Further attempts after a failed one; a server that died is started or reached anew."""
     backoff_seconds: float = Field(default=0.5, ge=0.0)
-    """Wait before the first retry; doubles with each, less up to a quarter at random."""
+    """Wait before the first retry; doubles with each, less up to a half at random."""
     concurrency: int = Field(default=8, ge=1)
     """Calls at once."""
 

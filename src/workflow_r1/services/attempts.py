@@ -66,11 +66,12 @@ async def ask_patiently(
     max_retries: int,
     backoff_seconds: float,
     failures: Counter[FailureKind],
+    retries: Counter[FailureKind] | None = None,
 ) -> Reply:
     """Make attempts until one succeeds, at most ``max_retries + 1``.
 
-    Between two attempts it waits as long as the service asks, otherwise ``backoff_seconds``, doubled with each retry up to
-    ``MAX_BACKOFF_SECONDS``, less up to a quarter at random.
+    Between two attempts it waits ``backoff_seconds``, doubled with each retry up to ``MAX_BACKOFF_SECONDS``, less up to a half
+    at random; where the service asks for a wait, as long as that, and a little longer at random.
 
     Args:
         attempt: asks once.
@@ -78,6 +79,7 @@ async def ask_patiently(
         max_retries: further attempts after the first.
         backoff_seconds: before the first retry.
         failures: counts every failed attempt by its kind.
+        retries: counts those of them that were tried again.
 
     Raises:
         ServiceUnavailableError: the last attempt failed.
@@ -92,17 +94,22 @@ async def ask_patiently(
             return await attempt()
         except AttemptError as error:
             failures[error.kind] += 1
-            wait = _wait(number, backoff_seconds) if error.retry_after is None else error.retry_after
             final = number > max_retries or not error.kind.may_pass
-            if final or wait > MAX_RETRY_AFTER_SECONDS:
-                raise _explain(error, place, number, asked_to_wait=None if final else wait) from None
+            too_long = error.retry_after is not None and error.retry_after > MAX_RETRY_AFTER_SECONDS
+            if final or too_long:
+                raise _explain(error, place, number, asked_to_wait=None if final else error.retry_after) from None
+            if retries is not None:
+                retries[error.kind] += 1
+            wait = _wait(number, backoff_seconds, error.retry_after)
         await asyncio.sleep(wait)
 
 
-def _wait(number: int, backoff_seconds: float) -> float:
+def _wait(number: int, backoff_seconds: float, retry_after: float | None) -> float:
     longest = min(backoff_seconds * 2 ** min(number - 1, 10), MAX_BACKOFF_SECONDS)
     # Jitter only spreads requests over time: no result depends on it, so it needs no seed.
-    return longest * random.uniform(0.75, 1.0)
+    if retry_after is not None:
+        return retry_after + 0.1 * longest * random.random()
+    return longest * random.uniform(0.5, 1.0)
 
 
 def _explain(error: AttemptError, place: str, num_attempts: int, *, asked_to_wait: float | None) -> ServiceError:
@@ -151,7 +158,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         try:
             until = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         until = until if until.tzinfo else until.replace(tzinfo=UTC)
         return max((until - datetime.now(UTC)).total_seconds(), 0.0)
