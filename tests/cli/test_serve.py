@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from workflow_r1.trajectory import load_trajectories
@@ -90,8 +90,8 @@ def test_a_termination_ends_it_as_cleanly_and_the_key_is_asked_for(tmp_path: Pat
     with serving(*FIXED, "--api-key-env", "KEY", "--model-name", "mine", cwd=tmp_path, KEY="s3cret") as server:
         assert "s3cret" not in server.head
         assert '-H "Authorization: Bearer $KEY"' in server.head
-        assert httpx.get(f"{server.address}/v1/models").status_code == 401
-        models = httpx.get(f"{server.address}/v1/models", headers={"Authorization": "Bearer s3cret"}).json()
+        assert httpx2.get(f"{server.address}/v1/models").status_code == 401
+        models = httpx2.get(f"{server.address}/v1/models", headers={"Authorization": "Bearer s3cret"}).json()
         assert [model["id"] for model in models["data"]] == ["mine"]
         code, output, errors = server.end(signal.SIGTERM)
     assert (code, errors) == (0, "")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import httpx
+import httpx2
 import openai
 import pytest
 
@@ -27,8 +27,8 @@ def client(address: str, key: str = "none") -> Iterator[openai.OpenAI]:
         yield made
 
 
-def post(address: str, body: object = ASKED, **options: object) -> httpx.Response:
-    return httpx.post(f"{address}/v1/chat/completions", json=body, timeout=10, **options)
+def post(address: str, body: object = ASKED, **options: object) -> httpx2.Response:
+    return httpx2.post(f"{address}/v1/chat/completions", json=body, timeout=10, **options)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -84,7 +84,7 @@ def test_a_stream_tells_each_turn_while_the_next_thing_still_runs(serve, echo) -
 
 
 def test_a_stream_without_usage_ends_with_the_last_choice(serve) -> None:
-    with httpx.stream("POST", f"{serve()}/v1/chat/completions", json=ASKED | {"stream": True}) as reply:
+    with httpx2.stream("POST", f"{serve()}/v1/chat/completions", json=ASKED | {"stream": True}) as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
         lines = [line for line in reply.iter_lines() if line]
     assert lines[-1] == "data: [DONE]"
@@ -101,11 +101,11 @@ def test_models_and_health(serve) -> None:
         assert ask.models.retrieve("m").owned_by == "workflow-r1"
         with pytest.raises(openai.NotFoundError):
             ask.models.retrieve("gpt")
-    health = httpx.get(f"{address}/health").json()
+    health = httpx2.get(f"{address}/health").json()
     assert health["status"] == "ok"
     assert health["simulation"] is True
     assert (health["live"], health["waiting"]) == (0, 0)
-    unknown = httpx.get(f"{address}/v2")
+    unknown = httpx2.get(f"{address}/v2")
     assert unknown.status_code == 404
     assert "POST /v1/chat/completions" in unknown.json()["error"]["message"]
 
@@ -187,7 +187,7 @@ def test_wrong_requests_get_openais_errors(serve) -> None:
         assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "n")
         with pytest.raises(openai.NotFoundError, match="expected the model m"):
             ask.chat.completions.create(**ASKED | {"model": "gpt"})
-    plain = httpx.post(
+    plain = httpx2.post(
         f"{address}/v1/chat/completions", content=json.dumps(ASKED), headers={"Content-Type": "text/plain"}
     )
     assert plain.status_code == 415
@@ -201,8 +201,8 @@ def test_a_key_is_asked_for(serve) -> None:
         assert reply.status_code == 401
         assert reply.json()["error"]["code"] == "invalid_api_key"
         assert "s3cret" not in reply.text
-        assert httpx.get(f"{address}/v1/models", headers=headers).status_code == 401
-    assert httpx.get(f"{address}/health").status_code == 200
+        assert httpx2.get(f"{address}/v1/models", headers=headers).status_code == 401
+    assert httpx2.get(f"{address}/health").status_code == 200
     assert post(address, headers={"Authorization": "bearer s3cret-key"}).status_code == 200
 
 
@@ -244,7 +244,7 @@ def test_more_requests_than_places_wait_and_too_many_are_refused(serve, echo) ->
     address = serve(operator=operator, limits=ServerLimits(max_concurrency=1, max_waiting=1))
 
     def health() -> tuple[int, int]:
-        told = httpx.get(f"{address}/health").json()
+        told = httpx2.get(f"{address}/health").json()
         return told["live"], told["waiting"]
 
     with ThreadPoolExecutor() as threads:
@@ -267,14 +267,14 @@ def test_a_client_that_leaves_ends_its_trajectory(serve, echo, stream: bool) -> 
     kept: list[Trajectory] = []
     address = serve(operator=operator, on_trajectory=kept.append)
     with (
-        httpx.Client() as leaving,
-        pytest.raises(httpx.ReadTimeout),
+        httpx2.Client() as leaving,
+        pytest.raises(httpx2.ReadTimeout),
         leaving.stream("POST", f"{address}/v1/chat/completions", json=ASKED | {"stream": stream}, timeout=0.3) as reply,
     ):
         assert operator.started.wait(5)
         list(reply.iter_bytes())
     assert operator.cancelled.wait(5)
-    wait_for(lambda: httpx.get(f"{address}/health").json()["live"] == 0)
+    wait_for(lambda: httpx2.get(f"{address}/health").json()["live"] == 0)
     assert kept == []
     # The others are served as ever.
     operator.may_go.set()
@@ -285,13 +285,13 @@ def test_a_client_that_waits_in_the_queue_may_leave(serve, echo) -> None:
     operator = echo()
     operator.may_go.clear()
     address = serve(operator=operator, limits=ServerLimits(max_concurrency=1, max_waiting=1))
-    first: list[httpx.Response] = []
+    first: list[httpx2.Response] = []
     thread = threading.Thread(target=lambda: first.append(post(address)))
     thread.start()
     assert operator.started.wait(5)
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{address}/v1/chat/completions", json=ASKED, timeout=0.2)
-    wait_for(lambda: httpx.get(f"{address}/health").json()["waiting"] == 0)
+    with pytest.raises(httpx2.ReadTimeout):
+        httpx2.post(f"{address}/v1/chat/completions", json=ASKED, timeout=0.2)
+    wait_for(lambda: httpx2.get(f"{address}/health").json()["waiting"] == 0)
     operator.may_go.set()
     thread.join()
     assert first[0].status_code == 200
@@ -359,6 +359,6 @@ def test_the_lifetime_spans_the_requests(serve, run_server) -> None:
 
     served = Served(model="m", policy=ScriptedPolicy([ANSWER]), make_environment=None, temperature=0, simulation=False)
     with run_server(make_app(served, lifetime=Lifetime())) as address:
-        httpx.get(f"{address}/health")
+        httpx2.get(f"{address}/health")
         assert told == ["opened"]
     assert told == ["opened", "closed"]
