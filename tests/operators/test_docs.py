@@ -52,7 +52,6 @@ def test_the_page_of_own_operators_works(tmp_path: Path, monkeypatch: pytest.Mon
     del sys.modules["my_operators"]
     refused = asyncio.run(names["days_between"]("<start>x</start><end>2024-01-01</end>", OperatorServices()))
     assert refused.observation[:100] in page
-    pytest.importorskip("httpx")
     exec(compile(api, "own-operators.md", "exec"), names)
     assert names["weather"].settings_type is names["WeatherSettings"]
     assert names["weather"].settings is None

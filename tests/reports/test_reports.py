@@ -252,7 +252,7 @@ def test_services_are_summed_up_over_the_run(run: Path) -> None:
     assert list(shown) == ["total", "endpoint gpt-x", "operator Custom"]
     total = shown["total"]
     assert (total["LLM calls"], total["stored"], total["paid"], total["failed"]) == ("2", "4", "1.25", "2")
-    assert total["seconds"] == "3"
+    assert total["seconds"] == "3.000"
     assert shown["operator Custom"]["cost (USD)"] == "unknown"
     assert "## Services" in write_summary(read_run(run))
 

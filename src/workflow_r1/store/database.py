@@ -340,9 +340,15 @@ def _inspect(connection: sqlite3.Connection, path: Path) -> bool:
         _DamageError: it is of another version, or lacks a column.
         sqlite3.Error: it cannot be read.
     """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (num_tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    # One transaction sees one state of the file: between two, another process may make the store.
+    connection.execute("BEGIN")
+    try:
+        (num_tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
     if application == version == num_tables == 0:
         return True
     if application != APPLICATION_ID:
