@@ -40,9 +40,9 @@ def test_a_file_is_imported_once_and_two_of_one_name_are_two(folder: Path) -> No
         (":dumps", "expected module:name"),
         ("json:dumps()", "expected module:name"),
         ("json:dump_s", "expected 'dump_s' in json, found no such name; did you mean 'dumps'?"),
-        ("no_such_module:find", "expected the module 'no_such_module', found none; install it"),
-        ("json.no_such:find", "expected the module 'json.no_such'"),
-        ("no/such.py:find", "expected a Python file, found nothing at"),
+        ("no_such_module:find", "found no module 'no_such_module'; install its package"),
+        ("json.no_such:find", "found no module 'json.no_such'"),
+        ("no/such.py:find", "expected a Python file, found nothing at no/such.py"),
     ],
 )
 def test_what_leads_nowhere(folder: Path, reference: str, message: str) -> None:

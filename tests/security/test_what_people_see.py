@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,9 +12,9 @@ import pytest
 from workflow_r1.config import RunConfig, dump_toml
 from workflow_r1.errors import ServiceError
 from workflow_r1.printable import printable
-from workflow_r1.redaction import without_logins
 from workflow_r1.reports import draw_curve, read_run, write_summary
 from workflow_r1.reports.summary import escape_markdown, show_trajectory
+from workflow_r1.services.secrets import mask_addresses
 from workflow_r1.trajectory import OperatorCall, Question, StopReason, Trajectory, Turn, append_trajectories
 
 ESCAPES = (
@@ -166,8 +167,21 @@ def test_no_login_in_what_is_shared(tmp_path: Path) -> None:
         ("mail me@host, see http://host/@name", "mail me@host, see http://host/@name"),
     ],
 )
-def test_without_logins(text: str, left: str) -> None:
-    assert without_logins(text) == left
+def test_mask_addresses(text: str, left: str) -> None:
+    assert mask_addresses(text) == left
+
+
+def test_a_whole_query_is_masked_where_nothing_is_known_of_it() -> None:
+    text = "no reply from http://me:p@ss@host/v1?q=abc#d, see 'https://host/?x' and why?"
+    assert mask_addresses(text, whole_query=True) == "no reply from http://host/v1?*** see 'https://host/?***' and why?"
+
+
+@pytest.mark.parametrize("unit", ["http://", "http://a@", "?key=", "://", "https://a?"])
+def test_masking_takes_linear_time(unit: str) -> None:
+    started = time.process_time()
+    mask_addresses(unit * 100_000)
+    mask_addresses(unit * 100_000, whole_query=True)
+    assert time.process_time() - started < 5
 
 
 def test_the_record_of_the_command_holds_no_login(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow_r1.errors import UserError
-from workflow_r1.redaction import without_logins
+from workflow_r1.services.secrets import mask_addresses
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
@@ -107,7 +107,7 @@ def describe_environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "packages": versions,
-        "command": [without_logins(argument) for argument in sys.argv[1:]],
+        "command": [mask_addresses(argument) for argument in sys.argv[1:]],
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from workflow_r1.config.run import RunConfig
 from workflow_r1.errors import ConfigError
-from workflow_r1.operators.plugins import is_file
+from workflow_r1.references import is_file
 
 PRESETS = Path(__file__).parent / "presets"
 """Configurations that ship with the package, one TOML file each."""

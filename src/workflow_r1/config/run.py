@@ -10,6 +10,7 @@ from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.search import SearchConfig
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig, WarmstartConfig
 from workflow_r1.environment.config import EnvironmentConfig
+from workflow_r1.operators import OPERATORS
 from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.store.config import StoreConfig
 from workflow_r1.trajectory.records import Record
@@ -91,9 +92,18 @@ class RunConfig(Record):
 
     @property
     def is_simulation(self) -> bool:
-        """Whether any part is the embedded world's: its figures then say nothing about real questions."""
-        searches = "Search" in self.environment.operators and self.search.kind == "embedded"
-        return self.data.source == "embedded" or self.llm.kind == "embedded" or searches
+        """Whether any part is the embedded world's: its figures then say nothing about real questions.
+
+        An operator of the user's own may search, too; it is not imported to find out, since a configuration is also read
+        to report on a run of somebody else's. ``search.kind = "none"`` says that none does.
+        """
+        pool = [OPERATORS.get(name) for name in self.environment.operators]
+        searches = any(operator is None or "search" in operator.needs for operator in pool)
+        return (
+            self.data.source == "embedded"
+            or self.llm.kind == "embedded"
+            or (self.search.kind == "embedded" and searches)
+        )
 
     @property
     def title(self) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from workflow_r1.operators.arguments import REQUIRED, Argument, parse_arguments,
 from workflow_r1.operators.resource import Opener, Resource
 from workflow_r1.operators.services import OperatorResult, OperatorServices
 from workflow_r1.prompts import neutralise
+from workflow_r1.services.secrets import mask_addresses
 
 OperatorFunction = Callable[..., Awaitable[OperatorResult | str]]
 """``async (question: str, count: int = 3, *, services: OperatorServices) -> OperatorResult``, or of the observation alone.
@@ -304,6 +304,5 @@ def _explain_settings(key: str, model: type[BaseModel], error: ValidationError) 
 
 def _describe_error(error: Exception) -> str:
     """Kind and message of an error from outside, short, without logins and queries of addresses, which may hold keys."""
-    text = re.sub(r"//[^/\s@]*@", "//", " ".join(str(error).split()))
-    text = re.sub(r"(https?://[^\s?'\"]*)\?[^\s'\"]*", r"\1?...", text)
+    text = mask_addresses(" ".join(str(error).split()), whole_query=True)
     return f"{type(error).__name__}: {text[:_MAX_QUOTED_CHARS]}" if text else type(error).__name__

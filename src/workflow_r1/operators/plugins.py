@@ -4,11 +4,6 @@ What the configuration names is imported and has to work. An entry point (group 
 or a module that holds some; it comes with any installed package, so one that cannot be used is told and left out.
 """
 
-import hashlib
-import importlib
-import importlib.util
-import sys
-import threading
 import traceback
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +14,12 @@ from types import ModuleType
 from workflow_r1.errors import ConfigError
 from workflow_r1.operators.operator import Operator
 from workflow_r1.operators.pool import OPERATORS
+from workflow_r1.references import is_file, load_module
 
 ENTRY_POINTS = "workflow_r1.operators"
 """Group of the entry points."""
 
 _PACKAGE = str(Path(__file__).parents[1])
-_importing = threading.RLock()
-"""No thread is given a module that another one is still running."""
 
 _DECORATE = "decorate an async function with @operator(purpose=...) of workflow_r1.operators"
 
@@ -82,50 +76,14 @@ def find_operators(plugins: Sequence[str] = (), *, names: Collection[str] | None
     return FoundOperators({**found, **offered}, tuple(problems))
 
 
-def is_file(plugin: str) -> bool:
-    """Whether a plugin is named by its file, rather than as a module."""
-    return plugin.endswith(".py") or "/" in plugin or "\\" in plugin
-
-
 def _import_plugin(plugin: str) -> ModuleType:
-    if is_file(plugin):
-        return _import_file(Path(plugin))
     try:
-        return importlib.import_module(plugin)
+        return load_module(plugin, key="plugins")
+    except ConfigError:
+        raise
     except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and f"{plugin}.".startswith(f"{error.name}."):
-            raise ConfigError(
-                f"plugins: expected a module or a file, found no module {plugin!r}; install its package, put its folder on "
-                "PYTHONPATH, or name the file: plugins = ['path/to/file.py']"
-            ) from None
-        raise ConfigError(f"plugins: {plugin}: {_explain(error)}") from error
-
-
-def _import_file(file: Path) -> ModuleType:
-    path = file.resolve()
-    if not path.is_file():
-        found = "a directory" if path.is_dir() else "nothing"
-        raise ConfigError(
-            f"plugins: expected a Python file, found {found} at {file}; in a TOML file a relative path is relative to it"
-        )
-    # Under a name of its own: a file operators.py must not stand in the way of a module of that name.
-    name = f"_workflow_r1_plugin_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
-    with _importing:
-        return sys.modules[name] if name in sys.modules else _run_file(path, name)
-
-
-def _run_file(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"plugins: expected a Python file, received {path}; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # Before it runs: dataclasses and type hints look their module up.
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        raise ConfigError(f"plugins: {_explain(error, path)}") from error
-    return module
+        file = Path(plugin).expanduser().resolve() if is_file(plugin) else None
+        raise ConfigError(f"plugins: {'' if file else f'{plugin}: '}{_explain(error, file)}") from error
 
 
 def _load(entry: EntryPoint, origin: str) -> list[Operator]:

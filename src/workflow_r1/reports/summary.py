@@ -7,9 +7,9 @@ from typing import Any
 from workflow_r1.evaluation.figures import Figures, Proportion
 from workflow_r1.printable import printable
 from workflow_r1.prompts import parse_turn
-from workflow_r1.redaction import without_logins
 from workflow_r1.reports.run_record import Row, RunRecord
 from workflow_r1.reports.services import SERVICES_NOTE, services_table
+from workflow_r1.services.secrets import mask_addresses
 from workflow_r1.trajectory import ScoredTrajectory, Trajectory
 
 NUM_EXAMPLES = 3
@@ -54,7 +54,7 @@ def _describe(run: RunRecord) -> list[str]:
                       f"{config.training.questions_per_step} questions per step"),
         ("Operators", ", ".join(f"`{name}`" for name in config.environment.operators)),
         ("LLM behind them", "the embedded world's simulated expert" if config.llm.kind == "embedded"
-                            else f"`{config.llm.model}` at {without_logins(config.llm.base_url or 'the default endpoint')}"),
+                            else f"`{config.llm.model}` at {mask_addresses(config.llm.base_url or 'the default endpoint')}"),
         ("Questions", "embedded world" if config.data.source == "embedded" else f"`{config.data.train}`, held out `{config.data.evaluation}`"),
         ("Search", f"`{config.search.kind}`, {config.search.k} passages"
                    + (f", corpus `{config.search.corpus}`" if config.search.corpus else "")),

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from workflow_r1.config import RunConfig
 from workflow_r1.errors import MissingExtraError
-from workflow_r1.redaction import without_logins
+from workflow_r1.services.secrets import mask_addresses
 
 Metrics = Mapping[str, float | int | None]
 """One line of metrics; None where a quantity was not finite or not measured."""
@@ -84,7 +84,7 @@ class WandbTracker:
             id=directory.name,
             name=directory.name,
             dir=str(directory),
-            config=json.loads(without_logins(config.model_dump_json())),
+            config=json.loads(mask_addresses(config.model_dump_json())),
             resume="allow",
         )
 

@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import re
 from collections.abc import Iterable
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -20,6 +21,10 @@ _LOGGERS = (
     "httpcore2.socks",
 )
 """Loggers of the libraries below us: at INFO httpx2 tells addresses, at DEBUG httpcore2 and openai tell headers."""
+
+_LOGIN = re.compile(r"(?<=://)[^/?#\s\"']*@")
+_ADDRESS = re.compile(r"https?://[^\s\"']*+")
+_KEY = re.compile(r"(?<=[?&])((?:api[-_]?)?key|(?:access[-_]?)?token|secret|password)=[^&#\s\"']*+", re.IGNORECASE)
 
 
 def without_login(url: str) -> str:
@@ -46,6 +51,21 @@ def mask(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):  # A secret may hold another one.
         text = text.replace(secret, MASK)
     return text
+
+
+def mask_addresses(text: str, *, whole_query: bool = False) -> str:
+    """Leave out ``user:password@`` of every address in a text, and mask the values of keys in its query.
+
+    ``http://me:pw@host/v1?api_key=abc&k=5`` becomes ``http://host/v1?api_key=***&k=5``. Takes time linear in ``text``.
+
+    Args:
+        text: any text.
+        whole_query: mask all of a query (``http://host/v1?***``), where nothing is known of what stands in it.
+    """
+    text = _LOGIN.sub("", text)
+    if not whole_query:
+        return _KEY.sub(rf"\1={MASK}", text)
+    return _ADDRESS.sub(lambda found: re.sub(r"\?.*", f"?{MASK}", found[0], count=1, flags=re.DOTALL), text)
 
 
 class _SecretFilter(logging.Filter):
