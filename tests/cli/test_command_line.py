@@ -2,9 +2,9 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,12 +54,13 @@ def refused(done: subprocess.CompletedProcess[str], *, code: int = 2) -> str:
 def test_help_is_fast_and_names_every_command(tmp_path: Path) -> None:
     seconds = []
     for _ in range(3):
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = run("--help", cwd=tmp_path)
-        seconds.append(time.perf_counter() - started)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert done.returncode == 0
     assert all(command in done.stdout for command in COMMANDS)
-    # The best of three: the machine may be busy with something else.
+    # Processor time, and the best of three: the machine may be busy with something else.
     assert min(seconds) < 1.0
 
 

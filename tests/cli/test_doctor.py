@@ -14,6 +14,7 @@ import pytest
 
 from workflow_r1.cli.checks import Finding, Status, check_directory, ok
 from workflow_r1.cli.doctor import _run
+from workflow_r1.store import CallDatabase
 
 Call = Callable[..., object]
 
@@ -105,6 +106,8 @@ def test_the_quickstart_is_well(call: Call) -> None:
         "operators",
         "llm",
         "search",
+        "store",
+        "prices",
         "policy",
         "device",
     )
@@ -175,8 +178,44 @@ def test_a_replay_asks_no_service(examine: Callable) -> None:
     search = ("-o", "search.kind=server", "-o", "search.server.url=http://127.0.0.1:9")
     code, findings = examine(*openai("http://127.0.0.1:9/v1", "m"), *search)
     assert (code, findings["llm"]["is_service"], findings["search"]["is_service"]) == (1, True, True)
-    code, findings = examine(*openai("http://127.0.0.1:9/v1", "m"), *search, "-o", "store.mode=replay")
+    replay = (
+        *openai("http://127.0.0.1:9/v1", "m"),
+        *search,
+        "-o",
+        "store.mode=replay",
+        "-o",
+        "store.path=calls.sqlite3",
+    )
+    code, findings = examine(*replay)
+    assert (code, findings["store"]["status"], findings["llm"]["status"]) == (2, "problem", "ok")
+    assert "record one first" in findings["store"]["found"]
+    CallDatabase("calls.sqlite3").close()
+    code, findings = examine(*replay)
     assert (code, findings["llm"]["status"], findings["search"]["status"]) == (0, "ok", "ok")
+    assert findings["store"]["found"] == "0 calls in calls.sqlite3"
+
+
+def test_a_store_is_not_made_and_a_damaged_one_is_told(examine: Callable) -> None:
+    use = ("-o", "store.mode=use", "-o", "store.path=calls.sqlite3")
+    code, findings = examine(*use)
+    assert (code, findings["store"]["found"]) == (0, "nothing at calls.sqlite3 yet: the first call makes it")
+    assert not Path("calls.sqlite3").exists()
+    Path("calls.sqlite3").write_bytes(b"no database" * 100)
+    code, findings = examine(*use)
+    assert (code, findings["store"]["status"]) == (2, "problem")
+    assert Path("calls.sqlite3").read_bytes() == b"no database" * 100
+
+
+def test_a_budget_of_money_needs_the_prices_that_are_needed(examine: Callable, endpoint: str) -> None:
+    service = (*openai(endpoint, "expert"), "-o", "budget.money=1")
+    code, findings = examine(*service)
+    assert (code, findings["prices"]["status"]) == (2, "problem")
+    assert 'unknown: prices.models."expert"' in findings["prices"]["found"]
+    priced = ("-o", "prices.models.expert={prompt_per_million = 1, completion_per_million = 2}")
+    code, findings = examine(*service, *priced)
+    assert (code, findings["prices"]["found"]) == (0, "known for every service")
+    code, findings = examine(*priced)
+    assert (code, findings["prices"]["status"]) == (0, "ok")
 
 
 def test_files_of_questions_are_read_to_their_end(examine: Callable, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_r1.config import load_run_config
+from workflow_r1.config import RunConfig, load_run_config
 from workflow_r1.config.components import build_environment_factory, build_operators, build_services
 from workflow_r1.errors import ConfigError
 from workflow_r1.trajectory import Question
@@ -85,3 +85,27 @@ def test_what_does_not_fit_is_refused(configure, pool: str, overrides: list[str]
         build_services(configure(pool, *overrides))
     with pytest.raises(ConfigError, match=message):
         build_environment_factory(configure(pool, *overrides))
+
+
+@pytest.mark.parametrize(
+    ("pool", "kind", "expected"),
+    [
+        (("AnswerGenerate", "Review"), "embedded", False),
+        (("AnswerGenerate", "Search"), "embedded", True),
+        (("AnswerGenerate", "LookUp"), "embedded", True),
+        (("AnswerGenerate", "Search", "LookUp"), "none", False),
+    ],
+)
+def test_a_run_is_a_simulation_where_an_operator_may_search_the_embedded_world(
+    pool: tuple[str, ...], kind: str, expected: bool
+) -> None:
+    config = RunConfig.model_validate(
+        {
+            "plugins": ["absent.py"],
+            "data": {"source": "files"},
+            "llm": {"kind": "openai", "model": "m"},
+            "search": {"kind": kind},
+            "environment": {"operators": pool},
+        }
+    )
+    assert config.is_simulation is expected

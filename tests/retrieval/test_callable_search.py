@@ -139,4 +139,4 @@ def test_a_call_that_takes_too_long() -> None:
                 search(function, timeout_seconds=0.1)
     finally:
         released.set()
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 5

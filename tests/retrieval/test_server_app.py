@@ -194,17 +194,22 @@ def test_searches_at_once_are_bounded_and_others_are_answered_meanwhile(start: C
     async def slow(query: str, *, k: int) -> list[Passage]:
         running[0] += 1
         most[0] = max(most[0], running[0])
-        await asyncio.sleep(0.05)
+        while not released.is_set():
+            await asyncio.sleep(0.01)
         running[0] -= 1
         return []
 
+    released = threading.Event()
     address = start(slow, concurrency=2)
     asking = threading.Thread(target=post, args=(address, {"queries": ["a"] * 12}))
     asking.start()
-    time.sleep(0.05)
-    started = time.perf_counter()
-    with urllib.request.urlopen(f"{address}/health", timeout=10):
-        assert time.perf_counter() - started < 0.2
+    try:
+        while running[0] < 2:
+            time.sleep(0.005)
+        with urllib.request.urlopen(f"{address}/health", timeout=10):
+            assert running[0] == 2
+    finally:
+        released.set()
     asking.join()
     assert most[0] == 2
 

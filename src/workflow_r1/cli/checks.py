@@ -4,13 +4,14 @@ A check reads and asks; it writes nothing but an empty file that it removes, and
 """
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
@@ -22,7 +23,6 @@ from workflow_r1.errors import ConfigError, ServiceError, ServiceRejectedError, 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
     from workflow_r1.inference import OpenAIChatConfig
-    from workflow_r1.operators import Operator
 
 DISTRIBUTION = "workflow-r1"
 ASK_SECONDS = 20.0
@@ -85,6 +85,8 @@ def plan(config: "RunConfig") -> dict[str, Check]:
         "operators": lambda: check_operators(config),
         "llm": lambda: check_llm(config),
         "search": lambda: check_search(config),
+        "store": lambda: check_store(config),
+        "prices": lambda: check_prices(config),
         "policy": lambda: check_policy(config),
     }
 
@@ -233,17 +235,16 @@ def check_operators(config: "RunConfig") -> Iterable[Finding]:
 def check_llm(config: "RunConfig") -> Iterable[Finding]:
     """Every endpoint that the pool will use: address, key, model, one request of one token."""
     from workflow_r1.cli.services import section_of
-    from workflow_r1.config.llm import DEFAULT_ROLE, endpoint_chat_config
+    from workflow_r1.config.llm import endpoint_chat_config
 
-    names = [name for name, made in _pool(config).items() if made is None or "llm" in made.needs]
+    names = _who_needs(config, "llm")
     if not names:
         return [ok("llm", "no operator of the pool needs it")]
     if config.llm.kind == "embedded":
         return [ok("llm", "the embedded world's expert (a simulation)")]
     if config.store.mode == "replay":
         return [ok("llm", "replies come from the store of calls alone")]
-    roles = dict.fromkeys(name if name in config.llm.roles else DEFAULT_ROLE for name in names)
-    endpoints = [config.llm.endpoints_of(role) for role in roles]
+    endpoints = _endpoints(config, names)
     findings: dict[str, Finding] = {}
     for name in dict.fromkeys(name for each in endpoints for name in each):
         section = section_of(name)
@@ -302,7 +303,7 @@ def check_search(config: "RunConfig") -> Iterable[Finding]:
     from workflow_r1.retrieval.corpus import iterate_corpus
 
     search = config.search
-    if all(made is not None and "search" not in made.needs for made in _pool(config).values()):
+    if not _who_needs(config, "search"):
         yield ok("search", "no operator of the pool needs it")
         return
     if config.store.mode == "replay" and is_stored(search):
@@ -345,15 +346,70 @@ def check_search(config: "RunConfig") -> Iterable[Finding]:
     yield asyncio.run(ask())
 
 
-def _pool(config: "RunConfig") -> "Mapping[str, Operator | None]":
-    """The operators of the pool; None for one that cannot be had, which may need anything."""
+def check_store(config: "RunConfig") -> Iterable[Finding]:
+    """Whether the store of calls can be used as configured."""
+    from workflow_r1.store import CallDatabase
+
+    store = config.store
+    if store.mode == "off":
+        yield ok("store", "off: every call goes to its service")
+        return
+    if store.mode != "replay" and not store.path.exists():
+        yield ok("store", f"nothing at {store.path} yet: the first call makes it")
+        return
+    with contextlib.closing(CallDatabase(store.path, read_only=True)) as database:
+        num = sum(row[2] for row in database.sizes())
+    yield ok("store", f"{num} calls in {store.path}")
+
+
+def check_prices(config: "RunConfig") -> Iterable[Finding]:
+    """Every price that a budget of money needs, and whether each that is given has something to be the price of."""
+    from workflow_r1.cli.policies import POLICY
+    from workflow_r1.config.components import SIMULATED_EXPERT
+    from workflow_r1.config.llm import endpoint_chat_config
+    from workflow_r1.config.stored_search import is_stored
+
+    prices = config.prices
+    named, unknown = {SIMULATED_EXPERT, POLICY, config.policy.model}, []
+    if config.policy.base_url is not None and prices.find(POLICY, config.policy.model) is None:
+        unknown.append(f'prices.models."{config.policy.model}"')
+    if config.llm.kind == "openai":
+        named |= {"llm", config.llm.model, *config.llm.endpoints}
+        named |= {endpoint.model for endpoint in config.llm.endpoints.values() if endpoint.model}
+        for name in dict.fromkeys(name for each in _endpoints(config, _who_needs(config, "llm")) for name in each):
+            model = endpoint_chat_config(config.llm, name).model
+            if prices.find(name, model) is None:
+                unknown.append(f'prices.models."{model}"')
+    if _who_needs(config, "search") and is_stored(config.search) and prices.per_search is None:
+        unknown.append("prices.per_search")
+    for key in prices.models:
+        if key not in named:
+            yield warning("prices", f"prices.models has {key!r}, which is no endpoint or model here", "is it misspelt?")
+    told = f"unknown: {', '.join(dict.fromkeys(unknown))}" if unknown else "known for every service"
+    if unknown and config.budget.money is not None and config.store.mode != "replay":
+        yield problem("prices", f"budget.money needs every price; {told}", "set them (0 where it costs nothing)")
+    else:
+        yield ok("prices", told)
+
+
+def _endpoints(config: "RunConfig", operators: Sequence[str]) -> list[tuple[str, ...]]:
+    """The endpoints of each role that some operators have."""
+    from workflow_r1.config.llm import DEFAULT_ROLE
+
+    roles = dict.fromkeys(name if name in config.llm.roles else DEFAULT_ROLE for name in operators)
+    return [config.llm.endpoints_of(role) for role in roles]
+
+
+def _who_needs(config: "RunConfig", need: str) -> list[str]:
+    """The operators of the pool that need a service; one that cannot be had may need any."""
     from workflow_r1.config.components import build_operators
 
+    pool = config.environment.operators
     try:
         operators = build_operators(config)
     except UserError:
-        return dict.fromkeys(config.environment.operators)
-    return {name: operators[name] for name in config.environment.operators}
+        return list(pool)
+    return [name for name in pool if need in operators[name].needs]
 
 
 # ------------------------------------------------------------------------------------------------------------- policy

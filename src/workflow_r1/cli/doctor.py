@@ -28,8 +28,9 @@ def doctor(
     override: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Check what a run will need: packages, data, operators, endpoints and keys, search, policy. Says what to fix.
+    """Check what a run will need, and say what to fix.
 
+    Looks at packages, data, operators, endpoints and keys, search, the store of calls, prices and the policy.
     Exit code 2: something is yours to fix. 1: a service is down. 0: neither.
     """
     from workflow_r1.cli.checks import check_packages, check_python, ok, plan, problem

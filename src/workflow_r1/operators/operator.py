@@ -187,7 +187,7 @@ def operator(
         timeout_seconds: longest that one call may take, its waits for services included; then it counts as a failed
             service.
         service_errors: exceptions of the function that mean a failed service, besides ``ServiceError``,
-            ``ConnectionError`` and ``TimeoutError``, e.g. ``(httpx.HTTPError,)``. Any other one is a programming error.
+            ``ConnectionError`` and ``TimeoutError``, e.g. ``(httpx2.HTTPError,)``. Any other one is a programming error.
         opens: an async context manager, given the settings where it has a parameter for them. It is entered at the first
             call and left when the event loop ends.
 
