@@ -194,8 +194,7 @@ def test_searches_at_once_are_bounded_and_others_are_answered_meanwhile(start: C
     async def slow(query: str, *, k: int) -> list[Passage]:
         running[0] += 1
         most[0] = max(most[0], running[0])
-        while not released.is_set():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(released.wait, 10)
         running[0] -= 1
         return []
 
