@@ -4,15 +4,10 @@ from typing import Any
 
 import openai
 
+from workflow_r1.services.bounded_reply import UnboundedReplyError, read_bounded
+
 MAX_REPLY_BYTES = 16 * 2**20
 """Longest reply of a service, decompressed; one of a chat model is some kilobytes."""
-
-_ENCODINGS = ("", "identity", "gzip", "deflate")
-"""A reply may be compressed in these ways: they shrink to a thousandth at most, so that a piece of 64 KiB stays small."""
-
-
-class UnboundedReplyError(openai.OpenAIError):
-    """A reply longer than any that a service has reason to send, or compressed as nobody asked for."""
 
 
 class BoundedHTTPClient(openai.DefaultAsyncHttpxClient):
@@ -33,20 +28,15 @@ class BoundedHTTPClient(openai.DefaultAsyncHttpxClient):
         """Send a request. A reply that is not streamed is read here, up to ``MAX_REPLY_BYTES``.
 
         Raises:
-            UnboundedReplyError: the reply is longer, or compressed in another way than gzip.
+            openai.OpenAIError: the reply is longer, or compressed in a way that was not asked for.
         """
         response = await super().send(request, stream=True, **{**options, "follow_redirects": False})
         if stream:
             return response
         try:
-            encoding = response.headers.get("content-encoding", "").strip().lower()
-            if encoding not in _ENCODINGS:
-                raise UnboundedReplyError("a compression that was not asked for")
-            body = bytearray()
-            async for part in response.aiter_bytes():
-                body += part
-                if len(body) > MAX_REPLY_BYTES:
-                    raise UnboundedReplyError(f"longer than {MAX_REPLY_BYTES} bytes")
+            body = await read_bounded(response, MAX_REPLY_BYTES)
+        except UnboundedReplyError as error:
+            raise openai.OpenAIError(str(error)) from None  # The openai client lets its own errors through as they are.
         finally:
             await response.aclose()
         headers = [(k, v) for k, v in response.headers.multi_items() if k not in ("content-encoding", "content-length")]
@@ -55,7 +45,7 @@ class BoundedHTTPClient(openai.DefaultAsyncHttpxClient):
         return type(response)(
             response.status_code,
             headers=headers,
-            content=bytes(body),
+            content=body,
             request=request,
             extensions=response.extensions,
         )

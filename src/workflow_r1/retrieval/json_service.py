@@ -18,6 +18,7 @@ from workflow_r1.services.attempts import (
     quote,
     retry_after_seconds,
 )
+from workflow_r1.services.bounded_reply import UnboundedReplyError, read_bounded
 from workflow_r1.services.failures import FailureKind
 from workflow_r1.services.secrets import hide_in_logs, mask, without_login
 from workflow_r1.trajectory.records import Record
@@ -172,7 +173,7 @@ class JSONService:
         total, idle = self._config.timeout_seconds, self._config.idle_timeout_seconds
         try:
             async with asyncio.timeout(total), client.stream("POST", self._url, content=content) as response:
-                body = await _read_body(response)
+                body = await read_bounded(response, MAX_REPLY_BYTES)
         except TimeoutError:
             raise AttemptError(FailureKind.TIMEOUT, f"no complete reply within {total:g} s") from None
         except (httpx2.ReadTimeout, httpx2.WriteTimeout):
@@ -215,26 +216,6 @@ class JSONService:
 
     def _quote(self, text: str) -> str:
         return quote(text, self._secrets)
-
-
-class UnboundedReplyError(Exception):
-    """A reply longer than any that a service has reason to send, or compressed as nobody asked for."""
-
-
-async def _read_body(response: "httpx2.Response") -> bytes:
-    """Read the reply as it comes, so that one without end, or one that grows as it unpacks, does not fill the memory.
-
-    Raises:
-        UnboundedReplyError: it is longer, or compressed in another way than these, which shrink to a thousandth at most.
-    """
-    if response.headers.get("content-encoding", "").strip().lower() not in ("", "identity", "gzip", "deflate"):
-        raise UnboundedReplyError("a compression that was not asked for")
-    body = bytearray()
-    async for part in response.aiter_bytes():
-        body += part
-        if len(body) > MAX_REPLY_BYTES:
-            raise UnboundedReplyError(f"longer than {MAX_REPLY_BYTES} bytes")
-    return bytes(body)
 
 
 def _message(body: bytes) -> str:
