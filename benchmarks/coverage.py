@@ -4,7 +4,7 @@ Questions, seeds and answers are drawn anew in every simulation, from a populati
 is answered right with probability ``mean + ease of the question + luck of the seed``, the two added parts having mean 0. Prints
 the tables of ``docs/statistics.md``::
 
-    python benchmarks/coverage.py [--simulations 4000]
+    python benchmarks/coverage.py [--simulations 2000]
 """
 
 import argparse
@@ -20,7 +20,7 @@ from workflow_r1.evaluation.statistics import Interval, PairedTest, Scores
 
 CONFIDENCE = 0.95
 NUM_DRAWS = 1000
-"""Resamples and permutations of each simulation: fewer than the default, since 4,000 simulations average over them."""
+"""Resamples and permutations of each simulation: fewer than the default, since the simulations average over them."""
 PARTIAL = ((1.0, 2 / 3, 0.4), (0.6, 0.2, 0.2))
 """F1 of an answer that hits, and how often: on average 0.8133."""
 
@@ -357,7 +357,7 @@ def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulations", type=int, default=4000, help="of each line (default: 4000)")
+    parser.add_argument("--simulations", type=int, default=2000, help="of each line (default: 2000)")
     arguments = parser.parse_args()
     started = time.perf_counter()
     error = 2 * math.sqrt(CONFIDENCE * (1 - CONFIDENCE) / arguments.simulations)

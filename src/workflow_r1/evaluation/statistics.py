@@ -486,15 +486,16 @@ def _resampled_sums(table: Scores, *, num_resamples: int, seed: int) -> Iterator
     Where scores take few values, questions with equal scores are drawn together, as one multinomial number: the same
     distribution, and 100,000 questions then cost little more than 100.
     """
-    num_questions, num_seeds = table.shape
+    num_questions = len(table)
     rng = np.random.default_rng([seed, 0])
     rows, counts = np.unique(table, axis=0, return_counts=True)
     if len(rows) * _MULTINOMIAL_COST < num_questions:
         for size in _chunks(num_resamples, width=len(rows)):
             yield rng.multinomial(num_questions, counts / num_questions, size=size) @ rows
     else:
-        for size in _chunks(num_resamples, width=num_questions * num_seeds):
-            yield table[rng.integers(num_questions, size=(size, num_questions))].sum(axis=1)
+        for size in _chunks(num_resamples, width=num_questions):
+            chosen = rng.integers(num_questions, size=(size, num_questions))
+            yield np.stack([scores[chosen].sum(axis=1) for scores in np.ascontiguousarray(table.T)], axis=1)
 
 
 def _chunks(total: int, *, width: int) -> Iterator[int]:

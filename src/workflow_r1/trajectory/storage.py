@@ -1,4 +1,4 @@
-"""Append-only JSONL of trajectories, and atomic replacement of small files."""
+"""Append-only JSONL, of trajectories and of other rows, and atomic replacement of small files."""
 
 import io
 import json
@@ -21,14 +21,35 @@ _BLOCK = 1 << 16
 
 
 def append_trajectories(path: Path | str, trajectories: Iterable[Trajectory]) -> None:
-    """Append one JSON line per trajectory and flush them to the disk: all of them, or none.
+    """Append one JSON line per trajectory; see :func:`append_lines`."""
+    append_lines(path, (to_json_line(trajectory) for trajectory in trajectories))
+
+
+def iterate_trajectories(path: Path | str) -> Iterator[Trajectory]:
+    """Read trajectories one at a time, so that a file larger than memory can be read; see :func:`iterate_lines`.
+
+    Args:
+        path: a JSONL file written by :func:`append_trajectories`.
+
+    Yields:
+        A ``ScoredTrajectory`` where the row holds a reward, else a ``Trajectory``.
+
+    Raises:
+        DataError: the file is missing, or a row is not valid; names the line and the field.
+    """
+    for place, line in iterate_lines(path, of="trajectories"):
+        yield _parse_row(line, place)
+
+
+def append_lines(path: Path | str, lines: Iterable[str]) -> None:
+    """Append lines of JSON, each with its line end, and flush them to the disk: all of them, or none.
 
     A last line that a crash cut off is removed first, so that it cannot run into the new rows.
 
     Raises:
         OSError: the disk is full or the file cannot be written; the file is as long as it was.
     """
-    payload = "".join(to_json_line(trajectory) for trajectory in trajectories).encode("utf-8")
+    payload = "".join(lines).encode("utf-8")
     with Path(path).open("a+b", buffering=0) as file:
         length = _length_of_whole_lines(file)
         try:
@@ -42,30 +63,31 @@ def append_trajectories(path: Path | str, trajectories: Iterable[Trajectory]) ->
             raise
 
 
-def iterate_trajectories(path: Path | str) -> Iterator[Trajectory]:
-    """Read trajectories one at a time, so that a file larger than memory can be read.
+def iterate_lines(path: Path | str, *, of: str) -> Iterator[tuple[str, bytes]]:
+    """Read the lines of a JSONL file one at a time, blank ones left out.
 
     A last line without its line end that is no JSON either is a row still being written, or one that a crash cut off:
     it is left out, with a warning in the log.
 
     Args:
-        path: a JSONL file written by :func:`append_trajectories`.
+        path: the file.
+        of: what it holds, for the message where it is missing.
 
     Yields:
-        A ``ScoredTrajectory`` where the row holds a reward, else a ``Trajectory``.
+        The line's place (``file:line``), and the line.
 
     Raises:
-        DataError: the file is missing, or a row is not valid; names the line and the field.
+        DataError: the file is missing.
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"expected a file of trajectories, found nothing at {path}")
+        raise DataError(f"expected a file of {of}, found nothing at {path}")
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n") and not _is_json(line):
                 logger.warning("%s:%d: left out the last row, which is cut off", path, number)
             elif line.strip():
-                yield _parse_row(line, f"{path}:{number}")
+                yield f"{path}:{number}", line
 
 
 def load_trajectories(path: Path | str) -> list[Trajectory]:

@@ -1,0 +1,144 @@
+"""The rows of evaluation logs as columns, grouped by method and benchmark: small enough for a million answers."""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, iterate_rows
+
+STATUSES = tuple(EvaluationStatus)
+"""In the order of their numbers in the columns."""
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """One method's answers on one benchmark, a row each. Numbers of questions are those of the benchmark, of seeds the method's."""
+
+    questions: Integers
+    """``(rows,)`` number of the question, the same for every method."""
+    seeds: Integers
+    """``(rows,)`` number of the seed, 0, 1, ..."""
+    repeats: Integers
+    """``(rows,)`` as in the log."""
+    statuses: Integers
+    """``(rows,)`` number in ``STATUSES``."""
+    exact_match: Floats
+    """``(rows,)``; NaN where the infrastructure failed."""
+    f1: Floats
+    """``(rows,)``; NaN where the infrastructure failed."""
+    turns: Floats
+    """``(rows,)``."""
+    llm_calls: Floats
+    """``(rows,)``."""
+    tokens: Floats
+    """``(rows,)``."""
+    seconds: Floats
+    """``(rows,)``."""
+    cost: Floats
+    """``(rows,)``; NaN where unknown."""
+    num_replaced: int
+    """Rows of the log that a later one of the same question, seed and repeat replaced."""
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """``(rows,)``; False where the infrastructure failed."""
+        return ~np.isnan(self.exact_match)
+
+    def score_table(self, figure: str) -> tuple[Integers, Floats]:
+        """Scores by question and seed, the repeats of each averaged.
+
+        Args:
+            figure: ``exact_match`` or ``f1``.
+
+        Returns:
+            Numbers of the questions that have a score under every seed, ascending, and ``(questions, seeds)``.
+        """
+        num_seeds = int(self.seeds.max()) + 1
+        shape = (int(self.questions.max()) + 1, num_seeds)
+        scored = self.scored
+        cells = (self.questions * num_seeds + self.seeds)[scored]
+        size = shape[0] * num_seeds
+        counts = np.bincount(cells, minlength=size).reshape(shape)
+        sums = np.bincount(cells, weights=getattr(self, figure)[scored], minlength=size).reshape(shape)
+        complete = (counts > 0).all(axis=1)
+        return np.flatnonzero(complete), sums[complete] / counts[complete]
+
+
+def read_answers(paths: Sequence[Path | str]) -> dict[tuple[str, str], Answers]:
+    """Read evaluation logs into columns.
+
+    Args:
+        paths: logs, in the order in which they were written: a later row replaces an earlier one.
+
+    Returns:
+        The answers of each method on each benchmark, by ``(method, benchmark)``, in alphabetical order. They do not depend on
+        the order in which different answers came in.
+
+    Raises:
+        DataError: a log is missing, or one of its rows is not valid.
+    """
+    questions: dict[str, dict[str, int]] = {}
+    columns: dict[tuple[str, str], _Columns] = {}
+    for path in paths:
+        for row in iterate_rows(path):
+            numbers = questions.setdefault(row.benchmark, {})
+            group = columns.get((row.method, row.benchmark))
+            if group is None:
+                group = columns[row.method, row.benchmark] = _Columns()
+            group.add(row, question=numbers.setdefault(row.question_id, len(numbers)))
+    ranks = {benchmark: _ranks(numbers) for benchmark, numbers in questions.items()}
+    return {key: columns[key].finish(ranks[key[1]]) for key in sorted(columns)}
+
+
+def _ranks(numbers: dict[Any, int]) -> Integers:
+    """Place of each number in the order of the names that it stands for."""
+    ranks = np.empty(len(numbers), dtype=np.int64)
+    ranks[[numbers[name] for name in sorted(numbers)]] = np.arange(len(numbers))
+    return ranks
+
+
+_STATUS_NUMBERS = {status: number for number, status in enumerate(STATUSES)}
+
+
+class _Columns:
+    """Columns of one method and benchmark while they grow: eight bytes a number."""
+
+    def __init__(self) -> None:
+        self._seeds: dict[int, int] = {}
+        self._integers = {name: array("q") for name in ("questions", "seeds", "repeats", "statuses")}
+        self._floats = {
+            name: array("d") for name in ("exact_match", "f1", "turns", "llm_calls", "tokens", "seconds", "cost")
+        }
+
+    def add(self, row: EvaluationRow, *, question: int) -> None:
+        integers = self._integers
+        integers["questions"].append(question)
+        integers["seeds"].append(self._seeds.setdefault(row.seed, len(self._seeds)))
+        integers["repeats"].append(row.repeat)
+        integers["statuses"].append(_STATUS_NUMBERS[row.status])
+        for name, column in self._floats.items():
+            value = getattr(row, name)
+            column.append(float("nan") if value is None else value)
+
+    def finish(self, question_ranks: Integers) -> Answers:
+        integers = {name: np.array(column, dtype=np.int64) for name, column in self._integers.items()}
+        integers["questions"] = question_ranks[integers["questions"]]
+        integers["seeds"] = _ranks(self._seeds)[integers["seeds"]]
+        floats = {name: np.array(column, dtype=np.float64) for name, column in self._floats.items()}
+        num = len(integers["questions"])
+        # The last row of each question, seed and repeat, in the order of these, whatever the order of the log.
+        order = np.lexsort((np.arange(num), integers["repeats"], integers["seeds"], integers["questions"]))
+        keys = np.stack([integers[name][order] for name in ("questions", "seeds", "repeats")])
+        is_last = np.append((keys[:, 1:] != keys[:, :-1]).any(axis=0), True)
+        kept = order[is_last]
+        return Answers(
+            **{name: column[kept] for name, column in (integers | floats).items()}, num_replaced=num - len(kept)
+        )

@@ -1,0 +1,311 @@
+"""Methods by benchmarks: figures with their intervals, paired tests against one method, and what accuracy costs.
+
+Infrastructure failures enter no figure and are counted. A question enters a figure where the method has a score on it under
+every one of its seeds, and a test where both methods have; what that leaves out is counted. An unknown cost stays unknown.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workflow_r1.errors import DataError
+from workflow_r1.evaluation.answers import STATUSES, Answers
+from workflow_r1.evaluation.statistics import (
+    Interval,
+    PairedTest,
+    bootstrap_interval,
+    crossed_difference_interval,
+    crossed_interval,
+    crossed_test,
+    holm,
+    mcnemar_test,
+    paired_rate_interval,
+    pareto_frontier,
+    permutation_test,
+    rate_interval,
+)
+from workflow_r1.trajectory.records import Record
+
+Figure = Literal["exact_match", "f1"]
+"""What is compared."""
+
+CostKind = Literal["llm_calls", "tokens", "seconds", "cost"]
+"""What accuracy is weighed against."""
+
+NUM_RESAMPLES = 4000
+"""Of each bootstrap in a table."""
+
+Floats = NDArray[np.float64]
+
+
+class MethodFigures(Record):
+    """What one method reached on one benchmark, and what it took. Means are over answers that were scored."""
+
+    method: str
+    """Name of the method."""
+    benchmark: str
+    """Name of the benchmark."""
+    num_questions: int
+    """Questions that the figures rest on: those with a score under every seed."""
+    num_left_out: int
+    """Questions without a score under some seed."""
+    num_seeds: int
+    """Seeds that the method ran under."""
+    num_answers: int
+    """Answers that were scored: by questions, seeds and repeats."""
+    num_replaced: int
+    """Rows of the log that a later one replaced, e.g. a failure that was tried again."""
+    statuses: dict[str, int]
+    """How often answers ended in each status; ``failed`` are the infrastructure's failures."""
+    exact_match: Interval | None
+    """Mean over questions, each the mean of its seeds and repeats; None where no question was scored."""
+    f1: Interval | None
+    """The same of F1."""
+    turns: float | None
+    """Mean; None where no answer was scored, here and below."""
+    llm_calls: float | None
+    """Mean calls of LLMs."""
+    tokens: float | None
+    """Mean tokens of LLMs."""
+    seconds: float | None
+    """Mean wall time."""
+    cost: float | None
+    """Mean price; None also where that of any answer is unknown."""
+
+
+class MethodTest(Record):
+    """One method against the reference on one benchmark."""
+
+    method: str
+    """Name of the method."""
+    reference: str
+    """Name of the method that it is compared with."""
+    benchmark: str
+    """Name of the benchmark."""
+    figure: Figure
+    """What is compared."""
+    num_left_out: int
+    """Questions that one of the two was asked, and that lack a score of either."""
+    difference: Interval
+    """Method minus reference, over the questions that both answered."""
+    test: PairedTest
+    """First is the method, second the reference."""
+    adjusted_p_value: float
+    """Corrected (Holm) for all tests of this figure in the comparison."""
+
+
+class Frontier(Record):
+    """Methods of one benchmark that no other one beats in exact match and cost."""
+
+    benchmark: str
+    """Name of the benchmark."""
+    cost: CostKind
+    """Per answer."""
+    methods: tuple[str, ...]
+    """On the frontier, from the cheapest to the most accurate."""
+    unknown: tuple[str, ...]
+    """Methods whose cost or accuracy is unknown: they are not weighed."""
+
+
+class Comparison(Record):
+    """Methods by benchmarks."""
+
+    reference: str | None
+    """The method that the others are tested against."""
+    confidence: float
+    """Of every interval."""
+    figures: tuple[MethodFigures, ...]
+    """In alphabetical order of benchmark and method."""
+    tests: tuple[MethodTest, ...]
+    """In the same order; pairs without a question in common have none."""
+    frontiers: tuple[Frontier, ...]
+    """One for each benchmark and kind of cost."""
+    means: dict[str, float | None]
+    """Exact match of each method, averaged over the benchmarks; None where it lacks one of them."""
+
+
+def compare_methods(
+    answers: Mapping[tuple[str, str], Answers],
+    *,
+    reference: str | None = None,
+    confidence: float = 0.95,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Compare methods on benchmarks. Which interval and test is used where stands in ``docs/statistics.md``.
+
+    Args:
+        answers: by ``(method, benchmark)``, from :func:`~workflow_r1.evaluation.answers.read_answers`.
+        reference: method that the others are tested against; None for no tests.
+        confidence: of every interval.
+        num_resamples: of each bootstrap.
+        seed: of all draws.
+
+    Raises:
+        DataError: there is no answer at all, or none of the reference.
+    """
+    if not answers:
+        raise DataError("expected rows of an evaluation, found none: evaluate a method first")
+    methods = sorted({method for method, _ in answers})
+    benchmarks = sorted({benchmark for _, benchmark in answers})
+    if reference is not None and reference not in methods:
+        raise DataError(f"expected the reference to be one of {', '.join(methods)}, received {reference!r}")
+    draws = _Draws(confidence=confidence, num_resamples=num_resamples, seed=seed)
+    keys = [(method, benchmark) for benchmark in benchmarks for method in methods if (method, benchmark) in answers]
+    figures = tuple(_figures_of(key, answers[key], draws) for key in keys)
+    tests: list[MethodTest] = []
+    if reference is not None:
+        for figure in get_args(Figure):
+            tests += _tests_of(answers, keys, figure=figure, reference=reference, draws=draws)
+    return Comparison(
+        reference=reference,
+        confidence=confidence,
+        figures=figures,
+        tests=tuple(tests),
+        frontiers=tuple(
+            _frontier([row for row in figures if row.benchmark == benchmark], cost)
+            for benchmark in benchmarks
+            for cost in get_args(CostKind)
+        ),
+        means={method: _mean_over_benchmarks(figures, method, len(benchmarks)) for method in methods},
+    )
+
+
+class _Draws(Record):
+    """How intervals are computed."""
+
+    confidence: float
+    num_resamples: int
+    seed: int
+
+
+def _figures_of(key: tuple[str, str], answers: Answers, draws: _Draws) -> MethodFigures:
+    method, benchmark = key
+    scored = answers.scored
+
+    def mean(values: Floats) -> float | None:
+        average = float(values[scored].mean()) if scored.any() else float("nan")
+        return None if np.isnan(average) else average
+
+    questions, exact_match = answers.score_table("exact_match")
+    _, f1 = answers.score_table("f1")
+    counts = np.bincount(answers.statuses, minlength=len(STATUSES)).tolist()
+    return MethodFigures(
+        method=method,
+        benchmark=benchmark,
+        num_questions=len(questions),
+        num_left_out=len(np.unique(answers.questions)) - len(questions),
+        num_seeds=exact_match.shape[1],
+        num_answers=int(scored.sum()),
+        num_replaced=answers.num_replaced,
+        statuses={str(status): count for status, count in zip(STATUSES, counts, strict=True) if count},
+        exact_match=_mean_interval(exact_match, draws) if len(questions) else None,
+        f1=_mean_interval(f1, draws) if len(questions) else None,
+        turns=mean(answers.turns),
+        llm_calls=mean(answers.llm_calls),
+        tokens=mean(answers.tokens),
+        seconds=mean(answers.seconds),
+        cost=mean(answers.cost),
+    )
+
+
+def _mean_interval(scores: Floats, draws: _Draws) -> Interval:
+    num_questions, num_seeds = scores.shape
+    if num_seeds == 1 and np.isin(scores, (0.0, 1.0)).all():
+        return rate_interval(scores=scores, confidence=draws.confidence)
+    if (scores == 0.0).all() or (scores == 1.0).all():
+        # No spread to go by: as wide as one answer to each question would be.
+        return rate_interval(scores=scores[:, :1], confidence=draws.confidence).model_copy(
+            update={"num_seeds": num_seeds}
+        )
+    if num_questions == 1:
+        return _unbounded(scores, draws).clipped(low=0.0, high=1.0)
+    if num_seeds == 1:
+        return bootstrap_interval(
+            scores=scores, confidence=draws.confidence, num_resamples=draws.num_resamples, seed=draws.seed
+        )
+    return crossed_interval(scores=scores, confidence=draws.confidence).clipped(low=0.0, high=1.0)
+
+
+def _tests_of(
+    answers: Mapping[tuple[str, str], Answers],
+    keys: list[tuple[str, str]],
+    *,
+    figure: Figure,
+    reference: str,
+    draws: _Draws,
+) -> list[MethodTest]:
+    """Every method against the reference, their p-values corrected as one family."""
+    tests = []
+    for method, benchmark in keys:
+        if method == reference or (reference, benchmark) not in answers:
+            continue
+        one, other = answers[method, benchmark], answers[reference, benchmark]
+        questions, first = one.score_table(figure)
+        other_questions, second = other.score_table(figure)
+        both, here, there = np.intersect1d(questions, other_questions, assume_unique=True, return_indices=True)
+        if not len(both):
+            continue
+        difference, test = _compare(first[here], second[there], draws)
+        asked = np.union1d(one.questions, other.questions)
+        tests.append(
+            MethodTest(
+                method=method, reference=reference, benchmark=benchmark, figure=figure,
+                num_left_out=len(asked) - len(both), difference=difference, test=test, adjusted_p_value=1.0,
+            )
+        )  # fmt: skip
+    adjusted = holm(p_values=[test.test.p_value for test in tests]).tolist()
+    return [test.model_copy(update={"adjusted_p_value": value}) for test, value in zip(tests, adjusted, strict=True)]
+
+
+def _compare(first: Floats, second: Floats, draws: _Draws) -> tuple[Interval, PairedTest]:
+    confidence = draws.confidence
+    one_seed = first.shape[1] == second.shape[1] == 1
+    if one_seed and np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all():
+        interval = paired_rate_interval(first=first, second=second, confidence=confidence)
+        return interval, mcnemar_test(first=first, second=second)
+    if len(first) == 1:
+        interval = _unbounded(first.mean(axis=1, keepdims=True) - second.mean(axis=1, keepdims=True), draws)
+        return interval.clipped(low=-1.0, high=1.0), permutation_test(first=first, second=second)
+    if one_seed:
+        interval = bootstrap_interval(
+            scores=first - second, confidence=confidence, num_resamples=draws.num_resamples, seed=draws.seed
+        )
+        test = permutation_test(first=first, second=second, seed=draws.seed)
+    else:
+        interval = crossed_difference_interval(first=first, second=second, confidence=confidence)
+        interval, test = interval.clipped(low=-1.0, high=1.0), crossed_test(first=first, second=second)
+    if interval.low == interval.high == 0.0:
+        # They never differ, so that there is no spread to go by: as wide as for one answer to each question.
+        none = np.zeros(len(first))
+        wald = paired_rate_interval(first=none, second=none, confidence=confidence)
+        interval = wald.model_copy(update={"num_seeds": interval.num_seeds})
+    return interval, test
+
+
+def _unbounded(scores: Floats, draws: _Draws) -> Interval:
+    """What one question that is neither right nor wrong says of others: nothing."""
+    return Interval(
+        estimate=float(scores.mean()), low=-float("inf"), high=float("inf"), confidence=draws.confidence,
+        method="none: one question", num_questions=1, num_seeds=scores.shape[1],
+    )  # fmt: skip
+
+
+def _frontier(rows: list[MethodFigures], cost: CostKind) -> Frontier:
+    known = [row for row in rows if getattr(row, cost) is not None and row.exact_match is not None]
+    accuracies = [row.exact_match.estimate for row in known if row.exact_match is not None]
+    costs = [getattr(row, cost) for row in known]
+    chosen = np.flatnonzero(pareto_frontier(costs=costs, accuracies=accuracies)).tolist()
+    return Frontier(
+        benchmark=rows[0].benchmark,
+        cost=cost,
+        methods=tuple(known[index].method for index in sorted(chosen, key=lambda index: costs[index])),
+        unknown=tuple(row.method for row in rows if row not in known),
+    )
+
+
+def _mean_over_benchmarks(figures: tuple[MethodFigures, ...], method: str, num_benchmarks: int) -> float | None:
+    estimates = [row.exact_match.estimate for row in figures if row.method == method and row.exact_match is not None]
+    return sum(estimates) / num_benchmarks if len(estimates) == num_benchmarks else None
