@@ -114,6 +114,13 @@ def test_crossed_interval_by_hand() -> None:
     assert (alone.method, interval.method) == ("t over questions", "t over seeds and questions")
 
 
+def test_seeds_that_differ_less_than_by_chance_make_no_interval_narrower() -> None:
+    # Both seeds have the mean 0.3, less apart than answers are: what is left are the questions' means 0.3, 0.5, 0.1.
+    interval = crossed_interval(scores=[[0.2, 0.4], [0.6, 0.4], [0.1, 0.1]])
+    alone = crossed_interval(scores=[0.3, 0.5, 0.1])
+    assert (interval.low, interval.high) == pytest.approx((alone.low, alone.high))
+
+
 def test_crossed_bootstrap_draws_seeds_as_well() -> None:
     # All questions alike, two seeds 0 and 1: only the seeds vary, and the mean is 0, 1/2 or 1.
     scores = np.tile([0.0, 1.0], (50, 1))
@@ -248,6 +255,10 @@ def test_drawn_signs_come_close_to_all_signs() -> None:
 
 
 def test_sums_in_another_order_are_equal() -> None:
+    # Of all signs, only all plus and all minus are as large as ten gains; their sums are rounded otherwise than the gains'.
+    for seed in range(20):
+        gains = np.random.default_rng(seed).random(10)
+        assert permutation_test(first=gains, second=np.zeros(10)).p_value == 2 / 1024
     # 0.1 + 0.2 + ... in any order: every pattern of 20 equal differences of thirds is as large or smaller.
     test = permutation_test(first=[1 / 3 + 1 / 3] * 20, second=[1 / 3] * 20, num_permutations=1000)
     assert test.p_value == 1 / 1001
