@@ -24,6 +24,7 @@ from workflow_r1.evaluation.statistics import (
     rate_interval,
     seed_interval,
 )
+from workflow_r1.evaluation.student import t_quantile
 
 INTERVALS: dict[str, Callable[..., Interval]] = {
     "rate": rate_interval,
@@ -119,6 +120,15 @@ def test_seeds_that_differ_less_than_by_chance_make_no_interval_narrower() -> No
     interval = crossed_interval(scores=[[0.2, 0.4], [0.6, 0.4], [0.1, 0.1]])
     alone = crossed_interval(scores=[0.3, 0.5, 0.1])
     assert (interval.low, interval.high) == pytest.approx((alone.low, alone.high))
+
+
+def test_what_answers_differ_by_chance_is_not_taken_for_the_seeds() -> None:
+    # The same with seeds 0.2 apart: theirs are 0.02 / 2, of which answers explain 0.04 / 2 / 6.
+    interval = crossed_interval(scores=[[0.1, 0.5], [0.5, 0.5], [0.0, 0.2]])
+    variance = 0.04 / 3 + 0.01 - 0.02 / 6
+    degrees = variance**2 / ((0.04 / 3) ** 2 / 2 + 0.01**2 / 1)
+    half_width = t_quantile(confidence=0.95, degrees=degrees) * math.sqrt(variance)
+    assert (interval.low, interval.high) == pytest.approx((0.3 - half_width, 0.3 + half_width))
 
 
 def test_crossed_bootstrap_draws_seeds_as_well() -> None:
