@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, iterate
 
 STATUSES = tuple(EvaluationStatus)
 """In the order of their numbers in the columns."""
+
+Figure = Literal["exact_match", "f1"]
+"""What answers are scored by."""
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -52,11 +55,11 @@ class Answers:
         """``(rows,)``; False where the infrastructure failed."""
         return ~np.isnan(self.exact_match)
 
-    def score_table(self, figure: str) -> tuple[Integers, Floats]:
+    def score_table(self, figure: Figure) -> tuple[Integers, Floats]:
         """Scores by question and seed, the repeats of each averaged.
 
         Args:
-            figure: ``exact_match`` or ``f1``.
+            figure: which score.
 
         Returns:
             Numbers of the questions that have a score under every seed, ascending, and ``(questions, seeds)``.

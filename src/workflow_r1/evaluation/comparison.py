@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from workflow_r1.errors import DataError
-from workflow_r1.evaluation.answers import STATUSES, Answers
+from workflow_r1.evaluation.answers import STATUSES, Answers, Figure, Floats
 from workflow_r1.evaluation.statistics import (
     Interval,
     PairedTest,
@@ -28,16 +27,11 @@ from workflow_r1.evaluation.statistics import (
 )
 from workflow_r1.trajectory.records import Record
 
-Figure = Literal["exact_match", "f1"]
-"""What is compared."""
-
 CostKind = Literal["llm_calls", "tokens", "seconds", "cost"]
 """What accuracy is weighed against."""
 
 NUM_RESAMPLES = 4000
 """Of each bootstrap in a table."""
-
-Floats = NDArray[np.float64]
 
 
 class MethodFigures(Record):
