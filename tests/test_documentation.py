@@ -77,3 +77,19 @@ def test_the_make_targets_of_the_pages_exist():
     for page in (*PAGES, ROOT / ".ci" / "run"):
         for name in re.findall(r"^\s*make ([a-z-]+)|`make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
             assert (name[0] or name[1]) in targets, f"{page.name} mentions `make {name[0] or name[1]}`"
+
+
+def test_the_table_of_benchmarks_is_that_of_the_code():
+    from workflow_r1.data import BENCHMARKS
+
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    rows = {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \|(.*)\|(.*)\|(.*)\|(.*)\|(.*)\|$", page, re.MULTILINE)}
+    assert list(rows) == list(BENCHMARKS)
+    for name, (evaluated, questions, others, licence, citation) in rows.items():
+        benchmark = BENCHMARKS[name]
+        assert evaluated.strip() == (benchmark.evaluated or "")
+        assert (licence.strip(), citation.strip()) == (benchmark.licence, benchmark.citation)
+        numbers = dict(re.findall(r"(\w+) ([\d,]+)", others)) | (
+            {evaluated.strip(): questions.strip()} if evaluated.strip() else {}
+        )
+        assert numbers == {split: f"{file.questions:,}" for split, file in benchmark.splits.items()}

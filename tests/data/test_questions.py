@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_r1.data import load_questions
+from workflow_r1.data import load_questions, save_questions
 from workflow_r1.errors import DataError, MissingExtraError
 from workflow_r1.trajectory import Question
 
@@ -165,12 +165,24 @@ POPQA = table(
         (
             "search_r1.jsonl",
             jsonl({key: SEARCH_R1[key] for key in ("id", "question", "data_source", "reward_model", "prompt")}),
-            Question(id="train_0", text="who sang it", golden_answers=("Her", "She"), dataset="nq"),
+            Question(id="nq/train_0", text="who sang it", golden_answers=("Her", "She"), dataset="nq"),
         ),
     ],
 )  # fmt: skip
 def test_published_layouts(tmp_path, name, content, expected):
-    assert load_questions(write(tmp_path, name, content)) == [expected]
+    questions = load_questions(write(tmp_path, name, content))
+    assert questions == [expected]
+    # What is written of them is read back as it was.
+    save_questions(tmp_path / "saved.jsonl", questions)
+    assert load_questions(tmp_path / "saved.jsonl") == [expected]
+
+
+def test_ids_are_unique_in_a_file_and_may_be_prefixed(tmp_path):
+    rows = [OWN | {"dataset": "nq"}, OWN | {"dataset": "popqa"}]
+    path = write(tmp_path, "two.jsonl", jsonl(*rows))
+    with pytest.raises(DataError, match=r"two\.jsonl:2: expected ids that differ, found 'a1' again.*--prefix-ids"):
+        load_questions(path)
+    assert [question.id for question in load_questions(path, prefix_ids=True)] == ["nq/a1", "popqa/a1"]
 
 
 def test_search_r1_parquet(tmp_path):
@@ -182,9 +194,9 @@ def test_search_r1_parquet(tmp_path):
     rows = [SEARCH_R1, SEARCH_R1 | {"data_source": "hotpotqa", "golden_answers": ["Him", "He"]}]
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     first, second = load_questions(path)
-    assert first == Question(id="train_0", text="who sang it", golden_answers=("Her",), dataset="nq", split="train")
+    assert first == Question(id="nq/train_0", text="who sang it", golden_answers=("Her",), dataset="nq", split="train")
     assert second == Question(
-        id="train_0", text="who sang it", golden_answers=("Him", "He"), dataset="hotpotqa", split="train"
+        id="hotpotqa/train_0", text="who sang it", golden_answers=("Him", "He"), dataset="hotpotqa", split="train"
     )
     assert load_questions(path, limit=1) == [first]
 

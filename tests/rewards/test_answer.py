@@ -1,8 +1,7 @@
-"""Values worked out by hand from the official SQuAD 2.0 evaluation script."""
+"""Values worked out by hand from the definition of SQuAD's evaluation (2.0)."""
 
 import re
 import string
-from collections import Counter
 
 import pytest
 from hypothesis import example, given
@@ -67,21 +66,78 @@ def test_no_golden_answer_is_an_error(score):
 
 
 def official(prediction, golden):
-    """The official script, transcribed: exact match and F1 of one pair."""
+    """What the official evaluation defines, written from the definition: exact match and F1 of one pair.
 
-    def normalise(text):
-        text = "".join(ch for ch in text.lower() if ch not in set(string.punctuation))
-        return " ".join(re.sub(re.compile(r"\b(a|an|the)\b", re.UNICODE), " ", text).split())
+    Normalised text: lower case; without the 32 ASCII punctuation characters; *a*, *an*, *the* replaced by a space where
+    they stand between word boundaries; split at white space. Exact match compares the joined words. F1 is the harmonic
+    mean of precision and recall of the bags of words; where one bag is empty, 1 if both are, else 0.
+    """
 
-    golden_tokens, predicted_tokens = normalise(golden).split(), normalise(prediction).split()
-    matched = int(normalise(golden) == normalise(prediction))
-    num_same = sum((Counter(golden_tokens) & Counter(predicted_tokens)).values())
-    if not golden_tokens or not predicted_tokens:
-        return matched, int(golden_tokens == predicted_tokens)
-    if num_same == 0:
-        return matched, 0
-    precision, recall = num_same / len(predicted_tokens), num_same / len(golden_tokens)
-    return matched, 2 * precision * recall / (precision + recall)
+    def words(text):
+        kept = "".join(character for character in text.lower() if character not in string.punctuation)
+        return re.sub(r"\b(?:a|an|the)\b", " ", kept).split()
+
+    predicted, expected = words(prediction), words(golden)
+    matched = float(" ".join(predicted) == " ".join(expected))
+    if not predicted or not expected:
+        return matched, float(predicted == expected)
+    left, shared = list(expected), 0
+    for word in predicted:
+        if word in left:
+            left.remove(word)
+            shared += 1
+    if shared == 0:
+        return matched, 0.0
+    precision, recall = shared / len(predicted), shared / len(expected)
+    return matched, 2 / (1 / precision + 1 / recall)
+
+
+# Prediction, golden answer, exact match and F1 by hand.
+TRICKY = [
+    ("", "", 1, 1),
+    ("", "the", 1, 1),
+    ("the", "a", 1, 1),
+    ("the", "", 1, 1),
+    ("A", "B", 0, 0),  # the letter A is an article: an empty bag against b
+    ("vitamin A", "vitamin", 1, 1),
+    ("The The", "the", 1, 1),
+    ("...", "!", 1, 1),
+    ("", "x", 0, 0),
+    ("Jane Austen", "jane  austen.", 1, 1),
+    ("Austen, Jane", "Jane Austen", 0, 1),  # order matters to the one, not to the other
+    ("Jane-Austen", "Jane Austen", 0, 0),  # a dropped hyphen joins
+    ("Jane–Austen", "Jane-Austen", 0, 0),  # a dash of Unicode stays
+    ("1914–1918", "1914-1918", 0, 0),
+    ("1,000", "1000", 1, 1),
+    ("$5", "5", 1, 1),
+    ("5€", "5", 0, 0),
+    ("U.S.", "US", 1, 1),
+    ("Beyoncé", "Beyonce", 0, 0),
+    ("Beyoncé", "Beyonce\u0301", 0, 0),  # composed and decomposed differ
+    ("‘Emma’", "Emma", 0, 0),  # curly quotation marks stay
+    ("'Emma'", "Emma", 1, 1),
+    ("O'Neill", "ONeill", 1, 1),
+    ("a\u00a0b", "b", 1, 1),  # a no-break space is white space and a boundary
+    ("a\u200bb", "ab", 0, 0),  # a zero-width space is a boundary, so an article goes, but it is no white space
+    ("İstanbul", "istanbul", 0, 0),  # lower case of a dotted capital I keeps the dot
+    ("ANNA", "anna", 1, 1),
+    ("theatre a the", "theatre", 1, 1),
+    ("yes", "Yes, it is", 0, 0.5),
+    ("a a b b", "b", 0, 2 / 3),
+    ("x x x", "x", 0, 0.5),
+    ("London Paris", "Rome", 0, 0),
+    ("42", "forty two", 0, 0),
+]
+
+
+@pytest.mark.parametrize(("prediction", "golden", "matched", "f1"), TRICKY)
+def test_tricky_pairs_agree_with_the_official_evaluation(prediction, golden, matched, f1):
+    assert official(prediction, golden) == (matched, pytest.approx(f1))
+    assert exact_match(prediction, [golden]) == matched
+    assert f1_score(prediction, [golden]) == pytest.approx(f1)
+    # Both are symmetric.
+    assert exact_match(golden, [prediction]) == matched
+    assert f1_score(golden, [prediction]) == pytest.approx(f1)
 
 
 WORDS = st.lists(st.sampled_from(["the", "a", "An", "x", "Y", "y.", "?", "", "é", "–", "x-y"]), max_size=6).map(
@@ -91,7 +147,40 @@ WORDS = st.lists(st.sampled_from(["the", "a", "An", "x", "Y", "y.", "?", "", "é
 
 @given(WORDS | st.text(max_size=12), st.lists(WORDS | st.text(max_size=12), min_size=1, max_size=3))
 @example("", [""])
-def test_agrees_with_the_official_script(prediction, golden):
+def test_agrees_with_the_official_evaluation(prediction, golden):
     pairs = [official(prediction, answer) for answer in golden]
     assert exact_match(prediction, golden) == max(matched for matched, _ in pairs)
     assert f1_score(prediction, golden) == pytest.approx(max(f1 for _, f1 in pairs), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "golden"),
+    [
+        ("Beyonce", "Beyoncé"),
+        ("1914-1918", "1914–1918"),
+        ("Emma", "‘Emma’"),
+        ("STRASSE", "Straße"),
+        ("Zoë", "Zoe\u0308"),
+    ],
+)
+def test_unicode_normalisation_is_an_option(prediction, golden):
+    assert (exact_match(prediction, golden), f1_score(prediction, golden)) == (0.0, 0.0)
+    assert exact_match(prediction, golden, unicode_normalise=True) == 1.0
+    assert f1_score(prediction, golden, unicode_normalise=True) == 1.0
+    assert f1_score("x", golden, unicode_normalise=True) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("prediction", "golden", "f1", "whole"),
+    [
+        ("yes it is", ["yes"], 0.5, 0.0),
+        ("Yes.", ["yes"], 1.0, 1.0),
+        ("no", ["no way"], 2 / 3, 0.0),
+        ("noanswer", ["noanswer given"], 2 / 3, 0.0),
+        ("yes it is", ["yes", "it is"], 0.8, 0.8),  # best over the golds
+        ("Paris, France", ["Paris"], 2 / 3, 2 / 3),
+    ],
+)
+def test_hotpotqa_compares_yes_and_no_whole(prediction, golden, f1, whole):
+    assert f1_score(prediction, golden) == pytest.approx(f1)
+    assert f1_score(prediction, golden, yes_no_whole=True) == pytest.approx(whole)

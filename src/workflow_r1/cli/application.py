@@ -14,6 +14,7 @@ import typer
 from workflow_r1 import __version__
 from workflow_r1.cli.ask import ask
 from workflow_r1.cli.budget import EXIT_CODE
+from workflow_r1.cli.data import data
 from workflow_r1.cli.doctor import doctor
 from workflow_r1.cli.evaluate import evaluate
 from workflow_r1.cli.operators import operators
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search):
     app.command()(command)
+app.add_typer(data)
 app.add_typer(store)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from workflow_r1.errors import ConfigError, ServiceError, ServiceRejectedError, UserError
 
@@ -183,21 +183,23 @@ def check_directory(directory: Path) -> Iterable[Finding]:
 
 def check_data(config: "RunConfig") -> Iterable[Finding]:
     """Every file of questions and demonstrations, read to its end."""
-    from workflow_r1.data import load_questions
+    from workflow_r1.config.components import load_files
     from workflow_r1.trajectory import load_trajectories
 
     if config.data.source == "embedded":
         yield ok("data", "questions of the embedded world (a simulation)")
     else:
-        for key, path, use in (
-            ("data.train", config.data.train, "training"),
-            ("data.evaluation", config.data.evaluation, "evaluation"),
-        ):
+        uses: tuple[tuple[Literal["train", "evaluation"], Path | None, str], ...] = (
+            ("train", config.data.train, "training"),
+            ("evaluation", config.data.evaluation, "evaluation"),
+        )
+        for use, path, purpose in uses:
+            key = f"data.{use}"
             if path is None:
-                yield warning(key, f"none, which {use} needs", f"set {key} to a file of questions")
+                yield warning(key, f"none, which {purpose} needs", f"set {key} to a file of questions")
                 continue
             try:
-                questions = load_questions(path)
+                questions = load_files(config.data, use)
             except (UserError, OSError) as error:
                 yield problem(key, error)
             else:

@@ -6,11 +6,11 @@ Every builder checks what it needs before it builds, so that a command fails bef
 import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache, partial
-from pathlib import Path
+from typing import Literal
 
 from workflow_r1.accounting import Accounts, Budget
 from workflow_r1.config.llm import DEFAULT_ROLE, OWN_ENDPOINT, LLMConfig, endpoint_chat_config
-from workflow_r1.config.run import RunConfig
+from workflow_r1.config.run import DataConfig, RunConfig
 from workflow_r1.config.search import SearchConfig
 from workflow_r1.config.stored_search import is_stored, stored_search
 from workflow_r1.data import load_questions
@@ -67,7 +67,7 @@ def build_train_questions(config: RunConfig) -> list[Question]:
     limit = config.data.limit
     if config.data.source == "embedded":
         return embedded_world(config.embedded.seed).questions("train", limit or EMBEDDED_TRAIN_QUESTIONS)
-    return _load(config.data.train, "data.train")[:limit]
+    return load_files(config.data, "train")[:limit]
 
 
 def build_evaluation_questions(config: RunConfig, num: int | None = None) -> list[Question]:
@@ -82,7 +82,7 @@ def build_evaluation_questions(config: RunConfig, num: int | None = None) -> lis
         return []
     if config.data.source == "embedded":
         return embedded_world(config.embedded.seed).questions("evaluation", num)
-    return _load(config.data.evaluation, "data.evaluation")[:num]
+    return load_files(config.data, "evaluation")[:num]
 
 
 def build_questions(config: RunConfig) -> tuple[list[Question], list[Question]]:
@@ -90,10 +90,18 @@ def build_questions(config: RunConfig) -> tuple[list[Question], list[Question]]:
     return build_train_questions(config), build_evaluation_questions(config)
 
 
-def _load(path: Path | None, key: str) -> list[Question]:
+def load_files(config: DataConfig, use: Literal["train", "evaluation"]) -> list[Question]:
+    """Questions of one of the configured files.
+
+    Raises:
+        ConfigError: no file is named.
+        DataError: the file is missing, empty or malformed.
+    """
+    path = config.train if use == "train" else config.evaluation
     if path is None:
+        key = f"data.{use}"
         raise ConfigError(f'{key}: expected a file of questions, since data.source = "files"; set {key}')
-    return load_questions(path)
+    return load_questions(path, format=config.format, columns=config.columns)
 
 
 # ------------------------------------------------------------------------------------------------- services, environment

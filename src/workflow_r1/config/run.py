@@ -9,6 +9,7 @@ from workflow_r1.accounting import BudgetConfig, PricesConfig
 from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.search import SearchConfig
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig, WarmstartConfig
+from workflow_r1.data import FileFormat, QuestionField
 from workflow_r1.environment.config import EnvironmentConfig
 from workflow_r1.operators import OPERATORS
 from workflow_r1.rollout.sampling import SamplingConfig
@@ -27,6 +28,11 @@ class DataConfig(Record):
     """Held-out questions."""
     limit: int | None = Field(default=None, ge=1)
     """Use only the first so many training questions."""
+    format: FileFormat = "auto"
+    """How both files are written; ``auto`` goes by their names."""
+    columns: dict[QuestionField, str] = Field(default_factory=dict)
+    """Columns of your own, e.g. ``{question = "query", golden_answers = "target"}``; further fields: ``id``, ``dataset``,
+    ``split``. A dotted name goes into nested objects. Published layouts need none."""
 
 
 class PolicyConfig(Record):

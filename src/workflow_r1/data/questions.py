@@ -17,11 +17,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from workflow_r1.data.files import FileFormat, Row, read_rows
+from workflow_r1.data.mixture import prefix_id
 from workflow_r1.errors import DataError
 from workflow_r1.trajectory import Question
+from workflow_r1.trajectory.storage import write_atomically
+
+QuestionField = Literal["id", "question", "golden_answers", "dataset", "split"]
+"""What a column of the user's own may be mapped to."""
 
 _ID_COLUMNS = ("id", "_id", "QuestionId", "question_id")
 
@@ -31,8 +36,6 @@ _BULKY_COLUMNS = frozenset(
 """Left out of the metadata: passages and rendered prompts. Every trajectory carries its question's metadata."""
 
 _COMMON_SPLITS = frozenset({"train", "dev", "test", "val", "valid", "validation"})
-
-_MAPPABLE = ("id", "question", "golden_answers", "dataset", "split")
 
 _ABSENT = object()
 
@@ -63,14 +66,16 @@ def load_questions(
     *,
     format: FileFormat = "auto",
     limit: int | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[QuestionField, str] | None = None,
     dataset: str | None = None,
     split: str | None = None,
+    prefix_ids: bool = False,
 ) -> list[Question]:
     """Read questions from a file of any of the layouts above.
 
     Columns that have no field of their own go into ``metadata`` (passages and rendered prompts are left out, a nested
-    ``metadata`` is merged). Where rows have no id they get ``dataset-1``, ``dataset-2``, ...
+    ``metadata`` is merged). Where rows have no id they get ``dataset-1``, ``dataset-2``, ... Rows of a mixture, which name
+    their dataset in ``data_source``, number themselves anew in each dataset: their ids become ``dataset/id``.
 
     Args:
         path: a JSONL, JSON, CSV, TSV or parquet file.
@@ -81,13 +86,14 @@ def load_questions(
         dataset: name for all questions. By default the column ``dataset`` or ``data_source``, else the name of the file,
             or of its folder where the file is named after a split (``nq/test.jsonl``).
         split: name for all questions. By default the column ``split``, else the name of the file where it is a split.
+        prefix_ids: make every id ``dataset/id``.
 
     Returns:
         The questions in the order of the file, at least one.
 
     Raises:
         DataError: the file is missing, empty or malformed (names the line); a column is missing (names it); a question is
-            empty or has no answer; two questions of one dataset have the same id.
+            empty or has no answer; two questions have the same id.
         MissingExtraError: the file is parquet and pyarrow is not installed.
         ValueError: ``limit`` is below 1, or ``columns`` maps a field that does not exist.
     """
@@ -95,21 +101,24 @@ def load_questions(
     if limit is not None and limit < 1:
         raise ValueError(f"expected a limit of at least 1, received {limit}")
     mapping = dict(columns or {})
-    unknown = sorted(set(mapping) - set(_MAPPABLE))
+    fields = get_args(QuestionField)
+    unknown = sorted(set(mapping) - set(fields))
     if unknown:
-        raise ValueError(f"expected columns to map {', '.join(_MAPPABLE)}; received {', '.join(unknown)}")
+        raise ValueError(f"expected columns to map {', '.join(fields)}; received {', '.join(unknown)}")
 
     from_split = path.name.split(".")[0] in _COMMON_SPLITS
     default_split = path.name.split(".")[0] if from_split else ""
     default_dataset = path.resolve().parent.name if from_split else path.name.split(".")[0]
 
     questions: list[Question] = []
-    places: dict[tuple[str, str], str] = {}
+    places: dict[str, str] = {}
     layout: _Layout | None = None
     for place, row in read_rows(path, format):
         if layout is None:
             layout = _choose_layout(row, mapping, place)
-        name = dataset or _text_of(row, mapping.get("dataset"), ("dataset", "data_source"), place) or default_dataset
+        name = dataset or _text_of(row, mapping.get("dataset"), ("dataset",), place)
+        source = "" if name else _text_of(row, None, ("data_source",), place)
+        name = name or source or default_dataset
         question = Question(
             id=_text_of(row, mapping.get("id"), _ID_COLUMNS, place) or f"{name}-{len(questions) + 1}",
             text=_question_of(row, layout, place),
@@ -118,13 +127,15 @@ def load_questions(
             split=split or _text_of(row, mapping.get("split"), ("split",), place) or default_split,
             metadata=_metadata_of(row, layout, mapping),
         )
-        key = (question.dataset, question.id)
-        if key in places:
+        if prefix_ids or source:
+            question = prefix_id(question)
+        if question.id in places:
             raise DataError(
-                f"{place}: expected ids that differ within a dataset, found {question.id!r} of {name!r} again (first at "
-                f"{places[key]}): remove one, or map another column to id"
+                f"{place}: expected ids that differ, found {question.id!r} again (first at {places[question.id]}): remove "
+                "one, map another column to id, or where the datasets differ let `workflow-r1 data convert --prefix-ids` "
+                "make dataset/id of them"
             )
-        places[key] = place
+        places[question.id] = place
         questions.append(question)
         if limit is not None and len(questions) == limit:
             break
@@ -133,9 +144,23 @@ def load_questions(
     return questions
 
 
-def _choose_layout(row: Row, mapping: Mapping[str, str], place: str) -> _Layout:
+def save_questions(path: Path | str, questions: Iterable[Question]) -> None:
+    """Write questions as JSONL of ``id, question, golden_answers, dataset, split, metadata``, which ``load_questions`` and
+    FlashRAG read. The file appears whole or not at all.
+    """
+    lines = []
+    for question in questions:
+        row: Row = {"id": question.id, "question": question.text, "golden_answers": question.golden_answers}
+        row |= {name: value for name in ("dataset", "split") if (value := getattr(question, name))}
+        row |= {"metadata": question.metadata} if question.metadata else {}
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    write_atomically(path, "".join(lines))
+
+
+def _choose_layout(row: Row, mapping: Mapping[QuestionField, str], place: str) -> _Layout:
     """Return where this file keeps question and answers, from its first row and the user's mapping."""
-    for field in ("question", "golden_answers"):
+    fields: tuple[QuestionField, ...] = ("question", "golden_answers")
+    for field in fields:
         if field in mapping:
             _demand(row, mapping[field], place)
     candidates = [
@@ -240,7 +265,7 @@ def _answers_in(value: object, column: str, place: str) -> Iterable[str]:
     raise DataError(f"{place}: expected text or a list of texts in {column!r}, found {value!r:.80}")
 
 
-def _metadata_of(row: Row, layout: _Layout, mapping: Mapping[str, str]) -> dict[str, Any]:
+def _metadata_of(row: Row, layout: _Layout, mapping: Mapping[QuestionField, str]) -> dict[str, Any]:
     """Return the columns that have no field of their own."""
     used = {layout.question, *layout.answers, *mapping.values(), *_ID_COLUMNS, "dataset", "data_source", "split"}
     used |= {column.split(".")[0] for column in used} | _BULKY_COLUMNS

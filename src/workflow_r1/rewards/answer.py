@@ -4,38 +4,42 @@ Source: the official evaluation script of SQuAD 2.0 (Rajpurkar et al., 2018), wh
 answers settled.
 """
 
-import re
-import string
 from collections import Counter
 from collections.abc import Sequence
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b", re.UNICODE)
-_DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
+from workflow_r1.data import normalize_answer
+
+YES_NO = ("yes", "no", "noanswer")
+"""Answers of HotpotQA that its evaluation script compares whole."""
 
 
-def normalize_answer(text: str) -> str:
-    """Lower-case, drop ASCII punctuation, drop the articles *a*, *an*, *the*, and join what is left with single spaces.
-
-    In this order, as in SQuAD: ``The U.S.A.`` becomes ``usa``; ``a.n`` becomes ``an`` and is then dropped.
-    """
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_DROP_PUNCTUATION)).split())
-
-
-def exact_match(prediction: str, golden_answers: Sequence[str]) -> float:
+def exact_match(prediction: str, golden_answers: Sequence[str], *, unicode_normalise: bool = False) -> float:
     """Return 1 if the normalised prediction equals any normalised golden answer, else 0.
 
     Args:
         prediction: the predicted answer.
         golden_answers: every accepted answer (a single string is one answer).
+        unicode_normalise: let accents, dashes and the like not matter; see ``normalize_answer``.
 
     Raises:
         ValueError: there is no golden answer.
     """
-    normalised = normalize_answer(prediction)
-    return float(any(normalised == normalize_answer(golden) for golden in _as_answers(golden_answers)))
+    normalised = normalize_answer(prediction, unicode_normalise=unicode_normalise)
+    return float(
+        any(
+            normalised == normalize_answer(golden, unicode_normalise=unicode_normalise)
+            for golden in _as_answers(golden_answers)
+        )
+    )
 
 
-def f1_score(prediction: str, golden_answers: Sequence[str]) -> float:
+def f1_score(
+    prediction: str,
+    golden_answers: Sequence[str],
+    *,
+    unicode_normalise: bool = False,
+    yes_no_whole: bool = False,
+) -> float:
     """Return the F1 between the bags of normalised tokens, best over the golden answers.
 
     Where either bag is empty (``""``, ``the``, ``?!``), the score is 1 if both are, else 0.
@@ -43,16 +47,22 @@ def f1_score(prediction: str, golden_answers: Sequence[str]) -> float:
     Args:
         prediction: the predicted answer.
         golden_answers: every accepted answer (a single string is one answer).
+        unicode_normalise: let accents, dashes and the like not matter; see ``normalize_answer``.
+        yes_no_whole: as HotpotQA's script has it: where one of the two is *yes*, *no* or *noanswer*, nothing but equality
+            counts (else ``yes it is`` earns a part of ``yes``).
 
     Raises:
         ValueError: there is no golden answer.
     """
-    return max(_f1(prediction, golden) for golden in _as_answers(golden_answers))
+    predicted = normalize_answer(prediction, unicode_normalise=unicode_normalise)
+    golden = (normalize_answer(answer, unicode_normalise=unicode_normalise) for answer in _as_answers(golden_answers))
+    return max(_f1(predicted, answer, yes_no_whole=yes_no_whole) for answer in golden)
 
 
-def _f1(prediction: str, golden: str) -> float:
-    predicted_tokens = normalize_answer(prediction).split()
-    golden_tokens = normalize_answer(golden).split()
+def _f1(predicted: str, golden: str, *, yes_no_whole: bool) -> float:
+    if yes_no_whole and (predicted in YES_NO or golden in YES_NO):
+        return float(predicted == golden)
+    predicted_tokens, golden_tokens = predicted.split(), golden.split()
     if not predicted_tokens or not golden_tokens:
         return float(predicted_tokens == golden_tokens)
     num_same = (Counter(predicted_tokens) & Counter(golden_tokens)).total()

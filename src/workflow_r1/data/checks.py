@@ -1,0 +1,82 @@
+"""What there is to know of a set of questions before a figure rests on it."""
+
+import hashlib
+import json
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from workflow_r1.data.normalise import normalize_answer, normalize_question
+from workflow_r1.trajectory import Question
+
+
+def fingerprint(questions: Iterable[Question]) -> str:
+    """Return the SHA-256 (hexadecimal) of what is asked and accepted, whatever the layout, the ids and the order.
+
+    Text counts as in Unicode's composed form (NFC) with single spaces, golden answers as a set, questions as a multiset.
+    Two files with one fingerprint pose the same questions and score every answer the same.
+    """
+    digests = sorted(_digest(question) for question in questions)
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _digest(question: Question) -> bytes:
+    answers = sorted({_plain(answer) for answer in question.golden_answers})
+    content = json.dumps([_plain(question.text), answers], ensure_ascii=False)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()
+
+
+def _plain(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionsReport:
+    """What a set of questions holds."""
+
+    num_questions: int
+    """How many."""
+    datasets: dict[tuple[str, str], int]
+    """How many of each dataset and split."""
+    num_answers: int
+    """Golden answers of all questions."""
+    yes_or_no: int
+    """Questions whose only golden answers are *yes* or *no*."""
+    duplicates: tuple[tuple[str, ...], ...]
+    """Ids of questions that ask the same in the same words, a tuple for each such group."""
+    empty_answers: tuple[str, ...]
+    """Ids of questions with a golden answer that SQuAD's normalisation empties: an empty answer then matches it."""
+    fingerprint: str
+    """See ``fingerprint``."""
+
+
+def report_questions(questions: Sequence[Question]) -> QuestionsReport:
+    """Return what a set of questions holds, and what is odd about it."""
+    same: defaultdict[str, list[str]] = defaultdict(list)
+    empty: list[str] = []
+    yes_or_no = 0
+    for question in questions:
+        same[normalize_question(question.text)].append(question.id)
+        answers = {normalize_answer(answer) for answer in question.golden_answers}
+        yes_or_no += answers <= {"yes", "no"}
+        if "" in answers:
+            empty.append(question.id)
+    return QuestionsReport(
+        num_questions=len(questions),
+        datasets=dict(Counter((question.dataset, question.split) for question in questions)),
+        num_answers=sum(len(question.golden_answers) for question in questions),
+        yes_or_no=yes_or_no,
+        duplicates=tuple(tuple(ids) for ids in same.values() if len(ids) > 1),
+        empty_answers=tuple(empty),
+        fingerprint=fingerprint(questions),
+    )
+
+
+def overlaps(first: Sequence[Question], second: Sequence[Question]) -> list[tuple[str, str]]:
+    """Return the ids of the questions of two sets that ask the same in the same words, in the order of the second."""
+    known: dict[str, str] = {}
+    for question in first:
+        known.setdefault(normalize_question(question.text), question.id)
+    asked = ((known.get(normalize_question(question.text)), question.id) for question in second)
+    return [(id, other) for id, other in asked if id is not None]

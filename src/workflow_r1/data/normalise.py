@@ -1,0 +1,33 @@
+"""Text made comparable: answers as SQuAD compares them, questions to find the same one twice."""
+
+import re
+import string
+import unicodedata
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b", re.UNICODE)
+_DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ACCENTS = re.compile("[\u0300-\u036f]")
+
+
+def normalize_answer(text: str, *, unicode_normalise: bool = False) -> str:
+    """Lower-case, drop ASCII punctuation, drop the articles *a*, *an*, *the*, and join what is left with single spaces.
+
+    In this order, as in SQuAD: ``The U.S.A.`` becomes ``usa``; ``a.n`` becomes ``an`` and is then dropped.
+
+    Args:
+        text: an answer.
+        unicode_normalise: before that, make compatible characters one (NFKC), drop the accents of letters (``Beyoncé``
+            becomes ``beyonce``), fold the case fully, and drop the punctuation of every script (``1914–18`` becomes
+            ``191418``). SQuAD does none of it.
+    """
+    if unicode_normalise:
+        decomposed = unicodedata.normalize("NFKD", text.casefold())
+        text = unicodedata.normalize("NFKC", _ACCENTS.sub("", decomposed))
+        text = "".join(character for character in text if not unicodedata.category(character).startswith("P"))
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_DROP_PUNCTUATION)).split())
+
+
+def normalize_question(text: str) -> str:
+    """Return a question without case, punctuation and spacing, so that the same question twice is seen as such."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join("".join(" " if unicodedata.category(c)[0] in "PZC" else c for c in folded).split())

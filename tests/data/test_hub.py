@@ -1,0 +1,204 @@
+"""Fetching from the hub: huggingface_hub itself against a small hub on this machine."""
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from workflow_r1.data import BENCHMARKS, Benchmark, Draw, load_questions
+from workflow_r1.data.benchmarks import HubFile
+from workflow_r1.data.hub import check_source, fetch_benchmark, read_source, source_path
+from workflow_r1.errors import DataError, MissingExtraError, ServiceUnavailableError
+
+pytest.importorskip("huggingface_hub")
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class Hub:
+    """Dataset files by ``repository/path``; what was asked of it."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    gets: list[str] = field(default_factory=list)
+    break_once_after: int | None = None
+
+
+def point_to(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What HF_ENDPOINT and HF_HOME do, which are read at import. Retries wait for nothing."""
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.AGENT_HARNESSES_PATH", str(tmp_path / "agents.json"))
+    monkeypatch.setattr("time.sleep", lambda _: None)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    state = Hub()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None: ...
+
+        def do_HEAD(self) -> None:
+            self.answer(with_body=False)
+
+        def do_GET(self) -> None:
+            if self.path.startswith("/datasets/"):
+                state.gets.append(self.headers.get("Range") or "whole")
+            self.answer(with_body=True)
+
+        def answer(self, *, with_body: bool) -> None:
+            match = re.fullmatch(r"/datasets/([\w.-]+/[\w.-]+)/resolve/([^/]+)/([^?]+)", self.path)
+            content = state.files.get(f"{match[1]}/{match[3]}") if match else None
+            known = match is not None and any(name.startswith(f"{match[1]}/") for name in state.files)
+            if content is None:
+                self.send_response(404)
+                self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            start = 0
+            if (asked := re.fullmatch(r"bytes=(\d+)-\d*", self.headers.get("Range") or "")) and with_body:
+                start = int(asked[1])
+            body = content[start:]
+            self.send_response(206 if start else 200)
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("Content-Length", str(len(body)))
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            self.end_headers()
+            if not with_body:
+                return
+            if state.break_once_after is not None:
+                body, state.break_once_after = body[: state.break_once_after], None
+                self.close_connection = True
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    point_to(f"http://127.0.0.1:{server.server_port}", monkeypatch, tmp_path)
+    yield state
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def rows(num: int, **rest: object) -> bytes:
+    lines = ({"id": f"test_{n}", "question": f"Q {n}?", "golden_answers": [str(n)], **rest} for n in range(num))
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def benchmark(questions: int = 3, **changes: object) -> Benchmark:
+    fields = {
+        "name": "small",
+        "title": "Small",
+        "splits": {"test": HubFile("small/test.jsonl", questions), "train": HubFile("small/train.jsonl", questions)},
+        "licence": "CC0",
+        "citation": "nobody",
+        "evaluated": "test",
+        "repository": "some/where",
+    }
+    return Benchmark(**(fields | changes))
+
+
+def fetch(each: Benchmark, tmp_path: Path, split: str = "test", **rest: object):
+    return fetch_benchmark(each, split, tmp_path / "data", **rest)
+
+
+def test_a_split_is_fetched_with_its_source(hub, tmp_path):
+    hub.files["some/where/small/test.jsonl"] = content = rows(3, metadata={"hops": 2})
+    source = fetch(benchmark(), tmp_path)
+    path = tmp_path / "data" / "eval" / "small.jsonl"
+    questions = load_questions(path)
+    assert [each.id for each in questions] == ["small/test_0", "small/test_1", "small/test_2"]
+    assert {(each.dataset, each.split, each.metadata["hops"]) for each in questions} == {("small", "test", 2)}
+    assert (source.revision, source.sha256) == (COMMIT, hashlib.sha256(content).hexdigest())
+    assert (source.num_published, source.num_questions, source.draw_seed) == (3, 3, None)
+    assert read_source(path) == check_source(path, questions) == source
+    # The cache holds it now.
+    fetch(benchmark(), tmp_path)
+    assert hub.gets == ["whole"]
+
+
+def test_a_broken_download_goes_on_where_it_stopped(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 2**16)
+    hub.files["some/where/small/test.jsonl"] = content = rows(40_000)
+    hub.break_once_after = 1_000_000
+    source = fetch(benchmark(40_000), tmp_path)
+    assert source.sha256 == hashlib.sha256(content).hexdigest()
+    assert hub.gets[0] == "whole"
+    assert re.fullmatch(r"bytes=[1-9]\d*-.*", hub.gets[1])
+
+
+def test_a_mixture_is_drawn_and_its_ids_name_the_dataset(hub, tmp_path):
+    lines = [
+        json.loads(line) | {"data_source": ("nq", "hotpotqa")[n % 2]} for n, line in enumerate(rows(10).splitlines())
+    ]
+    hub.files["some/where/small/train.jsonl"] = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    each = benchmark(10, evaluated=None, draw=Draw(size=4, seed=42))
+    source = fetch(each, tmp_path, "train")
+    questions = load_questions(tmp_path / "data" / "train" / "small.jsonl")
+    # pandas: DataFrame({"x": range(10)}).sample(n=4, random_state=42)
+    assert [each.id for each in questions] == ["nq/test_8", "hotpotqa/test_1", "hotpotqa/test_5", "nq/test_0"]
+    assert (source.num_published, source.num_questions, source.draw_seed) == (10, 4, 42)
+
+
+def test_a_changed_publication_is_noticed_unless_a_revision_is_named(hub, tmp_path):
+    hub.files["some/where/small/test.jsonl"] = rows(3)
+    with pytest.raises(DataError, match="expected 4 questions, as documented, found 3"):
+        fetch(benchmark(4), tmp_path)
+    pinned = benchmark(splits={"test": HubFile("small/test.jsonl", 3, "0" * 64)})
+    with pytest.raises(DataError, match=r"expected a file with the SHA-256 0000.*--revision"):
+        fetch(pinned, tmp_path)
+    assert not (tmp_path / "data").exists()
+    assert fetch(pinned, tmp_path, revision="v2").num_questions == 3
+
+
+def test_a_file_that_was_changed_since_is_noticed(hub, tmp_path):
+    hub.files["some/where/small/test.jsonl"] = rows(3)
+    fetch(benchmark(), tmp_path)
+    path = tmp_path / "data" / "eval" / "small.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    with pytest.raises(DataError, match=r"small\.jsonl: expected the 3 questions .* found 2 others: fetch .*--force"):
+        check_source(path, load_questions(path))
+    source_path(path).write_text("{")
+    with pytest.raises(DataError, match=r"small\.source\.json: expected the record"):
+        read_source(path)
+
+
+def test_what_is_not_there(hub, tmp_path):
+    hub.files["some/where/other.jsonl"] = b""
+    with pytest.raises(DataError, match=r"small/test\.jsonl in the dataset some/where at revision 'main'"):
+        fetch(benchmark(), tmp_path)
+    with pytest.raises(DataError, match="the dataset no/where"):
+        fetch(benchmark(repository="no/where"), tmp_path)
+    with pytest.raises(DataError, match="small: expected a split among test, train, received 'dev'"):
+        fetch(benchmark(), tmp_path, "dev")
+
+
+def test_offline_says_how_to_go_on(tmp_path, monkeypatch):
+    point_to("http://127.0.0.1:9", monkeypatch, tmp_path)
+    with pytest.raises(ServiceUnavailableError) as caught:
+        fetch(BENCHMARKS["bamboogle"], tmp_path)
+    address = "http://127.0.0.1:9/datasets/RUC-NLPIR/FlashRAG_datasets/resolve/main/bamboogle/test.jsonl"
+    for part in ("expected to reach http://127.0.0.1:9", f"download {address}", "workflow-r1 data convert"):
+        assert part in str(caught.value)
+    assert not (tmp_path / "data").exists()
+
+
+def test_without_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'workflow-r1\[data\]'"):
+        fetch_benchmark(BENCHMARKS["bamboogle"], "test", tmp_path)
