@@ -31,6 +31,18 @@ def test_an_evaluation_stops_at_its_budget_and_goes_on(call: Callable, tmp_path:
     assert len((tmp_path / "e" / "rows.jsonl").read_text().splitlines()) == 6
 
 
+def test_a_rollout_at_its_budget_says_whether_it_kept_any_trajectory(call: Callable, tmp_path: Path) -> None:
+    options = ("rollout", "--limit", "4", "--output", "r.jsonl", "-o", "budget.calls=2")
+    code, output, _ = call(*options, "-m", "self-consistency")
+    assert code == 3
+    assert "None was finished." in output
+    assert not (tmp_path / "r.jsonl").exists()
+    code, output, _ = call(*options, "-m", "answer-generate")
+    assert code == 3
+    assert "The trajectories that were finished are in r.jsonl." in output
+    assert (tmp_path / "r.jsonl").exists()
+
+
 def test_money_adds_up(call: Callable, tmp_path: Path) -> None:
     code, output, errors = call("evaluate", "-m", "self-consistency", "--limit", "5", "--output", "e", *PRICED)
     assert code == 0, errors

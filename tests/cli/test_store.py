@@ -1,7 +1,8 @@
 """``workflow-r1 store``."""
 
+import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,20 @@ def test_nothing_there(call: Callable) -> None:
     code, _, errors = call("store", "show")
     assert code == 2
     assert "found nothing at store/calls.sqlite3" in errors
+
+
+def test_export_makes_the_directory_and_leaves_no_part_behind(
+    call: Callable, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call("store", "export", "--output", "new/calls.jsonl").returncode == 0
+    rows = CallDatabase.rows
+
+    def full(database: CallDatabase) -> Iterator[StoredCall]:
+        yield next(iter(rows(database)))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(CallDatabase, "rows", full)
+    code, _, errors = call("store", "export", "--output", "new/again.jsonl")
+    assert code == 1
+    assert "the disk is full" in errors
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["calls.jsonl"]

@@ -1,16 +1,33 @@
-"""Tables on the terminal."""
+"""Tables on terminals of several widths."""
 
 import io
+
+import pytest
 
 from workflow_r1.cli.tables import print_table
 from workflow_r1.cli.terminal import Terminal
 
+HEADER = ["", "LLM calls", "tokens in", "cost (USD)", "seconds"]
+ROWS = [["MultiAnswerGenerate", "3.00", "176", "unknown", "0.38"], ["all", "4.00", "240", "unknown", "0.42"]]
 
-def test_a_table_that_is_too_wide_is_written_whole() -> None:
-    written = io.StringIO()
-    console = Terminal(file=written, width=20)
-    print_table(console, "title", ["", *["1234567890"] * 5], [["name", *["1,234,567"] * 5]])
-    lines = written.getvalue().splitlines()
-    assert lines[1].split() == ["1234567890"] * 5
-    assert lines[2].split() == ["name", *["1,234,567"] * 5]
-    assert console.width == 20
+
+def printed(width: int) -> list[str]:
+    file = io.StringIO()
+    print_table(Terminal(file=file, width=width), "per trajectory", HEADER, ROWS)
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("width", [20, 50, 60, 80])
+def test_no_cell_and_no_word_of_the_header_is_ever_cut(width: int) -> None:
+    text = "\n".join(printed(width))
+    assert "…" not in text
+    for part in (*["LLM", "calls", "tokens", "in", "cost", "(USD)", "seconds"], *ROWS[0], *ROWS[1]):
+        assert part in text
+
+
+def test_a_narrow_terminal_gets_the_words_of_the_header_below_each_other() -> None:
+    assert printed(80)[1].split() == ["LLM", "calls", "tokens", "in", "cost", "(USD)", "seconds"]
+    lines = printed(50)
+    assert lines[1].split() == ["LLM", "tokens", "cost"]
+    assert lines[2].split() == ["calls", "in", "(USD)", "seconds"]
+    assert max(map(len, lines)) <= 50

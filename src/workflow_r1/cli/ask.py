@@ -65,6 +65,7 @@ def _ask(
     from contextlib import nullcontext
 
     from workflow_r1.cli.policies import POLICY, open_method
+    from workflow_r1.cli.saving import check_can_append
     from workflow_r1.cli.services import check_services
     from workflow_r1.cli.terminal import Terminal
     from workflow_r1.cli.trace import LiveTrace
@@ -75,6 +76,9 @@ def _ask(
 
     if save is not None and no_save:
         raise ConfigError("expected either --save or --no-save, received both")
+    file = None if no_save else save or config.directory / "asked" / "trajectories.jsonl"
+    if file is not None:
+        check_can_append(file, option="--save")
     asked = _choose_question(config, text, seed)
     console = Terminal()
     with Terminal(stderr=True).status("getting ready"):
@@ -105,8 +109,7 @@ def _ask(
         typer.echo(to_json_line(trajectory), nl=False)
     else:
         trace.show_outcome(trajectory)
-    if not no_save:
-        file = save or config.directory / "asked" / "trajectories.jsonl"
+    if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         append_trajectories(file, [trajectory])
         typer.secho(f"saved to {file}", dim=True, err=as_json)

@@ -40,6 +40,7 @@ def rollout(
     from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
     from workflow_r1.cli.display import TrajectoryCounter
     from workflow_r1.cli.policies import POLICY, open_method
+    from workflow_r1.cli.saving import check_can_append
     from workflow_r1.cli.services import check_services
     from workflow_r1.cli.terminal import Terminal
     from workflow_r1.cli.usage import print_usage
@@ -51,6 +52,7 @@ def rollout(
     settings = with_questions(open_config(config, override), questions)
     if output.exists():
         raise UserError(f"expected a new file, but {output} exists; choose another --output")
+    check_can_append(output, option="--output")
     heat = settings.sampling.temperature if temperature is None else temperature
     console = Terminal()
     with console.status("getting ready"):
@@ -81,7 +83,8 @@ def rollout(
         try:
             asyncio.run(run())
         except BudgetExceededError as exceeded:
-            tell_used_up(console, exceeded, None, kept=f"The trajectories that were finished are in {output}")
+            kept = f"The trajectories that were finished are in {output}" if output.exists() else "None was finished"
+            tell_used_up(console, exceeded, None, kept=kept)
             raise typer.Exit(EXIT_CODE) from None
     trajectories = iterate_trajectories(output) if output.exists() else ()
     print_usage(console, trajectories, currency=settings.prices.currency, accounts=opened.accounts)

@@ -66,6 +66,7 @@ def serve(
 ) -> None:
     """Serve the policy with its operators as an OpenAI-compatible chat endpoint: POST /v1/chat/completions."""
     from workflow_r1.cli.policies import POLICY, open_method
+    from workflow_r1.cli.saving import check_can_append
     from workflow_r1.cli.services import check_services
     from workflow_r1.cli.serving import address_of, listen, require_server, serve_until_stopped
     from workflow_r1.cli.terminal import Terminal
@@ -77,6 +78,7 @@ def serve(
         sampling = settings.sampling.model_copy(update={"max_sessions": max_concurrency})
         settings = settings.model_copy(update={"sampling": sampling})
     if save is not None:
+        check_can_append(save, option="--save")
         save.parent.mkdir(parents=True, exist_ok=True)
     console = Terminal()
     with listen(host, port) as listening:

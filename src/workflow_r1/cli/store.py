@@ -75,19 +75,27 @@ def export(
 
     if output.exists():
         raise UserError(f"expected a new file, but {output} exists; choose another --output")
-    with _opened(path, read_only=True) as database, output.open("w", encoding="utf-8") as file:
-        num = 0
-        for call in database.rows():
-            num += 1
-            row = {
-                "key": call.key,
-                "service": call.service,
-                "model": call.model,
-                "stored_at": call.stored_at,
-                "request": json.loads(call.request),
-                "reply": json.loads(call.reply),
-            }
-            file.write(json.dumps(row) + "\n")
+    num = 0
+    with _opened(path, read_only=True) as database:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        file = output.open("x", encoding="utf-8")
+        try:
+            with file:
+                for call in database.rows():
+                    num += 1
+                    row = {
+                        "key": call.key,
+                        "service": call.service,
+                        "model": call.model,
+                        "stored_at": call.stored_at,
+                        "request": json.loads(call.request),
+                        "reply": json.loads(call.reply),
+                    }
+                    file.write(json.dumps(row) + "\n")
+        except BaseException:
+            # A part of the calls would look like all of them.
+            output.unlink()
+            raise
     typer.echo(f"{num} calls in {output}")
 
 

@@ -1,0 +1,23 @@
+"""Where trajectories are saved: refused before they cost anything, not after."""
+
+import os
+from pathlib import Path
+
+from workflow_r1.errors import UserError
+
+
+def check_can_append(file: Path, *, option: str) -> None:
+    """Refuse a file that could not be appended to. Creates nothing.
+
+    Args:
+        file: need not exist yet, nor its directory.
+        option: that chooses it.
+
+    Raises:
+        UserError: it is a directory, or it or its place may not be written.
+    """
+    if file.is_dir():
+        raise UserError(f"{option}: expected a file, but {file} is a directory; name a file in it")
+    there = next(place for place in (file, *file.absolute().parents) if place.exists())
+    if (there != file and not there.is_dir()) or not os.access(there, os.W_OK):
+        raise UserError(f"{option}: expected a file that can be written, but {there} does not allow it; choose another")
