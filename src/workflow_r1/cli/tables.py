@@ -10,8 +10,8 @@ from rich.text import Text
 def print_table(console: Console, title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table: first column to the left, the others to the right. Cells are text, never markup.
 
-    Where it is too wide, the words of its header stand below each other, and the columns closer. No cell is ever cut: a figure that cannot be read
-    is worth less than a line that the terminal wraps.
+    Where it is too wide, the words of its header stand below each other, and the columns closer. No cell is ever cut: a
+    figure that cannot be read is worth less than a line that the terminal wraps.
     """
     cells = [list(row) for row in rows]
     table = _table(title, header, cells)
