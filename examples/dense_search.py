@@ -1,9 +1,12 @@
 """Dense retrieval behind the operator Search, in ten lines around a library that does it.
 
     pip install sentence-transformers
-    workflow-r1 evaluate my.toml
+    CORPUS=corpus.jsonl workflow-r1 operators Search -c my.toml --call "Who directed Jaws?"
 
 with, in ``my.toml``::
+
+    [environment]
+    operators = ["AnswerGenerate", "Search"]
 
     [search]
     kind = "callable"
@@ -20,6 +23,8 @@ import functools
 import os
 from typing import Any
 
+from sentence_transformers import SentenceTransformer
+
 from workflow_r1.retrieval import Passage, iterate_corpus
 
 CORPUS = os.environ.get("CORPUS", "corpus.jsonl")
@@ -32,8 +37,6 @@ MODEL = os.environ.get("ENCODER", "intfloat/e5-base-v2")
 @functools.cache
 def load() -> tuple[Any, list[Passage], Any]:
     """The encoder, the passages and their vectors, (N, D) float32 of length 1; made at the first query."""
-    from sentence_transformers import SentenceTransformer
-
     encoder = SentenceTransformer(MODEL)
     passages = list(iterate_corpus(CORPUS))
     vectors = encoder.encode([f"passage: {p.title} {p.text}" for p in passages], normalize_embeddings=True)

@@ -14,7 +14,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mine_for_references.py").write_text(
         "num = 0\ndef find(query): return query\nclass Store: find = find\n"
     )
-    (tmp_path / "broken_for_references.py").write_text("import no_such_package\n")
+    (tmp_path / "broken_for_references.py").write_text("1 / 0\n")
+    (tmp_path / "needy_for_references.py").write_text("import no_such_package\n")
     return tmp_path
 
 
@@ -54,5 +55,13 @@ def test_what_leads_nowhere(folder: Path, reference: str, message: str) -> None:
 @pytest.mark.parametrize("reference", ["broken_for_references:find", "broken_for_references.py:find"])
 def test_what_fails_inside_is_not_hidden(folder: Path, reference: str) -> None:
     for _ in range(2):
-        with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+        with pytest.raises(ZeroDivisionError):
+            load_reference(reference, key="k")
+
+
+@pytest.mark.parametrize("reference", ["needy_for_references:find", "needy_for_references.py:find"])
+def test_a_package_that_is_not_installed_is_named(folder: Path, reference: str) -> None:
+    source = reference.removesuffix(":find")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=f"k: expected to import {source}, but it needs 'no_such_package'"):
             load_reference(reference, key="k")

@@ -122,7 +122,9 @@ def test_an_endpoint_that_replies(examine: Callable, endpoint: str) -> None:
     assert code == 0
     for subject in ("llm", "policy"):
         assert findings[subject]["status"] == "ok"
-        assert re.search(rf"expert at {endpoint} replied in \d+\.\d\d s", findings[subject]["found"])
+        assert re.search(
+            rf"expert at {endpoint} replied in \d+\.\d\d s \(key from OPENAI_API_KEY\)", findings[subject]["found"]
+        )
         assert "key from OPENAI_API_KEY" in findings[subject]["found"]
 
 

@@ -276,7 +276,8 @@ async def _examine(section: str, chat_config: "OpenAIChatConfig") -> Finding:
 
     update = {"timeout_seconds": ASK_SECONDS, "idle_timeout_seconds": ASK_SECONDS, "max_retries": 0}
     chat_config = chat_config.model_copy(update=update)
-    key = f"key from {chat_config.api_key_env}" if os.environ.get(chat_config.api_key_env, "").strip() else "no key"
+    variable = chat_config.api_key_env
+    key = f"key from {variable}" if os.environ.get(variable, "").strip() else f"no key in {variable}"
     failure: ServiceError | None = None
     async with OpenAIChatModel(chat_config) as chat:
         served = await chat.served_models()
