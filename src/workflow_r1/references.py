@@ -1,36 +1,36 @@
-"""Code of the user's own, named in a configuration: ``package.module:name`` or ``path/file.py:name``."""
+"""Code of the user's own that a configuration names: a file, a module, or something in one of them."""
 
 import difflib
 import hashlib
 import importlib
 import importlib.util
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
 from workflow_r1.errors import ConfigError
 
+_importing = threading.RLock()
+"""No thread is given a module that another one is still running."""
+
 
 def load_reference(reference: str, *, key: str) -> object:
     """Import what a reference names.
 
-    A module is looked for where Python looks, then in the working directory. A file is imported once, however often it is
-    named. What goes wrong *inside* the code while it is imported is raised as it is, since its traceback says more than we
-    could: all but a package that is not installed.
-
     Args:
-        reference: ``package.module:name`` or ``path/file.py:name``; the name may be dotted.
+        reference: ``package.module:name`` or ``path/file.py:name``; the name may be dotted. The part before the colon is what
+            :func:`load_module` takes.
         key: of the configuration, which errors name.
 
     Raises:
-        ConfigError: the reference is malformed, names no module, file or object that there is, or its code needs a package
-            that is not installed.
+        ConfigError: the reference is malformed, or names no module, file or object that there is.
     """
     source, separator, name = reference.rpartition(":")
     if not separator or not source or not all(part.isidentifier() for part in name.split(".")):
         raise ConfigError(f"{key}: expected module:name or path/file.py:name, received {reference!r}")
     try:
-        found: object = _import_file(Path(source), key) if source.endswith(".py") else _import_module(source, key)
+        found: object = load_module(source, key=key)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"{key}: expected to import {source}, but it needs {error.name!r}, which is not installed; install it"
@@ -42,6 +42,27 @@ def load_reference(reference: str, *, key: str) -> object:
             raise ConfigError(f"{key}: expected {part!r} in {source}, found no such name{hint}")
         found = getattr(found, part)
     return found
+
+
+def load_module(source: str, *, key: str) -> ModuleType:
+    """Import a file or a module.
+
+    A module is looked for where Python looks, then in the working directory. A file is imported once, however often it is
+    named. What goes wrong *inside* the code while it is imported is raised as it is: its traceback says more than we could.
+
+    Args:
+        source: ``path/file.py`` or ``package.module``; see :func:`is_file`.
+        key: of the configuration, which errors name.
+
+    Raises:
+        ConfigError: there is no such file or module.
+    """
+    return _import_file(Path(source), key) if is_file(source) else _import_module(source, key)
+
+
+def is_file(source: str) -> bool:
+    """Whether code is named by its file, rather than as a module."""
+    return source.endswith(".py") or "/" in source or "\\" in source
 
 
 def _import_module(name: str, key: str) -> ModuleType:
@@ -56,24 +77,30 @@ def _import_module(name: str, key: str) -> ModuleType:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise ConfigError(
-            f"{key}: expected the module {name!r}, found none; install it, run from its directory, or name its file "
-            f"(path/file.py:name)"
+            f"{key}: expected a module or a file, found no module {name!r}; install its package, run from its folder, put "
+            "that on PYTHONPATH, or name the file (path/to/file.py)"
         ) from None
 
 
-def _import_file(path: Path, key: str) -> ModuleType:
-    path = path.expanduser().resolve()
+def _import_file(file: Path, key: str) -> ModuleType:
+    path = file.expanduser().resolve()
     if not path.is_file():
-        raise ConfigError(f"{key}: expected a Python file, found nothing at {path}")
-    # A name of its own: two files may be called the same.
-    name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
+        found = "a directory" if path.is_dir() else "nothing"
+        raise ConfigError(
+            f"{key}: expected a Python file, found {found} at {file}; in a TOML file a relative path is relative to it"
+        )
+    # Under a name of its own: two files may be called the same, and none must stand in the way of a module of its name.
+    name = f"_workflow_r1_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
+    with _importing:
+        return sys.modules[name] if name in sys.modules else _run_file(path, name, key)
+
+
+def _run_file(path: Path, name: str, key: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{key}: expected a Python file, found one that cannot be imported: {path}")
+        raise ConfigError(f"{key}: expected a Python file, received {path}; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[name] = module  # Before it runs: dataclasses and type hints look their module up.
     try:
         spec.loader.exec_module(module)
     except BaseException:

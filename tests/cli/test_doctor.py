@@ -14,6 +14,8 @@ import pytest
 
 from workflow_r1.cli.checks import Finding, Status, check_directory, ok
 from workflow_r1.cli.doctor import _run
+from workflow_r1.inference import ScriptedChatModel
+from workflow_r1.inference.loopback import LoopbackServer
 from workflow_r1.store import CallDatabase
 
 Call = Callable[..., object]
@@ -122,9 +124,7 @@ def test_an_endpoint_that_replies(examine: Callable, endpoint: str) -> None:
     assert code == 0
     for subject in ("llm", "policy"):
         assert findings[subject]["status"] == "ok"
-        assert re.search(
-            rf"expert at {endpoint} replied in \d+\.\d\d s \(key from OPENAI_API_KEY\)", findings[subject]["found"]
-        )
+        assert re.search(rf"expert at {endpoint} replied in \d+\.\d\d s", findings[subject]["found"])
         assert "key from OPENAI_API_KEY" in findings[subject]["found"]
 
 
@@ -152,6 +152,14 @@ def test_a_bad_key_is_the_users_and_is_never_shown(
     code, findings = examine(*without)
     assert code == 2
     assert "found none; set it" in findings["llm"]["found"]
+
+
+def test_the_variable_that_holds_no_key_is_named(examine: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTHER_KEY", raising=False)
+    with LoopbackServer(ScriptedChatModel(lambda messages: "yes")) as server:
+        code, findings = examine(*openai(server.url, "m"), "-o", "llm.api_key_env=OTHER_KEY")
+    assert code == 0
+    assert findings["llm"]["found"].endswith("(no key in OTHER_KEY)")
 
 
 def test_a_service_that_is_down_is_told_from_the_users_mistake(examine: Callable, endpoint: str) -> None:
