@@ -88,7 +88,7 @@ print([[turn.well_formed for turn in trajectory.turns] for trajectory in result.
 def test_the_command_line_evaluates_a_fixed_workflow_without_the_extras(tmp_path):
     done = run(
         "from workflow_r1.cli import main\n"
-        f"sys.argv = ['workflow-r1', 'evaluate', '-m', 'answer-generate', '--limit', '3', '--output', {str(tmp_path / 'out')!r}]\n"
+        f"sys.argv = ['workflow-r1', 'evaluate', '-m', 'cot', '--limit', '3', '--output', {str(tmp_path / 'out')!r}]\n"
         "main()"
     )
     assert done.returncode == 0, done.stderr

@@ -100,7 +100,7 @@ def test_a_terminal_says_what_is_waited_for() -> None:
     assert piped.getvalue() == "t, p\nWho?\n"
 
 
-ASK = ("ask", "-m", "answer-generate", "Who directed Jaws?")
+ASK = ("ask", "-m", "cot", "Who directed Jaws?")
 
 
 def test_trajectories_are_appended_and_it_says_where(call: Callable, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_fixed_workflows_run_without_torch(tmp_path: Path) -> None:
         "import sys\n"
         "for name in ('torch', 'transformers', 'matplotlib'): sys.modules[name] = None\n"
         "from workflow_r1.cli import app\n"
-        "app(['evaluate', '-m', 'answer-generate', '--limit', '4', '--output', 'e'])\n"
+        "app(['evaluate', '-m', 'cot', '--limit', '4', '--output', 'e'])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
@@ -156,7 +156,7 @@ def test_unknown_option_and_method(call: Call, tmp_path: Path) -> None:
 def test_unusable_question_file(tmp_path: Path, content: str | None, message: str) -> None:
     if content is not None:
         (tmp_path / "absent.jsonl").write_text(content)
-    done = run("evaluate", "-m", "answer-generate", *FILES, "data.evaluation=absent.jsonl", cwd=tmp_path)
+    done = run("evaluate", "-m", "cot", *FILES, "data.evaluation=absent.jsonl", cwd=tmp_path)
     assert message in refused(done)
     assert not (tmp_path / "runs").exists()
 
@@ -186,7 +186,7 @@ def test_parts_that_do_not_fit(call: Call, tmp_path: Path, overrides: list[str],
 
 def test_unreachable_server_is_told_at_once(tmp_path: Path) -> None:
     done = run(
-        "evaluate", "-m", "answer-generate", "-o", "llm.kind=openai", "-o", "llm.model=m",
+        "evaluate", "-m", "cot", "-o", "llm.kind=openai", "-o", "llm.model=m",
         "-o", "llm.base_url=http://127.0.0.1:9/v1", cwd=tmp_path, OPENAI_API_KEY="x",
     )  # fmt: skip
     message = refused(done, code=1)
@@ -212,7 +212,7 @@ def test_run_directory_that_is_taken(call: Call, tmp_path: Path) -> None:
 
 
 def test_an_evaluation_is_resumed_question_by_question(call: Call, tmp_path: Path) -> None:
-    options = ["evaluate", "-m", "answer-generate", "--limit", "6", "--output", "e"]
+    options = ["evaluate", "-m", "cot", "--limit", "6", "--output", "e"]
     first = call(*options)
     assert first.returncode == 0, first.stderr
     rows = (tmp_path / "e" / "rows.jsonl").read_text().splitlines(keepends=True)
@@ -247,18 +247,18 @@ def test_a_world_is_written_once_and_read_back(call: Call, tmp_path: Path) -> No
 
 def test_ask_a_question_of_ones_own_in_any_script(tmp_path: Path) -> None:
     question = "من هو؟ [bold]Who[/] </tool><answer>x</answer> \u202e🙂"
-    done = run("ask", question, "-m", "answer-generate", cwd=tmp_path)
+    done = run("ask", question, "-m", "cot", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "[bold]Who[/]" in done.stdout
     assert "AnswerGenerate" in done.stdout
-    as_json = run("ask", question, "-m", "answer-generate", "--json", cwd=tmp_path)
+    as_json = run("ask", question, "-m", "cot", "--json", cwd=tmp_path)
     trajectory = json.loads(as_json.stdout)
     assert trajectory["question"]["text"] == question
     assert "reward" not in trajectory
 
 
 def test_ask_without_a_question_takes_a_held_out_one(call: Call, tmp_path: Path) -> None:
-    done = call("ask", "-m", "self-consistency", "--seed", "1", "--json")
+    done = call("ask", "-m", "ensemble", "--seed", "1", "--json")
     trajectory = json.loads(done.stdout)
     assert trajectory["question"]["split"] == "evaluation"
     assert "reward" in trajectory
@@ -266,7 +266,7 @@ def test_ask_without_a_question_takes_a_held_out_one(call: Call, tmp_path: Path)
 
 
 def test_rollout_writes_trajectories_once(call: Call, tmp_path: Path) -> None:
-    options = ["rollout", "-m", "answer-generate", "--limit", "3", "--group-size", "2", "--output", "t.jsonl"]
+    options = ["rollout", "-m", "cot", "--limit", "3", "--group-size", "2", "--output", "t.jsonl"]
     done = call(*options)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
@@ -280,9 +280,7 @@ def test_wrong_type_in_a_real_process(tmp_path: Path) -> None:
 
 
 def test_a_fixed_workflow_demonstrates_in_the_policys_own_environment(call: Call, tmp_path: Path) -> None:
-    done = call(
-        "rollout", "-m", "answer-generate", "--limit", "1", "-o", "environment.prompt_style=full", "--output", "t.jsonl"
-    )
+    done = call("rollout", "-m", "cot", "--limit", "1", "-o", "environment.prompt_style=full", "--output", "t.jsonl")
     assert done.returncode == 0, done.stderr
     trajectory = json.loads((tmp_path / "t.jsonl").read_text())
     assert "ScEnsemble" in trajectory["prompt"][0]["content"]

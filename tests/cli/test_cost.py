@@ -12,7 +12,7 @@ PRICED = (
 
 
 def test_an_evaluation_stops_at_its_budget_and_goes_on(call: Callable, tmp_path: Path) -> None:
-    options = ("evaluate", "-m", "answer-generate", "--limit", "6", "--output", "e")
+    options = ("evaluate", "-m", "cot", "--limit", "6", "--output", "e")
     code, output, errors = call(*options, "-o", "budget.calls=4")
     assert code == 3, errors
     assert "4 of 4 calls (budget.calls)" in output
@@ -33,18 +33,18 @@ def test_an_evaluation_stops_at_its_budget_and_goes_on(call: Callable, tmp_path:
 
 def test_a_rollout_at_its_budget_says_whether_it_kept_any_trajectory(call: Callable, tmp_path: Path) -> None:
     options = ("rollout", "--limit", "4", "--output", "r.jsonl", "-o", "budget.calls=2")
-    code, output, _ = call(*options, "-m", "self-consistency")
+    code, output, _ = call(*options, "-m", "ensemble")
     assert code == 3
     assert "None was finished." in output
     assert not (tmp_path / "r.jsonl").exists()
-    code, output, _ = call(*options, "-m", "answer-generate")
+    code, output, _ = call(*options, "-m", "cot")
     assert code == 3
     assert "The trajectories that were finished are in r.jsonl." in output
     assert (tmp_path / "r.jsonl").exists()
 
 
 def test_money_adds_up(call: Callable, tmp_path: Path) -> None:
-    code, output, errors = call("evaluate", "-m", "self-consistency", "--limit", "5", "--output", "e", *PRICED)
+    code, output, errors = call("evaluate", "-m", "ensemble", "--limit", "5", "--output", "e", *PRICED)
     assert code == 0, errors
     rows = [json.loads(line) for line in (tmp_path / "e" / "rows.jsonl").read_text().splitlines()]
     usages = [of["usage"] for row in rows for turn in row["turns"] for of in turn["calls"]]
@@ -63,7 +63,7 @@ def test_money_adds_up(call: Callable, tmp_path: Path) -> None:
 
 def test_a_rollout_stops_at_its_budget_and_keeps_what_is_done(call: Callable, tmp_path: Path) -> None:
     code, output, errors = call(
-        "rollout", "-m", "answer-generate", "--limit", "6", "--output", "t.jsonl", *PRICED, "-o", "budget.money=1"
+        "rollout", "-m", "cot", "--limit", "6", "--output", "t.jsonl", *PRICED, "-o", "budget.money=1"
     )
     assert code == 3, errors
     assert "(budget.money)" in output

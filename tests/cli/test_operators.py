@@ -108,14 +108,14 @@ def test_a_broken_entry_point_is_shown(call: Call, tmp_path: Path, monkeypatch: 
     assert refused.returncode == 2
     assert "left out: entry point bad" in refused.stderr
     # What does not ask for it never meets it; what does is told why it is missing.
-    assert call("evaluate", "-m", "answer-generate", "--limit", "1", "--output", "e").returncode == 0
+    assert call("evaluate", "-m", "cot", "--limit", "1", "--output", "e").returncode == 0
     asked = call("evaluate", "-o", "environment.operators=['Missing']")
     assert "left out: entry point bad" in asked.stderr
 
 
 def test_training_gives_a_plugin_to_the_policy(call: Call, plugin: tuple[str, str]) -> None:
     done = call(
-        "rollout", "-m", "answer-generate", "--limit", "1", *plugin, "--output", "t.jsonl",
+        "rollout", "-m", "cot", "--limit", "1", *plugin, "--output", "t.jsonl",
         "-o", "environment.operators=['AnswerGenerate', 'Measure']", "-o", "environment.prompt_style=full",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

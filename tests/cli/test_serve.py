@@ -17,7 +17,7 @@ import pytest
 
 from workflow_r1.trajectory import load_trajectories
 
-FIXED = ("-m", "answer-generate", "-o", "data.limit=4")
+FIXED = ("-m", "cot", "-o", "data.limit=4")
 """A fixed workflow needs no torch, so its server is there at once."""
 
 

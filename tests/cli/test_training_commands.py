@@ -89,7 +89,7 @@ def test_a_model_that_is_no_policy_leaves_nothing(call, tmp_path: Path) -> None:
 
 
 def test_warm_start_from_a_file(call, policy: Path, tmp_path: Path) -> None:
-    code, _, errors = call("rollout", "-m", "answer-generate", "--limit", "4", "--output", "d.jsonl")
+    code, _, errors = call("rollout", "-m", "cot", "--limit", "4", "--output", "d.jsonl")
     assert code == 0, errors
     warm = ("-o", "warmstart.demonstrations=d.jsonl", "-o", f"policy.model={policy}", "--run-directory", "w")
     code, output, errors = call("warmstart", *TINY, *warm)

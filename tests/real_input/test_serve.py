@@ -71,8 +71,8 @@ def test_a_policy_and_operators_behind_a_real_server(tmp_path: Path, monkeypatch
             reply = client.chat.completions.create(model="real", messages=MESSAGES)
             chunks = list(client.chat.completions.create(model="real", messages=MESSAGES, stream=True, temperature=0.7))
         # The model does not speak the grammar, so it calls no operator; a fixed workflow does.
-        with serving(*options, "--method", "answer-generate") as client:
-            by_operator = client.chat.completions.create(model="answer-generate", messages=MESSAGES)
+        with serving(*options, "--method", "cot") as client:
+            by_operator = client.chat.completions.create(model="cot", messages=MESSAGES)
     trace = reply.workflow_r1
     assert 1 <= len(trace["turns"]) <= 3
     assert trace["policy_usage"]["llm_calls"] == len(trace["turns"])

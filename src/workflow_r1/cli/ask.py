@@ -25,7 +25,9 @@ def ask(
     override: Overrides = None,
     method: Annotated[
         str,
-        typer.Option("--method", "-m", help="policy, or a fixed workflow: direct, answer-generate, self-consistency."),
+        typer.Option(
+            "--method", "-m", help="policy, or a fixed workflow such as direct, cot or ensemble: docs/methods.md."
+        ),
     ] = "policy",
     temperature: Annotated[float, typer.Option(min=0.0, help="Of the policy; 0 is greedy.")] = 0.0,
     seed: Annotated[

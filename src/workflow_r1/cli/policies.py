@@ -1,13 +1,16 @@
 """Open the policy that a configuration names: in this process, or behind a server."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from workflow_r1.cli.parameters import require
 from workflow_r1.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from workflow_r1.accounting import Accounts
     from workflow_r1.config import RunConfig
     from workflow_r1.environment import Environment
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from workflow_r1.trajectory import Question
 
 POLICY = "policy"
-"""The method that is the configured policy, not a fixed workflow."""
+"""The method that is the configured policy."""
 
 
 def open_policy(config: "RunConfig", *, temperature: float, accounts: "Accounts") -> "tuple[Policy, ChatModel | None]":
@@ -100,18 +103,29 @@ def require_trainable(config: "RunConfig") -> None:
 
 @dataclass(frozen=True)
 class OpenedMethod:
-    """A policy or fixed workflow with its environments. ``async with`` closes the connections that it opened."""
+    """A policy or method with its environments. ``async with`` closes the connections that it opened."""
 
-    policy: "Policy"
-    """What acts."""
+    make_policy: "Callable[[], Policy]"
+    """Makes what acts; see ``policy``."""
     make_environment: "Callable[[Question], Environment]"
     """A fresh environment for each trajectory."""
     services: "OperatorServices"
     """What the operators use."""
     accounts: "Accounts"
     """What the services take, and may."""
+    search: "Callable[[], Awaitable[None]] | None" = None
+    """What a method does before it can answer, where it searches or learns first; what was done before is not repeated."""
     server: "ChatModel | None" = None
     """The policy's server, where it has one."""
+
+    @cached_property
+    def policy(self) -> "Policy":
+        """What acts. A method that searches first must have done so.
+
+        Raises:
+            ConfigError: something that it needs is missing.
+        """
+        return self.make_policy()
 
     async def __aenter__(self) -> "OpenedMethod":
         return self
@@ -124,41 +138,79 @@ class OpenedMethod:
             await self.server.aclose()
 
 
-def open_method(config: "RunConfig", method: str, *, temperature: float, as_policy: bool = False) -> OpenedMethod:
-    """Open the policy or fixed workflow of that name.
+def open_method(
+    config: "RunConfig",
+    method: str,
+    *,
+    temperature: float,
+    as_policy: bool = False,
+    accounts: "Accounts | None" = None,
+    questions: "Sequence[Question]" = (),
+    directory: "Path | None" = None,
+    notify: "Callable[[str], None] | None" = None,
+) -> OpenedMethod:
+    """Open the policy or method of that name.
 
     Args:
         config: what is configured.
-        method: ``policy``, or the name of a fixed workflow.
+        method: ``policy``, or a name in ``METHODS``.
         temperature: of the policy; 0 is greedy.
-        as_policy: let a fixed workflow act in the policy's own environment (its prompt, pool and limits), where the pool
-            holds all that it calls: its trajectories are then demonstrations for the policy.
+        as_policy: let a method act in the policy's own environment (its prompt, pool and limits), where the pool holds all
+            that it calls: its trajectories are then demonstrations for the policy.
+        accounts: where calls are booked and limited; None opens new ones.
+        questions: that will be asked.
+        directory: where a method that searches first keeps what it finds; None where there is no such place.
+        notify: told how far such a search is.
 
     Raises:
         ConfigError: there is no such method, or the configuration lacks something that it needs.
     """
-    import difflib
+    from workflow_r1.config.components import (
+        build_environment_factory,
+        build_operators,
+        build_services,
+        build_train_questions,
+        open_accounts,
+    )
+    from workflow_r1.evaluation.methods import MethodContext, find_method
+    from workflow_r1.evaluation.methods.method import method_environment
 
-    from workflow_r1.config.components import build_environment_factory, build_services, open_accounts
-    from workflow_r1.evaluation.methods import METHODS, FixedWorkflow, method_environment
-
-    accounts = open_accounts(config, timed=True)
+    accounts = accounts or open_accounts(config, timed=True)
     if method == POLICY:
         services = build_services(config, accounts=accounts)
         policy, chat = open_policy(config, temperature=temperature, accounts=accounts)
         make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
-        return OpenedMethod(policy, make_environment, services, accounts, chat)
-    if method not in METHODS:
-        near = difflib.get_close_matches(method, [POLICY, *METHODS], n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"--method: expected one of {', '.join([POLICY, *METHODS])}, received {method}{hint}")
-    chosen = METHODS[method]
-    if as_policy and set(chosen.operators) <= set(config.environment.operators):
+        return OpenedMethod(lambda: policy, make_environment, services, accounts, server=chat)
+    chosen = find_method(method)
+    if chosen.only_embedded and not (config.data.source == "embedded" and config.llm.kind == "embedded"):
+        raise ConfigError(f"--methods: {method} knows the embedded world only; leave it out, or evaluate that world")
+    known = build_operators(config) if chosen.takes_pool else {}
+    operators = chosen.pool({name: known[name] for name in config.environment.operators if name in known})
+    if as_policy and set(operators) <= set(config.environment.operators):
         services = build_services(config, accounts=accounts)
         make_environment = build_environment_factory(config, services=services)
-        return OpenedMethod(FixedWorkflow(chosen), make_environment, services, accounts)
-    services = build_services(config, pool=tuple(chosen.operators), operators=chosen.operators, accounts=accounts)
-    make_environment = build_environment_factory(
-        config, services=services, environment=method_environment(chosen), operators=chosen.operators
+    else:
+        services = build_services(config, pool=tuple(operators), operators=operators, accounts=accounts)
+        make_environment = build_environment_factory(
+            config, services=services, environment=method_environment(operators), operators=operators
+        )
+    context = MethodContext(
+        services=services,
+        operators=operators,
+        make_environment=make_environment,
+        settings=config.methods,
+        questions=questions,
+        train_questions=lambda: build_train_questions(config),
+        seed=config.seed,
+        directory=directory,
+        concurrency=config.sampling.max_sessions,
+        notify=notify or (lambda line: None),
     )
-    return OpenedMethod(FixedWorkflow(chosen), make_environment, services, accounts)
+    prepare = chosen.prepare
+    return OpenedMethod(
+        make_policy=lambda: chosen.make_policy(context),
+        make_environment=make_environment,
+        services=services,
+        accounts=accounts,
+        search=None if prepare is None else lambda: prepare(context),
+    )

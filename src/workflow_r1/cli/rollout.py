@@ -27,7 +27,9 @@ def rollout(
     group_size: Annotated[int, typer.Option(min=1, help="Trajectories of each question.")] = 1,
     method: Annotated[
         str,
-        typer.Option("--method", "-m", help="policy, or a fixed workflow: direct, answer-generate, self-consistency."),
+        typer.Option(
+            "--method", "-m", help="policy, or a fixed workflow such as direct, cot or ensemble: docs/methods.md."
+        ),
     ] = "policy",
     temperature: Annotated[
         float | None, typer.Option(min=0.0, help="Default: the configuration's.", show_default=False)

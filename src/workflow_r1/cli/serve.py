@@ -23,7 +23,9 @@ def serve(
     override: Overrides = None,
     method: Annotated[
         str,
-        typer.Option("--method", "-m", help="policy, or a fixed workflow: direct, answer-generate, self-consistency."),
+        typer.Option(
+            "--method", "-m", help="policy, or a fixed workflow such as direct, cot or ensemble: docs/methods.md."
+        ),
     ] = "policy",
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")

@@ -152,7 +152,7 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
     for command, purpose in (
         (f"workflow-r1 ask -c {place}", "watch the trained policy answer a held-out question"),
         (f"workflow-r1 report {place}", "figures, curve and example trajectories"),
-        (f"workflow-r1 evaluate {place} --method self-consistency", "what a fixed workflow reaches"),
+        (f"workflow-r1 evaluate {place} --method ensemble", "what a fixed workflow reaches"),
     ):
         console.print(f"  [bold cyan]{command}[/]  [dim]{purpose}[/]", soft_wrap=True)
     return 0

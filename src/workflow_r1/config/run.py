@@ -7,6 +7,7 @@ from pydantic import Field
 
 from workflow_r1.accounting import BudgetConfig, PricesConfig
 from workflow_r1.config.llm import LLMConfig
+from workflow_r1.config.methods import MethodsConfig
 from workflow_r1.config.search import SearchConfig
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig, WarmstartConfig
 from workflow_r1.data import FileFormat, QuestionField
@@ -94,6 +95,7 @@ class RunConfig(Record):
     optimiser: OptimiserConfig = OptimiserConfig()
     training: TrainingConfig = TrainingConfig()
     warmstart: WarmstartConfig = WarmstartConfig()
+    methods: MethodsConfig = MethodsConfig()
     logging: LoggingConfig = LoggingConfig()
 
     @property

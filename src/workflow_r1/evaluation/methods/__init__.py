@@ -1,0 +1,11 @@
+"""What an evaluation evaluates besides the trained policy: fixed workflows, loops, and workflows found by a search.
+
+Each is a ``Policy`` that acts in an ``Environment`` like any other: same operators, same records, same scoring.
+``METHODS`` names them; ``docs/methods.md`` describes each, with its source.
+"""
+
+from workflow_r1.evaluation.methods.catalogue import METHODS, find_method
+from workflow_r1.evaluation.methods.method import Method, MethodContext
+from workflow_r1.evaluation.methods.workflow import FixedWorkflow, Workflow
+
+__all__ = ["METHODS", "FixedWorkflow", "Method", "MethodContext", "Workflow", "find_method"]

@@ -1,0 +1,30 @@
+"""Every method by its name."""
+
+import difflib
+
+from workflow_r1.errors import ConfigError
+from workflow_r1.evaluation.methods.asking import COT, DIRECT, ENSEMBLE
+from workflow_r1.evaluation.methods.method import Method
+
+POLICY = "policy"
+"""The method that is the configured policy: it needs no entry here."""
+
+METHODS: dict[str, Method] = {method.name: method for method in (DIRECT, COT, ENSEMBLE)}
+"""In the order of tables and help texts."""
+
+
+def find_method(name: str, *, key: str = "--method") -> Method:
+    """Return the method of that name.
+
+    Args:
+        name: as the user wrote it.
+        key: option or setting that errors name.
+
+    Raises:
+        ConfigError: there is none; names the nearest.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    near = difflib.get_close_matches(name, [POLICY, *METHODS], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"{key}: expected one of {', '.join([POLICY, *METHODS])}, received {name!r}{hint}")
