@@ -7,6 +7,7 @@ import pytest
 
 EXTRAS = (
     "accelerate",
+    "huggingface_hub",
     "jaxtyping",
     "matplotlib",
     "peft",

@@ -118,7 +118,6 @@ def test_convert_mixes_datasets(call: Callable, tmp_path: Path) -> None:
     assert call("data", "convert", "nq/test.jsonl", "popqa/test.jsonl", "--output", "mix.jsonl").returncode == 0
     ids = [each.id for each in load_questions("mix.jsonl")]
     assert ids == ["nq/test_0", "nq/test_1", "popqa/test_0", "popqa/test_1"]
-    assert call("evaluate", "--help").returncode == 0
 
 
 def test_check_reports_duplicates_overlaps_and_empty_answers(call: Callable, tmp_path: Path) -> None:
@@ -136,6 +135,12 @@ def test_check_reports_duplicates_overlaps_and_empty_answers(call: Callable, tmp
     code, _, errors = call("data", "check", "--strict", *files)
     assert code == 2
     assert "found 2 of the above" in errors
+    clean = ("convert", "train/nq.jsonl", "--without", "test.jsonl", "--output")
+    assert "2 questions in clean.jsonl" in call("data", *clean, "clean.jsonl").stdout
+    assert "share" not in call("data", "check", "clean.jsonl", "test.jsonl").stdout
+    code, _, errors = call("data", *clean, "none.jsonl", "--without", "train/nq.jsonl")
+    assert code == 2
+    assert "found none that the files of --without leave" in errors
 
 
 def test_the_configuration_maps_columns(call: Callable, tmp_path: Path) -> None:

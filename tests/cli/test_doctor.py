@@ -237,6 +237,9 @@ def test_files_of_questions_are_read_to_their_end(examine: Callable, tmp_path: P
     assert code == 0
     assert findings["data.train"]["found"] == "1 questions in good.jsonl"
     assert findings["data.evaluation"]["status"] == "warning"
+    code, findings = examine(*files, "-o", "data.evaluation=good.jsonl")
+    assert code == 0
+    assert findings["data"]["found"] == "1 held-out questions are also trained on, e.g. 1"
     code, findings = examine(*files, "-o", "data.evaluation=bad.jsonl")
     assert code == 2
     assert "bad.jsonl:2" in findings["data.evaluation"]["found"]

@@ -71,6 +71,14 @@ def test_score_trajectory(texts, stop_reason, answer, format, matched, f1):
     assert reward.total == answer + format
 
 
+def test_unicode_normalisation_is_an_option():
+    question = QUESTION.model_copy(update={"golden_answers": ("Beyoncé",)})
+    trajectory = make_trajectory("<think>t</think><answer>Beyonce</answer>", question=question)
+    plain, normalised = (score_trajectory(trajectory, unicode_normalise=each).reward for each in (False, True))
+    assert (plain.answer, plain.exact_match, plain.f1) == (0.0, 0.0, 0.0)
+    assert (normalised.answer, normalised.exact_match, normalised.f1) == (1.0, 1.0, 1.0)
+
+
 def test_the_scored_trajectory_is_the_trajectory():
     trajectory = make_trajectory(SEARCH, RIGHT)
     scored = score_trajectory(trajectory)

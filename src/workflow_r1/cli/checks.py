@@ -23,6 +23,7 @@ from workflow_r1.errors import ConfigError, ServiceError, ServiceRejectedError, 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
     from workflow_r1.inference import OpenAIChatConfig
+    from workflow_r1.trajectory import Question
 
 DISTRIBUTION = "workflow-r1"
 ASK_SECONDS = 20.0
@@ -184,11 +185,14 @@ def check_directory(directory: Path) -> Iterable[Finding]:
 def check_data(config: "RunConfig") -> Iterable[Finding]:
     """Every file of questions and demonstrations, read to its end."""
     from workflow_r1.config.components import load_files
+    from workflow_r1.data import overlaps
+    from workflow_r1.data.hub import check_source
     from workflow_r1.trajectory import load_trajectories
 
     if config.data.source == "embedded":
         yield ok("data", "questions of the embedded world (a simulation)")
     else:
+        loaded: list[list[Question]] = []
         uses: tuple[tuple[Literal["train", "evaluation"], Path | None, str], ...] = (
             ("train", config.data.train, "training"),
             ("evaluation", config.data.evaluation, "evaluation"),
@@ -200,10 +204,19 @@ def check_data(config: "RunConfig") -> Iterable[Finding]:
                 continue
             try:
                 questions = load_files(config.data, use)
+                source = check_source(path, questions)
             except (UserError, OSError) as error:
                 yield problem(key, error)
             else:
-                yield ok(key, f"{len(questions)} questions in {path}")
+                origin = "" if source is None else f", as fetched from {source.repository} at {source.revision[:12]}"
+                yield ok(key, f"{len(questions)} questions in {path}{origin}")
+                loaded.append(questions)
+        if len(loaded) == 2 and (shared := overlaps(*loaded)):
+            yield warning(
+                "data",
+                f"{len(shared)} held-out questions are also trained on, e.g. {shared[0][1]}",
+                "`workflow-r1 data convert` with --without leaves them out of a file",
+            )
     if config.warmstart.demonstrations is not None:
         try:
             num = len(load_trajectories(config.warmstart.demonstrations))

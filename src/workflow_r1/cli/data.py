@@ -110,6 +110,12 @@ def convert(
     format: Format = "auto",
     dataset: Annotated[str | None, typer.Option(help="Name for all questions.", show_default=False)] = None,
     split: Annotated[str | None, typer.Option(help="Split of all questions.", show_default=False)] = None,
+    without: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Leave out the questions that this file asks too. Repeatable.", show_default=False
+        ),
+    ] = None,
     draw: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Draw so many, as pandas' sample does.", show_default=False)
     ] = None,
@@ -118,7 +124,7 @@ def convert(
 ) -> None:
     """Write questions of any published or own layout as one JSONL file; ids of several datasets become dataset/id."""
     from workflow_r1.cli.terminal import Terminal
-    from workflow_r1.data import Draw, draw_questions, fingerprint, load_questions, mix, save_questions
+    from workflow_r1.data import Draw, draw_questions, fingerprint, load_questions, mix, overlaps, save_questions
 
     if output.exists():
         raise UserError(f"expected a new file, but {output} exists; choose another --output")
@@ -127,6 +133,11 @@ def convert(
         load_questions(file, format=file_format, columns=columns, dataset=dataset, split=split, prefix_ids=prefix_ids)
         for file in files
     )
+    for file in without or []:
+        shared = {id for _, id in overlaps(load_questions(file), questions)}
+        questions = [question for question in questions if question.id not in shared]
+    if not questions:
+        raise DataError("expected at least one question, found none that the files of --without leave")
     if draw is not None:
         questions = draw_questions(questions, Draw(size=draw, seed=seed))
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -205,7 +216,8 @@ def check(
         console.print(line, style="yellow" if findings else "", markup=False, soft_wrap=True)
     if strict and findings:
         raise DataError(
-            f"expected no question twice, found {len(findings)} of the above; remove them from one of the files"
+            f"expected no question twice, found {len(findings)} of the above; `workflow-r1 data convert` with --without "
+            "leaves out what another file asks"
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.errors import ConfigError, DataError, MissingExtraError
+from workflow_r1.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
@@ -78,16 +78,4 @@ def open_questions(config: "RunConfig", limit: int | None) -> "list[Question]":
     chosen = build_evaluation_questions(config, everything if limit is None else limit)
     if not chosen:
         raise ConfigError("expected at least one question; training.evaluation_questions is 0, so give --limit")
-    twice = _first_repeated([question.id for question in chosen])
-    if twice is not None:
-        raise DataError(f"expected every question to have an id of its own, but {twice!r} comes more than once")
     return chosen
-
-
-def _first_repeated(ids: list[str]) -> str | None:
-    seen: set[str] = set()
-    for id in ids:
-        if id in seen:
-            return id
-        seen.add(id)
-    return None

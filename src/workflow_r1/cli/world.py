@@ -40,6 +40,7 @@ def _write_world(output: Path, seed: int, num_train: int, num_evaluation: int) -
     import shutil
     import tempfile
 
+    from workflow_r1.data import save_questions
     from workflow_r1.embedded import EmbeddedWorld
 
     made = EmbeddedWorld(seed)
@@ -50,25 +51,15 @@ def _write_world(output: Path, seed: int, num_train: int, num_evaluation: int) -
         }
     except ValueError as error:
         raise UserError(f"{error}; ask for fewer with --train or --evaluation") from None
-    rows = {
-        "passages.jsonl": [
-            {"id": passage.id, "title": passage.title, "text": passage.text} for passage in made.passages
-        ],
-        **{
-            f"{split}.jsonl": [question.model_dump(mode="json") for question in some]
-            for split, some in questions.items()
-        },
-    }
-    for name in ("train.jsonl", "evaluation.jsonl"):
-        for row in rows[name]:
-            row["question"] = row.pop("text")
+    passages = ({"id": passage.id, "title": passage.title, "text": passage.text} for passage in made.passages)
     output.parent.mkdir(parents=True, exist_ok=True)
     # Under its name it appears whole or not at all.
     temporary = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
     try:
-        for name, lines in rows.items():
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            (temporary / name).write_text(text, encoding="utf-8")
+        text = "".join(json.dumps(passage, ensure_ascii=False) + "\n" for passage in passages)
+        (temporary / "passages.jsonl").write_text(text, encoding="utf-8")
+        for split, some in questions.items():
+            save_questions(temporary / f"{split}.jsonl", some)
         temporary.chmod(0o755)
         temporary.rename(output)
     except BaseException:

@@ -36,13 +36,14 @@ def format_score(turns: Trajectory | Sequence[str]) -> float:
     return FORMAT_PENALTY
 
 
-def score_trajectory(trajectory: Trajectory) -> ScoredTrajectory:
+def score_trajectory(trajectory: Trajectory, *, unicode_normalise: bool = False) -> ScoredTrajectory:
     """Score a trajectory.
 
     The answer counts where the environment took it (``stop_reason`` is ``answered``), and is read from the last turn.
 
     Args:
         trajectory: a trajectory that the policy itself brought to its end.
+        unicode_normalise: let accents, dashes and the like not matter; see ``normalize_answer``.
 
     Returns:
         The same trajectory with its reward.
@@ -67,7 +68,10 @@ def score_trajectory(trajectory: Trajectory) -> ScoredTrajectory:
     if trajectory.stop_reason is StopReason.ANSWERED and trajectory.turns:
         answer = parse_turn(trajectory.turns[-1].text).answer
 
-    matched = 0.0 if answer is None else exact_match(answer, golden_answers)
+    matched, f1 = 0.0, 0.0
+    if answer is not None:
+        matched = exact_match(answer, golden_answers, unicode_normalise=unicode_normalise)
+        f1 = f1_score(answer, golden_answers, unicode_normalise=unicode_normalise)
     answer_reward = NO_ANSWER_REWARD if answer is None else matched
     format_reward = format_score(trajectory)
     reward = Reward(
@@ -75,7 +79,7 @@ def score_trajectory(trajectory: Trajectory) -> ScoredTrajectory:
         answer=answer_reward,
         format=format_reward,
         exact_match=matched,
-        f1=0.0 if answer is None else f1_score(answer, golden_answers),
+        f1=f1,
     )
     fields = {name: getattr(trajectory, name) for name in Trajectory.model_fields}
     return ScoredTrajectory(**fields, reward=reward)

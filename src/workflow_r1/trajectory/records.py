@@ -66,7 +66,7 @@ class Question(Record):
     """What a trajectory tries to answer."""
 
     id: str
-    """Unique within its dataset."""
+    """Unique in its file; ``dataset/id`` where datasets are mixed."""
     text: str
     """The question itself."""
     golden_answers: tuple[str, ...]
