@@ -28,6 +28,8 @@ class Hub:
     files: dict[str, bytes] = field(default_factory=dict)
     gets: list[str] = field(default_factory=list)
     break_once_after: int | None = None
+    tag: str | None = None
+    """What it says of every file's content; None: the SHA-256."""
 
 
 def point_to(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
                 start = int(asked[1])
             body = content[start:]
             self.send_response(206 if start else 200)
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("ETag", f'"{state.tag or hashlib.sha256(content).hexdigest()}"')
             self.send_header("X-Repo-Commit", COMMIT)
             self.send_header("Content-Length", str(len(body)))
             if start:
@@ -140,6 +142,38 @@ def test_a_broken_download_goes_on_where_it_stopped(hub, tmp_path, monkeypatch):
     assert source.sha256 == hashlib.sha256(content).hexdigest()
     assert hub.gets[0] == "whole"
     assert re.fullmatch(r"bytes=[1-9]\d*-.*", hub.gets[1])
+
+
+def damage(tmp_path):
+    (blob,) = (path for path in (tmp_path / "cache").rglob("blobs/*") if path.is_file())
+    blob.write_bytes(b"\0" * blob.stat().st_size)
+
+
+def test_a_damaged_download_is_fetched_again(hub, tmp_path):
+    hub.files["some/where/small/test.jsonl"] = content = rows(3)
+    fetch(benchmark(), tmp_path)
+    damage(tmp_path)
+    assert fetch(benchmark(), tmp_path).sha256 == hashlib.sha256(content).hexdigest()
+    assert hub.gets == ["whole", "whole"]
+
+
+def test_a_download_that_is_damaged_every_time_is_the_services_fault(hub, tmp_path, monkeypatch):
+    hub.files["some/where/small/test.jsonl"] = rows(3)
+    hub.tag = "0" * 64
+    with pytest.raises(ServiceUnavailableError, match="expected a file with the checksum that the hub states"):
+        fetch(benchmark(), tmp_path)
+    assert hub.gets == ["whole", "whole"]
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_small_file_has_the_checksum_of_git(hub, tmp_path):
+    hub.files["some/where/small/test.jsonl"] = content = rows(3)
+    # What `git hash-object` prints of that file.
+    hub.tag = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    fetch(benchmark(), tmp_path)
+    damage(tmp_path)
+    fetch(benchmark(), tmp_path)
+    assert hub.gets == ["whole", "whole"]
 
 
 def test_a_mixture_is_drawn_and_its_ids_name_the_dataset(hub, tmp_path):

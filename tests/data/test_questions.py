@@ -115,7 +115,7 @@ POPQA = table(
         (
             "NQ-open.train.jsonl",
             jsonl({"question": "where did they", "answer": ["Chicago", "Illinois "]}),
-            Question(id="NQ-open-1", text="where did they", golden_answers=("Chicago", "Illinois"), dataset="NQ-open"),
+            Question(id="NQ-open-1", text="where did they", golden_answers=("Chicago", "Illinois"), dataset="NQ-open", split="train"),
         ),
         (
             "web-train.json",
@@ -153,7 +153,7 @@ POPQA = table(
             "musique_ans_v1.0_dev.jsonl",
             jsonl(MUSIQUE),
             Question(
-                id="2hop__1_2", text="Where was the director born?", golden_answers=("Cincinnati", "Cincinnati, Ohio"), dataset="musique_ans_v1",
+                id="2hop__1_2", text="Where was the director born?", golden_answers=("Cincinnati", "Cincinnati, Ohio"), dataset="musique_ans_v1.0_dev",
                 metadata={"answerable": True, "question_decomposition": [{"id": 1, "question": "q", "answer": "a"}]},
             ),
         ),
@@ -175,6 +175,210 @@ def test_published_layouts(tmp_path, name, content, expected):
     # What is written of them is read back as it was.
     save_questions(tmp_path / "saved.jsonl", questions)
     assert load_questions(tmp_path / "saved.jsonl") == [expected]
+
+
+TRIVIA_ON_THE_HUB = {
+    "question": "Who was the man behind it?",
+    "question_id": "tc_1",
+    "question_source": "http://example.org",
+    "entity_pages": {"title": ["long"]},
+    "search_results": {"title": ["long"]},
+    "answer": {
+        "aliases": ["Sinclair", "[S. Lewis]"],
+        "normalized_aliases": ["s lewis"],
+        "matched_wiki_entity_name": "",
+        "normalized_value": "sinclair",
+        "type": "WikipediaEntity",
+        "value": "Sinclair",
+    },
+}
+
+HOTPOT_ON_THE_HUB = {
+    "id": "5a8b",
+    "question": "Were they of the same nationality?",
+    "answer": "yes",
+    "type": "comparison",
+    "level": "hard",
+    "supporting_facts": {"title": ["A", "B"], "sent_id": [0, 1]},
+    "context": {"title": ["A"], "sentences": [["long"]]},
+}
+
+TWO_WIKI_ON_THE_HUB = {
+    "_id": "8813",
+    "type": "compositional",
+    "question": "Who is the mother of the director?",
+    "context": '[["A", ["long"]]]',
+    "supporting_facts": '[["A", 1]]',
+    "evidences": '[["A", "director", "Xawery Żuławski"]]',
+    "answer": "Małgorzata Braunek",
+}
+
+POPQA_ON_THE_HUB = {
+    "id": 4222362,
+    "subj": "George",
+    "s_pop": 142,
+    "question": "What is George's job?",
+    "possible_answers": '["politician", "political leader"]',
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "expected"),
+    [
+        (
+            "trivia_qa/validation-00000-of-00001.parquet",
+            TRIVIA_ON_THE_HUB,
+            Question(
+                id="tc_1", text="Who was the man behind it?", golden_answers=("Sinclair", "[S. Lewis]", "s lewis"),
+                dataset="trivia_qa", split="validation", metadata={"question_source": "http://example.org"},
+            ),
+        ),
+        (
+            "hotpot_qa/train-00001-of-00002.parquet",
+            HOTPOT_ON_THE_HUB,
+            Question(
+                id="5a8b", text="Were they of the same nationality?", golden_answers=("yes",), dataset="hotpot_qa", split="train",
+                metadata={"type": "comparison", "level": "hard", "supporting_facts": {"title": ["A", "B"], "sent_id": [0, 1]}},
+            ),
+        ),
+        (
+            "2WikiMultihopQA/dev.parquet",
+            TWO_WIKI_ON_THE_HUB,
+            Question(
+                id="8813", text="Who is the mother of the director?", golden_answers=("Małgorzata Braunek",),
+                dataset="2WikiMultihopQA", split="dev",
+                metadata={
+                    "type": "compositional", "supporting_facts": '[["A", 1]]',
+                    "evidences": '[["A", "director", "Xawery Żuławski"]]',
+                },
+            ),
+        ),
+        (
+            "nq_open/validation.parquet",
+            {"question": "where did they", "answer": ["Chicago", "Illinois"]},
+            Question(
+                id="nq_open-1", text="where did they", golden_answers=("Chicago", "Illinois"), dataset="nq_open", split="validation"
+            ),
+        ),
+        (
+            "PopQA/test.parquet",
+            POPQA_ON_THE_HUB,
+            Question(
+                id="4222362", text="What is George's job?", golden_answers=("politician", "political leader"), dataset="PopQA",
+                split="test", metadata={"subj": "George", "s_pop": 142},
+            ),
+        ),
+        (
+            "musique/dev.parquet",
+            MUSIQUE,
+            Question(
+                id="2hop__1_2", text="Where was the director born?", golden_answers=("Cincinnati", "Cincinnati, Ohio"),
+                dataset="musique", split="dev",
+                metadata={"answerable": True, "question_decomposition": [{"id": 1, "question": "q", "answer": "a"}]},
+            ),
+        ),
+        (
+            "bamboogle/test.parquet",
+            {"Question": "Who was president, then?", "Answer": "James K. Polk"},
+            Question(
+                id="bamboogle-1", text="Who was president, then?", golden_answers=("James K. Polk",), dataset="bamboogle", split="test"
+            ),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_the_forms_of_the_hub(tmp_path, name, row, expected):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / name
+    path.parent.mkdir()
+    parquet.write_table(pyarrow.Table.from_pylist([row]), path)
+    assert load_questions(path) == [expected]
+    # And the same row as JSON says the same.
+    assert load_questions(
+        write(tmp_path, "same.jsonl", jsonl(row)), dataset=expected.dataset, split=expected.split
+    ) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("Paris", ("Paris",)),
+        (["Paris", " Paree ", "Paris", ""], ("Paris", "Paree")),
+        ('["Paris", "Paree"]', ("Paris", "Paree")),
+        ("['Paris', \"l'Île\"]", ("Paris", "l'Île")),
+        ("[\"l'Île\", 'Paris']", ("l'Île", "Paris")),
+        ("[sic] Paris [?]", ("[sic] Paris [?]",)),
+        ("[Paris]", ("[Paris]",)),
+        (["['tis]", '["x" y]', "[1]"], ("['tis]", '["x" y]', "[1]")),
+        (1914, ("1914",)),
+        ([1914, 1.5, None, float("nan")], ("1914", "1.5")),
+        ("１９１４–１８", ("１９１４–１８",)),
+    ],
+)
+@pytest.mark.parametrize("column", ["golden_answers", "possible_answers", "answer", "answers"])
+def test_answers_may_be_a_text_a_list_or_a_list_as_text(tmp_path, cell, expected, column):
+    (question,) = load_questions(write(tmp_path, "q.jsonl", jsonl({"question": "Q?", column: cell})))
+    assert question.golden_answers == expected
+
+
+def test_other_common_forms_of_answers(tmp_path):
+    squad = {"id": "1", "question": "Q?", "context": "long", "answers": {"text": ["a", "b"], "answer_start": [0, 1]}}
+    (question,) = load_questions(write(tmp_path, "squad.jsonl", jsonl(squad)))
+    assert (question.golden_answers, question.metadata) == (("a", "b"), {})
+    dpr = {"question": "Q?", "answers": ["a"], "positive_ctxs": ["long"]}
+    (question,) = load_questions(write(tmp_path, "dpr.json", json.dumps([dpr])))
+    assert (question.golden_answers, question.metadata) == (("a",), {})
+    search = {"id": 0, "Question": "Q?", "answer": "a"}
+    assert load_questions(write(tmp_path, "o1.json", json.dumps([search])))[0].golden_answers == ("a",)
+
+
+def test_unanswerable_questions_are_left_out_and_counted(tmp_path, caplog):
+    # MuSiQue's full form has every question twice under one id, once with its supporting paragraphs gone.
+    rows = [
+        MUSIQUE,
+        MUSIQUE | {"answerable": False},
+        MUSIQUE | {"id": "3hop"},
+        MUSIQUE | {"id": "3hop", "answerable": False},
+    ]
+    path = write(tmp_path, "musique_full_v1.0_dev.jsonl", jsonl(*rows))
+    assert [question.id for question in load_questions(path)] == ["2hop__1_2", "3hop"]
+    assert "left out 2 questions that are marked unanswerable" in caplog.text
+    caplog.clear()
+    table_path = write(
+        tmp_path, "m.csv", table(["question", "answer", "answerable"], ["Q?", "a", "True"], ["R?", "b", "False"])
+    )
+    assert [question.text for question in load_questions(table_path)] == ["Q?"]
+    assert "left out 1 questions" in caplog.text
+
+
+def test_lines_of_json_may_be_called_json(tmp_path):
+    path = write(tmp_path, "q.json", jsonl(OWN, OWN | {"id": "a2", "question": "two\u2028lines"}))
+    assert [question.text for question in load_questions(path)] == ["Who wrote Emma?", "two\u2028lines"]
+    with pytest.raises(DataError, match="expected one JSON document"):
+        load_questions(path, format="json")
+
+
+def test_a_cell_may_be_long_and_a_header_loosely_spaced(tmp_path):
+    path = write(
+        tmp_path, "q.tsv", table(["question ", " answer", "context"], ["Q?", "a", "x" * 200_000], delimiter="\t")
+    )
+    assert load_questions(path)[0].golden_answers == ("a",)
+
+
+def test_empty_cells_and_numbers_that_json_lacks_stay_out_of_metadata(tmp_path):
+    row = OWN | {
+        "id": None,
+        "a": None,
+        "b": float("nan"),
+        "c": [float("inf"), 1.0],
+        "metadata": {"type": None, "level": "hard"},
+    }
+    path = write(tmp_path, "q.jsonl", jsonl(row))
+    (question,) = load_questions(path)
+    assert (question.id, question.metadata) == ("q-1", {"c": [None, 1.0], "level": "hard"})
+    save_questions(tmp_path / "saved.jsonl", [question])
+    assert "NaN" not in (tmp_path / "saved.jsonl").read_text()
 
 
 def test_ids_are_unique_in_a_file_and_may_be_prefixed(tmp_path):
@@ -307,7 +511,8 @@ HEADER = "question,answer\n"
         ("q.jsonl", "[" * 100_000, r"q\.jsonl:1: expected one JSON object"),
         ("q.json", "[1]", "row 1: expected a JSON object, found a int"),
         ("q.json", '{"rows": []}', "under 'Data' or 'data'"),
-        ("q.json", jsonl(OWN, OWN), r"q\.json:2: expected one JSON document.*format jsonl"),
+        ("q.json", jsonl(OWN) + "{oops\n", r"q\.json:2: expected one JSON object per line"),
+        ("q.json", '[{"question":\n', r"q\.json:2: expected one JSON document"),
         ("q.json", "[" * 100_000, "nested too deep"),
         ("q.csv", HEADER + "a,b\nc\n", r"q\.csv:3: expected 2 cells, as in the header, found 1"),
         ("q.csv", HEADER + "a,b,c\n", r"q\.csv:2: expected 2 cells, as in the header, found 3"),
@@ -323,10 +528,13 @@ HEADER = "question,answer\n"
         ("q.jsonl", jsonl(OWN | {"golden_answers": None}), "at least one answer"),
         ("q.jsonl", jsonl(OWN | {"golden_answers": [{"x": 1}]}), "expected text or a list of texts in 'golden_answers'"),
         ("q.jsonl", jsonl(OWN | {"golden_answers": [True]}), "found True"),
-        ("q.csv", "question,golden_answers\nQ?,\"['a', 'b']\"\n", "expected a JSON list in 'golden_answers', found a Python list"),
+        ("q.csv", "question,golden_answers\nQ?,\"['a' 'b']\"\n", "expected a JSON list in 'golden_answers', found neither that nor a Python"),
+        ("q.csv", "question,golden_answers\nQ?,\"['a', print()]\"\n", "found neither that nor a Python list"),
+        ("q.csv", "question,golden_answers\nQ?,\"['" + "[" * 100_000 + "]\"\n", "found neither that nor a Python list"),
+        ("q.jsonl", jsonl({"question": "Q?", "answer": {"value": "<unk>", "aliases": []}}), "at least one answer in 'answer.value', found none"),
         ("q.jsonl", jsonl(OWN | {"id": ["x"]}), "expected text or a number in 'id'"),
         ("q.jsonl", jsonl(OWN, OWN), r"q\.jsonl:2: expected ids that differ.*'a1'.*first at .*q\.jsonl:1"),
-        ("q.jsonl", jsonl(MUSIQUE | {"answerable": False}), "answerable: false"),
+        ("q.jsonl", jsonl(MUSIQUE | {"answerable": False}), "expected at least one question, found 1 unanswerable ones"),
         ("q.jsonl", b'{"question": "\xff"}\n', r"q\.jsonl: expected UTF-8 text, found byte 0xff"),
         ("q.jsonl.gz", b"not gzip", r"q\.jsonl\.gz: cannot be read"),
     ],

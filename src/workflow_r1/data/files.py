@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from workflow_r1.errors import DataError, MissingExtraError
 FileFormat = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet"]
 """``auto`` goes by the name: ``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.parquet``; text may be gzipped (``.jsonl.gz``)."""
 
-_SUFFIXES = {
+SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
@@ -20,6 +21,10 @@ _SUFFIXES = {
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
+"""Ends of names, and the formats they stand for."""
+
+_LONGEST_CELL = 2**31 - 1
+"""Passages may stand in a cell; Python's csv stops at 131,072 characters otherwise. A C long holds it everywhere."""
 
 Row = dict[str, Any]
 """Column names to values."""
@@ -53,13 +58,11 @@ def read_rows(path: Path, format: FileFormat = "auto") -> Iterator[tuple[str, Ro
             if chosen == "jsonl":
                 yield from _read_jsonl(path, file)
             elif chosen == "json":
-                yield from _read_json(path, file)
+                yield from _read_json(path, file, may_be_lines=format == "auto")
             elif chosen in ("csv", "tsv"):
                 yield from _read_table(path, file, delimiter="," if chosen == "csv" else "\t")
             else:
-                raise ValueError(
-                    f"expected a format among {', '.join(sorted(set(_SUFFIXES.values())))}; got {format!r}"
-                )
+                raise ValueError(f"expected a format among {', '.join(sorted(set(SUFFIXES.values())))}; got {format!r}")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: expected UTF-8 text, found byte {error.object[error.start]:#04x}: convert it"
@@ -72,12 +75,12 @@ def _format_of(path: Path) -> str:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
-    if not suffixes or suffixes[-1] not in _SUFFIXES:
+    if not suffixes or suffixes[-1] not in SUFFIXES:
         raise DataError(
-            f"{path}: expected a name that ends in {', '.join(sorted(_SUFFIXES))} (or one of the text forms with .gz); "
+            f"{path}: expected a name that ends in {', '.join(sorted(SUFFIXES))} (or one of the text forms with .gz); "
             "rename the file or give its format"
         )
-    return _SUFFIXES[suffixes[-1]]
+    return SUFFIXES[suffixes[-1]]
 
 
 def _open_text(path: Path) -> IO[str]:
@@ -101,13 +104,17 @@ def _read_jsonl(path: Path, file: IO[str]) -> Iterator[tuple[str, Row]]:
         yield place, _as_row(row, place)
 
 
-def _read_json(path: Path, file: IO[str]) -> Iterator[tuple[str, Row]]:
+def _read_json(path: Path, file: IO[str], *, may_be_lines: bool) -> Iterator[tuple[str, Row]]:
     text = file.read()
     if not text.strip():
         return
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
+        if may_be_lines and error.msg == "Extra data" and error.lineno > 1:
+            # Some publish one object per line under the name .json.
+            yield from _read_jsonl(path, io.StringIO(text, newline="\n"))
+            return
         raise DataError(
             f"{path}:{error.lineno}: expected one JSON document, found text that is not JSON ({error.msg}); a file with one "
             "object per line is read with the format jsonl"
@@ -126,11 +133,13 @@ def _read_json(path: Path, file: IO[str]) -> Iterator[tuple[str, Row]]:
 
 
 def _read_table(path: Path, file: IO[str], *, delimiter: str) -> Iterator[tuple[str, Row]]:
+    csv.field_size_limit(_LONGEST_CELL)
     reader = csv.reader(file, delimiter=delimiter, strict=True)
     try:
         header = next(reader, None)
         if header is None:
             return
+        header = [name.strip() for name in header]
         repeated = sorted({name for name in header if header.count(name) > 1})
         if repeated:
             raise DataError(f"{path}:1: expected column names that differ, found {', '.join(repeated)} more than once")

@@ -1,6 +1,8 @@
 """Benchmarks from the Hugging Face hub, and the record of what came from where."""
 
 import hashlib
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -139,8 +141,6 @@ def fetch_benchmark(
 
 def _download(repository: str, path: str, revision: str) -> tuple[Path, str]:
     """Return the downloaded file and its commit."""
-    from httpx2 import HTTPError
-
     try:
         from huggingface_hub import constants, hf_hub_download
         from huggingface_hub.errors import (
@@ -162,8 +162,12 @@ def _download(repository: str, path: str, revision: str) -> tuple[Path, str]:
         f"connect this machine, set HF_ENDPOINT to a mirror, or download {address} elsewhere and bring it in with "
         "`workflow-r1 data convert`"
     )
+    # huggingface_hub speaks through httpx before 2.0, through httpx2 since.
+    http_errors = [sys.modules[name].HTTPError for name in ("httpx", "httpx2") if name in sys.modules]
     try:
         file = Path(hf_hub_download(repository, path, repo_type="dataset", revision=revision))
+        if not _is_whole(file):
+            file = Path(hf_hub_download(repository, path, repo_type="dataset", revision=revision, force_download=True))
     except LocalEntryNotFoundError:
         raise ServiceUnavailableError(
             f"expected to reach {hub}, but it does not answer and {path} is not in its cache: {by_hand}"
@@ -173,9 +177,28 @@ def _download(repository: str, path: str, revision: str) -> tuple[Path, str]:
             f"expected {path} in the dataset {repository} at revision {revision!r}, but the hub does not give it: check "
             f"--revision, and whether {address} opens in a browser"
         ) from None
-    except (HfHubHTTPError, HTTPError, ConnectionError) as error:
+    except (HfHubHTTPError, ConnectionError, *http_errors) as error:
         raise ServiceUnavailableError(f"{address}: the download failed ({error}); run it again, or {by_hand}") from None
+    if not _is_whole(file):
+        raise ServiceUnavailableError(
+            f"{address}: expected a file with the checksum that the hub states, received another twice: run it again, "
+            f"or {by_hand}"
+        )
     return file, _commit_of(file)
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a file in the hub's cache is what the hub says it is; True where the hub says nothing.
+
+    The cache calls a file by its ETag, which is the SHA-256 of a large file and git's SHA-1 of a small one.
+    """
+    tag = file.resolve().name
+    if re.fullmatch("[0-9a-f]{64}", tag):
+        return _sha256(file) == tag
+    if re.fullmatch("[0-9a-f]{40}", tag):
+        content = file.read_bytes()
+        return hashlib.sha1(b"blob %d\0%b" % (len(content), content), usedforsecurity=False).hexdigest() == tag
+    return True
 
 
 def _commit_of(file: Path) -> str:

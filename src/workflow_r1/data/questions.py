@@ -4,26 +4,34 @@ A row's columns tell its layout. The first of these whose question and first ans
 
 | question | answers, pooled | published so by |
 |---|---|---|
-| ``question`` | ``golden_answers`` | this project, FlashRAG, Search-R1 |
-| ``question`` | ``possible_answers`` | PopQA |
-| ``question`` | ``answer``, ``answer_aliases`` | NQ-open, HotpotQA, 2WikiMultiHopQA, MuSiQue |
-| ``question`` | ``reward_model.ground_truth.target`` | Search-R1 without its FlashRAG columns |
-| ``Question`` | ``Answer.Value``, ``Answer.Aliases``, ``Answer.NormalizedAliases`` | TriviaQA |
-| ``Question`` | ``Answer`` | Bamboogle |
+| ``question`` or ``Question``, with | | |
+| | ``golden_answers`` | this project, FlashRAG, Search-R1 |
+| | ``possible_answers`` | PopQA |
+| | ``answer.value``, ``answer.aliases``, ``answer.normalized_aliases`` | TriviaQA on the hub |
+| | ``Answer.Value``, ``Answer.Aliases``, ``Answer.NormalizedAliases`` | TriviaQA |
+| | ``answer``, ``answer_aliases`` | NQ-open, HotpotQA, 2WikiMultiHopQA, MuSiQue |
+| | ``Answer`` | Bamboogle |
+| | ``answers.text``, else ``answers`` | SQuAD's form, and DPR's of NQ and TriviaQA |
+| | ``reward_model.ground_truth.target`` | Search-R1 without its FlashRAG columns |
 """
 
+import ast
 import json
+import logging
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from workflow_r1.data.files import FileFormat, Row, read_rows
+from workflow_r1.data.files import SUFFIXES, FileFormat, Row, read_rows
 from workflow_r1.data.mixture import prefix_id
 from workflow_r1.errors import DataError
 from workflow_r1.trajectory import Question
 from workflow_r1.trajectory.storage import write_atomically
+
+logger = logging.getLogger(__name__)
 
 QuestionField = Literal["id", "question", "golden_answers", "dataset", "split"]
 """What a column of the user's own may be mapped to."""
@@ -31,11 +39,23 @@ QuestionField = Literal["id", "question", "golden_answers", "dataset", "split"]
 _ID_COLUMNS = ("id", "_id", "QuestionId", "question_id")
 
 _BULKY_COLUMNS = frozenset(
-    {"context", "paragraphs", "prompt", "reward_model", "ability", "extra_info", "EntityPages", "SearchResults"}
+    {
+        *("context", "paragraphs", "prompt", "reward_model", "ability", "extra_info"),
+        *("EntityPages", "SearchResults", "entity_pages", "search_results", "ctxs", "positive_ctxs", "negative_ctxs"),
+        "hard_negative_ctxs",
+    }
 )
 """Left out of the metadata: passages and rendered prompts. Every trajectory carries its question's metadata."""
 
 _COMMON_SPLITS = frozenset({"train", "dev", "test", "val", "valid", "validation"})
+
+_SHARD = re.compile(r"-\d+-of-\d+$")
+"""How the hub numbers the parts of a split: ``test-00000-of-00001.parquet``."""
+
+_SECRET_ANSWER = "<unk>"
+"""What TriviaQA's test split has on the hub in place of its answers."""
+
+_UNANSWERABLE = (False, "false", "False")
 
 _ABSENT = object()
 
@@ -51,14 +71,19 @@ class _Layout:
         return _look_up(row, self.question) is not _ABSENT and _look_up(row, self.answers[0]) is not _ABSENT
 
 
-_LAYOUTS = (
-    _Layout("question", ("golden_answers",)),
-    _Layout("question", ("possible_answers",)),
-    _Layout("question", ("answer", "answer_aliases")),
-    _Layout("question", ("reward_model.ground_truth.target",)),
-    _Layout("Question", ("Answer.Value", "Answer.Aliases", "Answer.NormalizedAliases")),
-    _Layout("Question", ("Answer",)),
+_ANSWER_COLUMNS = (
+    ("golden_answers",),
+    ("possible_answers",),
+    ("answer.value", "answer.aliases", "answer.normalized_aliases"),
+    ("Answer.Value", "Answer.Aliases", "Answer.NormalizedAliases"),
+    ("answer", "answer_aliases"),
+    ("Answer",),
+    ("answers.text",),
+    ("answers",),
+    ("reward_model.ground_truth.target",),
 )
+
+_LAYOUTS = tuple(_Layout(question, answers) for question in ("question", "Question") for answers in _ANSWER_COLUMNS)
 
 
 def load_questions(
@@ -73,8 +98,9 @@ def load_questions(
 ) -> list[Question]:
     """Read questions from a file of any of the layouts above.
 
-    Columns that have no field of their own go into ``metadata`` (passages and rendered prompts are left out, a nested
-    ``metadata`` is merged). Where rows have no id they get ``dataset-1``, ``dataset-2``, ... Rows of a mixture, which name
+    Columns that have no field of their own go into ``metadata`` (passages, rendered prompts and empty cells are left out,
+    a nested ``metadata`` is merged). Rows marked ``answerable: false`` (half of MuSiQue's full form) are left out, with a
+    warning in the log that counts them. Where rows have no id they get ``dataset-1``, ``dataset-2``, ... Rows of a mixture, which name
     their dataset in ``data_source``, number themselves anew in each dataset: their ids become ``dataset/id``.
 
     Args:
@@ -85,7 +111,8 @@ def load_questions(
             ``id``, ``dataset``, ``split``. A dotted name goes into nested objects: ``reward_model.ground_truth.target``.
         dataset: name for all questions. By default the column ``dataset`` or ``data_source``, else the name of the file,
             or of its folder where the file is named after a split (``nq/test.jsonl``).
-        split: name for all questions. By default the column ``split``, else the name of the file where it is a split.
+        split: name for all questions. By default the column ``split``, else the split that the file is named after, as in
+            ``test.jsonl``, ``NQ-open.train.jsonl``, ``test-00000-of-00001.parquet``.
         prefix_ids: make every id ``dataset/id``.
 
     Returns:
@@ -106,16 +133,17 @@ def load_questions(
     if unknown:
         raise ValueError(f"expected columns to map {', '.join(fields)}; received {', '.join(unknown)}")
 
-    from_split = path.name.split(".")[0] in _COMMON_SPLITS
-    default_split = path.name.split(".")[0] if from_split else ""
-    default_dataset = path.resolve().parent.name if from_split else path.name.split(".")[0]
-
+    default_dataset, default_split = _names_of(path)
+    num_unanswerable = 0
     questions: list[Question] = []
     places: dict[str, str] = {}
     layout: _Layout | None = None
     for place, row in read_rows(path, format):
         if layout is None:
             layout = _choose_layout(row, mapping, place)
+        if row.get("answerable") in _UNANSWERABLE:
+            num_unanswerable += 1
+            continue
         name = dataset or _text_of(row, mapping.get("dataset"), ("dataset",), place)
         source = "" if name else _text_of(row, None, ("data_source",), place)
         name = name or source or default_dataset
@@ -139,8 +167,11 @@ def load_questions(
         questions.append(question)
         if limit is not None and len(questions) == limit:
             break
+    if num_unanswerable:
+        logger.warning("%s: left out %d questions that are marked unanswerable", path, num_unanswerable)
     if not questions:
-        raise DataError(f"{path}: expected at least one question, found an empty file")
+        found = f"{num_unanswerable} unanswerable ones" if num_unanswerable else "an empty file"
+        raise DataError(f"{path}: expected at least one question, found {found}")
     return questions
 
 
@@ -155,6 +186,18 @@ def save_questions(path: Path | str, questions: Iterable[Question]) -> None:
         row |= {"metadata": question.metadata} if question.metadata else {}
         lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     write_atomically(path, "".join(lines))
+
+
+def _names_of(path: Path) -> tuple[str, str]:
+    """Return dataset and split as a file's name and folder tell them; the split is empty where they do not."""
+    name = path.name.lower()
+    suffixes = [*(f"{suffix}.gz" for suffix in SUFFIXES), *SUFFIXES]
+    length = next((len(suffix) for suffix in suffixes if name.endswith(suffix)), len(path.suffix))
+    stem = _SHARD.sub("", path.name[: len(path.name) - length])
+    if stem in _COMMON_SPLITS:
+        return path.resolve().parent.name, stem
+    dataset, _, split = stem.rpartition(".")
+    return (dataset, split) if dataset and split in _COMMON_SPLITS else (stem, "")
 
 
 def _choose_layout(row: Row, mapping: Mapping[QuestionField, str], place: str) -> _Layout:
@@ -207,7 +250,7 @@ def _text_of(row: Row, mapped: str | None, candidates: tuple[str, ...], place: s
         value = _look_up(row, column)
         if value is not _ABSENT:
             break
-    if value is _ABSENT or value is None:
+    if value is _ABSENT or _is_missing(value):
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"{place}: expected text or a number in {mapped or candidates[0]!r}, found {value!r:.80}")
@@ -226,43 +269,60 @@ def _question_of(row: Row, layout: _Layout, place: str) -> str:
 
 def _answers_of(row: Row, layout: _Layout, place: str) -> tuple[str, ...]:
     """Return the non-blank answers of all answer columns, each once, in order."""
-    if row.get("answerable") is False:
-        raise DataError(
-            f"{place}: expected an answerable question, found one marked answerable: false; filter them out"
-        )
     _demand(row, layout.answers[0], place)
     answers: list[str] = []
     for column in layout.answers:
         value = _look_up(row, column)
         if value is not _ABSENT:
             answers.extend(_answers_in(value, column, place))
-    found = tuple(dict.fromkeys(answer for answer in answers if answer))
+    found = tuple(dict.fromkeys(answer for answer in answers if answer and answer != _SECRET_ANSWER))
     if not found:
         raise DataError(f"{place}: expected at least one answer in {layout.answers[0]!r}, found none")
     return found
 
 
 def _answers_in(value: object, column: str, place: str) -> Iterable[str]:
-    """Return the answers of one cell: a text, a number, a list of these, or a JSON list written as text."""
+    """Return the answers of one cell: a text, a number, a list of these, or such a list written as text."""
     if isinstance(value, str):
-        text = value.strip()
-        if text.startswith("[") and text.endswith("]"):
-            try:
-                parsed = json.loads(text)
-            except (ValueError, RecursionError):
-                parsed = None
-            if isinstance(parsed, list):
-                return [answer for part in parsed for answer in _answers_in(part, column, place)]
-            if text.startswith("['"):
-                raise DataError(f"{place}: expected a JSON list in {column!r}, found a Python list: {text:.80}")
-        return [_without_lone_surrogates(text)]
-    if isinstance(value, list | tuple):
-        return [answer for part in value for answer in _answers_in(part, column, place)]
-    if value is None:
-        return []
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return [str(value)]
-    raise DataError(f"{place}: expected text or a list of texts in {column!r}, found {value!r:.80}")
+        parsed = _list_in(value, column, place)
+        if parsed is None:
+            return [_without_lone_surrogates(value).strip()]
+        value = parsed
+    answers: list[str] = []
+    for part in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(part, list | tuple):
+            answers.extend(_answers_in(part, column, place))
+        elif isinstance(part, str):
+            answers.append(_without_lone_surrogates(part).strip())
+        elif _is_missing(part):
+            continue
+        elif isinstance(part, int | float) and not isinstance(part, bool):
+            answers.append(str(part))
+        else:
+            raise DataError(f"{place}: expected text or a list of texts in {column!r}, found {part!r:.80}")
+    return answers
+
+
+def _list_in(text: str, column: str, place: str) -> list[Any] | None:
+    """Return the list that a cell holds as JSON (PopQA), or as Python prints it (pandas); None where it is plain text."""
+    text = text.strip()
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        if not text.startswith(("['", '["')):
+            return None
+        try:
+            parsed = ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            parsed = None
+        # NumPy prints no commas, so that Python would run ['a' 'b'] together.
+        if repr(parsed) != text:
+            raise DataError(
+                f"{place}: expected a JSON list in {column!r}, found neither that nor a Python list: {text:.80}"
+            ) from None
+    return parsed if isinstance(parsed, list) else None
 
 
 def _metadata_of(row: Row, layout: _Layout, mapping: Mapping[QuestionField, str]) -> dict[str, Any]:
@@ -272,11 +332,19 @@ def _metadata_of(row: Row, layout: _Layout, mapping: Mapping[QuestionField, str]
     nested = row.get("metadata")
     merged = {**row, **nested} if isinstance(nested, dict) else row
     skipped = used | ({"metadata"} if isinstance(nested, dict) or nested is None else set())
-    return {str(key): _as_json(value) for key, value in merged.items() if key not in skipped}
+    # Parquet gives every row of a mixture the columns of all its datasets.
+    return {str(key): _as_json(value) for key, value in merged.items() if key not in skipped and not _is_missing(value)}
+
+
+def _is_missing(value: object) -> bool:
+    """Whether a cell is empty; pandas writes NaN for that."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _as_json(value: object) -> Any:
-    """Return a value that JSON can hold: unknown types become text."""
+    """Return a value that JSON can hold: unknown types become text, NaN and infinities nothing."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
