@@ -4,12 +4,13 @@ import difflib
 
 from workflow_r1.errors import ConfigError
 from workflow_r1.evaluation.methods.asking import COT, DIRECT, ENSEMBLE
+from workflow_r1.evaluation.methods.graphs import GRAPH, GRAPH_SEARCH
 from workflow_r1.evaluation.methods.method import Method
 
 POLICY = "policy"
 """The method that is the configured policy: it needs no entry here."""
 
-METHODS: dict[str, Method] = {method.name: method for method in (DIRECT, COT, ENSEMBLE)}
+METHODS: dict[str, Method] = {method.name: method for method in (DIRECT, COT, ENSEMBLE, GRAPH, GRAPH_SEARCH)}
 """In the order of tables and help texts."""
 
 

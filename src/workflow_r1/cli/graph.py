@@ -1,0 +1,54 @@
+"""``workflow-r1 graph show|schema``."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workflow_r1.cli.parameters import Overrides, SourceOption, open_config
+
+graph = typer.Typer(
+    name="graph",
+    help="Check and draw workflow graphs, which `evaluate -m graph -o methods.graph.file=FILE` carries out.",
+    no_args_is_help=True,
+)
+
+
+class Drawing(StrEnum):
+    """How a graph is shown."""
+
+    TEXT = "text"
+    MERMAID = "mermaid"
+    JSON = "json"
+
+
+@graph.command()
+def show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A workflow graph in JSON.")],
+    config: SourceOption = None,
+    override: Overrides = None,
+    form: Annotated[
+        Drawing, typer.Option("--as", help="text; mermaid, which Markdown viewers draw; json, every default filled in.")
+    ] = Drawing.TEXT,
+) -> None:
+    """Check a graph against the operators that the configuration knows, plug-ins included, and draw it."""
+    from workflow_r1.evaluation.methods.graphs import draw_mermaid, draw_text, load_graph
+    from workflow_r1.operators import find_operators
+
+    found = find_operators(open_config(config, override).plugins).operators
+    loaded = load_graph(file, {name: each.operator for name, each in found.items()})
+    draw = {Drawing.TEXT: draw_text, Drawing.MERMAID: draw_mermaid, Drawing.JSON: lambda it: it.to_json().rstrip()}
+    typer.echo(draw[form](loaded))
+    if form is Drawing.TEXT:
+        typer.echo(f"{len(loaded.nodes)} nodes in {loaded.depth} waves; fingerprint {loaded.fingerprint}")
+
+
+@graph.command()
+def schema() -> None:
+    """Print the JSON schema of a workflow graph, for editors."""
+    import json
+
+    from workflow_r1.evaluation.methods.graphs import graph_schema
+
+    typer.echo(json.dumps(graph_schema(), indent=2))
