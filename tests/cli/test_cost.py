@@ -46,7 +46,8 @@ def test_a_rollout_at_its_budget_says_whether_it_kept_any_trajectory(call: Calla
 def test_money_adds_up(call: Callable, tmp_path: Path) -> None:
     code, output, errors = call("evaluate", "-m", "ensemble", "--limit", "5", "--output", "e", *PRICED)
     assert code == 0, errors
-    rows = [json.loads(line) for line in (tmp_path / "e" / "rows.jsonl").read_text().splitlines()]
+    kept = tmp_path / "e" / "trajectories" / "ensemble" / "embedded.jsonl"
+    rows = [json.loads(line) for line in kept.read_text().splitlines()]
     usages = [of["usage"] for row in rows for turn in row["turns"] for of in turn["calls"]]
     tokens = sum(usage["prompt_tokens"] + usage["completion_tokens"] for usage in usages)
     assert sum(usage["cost"] for usage in usages) == tokens > 0

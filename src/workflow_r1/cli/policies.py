@@ -1,6 +1,6 @@
 """Open the policy that a configuration names: in this process, or behind a server."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from workflow_r1.accounting import Accounts
     from workflow_r1.config import RunConfig
     from workflow_r1.environment import Environment
+    from workflow_r1.evaluation.methods import Method
     from workflow_r1.inference import ChatModel
-    from workflow_r1.operators import OperatorServices
+    from workflow_r1.operators import Operator, OperatorServices
     from workflow_r1.rollout.policy import Policy
     from workflow_r1.trajectory import Question
 
@@ -107,8 +108,8 @@ class OpenedMethod:
 
     make_policy: "Callable[[], Policy]"
     """Makes what acts; see ``policy``."""
-    make_environment: "Callable[[Question], Environment]"
-    """A fresh environment for each trajectory."""
+    make_environments: "Callable[[OperatorServices], Callable[[Question], Environment]]"
+    """From the services to what makes a fresh environment for each trajectory."""
     services: "OperatorServices"
     """What the operators use."""
     accounts: "Accounts"
@@ -117,6 +118,11 @@ class OpenedMethod:
     """What a method does before it can answer, where it searches or learns first; what was done before is not repeated."""
     server: "ChatModel | None" = None
     """The policy's server, where it has one."""
+
+    @cached_property
+    def make_environment(self) -> "Callable[[Question], Environment]":
+        """Makes a fresh environment for each trajectory."""
+        return self.make_environments(self.services)
 
     @cached_property
     def policy(self) -> "Policy":
@@ -138,6 +144,36 @@ class OpenedMethod:
             await self.server.aclose()
 
 
+def choose_method(config: "RunConfig", name: str) -> "Method":
+    """Return the method of that name, where it can be used with this configuration.
+
+    Raises:
+        ConfigError: there is none, or it knows the embedded world only and the configuration is about another one.
+    """
+    from workflow_r1.evaluation.methods import find_method
+
+    chosen = find_method(name)
+    if chosen.only_embedded and not (config.data.source == "embedded" and config.llm.kind == "embedded"):
+        raise ConfigError(f"--method: {name} knows the embedded world only; leave it out, or evaluate that world")
+    return chosen
+
+
+def pool_of(config: "RunConfig", method: str) -> "Mapping[str, Operator]":
+    """What a method may call, by name.
+
+    Raises:
+        ConfigError: there is no such method, or an operator or plug-in of the configuration cannot be used.
+    """
+    from workflow_r1.config.components import build_operators
+
+    chosen = None if method == POLICY else choose_method(config, method)
+    if chosen is not None and not chosen.takes_pool:
+        return chosen.pool({})
+    known = build_operators(config)
+    configured = {name: known[name] for name in config.environment.operators}
+    return configured if chosen is None else chosen.pool(configured)
+
+
 def open_method(
     config: "RunConfig",
     method: str,
@@ -145,6 +181,7 @@ def open_method(
     temperature: float,
     as_policy: bool = False,
     accounts: "Accounts | None" = None,
+    services: "OperatorServices | None" = None,
     questions: "Sequence[Question]" = (),
     directory: "Path | None" = None,
     notify: "Callable[[str], None] | None" = None,
@@ -158,6 +195,7 @@ def open_method(
         as_policy: let a method act in the policy's own environment (its prompt, pool and limits), where the pool holds all
             that it calls: its trajectories are then demonstrations for the policy.
         accounts: where calls are booked and limited; None opens new ones.
+        services: what its operators use; None builds them. Whoever gives them closes them.
         questions: that will be asked.
         directory: where a method that searches first keeps what it finds; None where there is no such place.
         notify: told how far such a search is.
@@ -172,32 +210,36 @@ def open_method(
         build_train_questions,
         open_accounts,
     )
-    from workflow_r1.evaluation.methods import MethodContext, find_method
+    from workflow_r1.evaluation.methods import MethodContext
     from workflow_r1.evaluation.methods.method import method_environment
 
     accounts = accounts or open_accounts(config, timed=True)
     if method == POLICY:
-        services = build_services(config, accounts=accounts)
+        known = build_operators(config)
+        services = services or build_services(config, operators=known, accounts=accounts)
         policy, chat = open_policy(config, temperature=temperature, accounts=accounts)
-        make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
-        return OpenedMethod(lambda: policy, make_environment, services, accounts, server=chat)
-    chosen = find_method(method)
-    if chosen.only_embedded and not (config.data.source == "embedded" and config.llm.kind == "embedded"):
-        raise ConfigError(f"--methods: {method} knows the embedded world only; leave it out, or evaluate that world")
-    known = build_operators(config) if chosen.takes_pool else {}
-    operators = chosen.pool({name: known[name] for name in config.environment.operators if name in known})
-    if as_policy and set(operators) <= set(config.environment.operators):
-        services = build_services(config, accounts=accounts)
-        make_environment = build_environment_factory(config, services=services)
-    else:
-        services = build_services(config, pool=tuple(operators), operators=operators, accounts=accounts)
-        make_environment = build_environment_factory(
-            config, services=services, environment=method_environment(operators), operators=operators
+        tokens = special_tokens(config)
+        return OpenedMethod(
+            lambda: policy,
+            lambda shared: build_environment_factory(config, services=shared, operators=known, special_tokens=tokens),
+            services,
+            accounts,
+            server=chat,
         )
+    chosen = choose_method(config, method)
+    operators = pool_of(config, method)
+    limits = method_environment(operators)
+    if as_policy and set(operators) <= set(config.environment.operators):
+        operators, limits = build_operators(config), config.environment
+    services = services or build_services(config, pool=limits.operators, operators=operators, accounts=accounts)
+
+    def make_environments(shared: "OperatorServices") -> "Callable[[Question], Environment]":
+        return build_environment_factory(config, services=shared, environment=limits, operators=operators)
+
     context = MethodContext(
         services=services,
-        operators=operators,
-        make_environment=make_environment,
+        operators={name: operators[name] for name in limits.operators},
+        make_environment=make_environments(services),
         settings=config.methods,
         questions=questions,
         train_questions=lambda: build_train_questions(config),
@@ -209,7 +251,7 @@ def open_method(
     prepare = chosen.prepare
     return OpenedMethod(
         make_policy=lambda: chosen.make_policy(context),
-        make_environment=make_environment,
+        make_environments=make_environments,
         services=services,
         accounts=accounts,
         search=None if prepare is None else lambda: prepare(context),

@@ -31,6 +31,11 @@ def print_usage(
         print_table(console, "per trajectory", *operators_table(operators, num=num, currency=currency))
     else:
         console.print("no operator was called")
+    print_spent(console, accounts)
+
+
+def print_spent(console: "Console", accounts: "Accounts") -> None:
+    """Print what was spent on services."""
     total = accounts.ledger.total
     failed = f"; {total.failures.total()} calls failed" if total.failures else ""
     unreported = f"; {total.num_unreported} replies came without token figures" if total.num_unreported else ""

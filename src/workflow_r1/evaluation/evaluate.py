@@ -32,6 +32,41 @@ class EvaluationResult:
         return figures_by_class(self.trajectories)
 
 
+async def answer_question(
+    question: Question,
+    *,
+    policy: Policy,
+    environment: Environment,
+    trajectory_id: str,
+    seed: int,
+    unicode_normalise: bool = False,
+) -> Trajectory:
+    """Let a policy answer one question, and score the answer.
+
+    Args:
+        question: with golden answers.
+        policy: what is evaluated.
+        environment: fresh, for this question alone.
+        trajectory_id: unique within the evaluation.
+        seed: of all sampling.
+        unicode_normalise: see :func:`~workflow_r1.rewards.exact_match`.
+
+    Returns:
+        A ``ScoredTrajectory``, or a plain one where the infrastructure failed.
+    """
+    trajectory = await rollout(
+        question,
+        policy=policy,
+        environment=environment,
+        trajectory_id=trajectory_id,
+        group_id=trajectory_id,
+        seed=seed,
+    )
+    if trajectory.stop_reason.is_infrastructure:
+        return trajectory
+    return score_trajectory(trajectory, unicode_normalise=unicode_normalise)
+
+
 async def evaluate(
     questions: Sequence[Question],
     *,
@@ -67,16 +102,13 @@ async def evaluate(
 
     async def answer(question: Question) -> None:
         async with slots:
-            trajectory = await rollout(
+            trajectory = await answer_question(
                 question,
                 policy=policy,
                 environment=make_environment(question),
                 trajectory_id=f"evaluation-{question.id}",
-                group_id=f"evaluation-{question.id}",
                 seed=derive_seed(seed, "evaluation", question.id),
             )
-        if not trajectory.stop_reason.is_infrastructure:
-            trajectory = score_trajectory(trajectory)
         finished[question.id] = trajectory
         if on_trajectory is not None:
             on_trajectory(trajectory)

@@ -57,7 +57,7 @@ class EvaluationRow(Record):
     f1: Score | None
     """Token F1, best over the golden answers; None exactly where the infrastructure failed."""
     turns: Count = 0
-    """Turns of the method; 1 for one that asks once."""
+    """Turns of the method, the one that answers included."""
     llm_calls: Count = 0
     """Calls of LLMs, the policy's own included."""
     tokens: Count = 0

@@ -4,6 +4,7 @@ from workflow_r1.inference.chat import ChatModel, ChatReply, HoldsConnections
 from workflow_r1.inference.doubles import ChatRequest, FailingChatModel, ScriptedChatModel, ScriptedReply
 from workflow_r1.inference.endpoints import Endpoint, RoutedChatModel
 from workflow_r1.inference.openai_chat import OpenAIChatConfig, OpenAIChatModel
+from workflow_r1.inference.redrawn import RedrawnChatModel
 from workflow_r1.inference.store import StoredChatModel
 from workflow_r1.services.failures import FailureKind
 
@@ -17,6 +18,7 @@ __all__ = [
     "HoldsConnections",
     "OpenAIChatConfig",
     "OpenAIChatModel",
+    "RedrawnChatModel",
     "RoutedChatModel",
     "ScriptedChatModel",
     "ScriptedReply",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pydantic import Field
 
 from workflow_r1.errors import ConfigError
-from workflow_r1.inference import ChatModel, HoldsConnections
+from workflow_r1.inference import ChatModel, HoldsConnections, RedrawnChatModel
 from workflow_r1.retrieval import SearchBackend
 from workflow_r1.trajectory import Usage
 from workflow_r1.trajectory.records import Record
@@ -44,6 +44,20 @@ class OperatorServices:
         """Return the services as one operator sees them: ``chat`` is its own LLM where it has one."""
         own = self.chats.get(name)
         return self if own is None else replace(self, chat=own, chats={})
+
+    def redrawn(self, offset: int) -> "OperatorServices":
+        """Return the same services, whose LLMs draw other samples.
+
+        Args:
+            offset: see :class:`~workflow_r1.inference.RedrawnChatModel`; 0 changes nothing.
+        """
+        if not offset:
+            return self
+        return replace(
+            self,
+            chat=None if self.chat is None else RedrawnChatModel(self.chat, offset),
+            chats={name: RedrawnChatModel(chat, offset) for name, chat in self.chats.items()},
+        )
 
     async def aclose(self) -> None:
         """Close the connections of those services that hold any; a later call opens new ones."""

@@ -214,7 +214,7 @@ class BM25Index:
             DataError: there is no index, it is damaged, or it is stale; says how to get a good one.
         """
         directory = Path(directory)
-        meta = _read_meta(directory)
+        meta = read_index_meta(directory)
         tokenizer = Tokenizer()
         if tokenizer(_PROBE) != meta.probe:
             raise DataError(
@@ -345,7 +345,7 @@ def _write_index(corpus_path: Path, directory: Path, on_progress: Callable[[int]
     (directory / _META).write_text(meta.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def _read_meta(directory: Path) -> IndexMeta:
+def read_index_meta(directory: Path) -> IndexMeta:
     """Read and check ``meta.json`` and the sizes of the files that it names."""
     path = directory / _META
     if not path.is_file():

@@ -6,6 +6,6 @@ Each is a ``Policy`` that acts in an ``Environment`` like any other: same operat
 
 from workflow_r1.evaluation.methods.catalogue import METHODS, find_method
 from workflow_r1.evaluation.methods.method import Method, MethodContext
-from workflow_r1.evaluation.methods.workflow import FixedWorkflow, Workflow
+from workflow_r1.evaluation.methods.workflow import NO_ANSWER, FixedWorkflow, Workflow
 
-__all__ = ["METHODS", "FixedWorkflow", "Method", "MethodContext", "Workflow", "find_method"]
+__all__ = ["METHODS", "NO_ANSWER", "FixedWorkflow", "Method", "MethodContext", "Workflow", "find_method"]

@@ -15,6 +15,9 @@ there is none)."""
 _QUESTION = re.compile(r"^Question: ", flags=re.MULTILINE)
 """What stands before the question in a prompt of either style."""
 
+NO_ANSWER = "\u2205"
+"""What a workflow answers that has none: an empty ``<answer>`` would be a malformed turn, and no golden answer is this."""
+
 _OBSERVATION = re.compile(r"<info>(.*?)</info>", flags=re.DOTALL)
 
 
@@ -70,7 +73,7 @@ class FixedWorkflowSession:
             except StopIteration as stop:
                 self._answer = stop.value
         action = "".join(f"<tool>{call}</tool>" for call in calls) if self._answer is None else ""
-        text = f"<think>The workflow is fixed.</think>{action or f'<answer>{self._answer}</answer>'}"
+        text = f"<think>The workflow is fixed.</think>{action or f'<answer>{self._answer or NO_ANSWER}</answer>'}"
         return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=FinishReason.STOP)
 
 

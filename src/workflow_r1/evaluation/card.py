@@ -1,0 +1,196 @@
+"""The evaluation card: what the answers of an evaluation depend on, written before the first of them.
+
+Figures of different corpora, retrievers, numbers of passages, normalisers or prompts cannot be compared; the card says which
+they were, and an evaluation goes on only in the directory of one whose card says the same.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, JsonValue
+
+import workflow_r1
+from workflow_r1.config import RunConfig
+from workflow_r1.errors import ConfigError, DataError
+from workflow_r1.retrieval.bm25 import read_index_meta
+from workflow_r1.services.secrets import mask_addresses
+from workflow_r1.trajectory.records import Record
+from workflow_r1.trajectory.storage import write_atomically
+
+CARD = "card.json"
+CARD_VERSION = 1
+"""Version of the card; another one is refused."""
+
+Described = dict[str, JsonValue]
+"""What describes a part of an evaluation, in JSON."""
+
+
+_HOW_IT_IS_REACHED = (
+    "api_key_env", "concurrency", "timeout_seconds", "idle_timeout_seconds", "max_retries", "check_model",
+    "cool_down_seconds",
+)  # fmt: skip
+"""Keys of an endpoint that change no answer."""
+
+
+class EvaluationCard(Record):
+    """What the answers depend on."""
+
+    schema_version: int = CARD_VERSION
+    """Version of the card."""
+    title: str
+    """Name of the evaluation."""
+    is_simulation: bool
+    """Whether questions, LLM or search are the embedded world's."""
+    methods: dict[str, Described]
+    """By name: what it is, what it may call, its settings."""
+    benchmarks: dict[str, Described]
+    """By name: file, questions, fingerprint."""
+    seeds: tuple[int, ...]
+    """Each method ran under all of them."""
+    repeats: int = Field(ge=1)
+    """Answers to each question under a seed."""
+    llm: Described
+    """What carries out the operators."""
+    search: Described
+    """What Search searches."""
+    scoring: Described
+    """How answers are compared."""
+    prompts: str
+    """SHA-256 of the code that writes requests to LLMs and reads their replies."""
+    runs: tuple[Described, ...] = ()
+    """Each call of the command that added answers: when, by which versions, on what machine."""
+
+    def join(self, before: "EvaluationCard", *, directory: Path) -> "EvaluationCard":
+        """Return the card of both: methods, benchmarks and seeds may be added, what there is stays as it is.
+
+        Args:
+            before: what the directory holds.
+            directory: for the message.
+
+        Raises:
+            ConfigError: something that answers there depend on is different now.
+        """
+        different = [
+            *_differences(before, self, ("title", "llm", "search", "scoring", "prompts")),
+            *_differences(before.methods, self.methods, before.methods.keys() & self.methods.keys(), "methods."),
+            *_differences(
+                before.benchmarks, self.benchmarks, before.benchmarks.keys() & self.benchmarks.keys(), "benchmarks."
+            ),
+        ]
+        if different:
+            raise ConfigError(
+                f"{directory} holds another evaluation, whose answers cannot stand beside these: {'; '.join(different)}. "
+                "Choose another --output"
+            )
+        return self.model_copy(
+            update={
+                "methods": {**before.methods, **self.methods},
+                "benchmarks": {**before.benchmarks, **self.benchmarks},
+                "seeds": tuple(sorted({*before.seeds, *self.seeds})),
+                "repeats": max(before.repeats, self.repeats),
+                "runs": (*before.runs, *self.runs),
+            }
+        )
+
+    def write(self, directory: Path) -> None:
+        """Write the card."""
+        write_atomically(directory / CARD, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def read(cls, directory: Path) -> "EvaluationCard":
+        """Read the card of a directory.
+
+        Raises:
+            DataError: it is missing, damaged, or of another version.
+        """
+        path = directory / CARD
+        if not path.is_file():
+            raise DataError(f"expected the directory of an evaluation, found no {CARD} in {directory}")
+        try:
+            found = json.loads(path.read_bytes())
+            version = found.get("schema_version") if isinstance(found, dict) else None
+            if version == CARD_VERSION:
+                return cls.model_validate(found)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: expected the card of an evaluation, found {str(error)[:200]}") from None
+        raise DataError(f"{path}: expected schema_version {CARD_VERSION}, found {version!r}")
+
+
+def describe_llm(config: RunConfig) -> Described:
+    """Return which LLM carries out the operators, and how it is asked; not how it is reached."""
+    if config.llm.kind == "embedded":
+        return {"kind": "embedded", "world_seed": config.embedded.seed}
+    described = config.llm.model_dump(mode="json")
+    endpoints = [described, *described["endpoints"].values()]
+    for endpoint in endpoints:
+        for key in _HOW_IT_IS_REACHED:
+            endpoint.pop(key, None)
+        if endpoint["base_url"] is not None:
+            endpoint["base_url"] = mask_addresses(endpoint["base_url"], whole_query=True)
+    return described
+
+
+def describe_search(config: RunConfig) -> Described:
+    """Return what Search searches: of an index, which corpus, by its SHA-256."""
+    search = config.search
+    described: Described = {"kind": search.kind, "k": search.k}
+    if search.kind == "embedded":
+        described["world_seed"] = config.embedded.seed
+    if search.kind == "bm25" and search.index is not None and search.index.exists():
+        meta = read_index_meta(search.index)
+        described |= {
+            "corpus": meta.corpus_name,
+            "corpus_sha256": meta.corpus_sha256,
+            "num_passages": meta.num_passages,
+            "versions": dict(meta.versions),
+        }
+    of_kind = getattr(search, search.kind, None)
+    if isinstance(of_kind, Record):
+        settings = of_kind.model_dump(mode="json")
+        described[search.kind] = {
+            key: mask_addresses(value, whole_query=True) if isinstance(value, str) else value
+            for key, value in settings.items()
+        }
+    return described
+
+
+def describe_scoring(*, unicode_normalise: bool) -> Described:
+    """Return how answers are compared with the golden answers."""
+    return {
+        "headline": "exact match with any golden answer",
+        "f1": "of tokens, best over the golden answers",
+        "normaliser": "SQuAD" + (", after Unicode normalisation" if unicode_normalise else ""),
+    }
+
+
+def fingerprint_of_prompts() -> str:
+    """Return the SHA-256 of the modules that write requests to LLMs and read their replies."""
+    package = Path(workflow_r1.__file__).parent
+    digest = hashlib.sha256()
+    for folder in ("prompts", "operators", "evaluation/methods"):
+        for path in sorted((package / folder).rglob("*.py")):
+            digest.update(f"{path.relative_to(package).as_posix()}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _differences(before: Any, now: Any, keys: Any, prefix: str = "") -> Iterator[str]:
+    for key in sorted(keys):
+        was, is_now = (part[key] if isinstance(part, Mapping) else getattr(part, key) for part in (before, now))
+        if was == is_now:
+            continue
+        if isinstance(was, Mapping) and isinstance(is_now, Mapping):
+            named = dict.fromkeys((*was, *is_now))
+            for name in named:
+                if was.get(name) != is_now.get(name):
+                    yield f"{prefix}{key}.{name} was {_show(was.get(name))} and is {_show(is_now.get(name))}"
+        else:
+            yield f"{prefix}{key} was {_show(was)} and is {_show(is_now)}"
+
+
+def _show(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."

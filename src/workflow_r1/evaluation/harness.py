@@ -1,0 +1,221 @@
+"""Asks a method every question of every benchmark, keeps each answer as it comes, and goes on where a run before stopped.
+
+    DIRECTORY/
+      card.json                            what the answers depend on (evaluation.card)
+      rows.jsonl                           one EvaluationRow per answer; a later row of the same key replaces an earlier one
+      trajectories/METHOD/BENCHMARK.jsonl  how each answer came about
+      searches/METHOD/seed-N/              what a method that searches or learns first has found
+
+An answer's trajectory is written before its row: what has a row is never asked again, unless the infrastructure failed.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workflow_r1.environment import Environment
+from workflow_r1.evaluation.evaluate import answer_question
+from workflow_r1.evaluation.methods import NO_ANSWER
+from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, append_rows, iterate_rows
+from workflow_r1.rollout import derive_seed
+from workflow_r1.rollout.outage import OutageWatch
+from workflow_r1.rollout.policy import Policy
+from workflow_r1.rollout.rollout import first_leaf
+from workflow_r1.trajectory import Question, ScoredTrajectory, StopReason, Trajectory, append_trajectories
+from workflow_r1.trajectory.storage import iterate_trajectories
+
+ROWS = "rows.jsonl"
+TRAJECTORIES = "trajectories"
+SEARCHES = "searches"
+
+MIN_FAILED_IN_A_ROW = 20
+"""Trajectories failed in a row that are an outage, or as many as are live at once."""
+
+Key = tuple[str, str, str, int, int]
+"""Method, benchmark, id of the question, seed, repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationLog:
+    """The directory that answers are appended to."""
+
+    directory: Path
+    """Made by the caller."""
+
+    def done(self) -> set[Key]:
+        """Return what has an answer; infrastructure failures have none.
+
+        Raises:
+            DataError: the log is damaged in more than its last line.
+        """
+        path = self.directory / ROWS
+        latest = {key_of(row): row.status for row in iterate_rows(path)} if path.is_file() else {}
+        return {key for key, status in latest.items() if status is not EvaluationStatus.FAILED}
+
+    def keep(self, row: EvaluationRow, trajectory: Trajectory) -> None:
+        """Append an answer.
+
+        Raises:
+            OSError: the disk is full or the file cannot be written; what was written before stays readable.
+        """
+        path = self.trajectories_path(row.method, row.benchmark)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        append_trajectories(path, [trajectory])
+        append_rows(self.directory / ROWS, [row])
+
+    def trajectories_path(self, method: str, benchmark: str) -> Path:
+        """Return where the trajectories of a method on a benchmark lie."""
+        return self.directory / TRAJECTORIES / as_file_name(method) / f"{as_file_name(benchmark)}.jsonl"
+
+    def trajectories(self, method: str, benchmark: str) -> list[Trajectory]:
+        """Return the trajectories of a method on a benchmark, the latest of each id.
+
+        Raises:
+            DataError: the file is damaged in more than its last line.
+        """
+        path = self.trajectories_path(method, benchmark)
+        return list({each.id: each for each in iterate_trajectories(path)}.values()) if path.is_file() else []
+
+    def search_directory(self, method: str, seed: int) -> Path:
+        """Return where a method keeps what it found under a seed."""
+        return self.directory / SEARCHES / as_file_name(method) / f"seed-{seed}"
+
+
+def key_of(row: EvaluationRow) -> Key:
+    """Return what tells an answer apart from all others."""
+    return row.method, row.benchmark, row.question_id, row.seed, row.repeat
+
+
+def draws_of(seed: int, repeat: int) -> int:
+    """Return what is added to the numbers of samples under a seed and repeat, so that none draws what another one drew.
+
+    Returns:
+        0 for the first repeat of seed 0, so that an evaluation of the usual kind draws as any other command does.
+    """
+    # Servers take seeds of 32 bits.
+    return derive_seed("draws", seed, repeat) % 2**30 if seed or repeat else 0
+
+
+def as_file_name(name: str) -> str:
+    """Return a name with nothing in it that a path could take for a separator or a hidden file."""
+    return re.sub(r"[^\w+.-]|^\.", "_", name)
+
+
+async def ask(
+    method: str,
+    benchmarks: Mapping[str, Sequence[Question]],
+    *,
+    policy: Policy,
+    make_environments: Sequence[Callable[[Question], Environment]],
+    seed: int,
+    log: EvaluationLog,
+    done: Iterable[Key] = (),
+    concurrency: int = 32,
+    attempts: int = 2,
+    unicode_normalise: bool = False,
+    on_answer: Callable[[EvaluationRow, Trajectory], None] = lambda row, trajectory: None,
+) -> None:
+    """Let a method answer every question, as often as there are repeats.
+
+    What is drawn depends on the seed, the question and the repeat, never on the order in which answers come.
+
+    Args:
+        method: name for the rows.
+        benchmarks: questions by the name of their benchmark; ids are unique within each.
+        policy: what acts.
+        make_environments: one for each repeat.
+        seed: all sampling derives from it.
+        log: where answers are kept.
+        done: what is not asked again.
+        concurrency: trajectories that are live at once.
+        attempts: how often a question is asked in all where the infrastructure fails.
+        unicode_normalise: see :func:`~workflow_r1.rewards.exact_match`.
+        on_answer: called with every answer that was kept, and every failure.
+
+    Raises:
+        ServiceUnavailableError: so many trajectories failed in a row that the services must be down; the last attempts
+            of those are not made.
+        Exception: what a trajectory raised that was no ``ServiceError``; the other trajectories are cancelled.
+    """
+    known = set(done)
+    slots = asyncio.Semaphore(concurrency)
+    watch = OutageWatch(max(MIN_FAILED_IN_A_ROW, concurrency))
+
+    async def answer(benchmark: str, question: Question, repeat: int) -> None:
+        # The first repeat draws as a policy's evaluation during training does.
+        name = (seed, "evaluation", question.id) if repeat == 0 else (seed, "evaluation", question.id, repeat)
+        trajectory_id = f"{method}-{benchmark}-{question.id}-s{seed}-r{repeat}"
+        for attempt in range(attempts):
+            async with slots:
+                trajectory = await answer_question(
+                    question,
+                    policy=policy,
+                    environment=make_environments[repeat](question),
+                    trajectory_id=trajectory_id,
+                    seed=derive_seed(*name),
+                    unicode_normalise=unicode_normalise,
+                )
+                watch.observe(trajectory)
+            if not trajectory.stop_reason.is_infrastructure or attempt == attempts - 1:
+                row = make_row(trajectory, method=method, benchmark=benchmark, seed=seed, repeat=repeat)
+                log.keep(row, trajectory)
+                on_answer(row, trajectory)
+                return
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for repeat in range(len(make_environments)):
+                for benchmark, questions in benchmarks.items():
+                    for question in questions:
+                        if (method, benchmark, question.id, seed, repeat) not in known:
+                            group.create_task(answer(benchmark, question, repeat))
+    except BaseExceptionGroup as failures:
+        raise first_leaf(failures) from failures
+
+
+def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, repeat: int) -> EvaluationRow:
+    """Return a trajectory as a row of the log.
+
+    Tokens of a policy in this process are those of its context, each counted once: it keeps them between turns. Those of
+    LLMs behind services are what the services report: a chat is sent anew with each turn.
+
+    Args:
+        trajectory: scored, or ended by the infrastructure.
+        method: name of the method.
+        benchmark: name of the benchmark.
+        seed: of the run.
+        repeat: which of several answers under the seed.
+    """
+    reward = trajectory.reward if isinstance(trajectory, ScoredTrajectory) else None
+    usage = trajectory.usage + trajectory.policy_usage
+    context = len(trajectory.prompt_token_ids) + sum(
+        len(turn.token_ids) + len(turn.context_token_ids) for turn in trajectory.turns
+    )
+    own_calls = len(trajectory.turns) if trajectory.prompt_token_ids else 0
+    return EvaluationRow(
+        method=method,
+        benchmark=benchmark,
+        question_id=trajectory.question.id,
+        seed=seed,
+        repeat=repeat,
+        status=_status(trajectory),
+        exact_match=None if reward is None else reward.exact_match,
+        f1=None if reward is None else reward.f1,
+        turns=len(trajectory.turns),
+        llm_calls=usage.llm_calls + own_calls,
+        tokens=usage.prompt_tokens + usage.completion_tokens + context,
+        seconds=trajectory.seconds,
+        cost=usage.cost,
+    )
+
+
+def _status(trajectory: Trajectory) -> EvaluationStatus:
+    if trajectory.stop_reason.is_infrastructure:
+        return EvaluationStatus.FAILED
+    if trajectory.stop_reason is StopReason.ANSWERED:
+        return EvaluationStatus.NO_ANSWER if trajectory.answer == NO_ANSWER else EvaluationStatus.ANSWERED
+    if trajectory.turns and not trajectory.turns[-1].well_formed:
+        return EvaluationStatus.MALFORMED
+    return EvaluationStatus.OUT_OF_BUDGET
