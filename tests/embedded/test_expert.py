@@ -1,11 +1,15 @@
 """The simulated expert: it understands the operators' real requests, and errs as often as it says."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from workflow_r1.embedded import EmbeddedWorld, ExpertRates, SimulatedExpert
 from workflow_r1.embedded.language import Chain, write_chain
+from workflow_r1.evaluation.methods.expert_workflow import NEXT_QUERY
+from workflow_r1.evaluation.methods.operators import direct, read_choice, vote_for_best
+from workflow_r1.evaluation.methods.passages import put_before, put_passages_before
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
 from workflow_r1.trajectory import Message
 
@@ -112,3 +116,64 @@ def test_a_plan_makes_several_hops_as_easy_as_one_after_the_other(world: Embedde
 )
 def test_it_replies_to_anything(world: EmbeddedWorld, text: str) -> None:
     assert ask(SimulatedExpert(world), text)
+
+
+# ------------------------------------------------------------------------------------- requests of the compared methods
+
+
+def test_a_direct_request_is_answered_bluntly_however_it_is_written(world: EmbeddedWorld) -> None:
+    expert = SimulatedExpert(world)
+    services = OperatorServices(chat=expert)
+    for film in world.by_kind["train", "film"][:100]:
+        question = f"Who directed {film}?"
+        bare = ask(expert, f"{question}\n\nGive the answer alone.")
+        assert asyncio.run(direct(question, services)).observation == f"Answer: {bare[8:-9]}"
+
+
+def test_votes_name_the_right_candidate_as_often_as_its_rate_says(world: EmbeddedWorld) -> None:
+    services = OperatorServices(chat=SimulatedExpert(world))
+    films = world.by_kind["train", "film"] + world.by_kind["evaluation", "film"]
+    people = world.by_kind["train", "person"]
+    right = right_last = 0
+    for number, film in enumerate(films):
+        truth = world.entities[film].facts["director"]
+        others = [name for name in people[number % 300 : number % 300 + 3] if name != truth][:2]
+        for place in (0, 2):
+            candidates = [*others[:place], truth, *others[place:]]
+            tagged = "".join(f"<candidate>{name}</candidate>" for name in candidates)
+            call = vote_for_best(f"<question>Who directed {film}?</question>{tagged}", services)
+            chosen = read_choice(asyncio.run(call).observation)
+            right += chosen == place
+            right_last += place == 2 and chosen == 2
+    # 480 votes in each place: three standard errors are at most 0.07.
+    assert right / len(films) / 2 == pytest.approx(ExpertRates().vote, abs=0.05)
+    assert right_last / len(films) == pytest.approx(ExpertRates().vote, abs=0.07)
+
+
+def test_what_stands_before_a_question_is_read_as_facts_and_not_as_the_question(world: EmbeddedWorld) -> None:
+    expert = SimulatedExpert(world, ExpertRates(answer=(0,) * 4, read=1))
+    before = "Question: Who directed Bolari?\nAnswer: Hunade\nSutemi is a film with director Tonuda."
+    asked = put_before(before, "Who directed Sutemi?")
+    assert "<answer>Tonuda</answer>" in ask(expert, f"<question>{asked}</question>")
+
+
+def test_it_names_the_next_search_query(world: EmbeddedWorld) -> None:
+    expert = SimulatedExpert(world, replace(CERTAIN, plan=1.0))
+    film = world.by_kind["train", "film"][0]
+    question = f"Where was the director of {film} born?"
+    passages = [f"{film} is a film with director Tonuda.", "Tonuda is a person with birthplace Mave."]
+
+    def next_query(num_passages: int) -> str:
+        task = put_passages_before("[1] " + "\n".join(passages[:num_passages]), question)
+        return call("Custom", f"<task>{task}</task><instruction>{NEXT_QUERY}</instruction>", expert)
+
+    assert [next_query(num) for num in (0, 1, 2)] == [
+        f"Answer: the director of {film}",
+        "Answer: the birthplace of Tonuda",
+        "Answer: nothing",
+    ]
+    assert "nothing" in call(
+        "Custom",
+        f"<task>{question}</task><instruction>{NEXT_QUERY}</instruction>",
+        SimulatedExpert(world, replace(CERTAIN, plan=0.0)),
+    )

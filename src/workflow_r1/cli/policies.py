@@ -244,6 +244,7 @@ def open_method(
         questions=questions,
         train_questions=lambda: build_train_questions(config),
         seed=config.seed,
+        world_seed=config.embedded.seed,
         directory=directory,
         concurrency=config.sampling.max_sessions,
         notify=notify or (lambda line: None),

@@ -1,10 +1,64 @@
 """Settings of the methods that an evaluation compares (``evaluation/methods``)."""
 
+from typing import Literal
+
+from pydantic import Field
+
 from workflow_r1.config.workflow_search import GraphConfig
 from workflow_r1.trajectory.records import Record
+
+
+class SelfConsistencyConfig(Record):
+    """Self-Consistency: several answers, the most frequent wins."""
+
+    num_answers: int = Field(default=5, ge=2)
+    """Answers to draw."""
+    temperature: float = Field(default=0.7, gt=0.0)
+    """Of their drawing."""
+    vote: Literal["count", "llm"] = "count"
+    """``count``: equal answers are counted. ``llm``: the LLM picks the most consistent, one call more."""
+
+
+class MedPromptConfig(Record):
+    """MedPrompt in AFlow's form: a few answers, then votes of the LLM."""
+
+    num_answers: int = Field(default=3, ge=2, le=26)
+    """Answers to draw. AFlow: 3."""
+    num_votes: int = Field(default=5, ge=1)
+    """Votes over the answers, each in an order of its own. AFlow: 5."""
+    temperature: float = Field(default=0.7, gt=0.0)
+    """Of the drawing of answers; votes are asked at 0."""
+
+
+class ReActConfig(Record):
+    """ReAct: a loop of thought, action and observation."""
+
+    max_steps: int = Field(default=8, ge=1)
+    """Thoughts with their actions, the final one included. The paper's limit on HotpotQA: 7 with a search."""
+    temperature: float = Field(default=0.0, ge=0.0)
+    """Of the LLM that thinks."""
+
+
+class ExpertWorkflowConfig(Record):
+    """The workflow that an engineer would write."""
+
+    max_lookups: int = Field(default=3, ge=1)
+    """With search: how often the LLM may name something to look up, after the search for the question itself."""
+
+
+class RandomConfig(Record):
+    """Random operator calls, then an answer."""
+
+    max_calls: int = Field(default=4, ge=1)
+    """Most calls; their number is uniform from 1 on."""
 
 
 class MethodsConfig(Record):
     """A section for each method that has settings; ``docs/methods.md`` says what they do."""
 
+    self_consistency: SelfConsistencyConfig = SelfConsistencyConfig()
+    medprompt: MedPromptConfig = MedPromptConfig()
+    react: ReActConfig = ReActConfig()
+    expert_workflow: ExpertWorkflowConfig = ExpertWorkflowConfig()
+    random: RandomConfig = RandomConfig()
     graph: GraphConfig = GraphConfig()

@@ -16,10 +16,13 @@ from workflow_r1.embedded.language import (
     Chain,
     Comparison,
     Query,
+    describe,
     read_question,
     read_statements,
+    write_chain,
     write_steps,
 )
+from workflow_r1.embedded.steps import conclude, is_step, next_fact, read_work
 from workflow_r1.embedded.world import FIRST_YEAR, LAST_YEAR, EmbeddedWorld
 from workflow_r1.inference import ChatReply
 from workflow_r1.trajectory import FinishReason, Message, Usage
@@ -46,11 +49,22 @@ class ExpertRates:
     """A review's verdict is right."""
     tie: float = 0.5
     """Among equally frequent solutions, the right one is picked; otherwise the first."""
+    vote: float = 0.6
+    """Asked for the letter of the best candidate: the right one is named where it is among them, in each order anew."""
+    plan: float = 0.8
+    """A question is taken apart rightly: by the next search query, and by ReAct's steps. Otherwise it is asked as a whole."""
+    step: float = 0.95
+    """A step of ReAct has an action."""
 
 
-_INPUT = re.compile(r"<(question|task|instruction|query|solution|feedback)>(.*?)</\1>", re.DOTALL)
+_INPUT = re.compile(r"<(question|task|instruction|query|solution|feedback|candidates)>(.*?)</\1>", re.DOTALL)
 _YEAR = re.compile(r"\b(?:19|20)[0-9]{2}\b")
 _STEP_BY_STEP = "Work step by step:"
+_AT_ONCE = "without reasoning"
+_NEXT_QUERY = "Write the next search query"
+_THE_QUESTION = "The question:\n"
+"""Where something stands before a question, the line between."""
+_CANDIDATE = re.compile(r"^([A-Z])\. (.*)$", re.MULTILINE)
 
 
 class SimulatedExpert:
@@ -85,6 +99,8 @@ class SimulatedExpert:
         return ChatReply(text=text, finish_reason=FinishReason.STOP, usage=usage)
 
     def _reply(self, request: str, sample: int) -> str:
+        if is_step(request):
+            return self._take_step(request)
         inputs = _trailing_inputs(request)
         tags = {tag for tag, _ in inputs}
         first = dict(reversed(inputs))
@@ -92,6 +108,8 @@ class SimulatedExpert:
             return f"<answer>{self._revise(first['question'], first['solution'], first['feedback'])}</answer>"
         if tags == {"question", "solution"}:
             return f"<feedback>{self._review(first['question'], first['solution'])}</feedback>"
+        if tags == {"question", "candidates"}:
+            return f"<reasoning>From memory.</reasoning><choice>{self._vote(first['question'], first['candidates'])}</choice>"
         if tags == {"query", "solution"}:
             chosen = self._choose(first["query"], [value for tag, value in inputs if tag == "solution"])
             return f"<reasoning>The most consistent.</reasoning><answer>{chosen}</answer>"
@@ -99,6 +117,8 @@ class SimulatedExpert:
             return f"<refined_query>{_refine(first['query'])}</refined_query>"
         if tags == {"task", "instruction"}:
             return f"<answer>{self._carry_out(first['task'], first['instruction'])}</answer>"
+        if tags == {"question"} and _AT_ONCE in request.partition("<question>")[0]:
+            return f"<answer>{self._answer(first['question'], self.rates.direct, 'direct')}</answer>"
         if tags == {"question"}:
             rates = self.rates.sample if sample else self.rates.answer
             answer = self._answer(first["question"], rates, f"answer {sample}")
@@ -172,7 +192,19 @@ class SimulatedExpert:
             return truth or tied[0]
         return tied[0]
 
+    def _vote(self, question: str, candidates: str) -> str:
+        lettered = dict(_CANDIDATE.findall(candidates))
+        query, _ = _find_question(question)
+        truth = self.world.answer(query) if query else None
+        right = [letter for letter, text in lettered.items() if text == truth]
+        if right and self._chance("vote", repr(query), candidates) < self.rates.vote:
+            return right[0]
+        others = [letter for letter in lettered if letter not in right] or right or ["A"]
+        return others[self._number("vote choice", repr(query), candidates) % len(others)]
+
     def _carry_out(self, task: str, instruction: str) -> str:
+        if _NEXT_QUERY in instruction:
+            return self._name_next_query(task)
         years = _YEAR.findall(task)
         if len(years) == 2 and "?" in task and not any(noun in task for noun in RELATIONS):
             late = re.search(r"\b(?:later|last|newer)\b", task) is not None
@@ -180,6 +212,44 @@ class SimulatedExpert:
             right = self._chance("years", *years) < self.rates.read
             return wanted if right else next((year for year in years if year != wanted), wanted)
         return self._answer(f"{task} {instruction}", self.rates.answer, "answer 0")
+
+    def _name_next_query(self, task: str) -> str:
+        query, passages = _find_question(task)
+        if query is None or self._chance("plan", repr(query)) >= self.rates.plan:
+            return "nothing"
+        facts = read_statements(passages)
+        missing = next_fact(query, facts)
+        return describe(missing[1], missing[0]) if missing else "nothing"
+
+    def _take_step(self, request: str) -> str:
+        """Reply to ReAct: look up or ask for one fact after the other, or ask the whole question where the plan fails."""
+        work = read_work(request)
+        query = read_question(work.question)
+        if query is None:
+            return f" I do not understand.\nAction: Finish[{UNKNOWN}]"
+        if self._chance("step", repr(query), str(work.step)) >= self.rates.step:
+            return " I should find out more about this."
+        if self._chance("plan", repr(query)) >= self.rates.plan:
+            answer = work.answers.get(work.question)
+            return (
+                f" So be it.\nAction: Finish[{answer}]" if answer else f" Ask.\nAction: AnswerGenerate[{work.question}]"
+            )
+        facts = {
+            (at, noun): value
+            if self._chance("read", "react", at, noun) < self.rates.read
+            else self._mistake(Chain(at, (noun,)), "react", "")
+            for (at, noun), value in read_statements("\n".join(work.passages)).items()
+        }
+        while missing := next_fact(query, facts):
+            asked = write_chain(Chain(missing[0], (missing[1],)))
+            if asked in work.answers:
+                facts[missing] = work.answers[asked]
+                continue
+            wanted = describe(missing[1], missing[0])
+            if "Search" in work.actions and wanted not in work.searched:
+                return f" Next: {wanted}.\nAction: Search[{wanted}]"
+            return f" Next: {wanted}.\nAction: AnswerGenerate[{asked}]"
+        return f" Done.\nAction: Finish[{conclude(query, facts)}]"
 
     def _number(self, *key: str) -> int:
         digest = blake2b("\0".join((str(self.world.seed), *key)).encode("utf-8", "replace"), digest_size=8).digest()
@@ -204,6 +274,10 @@ def _trailing_inputs(request: str) -> list[tuple[str, str]]:
 
 def _find_question(text: str) -> tuple[Query | None, str]:
     """The first sentence of a text that can be read as a question, and the rest of the text."""
+    before, mark, asked = text.rpartition(_THE_QUESTION)
+    if mark:
+        query, rest = _find_question(asked)
+        return query, f"{before}\n{rest}"
     for sentence in re.findall(r"[^.?!\n]*\?", text[:4000]):
         query = read_question(sentence.strip())
         if query is not None:

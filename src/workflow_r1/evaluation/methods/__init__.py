@@ -5,7 +5,21 @@ Each is a ``Policy`` that acts in an ``Environment`` like any other: same operat
 """
 
 from workflow_r1.evaluation.methods.catalogue import METHODS, find_method
+from workflow_r1.evaluation.methods.fixed import StartWorkflow, fixed_method, fixed_methods
 from workflow_r1.evaluation.methods.method import Method, MethodContext
-from workflow_r1.evaluation.methods.workflow import NO_ANSWER, FixedWorkflow, Workflow
+from workflow_r1.evaluation.methods.workflow import NO_ANSWER, FixedWorkflow, Workflow, read_answer, read_answers
 
-__all__ = ["METHODS", "NO_ANSWER", "FixedWorkflow", "Method", "MethodContext", "Workflow", "find_method"]
+__all__ = [
+    "METHODS",
+    "NO_ANSWER",
+    "FixedWorkflow",
+    "Method",
+    "MethodContext",
+    "StartWorkflow",
+    "Workflow",
+    "find_method",
+    "fixed_method",
+    "fixed_methods",
+    "read_answer",
+    "read_answers",
+]

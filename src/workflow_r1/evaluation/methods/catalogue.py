@@ -4,13 +4,33 @@ import difflib
 
 from workflow_r1.errors import ConfigError
 from workflow_r1.evaluation.methods.asking import COT, DIRECT, ENSEMBLE
+from workflow_r1.evaluation.methods.bounds import ORACLE_CHOICE, ORACLE_SCRIPT, RANDOM
+from workflow_r1.evaluation.methods.expert_workflow import EXPERT_WORKFLOW
 from workflow_r1.evaluation.methods.graphs import GRAPH, GRAPH_SEARCH
 from workflow_r1.evaluation.methods.method import Method
+from workflow_r1.evaluation.methods.react import REACT
+from workflow_r1.evaluation.methods.voting import MEDPROMPT, SELF_CONSISTENCY
 
 POLICY = "policy"
 """The method that is the configured policy: it needs no entry here."""
 
-METHODS: dict[str, Method] = {method.name: method for method in (DIRECT, COT, ENSEMBLE, GRAPH, GRAPH_SEARCH)}
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        *DIRECT,
+        *COT,
+        *SELF_CONSISTENCY,
+        *ENSEMBLE,
+        *MEDPROMPT,
+        *REACT,
+        *EXPERT_WORKFLOW,
+        *RANDOM,
+        *ORACLE_CHOICE,
+        *ORACLE_SCRIPT,
+        GRAPH,
+        GRAPH_SEARCH,
+    )
+}
 """In the order of tables and help texts."""
 
 

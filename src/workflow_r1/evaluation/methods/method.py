@@ -35,6 +35,8 @@ class MethodContext:
     """Reads the questions to learn from, where a method does."""
     seed: int = 0
     """All that the method draws derives from it."""
+    world_seed: int = 0
+    """Of the embedded world, for a method that knows it."""
     directory: Path | None = None
     """Where a method that searches keeps what it found, and goes on from; None where nothing is kept."""
     concurrency: int = 32

@@ -65,16 +65,25 @@ class FixedWorkflowSession:
         if self._answer is None:
             try:
                 if self._workflow is None:
-                    question = _QUESTION.split(self._received, maxsplit=1)[-1].strip()
-                    self._workflow = self._start(question, self._rng)
+                    self._workflow = self._start(question_of(self._received), self._rng)
                     calls = next(self._workflow)
                 else:
-                    calls = self._workflow.send([text.strip() for text in _OBSERVATION.findall(self._received)])
+                    calls = self._workflow.send(observations_of(self._received))
             except StopIteration as stop:
                 self._answer = stop.value
         action = "".join(f"<tool>{call}</tool>" for call in calls) if self._answer is None else ""
         text = f"<think>The workflow is fixed.</think>{action or f'<answer>{self._answer or NO_ANSWER}</answer>'}"
         return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=FinishReason.STOP)
+
+
+def question_of(prompt: str) -> str:
+    """Return the text of the question in a prompt of either style."""
+    return _QUESTION.split(prompt, maxsplit=1)[-1].strip()
+
+
+def observations_of(message: str) -> list[str]:
+    """Return the texts of the observations in a message that answers a turn."""
+    return [text.strip() for text in _OBSERVATION.findall(message)]
 
 
 def read_answer(observation: str) -> str:
