@@ -35,9 +35,9 @@ from trl import GRPOConfig, GRPOTrainer
 from workflow_r1.config import load_run_config
 from workflow_r1.config.components import build_environment_factory, build_questions
 from workflow_r1.config.run import RunConfig
-from workflow_r1.engines.native.events import Event, StepFinished, StepStarted
 from workflow_r1.engines.native.trainer import Trainer
 from workflow_r1.environment import Environment
+from workflow_r1.recording.events import Event, StepFinished, StepStarted
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import rollout_groups
 from workflow_r1.rollout.local_sampler import LocalSampler

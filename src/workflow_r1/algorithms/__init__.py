@@ -14,7 +14,7 @@ from workflow_r1.algorithms.correction import turn_correction
 from workflow_r1.algorithms.kl import KLKind, kl_estimate, kl_loss
 from workflow_r1.algorithms.loss import LOG_RATIO_BOUND, PolicyLoss, policy_loss
 from workflow_r1.algorithms.metrics import turn_metrics
-from workflow_r1.algorithms.presets import PRESETS, ObjectivePreset
+from workflow_r1.algorithms.presets import PRESETS, ObjectivePreset, resolve_preset
 from workflow_r1.algorithms.units import UnitKind, WeightKind, turn_ids_from_mask, unit_ids
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "kl_loss",
     "leave_one_out_advantages",
     "policy_loss",
+    "resolve_preset",
     "turn_correction",
     "turn_ids_from_mask",
     "turn_metrics",

@@ -32,3 +32,27 @@ PRESETS: Mapping[str, ObjectivePreset] = MappingProxyType(
     }
 )
 """By name."""
+
+
+def resolve_preset(
+    name: str,
+    *,
+    unit: UnitKind | None = None,
+    weight: WeightKind | None = None,
+    clip_low: float | None = None,
+    clip_high: float | None = None,
+) -> ObjectivePreset:
+    """Return the preset of that name with the switches that are given in place of its own.
+
+    Raises:
+        ValueError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"expected a preset of {sorted(PRESETS)}, received {name!r}")
+    preset = PRESETS[name]
+    return ObjectivePreset(
+        unit=preset.unit if unit is None else unit,
+        weight=preset.weight if weight is None else weight,
+        clip_low=preset.clip_low if clip_low is None else clip_low,
+        clip_high=preset.clip_high if clip_high is None else clip_high,
+    )

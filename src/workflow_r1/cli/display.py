@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from workflow_r1.engines.native.events import Event, ServicesBooked
+    from workflow_r1.recording.events import Event, ServicesBooked
     from workflow_r1.trajectory import Trajectory
 
 CALLS = "rollout/calls/"
@@ -60,7 +60,7 @@ class TrainingBoard:
 
     def receive(self, event: "Event") -> None:
         """Take in one event of the engine."""
-        from workflow_r1.engines.native import events
+        from workflow_r1.recording import events
 
         match event:
             case events.RunStarted():
@@ -216,7 +216,7 @@ class PlainLines:
 
     def receive(self, event: "Event") -> None:
         """Take in one event and write a line where it is worth one."""
-        from workflow_r1.engines.native import events
+        from workflow_r1.recording import events
 
         self._board.receive(event)
         match event:

@@ -95,8 +95,8 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
         check_services(config, services)
         make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
 
-        from workflow_r1.engines.native.events import EvaluationFinished, Event, RunStarted, StepFinished
         from workflow_r1.engines.native.trainer import Trainer
+        from workflow_r1.recording.events import EvaluationFinished, Event, RunStarted, StepFinished
 
     directory = resume or make_run_directory(config, chosen)
     place = show_path(directory)

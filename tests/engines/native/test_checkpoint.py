@@ -1,20 +1,16 @@
 import errno
-import json
 import os
 import random
-import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from workflow_r1.config.training import OptimiserConfig
-from workflow_r1.engines.native.atomic import atomic_directory
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
-from workflow_r1.engines.native.events import CheckpointSaved, Warned
 from workflow_r1.engines.native.optimiser import build_optimiser
-from workflow_r1.engines.native.run_files import METRICS, RunFiles
 from workflow_r1.errors import CheckpointError, UserError
+from workflow_r1.recording.events import CheckpointSaved, Warned
 
 CONFIGURATION = {"seed": 0, "training": {"steps": 5, "group_size": 8}}
 
@@ -153,51 +149,3 @@ def test_what_a_killed_process_left_is_cleared(parts):
     (directory / ".unfinished-abc").mkdir(parents=True)
     store.save(Progress(1), model, optimiser)
     assert [path.name for path in directory.iterdir()] == ["step-000001"]
-
-
-def test_an_atomic_directory_replaces_or_leaves(tmp_path):
-    target = tmp_path / "policy"
-    with atomic_directory(target) as temporary:
-        (temporary / "a").write_text("1")
-    with pytest.raises(RuntimeError), atomic_directory(target) as temporary:
-        (temporary / "a").write_text("2")
-        raise RuntimeError
-    assert (target / "a").read_text() == "1"
-    with atomic_directory(target) as temporary:
-        (temporary / "b").write_text("3")
-    assert [path.name for path in tmp_path.iterdir()] == ["policy"]
-    assert [path.name for path in target.iterdir()] == ["b"]
-
-
-def test_files_are_cut_back_to_the_checkpoint(tmp_path):
-    files = RunFiles(tmp_path / "run", resume=False)
-    files.append(METRICS, {"step": 1, "b": float("nan"), "a": 0.1})
-    lengths = files.lengths()
-    files.append(METRICS, {"step": 2})
-    files.cut_back(lengths)
-    assert (tmp_path / "run" / METRICS).read_text() == '{"a": 0.1, "b": null, "step": 1}\n'
-    files.cut_back({})
-    assert (tmp_path / "run" / METRICS).read_text() == ""
-    with pytest.raises(CheckpointError, match="put the file back"):
-        files.cut_back(lengths)
-
-
-def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
-    files = RunFiles(tmp_path, resume=False)
-    files.append(METRICS, {"step": 1})
-
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match="disk is full"):
-        files.append(METRICS, {"step": 2})
-    assert [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()] == [{"step": 1}]
-
-
-def test_a_run_is_not_overwritten(tmp_path):
-    RunFiles(tmp_path, resume=False).append(METRICS, {"step": 1})
-    with pytest.raises(UserError, match="already holds a run"):
-        RunFiles(tmp_path, resume=False)
-    RunFiles(tmp_path, resume=True)
-    shutil.rmtree(tmp_path)

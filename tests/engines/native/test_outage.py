@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from workflow_r1.engines.native.events import StepFinished, Warned
 from workflow_r1.environment import Environment
 from workflow_r1.errors import ServiceUnavailableError
 from workflow_r1.inference import OpenAIChatConfig, OpenAIChatModel, ScriptedChatModel
 from workflow_r1.inference.loopback import Fault, LoopbackServer
 from workflow_r1.operators import OperatorResult, OperatorServices, operator
+from workflow_r1.recording.events import StepFinished, Warned
 from workflow_r1.trajectory import Message, load_trajectories
 
 

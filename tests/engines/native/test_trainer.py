@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM
 
-from workflow_r1.engines.native.events import (
+from workflow_r1.errors import CheckpointError, ConfigError, DataError, ServiceUnavailableError, UserError
+from workflow_r1.operators import OperatorResult, OperatorServices
+from workflow_r1.recording.events import (
     CheckpointSaved,
     EvaluationFinished,
     StepFinished,
@@ -15,8 +17,6 @@ from workflow_r1.engines.native.events import (
     TrajectoryFinished,
     Warned,
 )
-from workflow_r1.errors import CheckpointError, ConfigError, DataError, ServiceUnavailableError, UserError
-from workflow_r1.operators import OperatorResult, OperatorServices
 from workflow_r1.trajectory import ScoredTrajectory, load_trajectories
 
 

@@ -26,9 +26,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from workflow_r1.engines.native.atomic import atomic_directory, remove_directory, remove_unfinished
-from workflow_r1.engines.native.events import CheckpointSaved, OnEvent, Warned
 from workflow_r1.errors import CheckpointError
+from workflow_r1.recording.atomic import atomic_directory, remove_directory, remove_unfinished
+from workflow_r1.recording.events import CheckpointSaved, OnEvent, Warned
 
 FORMAT = 1
 """Version of the files of a checkpoint; another version is refused."""

@@ -11,9 +11,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from workflow_r1.config.run import PolicyConfig, RunConfig
 from workflow_r1.config.training import LoraSettings
-from workflow_r1.engines.native.atomic import atomic_directory
 from workflow_r1.engines.native.forward import check_head
 from workflow_r1.errors import ConfigError, MissingExtraError, UserError
+from workflow_r1.recording.atomic import atomic_directory
 
 ADAPTERS = "adapters"
 """Folder of a saved policy that holds the peft adapters, where there are any."""

@@ -18,7 +18,15 @@ from workflow_r1.accounting import Accounts, Budget, Spent
 from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.native.batching import draw
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
-from workflow_r1.engines.native.events import (
+from workflow_r1.engines.native.forward import out_of_memory_explained
+from workflow_r1.engines.native.interrupt import stop_on_interrupt
+from workflow_r1.engines.native.model import describe, load_policy_model, save_policy
+from workflow_r1.engines.native.optimiser import build_optimiser
+from workflow_r1.engines.native.update import PolicyUpdate
+from workflow_r1.environment import Environment
+from workflow_r1.errors import BudgetExceededError, ConfigError, DataError, ServiceError, ServiceUnavailableError
+from workflow_r1.evaluation.evaluate import evaluate
+from workflow_r1.recording.events import (
     EvaluationFinished,
     EvaluationStarted,
     OnEvent,
@@ -32,17 +40,9 @@ from workflow_r1.engines.native.events import (
     Warned,
     ignore,
 )
-from workflow_r1.engines.native.forward import out_of_memory_explained
-from workflow_r1.engines.native.health import CollapseWatch
-from workflow_r1.engines.native.interrupt import stop_on_interrupt
-from workflow_r1.engines.native.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
-from workflow_r1.engines.native.model import describe, load_policy_model, save_policy
-from workflow_r1.engines.native.optimiser import build_optimiser
-from workflow_r1.engines.native.run_files import EVALUATIONS, METRICS, SERVICES, SPENT, RunFiles
-from workflow_r1.engines.native.update import PolicyUpdate
-from workflow_r1.environment import Environment
-from workflow_r1.errors import BudgetExceededError, ConfigError, DataError, ServiceError, ServiceUnavailableError
-from workflow_r1.evaluation.evaluate import evaluate
+from workflow_r1.recording.health import CollapseWatch
+from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
+from workflow_r1.recording.run_files import EVALUATIONS, METRICS, SERVICES, SPENT, RunFiles
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import derive_seed, rollout_groups
 from workflow_r1.rollout.local_sampler import LocalSampler

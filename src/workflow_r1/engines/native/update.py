@@ -8,7 +8,7 @@ micro-batches left behind.
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,12 +16,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from workflow_r1.algorithms import (
-    PRESETS,
     ObjectivePreset,
     advantages,
     kl_estimate,
     kl_loss,
     policy_loss,
+    resolve_preset,
     turn_correction,
     turn_metrics,
     unit_ids,
@@ -30,9 +30,9 @@ from workflow_r1.config.run import RunConfig
 from workflow_r1.config.training import ObjectiveConfig
 from workflow_r1.engines.native.batching import micro_batch_tokens, micro_batches
 from workflow_r1.engines.native.forward import token_scores
-from workflow_r1.engines.native.metrics import Metrics, combine_mini_batches
 from workflow_r1.engines.native.model import has_adapters
 from workflow_r1.engines.native.optimiser import linear_warmup, set_learning_rate
+from workflow_r1.recording.metrics import Metrics, combine_mini_batches
 from workflow_r1.trajectory import ScoredTrajectory, Trajectory
 from workflow_r1.trajectory.packing import PackedBatch, pack
 
@@ -342,8 +342,9 @@ class PolicyUpdate:
 
 def resolve_objective(config: ObjectiveConfig) -> ObjectivePreset:
     """Return the preset with the fields that the configuration overrides."""
-    overrides = {name: getattr(config, name) for name in ("unit", "weight", "clip_low", "clip_high")}
-    return replace(PRESETS[config.preset], **{name: value for name, value in overrides.items() if value is not None})
+    return resolve_preset(
+        config.preset, unit=config.unit, weight=config.weight, clip_low=config.clip_low, clip_high=config.clip_high
+    )
 
 
 def _with_advantages(

@@ -1,6 +1,6 @@
 import pytest
 
-from workflow_r1.engines.native.metrics import combine_mini_batches, merge, rollout_metrics
+from workflow_r1.recording.metrics import combine_mini_batches, merge, rollout_metrics
 from workflow_r1.trajectory import OperatorCall, Question, Reward, ScoredTrajectory, StopReason, Trajectory, Turn
 
 QUESTION = Question(id="q", text="?", golden_answers=("x",))

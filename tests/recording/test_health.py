@@ -1,6 +1,6 @@
 import pytest
 
-from workflow_r1.engines.native.health import CollapseWatch
+from workflow_r1.recording.health import CollapseWatch
 
 
 def observe(watch, *, steps, reward=0.5, think=40.0, surprisal=0.5):

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from workflow_r1.engines.native.atomic import full_disk_explained
 from workflow_r1.errors import CheckpointError, UserError
+from workflow_r1.recording.atomic import full_disk_explained
 from workflow_r1.trajectory import Trajectory, append_trajectories
 
 METRICS = "metrics.jsonl"
