@@ -243,6 +243,7 @@ def open_method(
         settings=config.methods,
         questions=questions,
         train_questions=lambda: build_train_questions(config),
+        llm_is_simulated=config.llm.kind == "embedded",
         seed=config.seed,
         world_seed=config.embedded.seed,
         directory=directory,

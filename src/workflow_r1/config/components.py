@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from typing import Literal
 
 from workflow_r1.accounting import Accounts, Budget
-from workflow_r1.config.llm import DEFAULT_ROLE, OWN_ENDPOINT, LLMConfig, endpoint_chat_config
+from workflow_r1.config.llm import DEFAULT_ROLE, METHOD_ROLES, OWN_ENDPOINT, LLMConfig, endpoint_chat_config
 from workflow_r1.config.run import DataConfig, RunConfig
 from workflow_r1.config.search import SearchConfig
 from workflow_r1.config.stored_search import is_stored, stored_search
@@ -198,7 +198,10 @@ def build_services(
     chats = build_chat_models(
         config.llm,
         config.embedded.seed,
-        [name for name in pool if "llm" in operators[name].needs],
+        [
+            *(name for name in pool if "llm" in operators[name].needs),
+            *(role for role in METHOD_ROLES if role in config.llm.roles and "llm" in needs),
+        ],
         accounts,
         store=store,
     )
@@ -214,8 +217,8 @@ def build_services(
 
 def _check_roles(config: LLMConfig, known: Sequence[str]) -> None:
     for role in config.roles:
-        if role not in (DEFAULT_ROLE, *known):
-            near = difflib.get_close_matches(role, (DEFAULT_ROLE, *known), n=1)
+        if role not in (DEFAULT_ROLE, *METHOD_ROLES, *known):
+            near = difflib.get_close_matches(role, (DEFAULT_ROLE, *METHOD_ROLES, *known), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"llm.roles: expected {DEFAULT_ROLE!r} or an operator's name, received {role!r}{hint}")
 

@@ -16,6 +16,9 @@ OWN_ENDPOINT = "llm"
 DEFAULT_ROLE = "default"
 """The role of every operator that has none of its own."""
 
+METHOD_ROLES = ("AFlow",)
+"""Roles that are no operators': of methods that ask an LLM for something else than a question's answer."""
+
 
 class EndpointConfig(Record):
     """One of several endpoints. What it leaves out is taken from ``[llm]``."""

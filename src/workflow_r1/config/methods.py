@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from workflow_r1.config.workflow_search import GraphConfig
+from workflow_r1.config.workflow_search import AFlowConfig, GraphConfig
 from workflow_r1.trajectory.records import Record
 
 
@@ -62,3 +62,4 @@ class MethodsConfig(Record):
     expert_workflow: ExpertWorkflowConfig = ExpertWorkflowConfig()
     random: RandomConfig = RandomConfig()
     graph: GraphConfig = GraphConfig()
+    aflow: AFlowConfig = AFlowConfig()

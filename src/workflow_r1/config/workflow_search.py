@@ -1,6 +1,9 @@
 """Settings of workflow graphs, and of the methods that search for one or learn to choose one (``evaluation/methods``)."""
 
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from workflow_r1.trajectory.records import Record
 
@@ -10,3 +13,27 @@ class GraphConfig(Record):
 
     file: Path | None = None
     """The graph, in JSON; ``workflow-r1 graph schema`` prints its form."""
+
+
+class AFlowConfig(Record):
+    """AFlow: a search for a workflow graph; the defaults are those of its code where it has them."""
+
+    rounds: int = Field(default=20, ge=0)
+    """Changes to try. AFlow: 20."""
+    questions: int = Field(default=200, ge=1)
+    """Training questions to validate on. AFlow: 200."""
+    repeats: int = Field(default=1, ge=1)
+    """Answers to each of them. AFlow: 1."""
+    sample: int = Field(default=4, ge=1)
+    """Workflows that may be changed next: the first, and the best of the others. AFlow: 4."""
+    patience: int = Field(default=5, ge=0)
+    """Rounds in which the best three stay the same that end the search; 0: none do. AFlow: 5."""
+    max_nodes: int = Field(default=10, ge=1, le=32)
+    """Of a workflow. AFlow asks for a complexity of at most 10."""
+    score: Literal["exact_match", "f1"] = "exact_match"
+    """What is averaged over the answers. AFlow: F1; the headline figure here is exact match."""
+    proposer: Literal["auto", "llm", "random"] = "auto"
+    """``llm`` asks the LLM of the role ``AFlow`` (``llm.roles``). ``random`` draws edits: a control. ``auto``: the LLM, but in the
+    embedded world, whose expert is none, ``random``."""
+    temperature: float = Field(default=0.7, gt=0.0)
+    """Of the LLM's proposals."""

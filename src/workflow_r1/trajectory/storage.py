@@ -20,9 +20,9 @@ _BLOCK = 1 << 16
 """Bytes read at a time when looking for the last line."""
 
 
-def append_trajectories(path: Path | str, trajectories: Iterable[Trajectory]) -> None:
+def append_trajectories(path: Path | str, trajectories: Iterable[Trajectory], *, flush: bool = True) -> None:
     """Append one JSON line per trajectory; see :func:`append_lines`."""
-    append_lines(path, (to_json_line(trajectory) for trajectory in trajectories))
+    append_lines(path, (to_json_line(trajectory) for trajectory in trajectories), flush=flush)
 
 
 def iterate_trajectories(path: Path | str) -> Iterator[Trajectory]:
@@ -41,10 +41,16 @@ def iterate_trajectories(path: Path | str) -> Iterator[Trajectory]:
         yield _parse_row(line, place)
 
 
-def append_lines(path: Path | str, lines: Iterable[str]) -> None:
+def append_lines(path: Path | str, lines: Iterable[str], *, flush: bool = True) -> None:
     """Append lines of JSON, each with its line end, and flush them to the disk: all of them, or none.
 
     A last line that a crash cut off is removed first, so that it cannot run into the new rows.
+
+    Args:
+        path: the file.
+        lines: what to append.
+        flush: wait until the disk has them, which takes a disk that others use too a tenth of a second. Without it they
+            survive the end of the process, however it ends, but not the machine's.
 
     Raises:
         OSError: the disk is full or the file cannot be written; the file is as long as it was.
@@ -57,7 +63,8 @@ def append_lines(path: Path | str, lines: Iterable[str]) -> None:
             view = memoryview(payload)
             while view:
                 view = view[file.write(view) :]
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         except BaseException:
             file.truncate(length)
             raise

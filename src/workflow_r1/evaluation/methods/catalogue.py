@@ -3,10 +3,11 @@
 import difflib
 
 from workflow_r1.errors import ConfigError
+from workflow_r1.evaluation.methods.aflow import AFLOW
 from workflow_r1.evaluation.methods.asking import COT, DIRECT, ENSEMBLE
 from workflow_r1.evaluation.methods.bounds import ORACLE_CHOICE, ORACLE_SCRIPT, RANDOM
 from workflow_r1.evaluation.methods.expert_workflow import EXPERT_WORKFLOW
-from workflow_r1.evaluation.methods.graphs import GRAPH, GRAPH_SEARCH
+from workflow_r1.evaluation.methods.graphs import GRAPH
 from workflow_r1.evaluation.methods.method import Method
 from workflow_r1.evaluation.methods.react import REACT
 from workflow_r1.evaluation.methods.voting import MEDPROMPT, SELF_CONSISTENCY
@@ -27,8 +28,8 @@ METHODS: dict[str, Method] = {
         *RANDOM,
         *ORACLE_CHOICE,
         *ORACLE_SCRIPT,
-        GRAPH,
-        GRAPH_SEARCH,
+        *GRAPH,
+        *AFLOW,
     )
 }
 """In the order of tables and help texts."""

@@ -33,6 +33,8 @@ class MethodContext:
     """What will be asked. Only an oracle may look at golden answers."""
     train_questions: Callable[[], Sequence[Question]] = tuple
     """Reads the questions to learn from, where a method does."""
+    llm_is_simulated: bool = False
+    """Whether the LLM is the embedded world's expert, which can do nothing but carry out operators."""
     seed: int = 0
     """All that the method draws derives from it."""
     world_seed: int = 0

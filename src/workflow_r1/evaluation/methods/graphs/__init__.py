@@ -3,12 +3,11 @@
 from workflow_r1.evaluation.methods.graphs.checking import check_graph, graph_schema, load_graph, read_graph
 from workflow_r1.evaluation.methods.graphs.drawing import draw_mermaid, draw_text
 from workflow_r1.evaluation.methods.graphs.graph import Node, WorkflowGraph
-from workflow_r1.evaluation.methods.graphs.method import GRAPH, GRAPH_SEARCH
+from workflow_r1.evaluation.methods.graphs.method import GRAPH
 from workflow_r1.evaluation.methods.graphs.running import GraphPolicy, carry_out
 
 __all__ = [
     "GRAPH",
-    "GRAPH_SEARCH",
     "GraphPolicy",
     "Node",
     "WorkflowGraph",

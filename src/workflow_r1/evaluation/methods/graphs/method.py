@@ -28,16 +28,13 @@ def open_graph(context: MethodContext) -> Policy:
         raise DataError(f"{error}\nA graph that searches is the method graph{WITH_SEARCH}.") from None
 
 
-GRAPH = Method(
-    "graph",
-    "carries out a workflow graph of your own (methods.graph.file)",
-    open_graph,
-    takes_pool=True,
-)
-GRAPH_SEARCH = Method(
-    f"graph{WITH_SEARCH}",
-    "carries out a workflow graph of your own that searches (methods.graph.file)",
-    open_graph,
-    operators={SEARCH: OPERATORS[SEARCH]},
-    takes_pool=True,
+GRAPH = (
+    Method("graph", "carries out a workflow graph of your own (methods.graph.file)", open_graph, takes_pool=True),
+    Method(
+        f"graph{WITH_SEARCH}",
+        "carries out a workflow graph of your own that searches",
+        open_graph,
+        operators={SEARCH: OPERATORS[SEARCH]},
+        takes_pool=True,
+    ),
 )
