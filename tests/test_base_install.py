@@ -8,6 +8,7 @@ import pytest
 EXTRAS = (
     "accelerate",
     "huggingface_hub",
+    "inspect_ai",
     "jaxtyping",
     "matplotlib",
     "peft",

@@ -17,6 +17,7 @@ from workflow_r1.cli.budget import EXIT_CODE
 from workflow_r1.cli.data import data
 from workflow_r1.cli.doctor import doctor
 from workflow_r1.cli.evaluate import evaluate
+from workflow_r1.cli.export import export
 from workflow_r1.cli.graph import graph
 from workflow_r1.cli.operators import operators
 from workflow_r1.cli.report import report
@@ -40,6 +41,7 @@ app = typer.Typer(
 for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search):
     app.command()(command)
 app.add_typer(data)
+app.add_typer(export)
 app.add_typer(graph)
 app.add_typer(store)
 
