@@ -83,13 +83,21 @@ def test_a_method_is_added_to_what_is_there(call: Call) -> None:
 
 
 def test_policies_by_name(call: Call, tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.toml").write_text('[environment]\nprompt_style = "brief"\noperators = ["Search"]\n')
-    code, _, errors = call("evaluate", "-m", "policy+search,mine=run", "--limit", "2", "--output", "e")
+    for seed, pool in (("0", "Search"), ("1", "Search"), ("2", "Review")):
+        (tmp_path / f"run{seed}").mkdir()
+        (tmp_path / f"run{seed}" / "config.toml").write_text(f"[environment]\noperators = ['{pool}']\n")
+    options = ("-m", "policy+search,mine=run{seed}", "--limit", "2", "--output", "e")
+    code, _, errors = call("evaluate", *options, "--seeds", "0")
     assert code == 0, errors
     card = json.loads(Path("e/card.json").read_text())
     assert "Search" in card["methods"]["policy+search"]["operators"]
     assert list(card["methods"]["mine"]["operators"]) == ["Search"]
+    code, _, errors = call("evaluate", *options, "--seeds", "1")
+    assert code == 0, errors
+    assert list(json.loads(Path("e/card.json").read_text())["methods"]["mine"]["policies"]) == ["0", "1"]
+    code, _, errors = call("evaluate", *options, "--seeds", "0,2")
+    assert code == 2
+    assert "expected the policies of mine to have one pool, found (Review) and (Search)" in errors
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_a_policy_behind_a_server_is_evaluated(call: Callable, server: tuple[str
     assert code == 0, errors
     summary = json.loads(Path("e/summary.json").read_text())
     assert (summary["all"]["exact_match"]["successes"], summary["all"]["exact_match"]["total"]) == (1, 2)
-    assert json.loads(Path("e/card.json").read_text())["methods"]["policy"]["model"] == "policy"
+    assert json.loads(Path("e/card.json").read_text())["methods"]["policy"]["policies"]["0"]["model"] == "policy"
     assert {request["temperature"] for request in requests} == {0.0}
     # The expert behind the operators is still the embedded world's.
     assert "a simulation" in output

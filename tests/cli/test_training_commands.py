@@ -72,7 +72,9 @@ def test_a_run_from_start_to_report(call, policy: Path, tmp_path: Path) -> None:
 
     code, output, errors = call("evaluate", run, "--limit", "2", "--output", "e")
     assert code == 0, errors
-    assert json.loads((tmp_path / "e" / "card.json").read_text())["methods"]["policy"]["model"] == str(run / "policy")
+    assert json.loads((tmp_path / "e" / "card.json").read_text())["methods"]["policy"]["policies"]["0"]["model"] == str(
+        run / "policy"
+    )
     assert load_run_config(tmp_path / "e" / "config.toml").policy.model == str(run / "policy")
 
     code, output, errors = call("ask", "-c", run, "--seed", "0", "--json")

@@ -46,6 +46,17 @@ def test_methods_benchmarks_seeds_and_repeats_may_be_added(tmp_path: Path) -> No
     assert (joined.seeds, joined.repeats, len(joined.runs)) == ((0, 1), 2, 2)
 
 
+def test_policies_of_further_seeds_may_be_added_and_those_there_stay(tmp_path: Path) -> None:
+    def of(**policies: str) -> EvaluationCard:
+        return card(methods={"trained": {"temperature": 0.0, "policies": policies}})
+
+    joined = of(b="2").join(of(a="1"), directory=tmp_path)
+    assert joined.methods["trained"]["policies"] == {"a": "1", "b": "2"}
+    assert of(a="1").join(joined, directory=tmp_path).methods == joined.methods
+    with pytest.raises(ConfigError, match=r"methods\.trained\.policies was"):
+        of(a="3").join(joined, directory=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

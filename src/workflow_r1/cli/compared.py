@@ -1,6 +1,6 @@
 """What ``workflow-r1 evaluate`` compares: methods and benchmarks, as they stand on the command line."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,11 +9,15 @@ from workflow_r1.cli.policies import POLICY, choose_method, pool_of
 from workflow_r1.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from workflow_r1.config import RunConfig
     from workflow_r1.evaluation.card import Described
     from workflow_r1.trajectory import Question
 
 WITH_SEARCH = "+search"
+SEED = "{seed}"
+"""Stands for the seed in the path of a policy, where each seed has trained one of its own."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,13 @@ class Compared:
     """In rows and tables."""
     method: str
     """``policy``, or a name in ``METHODS``."""
-    config: "RunConfig"
-    """The evaluation's, with the policy and the environment of this one."""
+    configs: "Mapping[int, RunConfig]"
+    """By seed: the evaluation's, with the policy and the environment of this one."""
+
+    @property
+    def config(self) -> "RunConfig":
+        """Under the first seed; all seeds have the same operators."""
+        return next(iter(self.configs.values()))
 
     def describe(self, temperature: float) -> "Described":
         """What its answers depend on, for the card.
@@ -33,18 +42,22 @@ class Compared:
         Args:
             temperature: of a policy.
         """
+        from workflow_r1.evaluation.card import POLICIES
+
         config = self.config
         operators = {name: operator.usage for name, operator in pool_of(config, self.method).items()}
         described: Described = {"method": self.method, "operators": dict(operators)}
         if self.method == POLICY:
-            environment = config.environment.model_dump(mode="json", exclude={"operators"})
-            return described | {
-                "model": config.policy.model,
-                "address": _masked(config.policy.base_url),
-                "weights_sha256": _fingerprint_of_weights(Path(config.policy.model)),
-                "temperature": temperature,
-                "environment": environment,
+            policies: dict[str, JsonValue] = {
+                str(seed): {
+                    "model": each.policy.model,
+                    "address": _masked(each.policy.base_url),
+                    "weights_sha256": _fingerprint_of_weights(Path(each.policy.model)),
+                }
+                for seed, each in self.configs.items()
             }
+            environment = config.environment.model_dump(mode="json", exclude={"operators"})
+            return described | {POLICIES: policies, "temperature": temperature, "environment": environment}
         settings = config.methods.model_dump(mode="json")
         section = self.method.removesuffix(WITH_SEARCH).replace("-", "_")
         return described | {
@@ -53,12 +66,13 @@ class Compared:
         }
 
 
-def read_methods(config: "RunConfig", given: Iterable[str]) -> list[Compared]:
+def read_methods(config: "RunConfig", given: Iterable[str], *, seeds: Sequence[int]) -> list[Compared]:
     """Read names of methods: ``cot``, ``policy+search``, or ``NAME=PATH`` for the policy of a run or model.
 
     Args:
         config: of the evaluation.
-        given: values of the option; each may hold several, with commas between.
+        given: values of the option; each may hold several, with commas between. ``{seed}`` in a path stands for each seed.
+        seeds: of the evaluation.
 
     Raises:
         ConfigError: there is no such method, its path leads nowhere, or a name comes twice.
@@ -67,17 +81,30 @@ def read_methods(config: "RunConfig", given: Iterable[str]) -> list[Compared]:
     for each in _split(given):
         name, is_policy, path = each.partition("=")
         if is_policy:
-            compared.append(Compared(name, POLICY, _with_policy(config, path, name)))
+            paths = {seed: path.replace(SEED, str(seed)) for seed in seeds}
+            compared.append(_of_one_pool(Compared(name, POLICY, _with_policies(config, paths, name))))
         elif each == POLICY + WITH_SEARCH:
-            compared.append(Compared(each, POLICY, _with_search(config)))
-        elif each == POLICY:
-            compared.append(Compared(each, POLICY, config))
+            compared.append(Compared(each, POLICY, dict.fromkeys(seeds, _with_search(config))))
         else:
-            choose_method(config, each)
-            compared.append(Compared(each, each, config))
+            if each != POLICY:
+                choose_method(config, each)
+            compared.append(Compared(each, each, dict.fromkeys(seeds, config)))
     names = [one.name for one in compared]
     if len(set(names)) < len(names):
         raise ConfigError(f"--methods: expected every name once, received {', '.join(names)}")
+    return compared
+
+
+def _with_policies(config: "RunConfig", paths: "Mapping[int, str]", name: str) -> "Mapping[int, RunConfig]":
+    opened = {path: _with_policy(config, path, name) for path in dict.fromkeys(paths.values())}
+    return {seed: opened[path] for seed, path in paths.items()}
+
+
+def _of_one_pool(compared: Compared) -> Compared:
+    pools = {each.environment.operators for each in compared.configs.values()}
+    if len(pools) > 1:
+        told = " and ".join(f"({', '.join(pool)})" for pool in sorted(pools))
+        raise ConfigError(f"--methods: expected the policies of {compared.name} to have one pool, found {told}")
     return compared
 
 

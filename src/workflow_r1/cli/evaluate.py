@@ -35,7 +35,7 @@ def evaluate(
         typer.Option(
             "--methods", "--method", "-m", metavar="NAME,...",
             help="policy (the default), or others by name: docs/methods.md lists them. NAME=DIR is the policy of a run or "
-            "of a Hugging Face model. Repeatable.",
+            "of a Hugging Face model; {seed} in it stands for each seed. Repeatable.",
         ),
     ] = None,
     benchmarks: Annotated[
@@ -102,8 +102,8 @@ def evaluate(
 
     settings = with_questions(open_config(config, override), questions)
     console = Terminal()
-    compared = read_methods(settings, methods or [POLICY])
     chosen_seeds = _read_seeds(seeds, settings.seed)
+    compared = read_methods(settings, methods or [POLICY], seeds=chosen_seeds)
     if reference is not None and reference not in [one.name for one in compared]:
         raise UserError(f"--reference: expected one of the methods, received {reference!r}")
     with console.status("getting ready"):
@@ -113,7 +113,8 @@ def evaluate(
         check_services(settings, services)
         for one in compared:
             if one.method == POLICY:
-                check_services(one.config, OperatorServices(), policy=True)
+                for config_of_seed in {id(each): each for each in one.configs.values()}.values():
+                    check_services(config_of_seed, OperatorServices(), policy=True)
         card = _make_card(
             settings, compared, asked, seeds=chosen_seeds, repeats=repeats, temperature=temperature,
             unicode_normalise=unicode_normalise,
@@ -254,7 +255,7 @@ async def _ask_all(
             if num_done == len(keys):
                 continue
             opened = open_method(
-                one.config.model_copy(update={"seed": seed}),
+                one.configs[seed].model_copy(update={"seed": seed}),
                 one.method,
                 temperature=temperature,
                 accounts=accounts,

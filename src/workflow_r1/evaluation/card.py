@@ -21,6 +21,9 @@ from workflow_r1.trajectory.records import Record
 from workflow_r1.trajectory.storage import write_atomically
 
 CARD = "card.json"
+POLICIES = "policies"
+"""What in the description of a method holds a policy for each seed."""
+
 CARD_VERSION = 1
 """Version of the card; another one is refused."""
 
@@ -73,9 +76,11 @@ class EvaluationCard(Record):
         Raises:
             ConfigError: something that answers there depend on is different now.
         """
+        methods = {name: _with_policies(each, before.methods.get(name)) for name, each in self.methods.items()}
+        shared_methods = {name: _with_policies(each, methods.get(name)) for name, each in before.methods.items()}
         different = [
             *_differences(before, self, ("title", "llm", "search", "scoring", "prompts")),
-            *_differences(before.methods, self.methods, before.methods.keys() & self.methods.keys(), "methods."),
+            *_differences(shared_methods, methods, shared_methods.keys() & methods.keys(), "methods."),
             *_differences(
                 before.benchmarks, self.benchmarks, before.benchmarks.keys() & self.benchmarks.keys(), "benchmarks."
             ),
@@ -87,7 +92,7 @@ class EvaluationCard(Record):
             )
         return self.model_copy(
             update={
-                "methods": {**before.methods, **self.methods},
+                "methods": {**before.methods, **methods},
                 "benchmarks": {**before.benchmarks, **self.benchmarks},
                 "seeds": tuple(sorted({*before.seeds, *self.seeds})),
                 "repeats": max(before.repeats, self.repeats),
@@ -175,6 +180,15 @@ def fingerprint_of_prompts() -> str:
             digest.update(f"{path.relative_to(package).as_posix()}\n".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _with_policies(method: Described, other: Described | None) -> Described:
+    """A method with the policies of further seeds added to its own."""
+    mine, others = method.get(POLICIES), (other or {}).get(POLICIES)
+    if not isinstance(mine, dict) or not isinstance(others, dict):
+        return method
+    joined = {**others, **mine}
+    return {**method, POLICIES: {seed: joined[seed] for seed in sorted(joined)}}
 
 
 def _differences(before: Any, now: Any, keys: Any, prefix: str = "") -> Iterator[str]:
