@@ -19,6 +19,7 @@ Numbered behaviours of :func:`rollout`; the tests use the same numbers.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from workflow_r1.environment import Environment, Step
 from workflow_r1.errors import ServiceError
@@ -164,15 +165,16 @@ async def rollout_groups(
         raise ValueError(f"expected group_size and max_concurrency of at least 1, got {group_size}, {max_concurrency}")
     slots = asyncio.Semaphore(max_concurrency)
 
-    async def run(question: Question, group_id: str, member: int, member_seed: int) -> Trajectory:
+    async def run(question: Question, occurrence: int, member: int) -> Trajectory:
+        name = name_member(question, member, seed=seed, occurrence=occurrence)
         async with slots:
             trajectory = await rollout(
                 question,
                 policy=policy,
                 environment=make_environment(question),
-                trajectory_id=f"{group_id}-{member}",
-                group_id=group_id,
-                seed=member_seed,
+                trajectory_id=name.trajectory_id,
+                group_id=name.group_id,
+                seed=name.seed,
                 policy_version=policy_version,
             )
         if on_trajectory is not None:
@@ -186,20 +188,39 @@ async def rollout_groups(
             for question in questions:
                 occurrence = occurrences.get(question.id, 0)
                 occurrences[question.id] = occurrence + 1
-                # The first occurrence's seeds are those of (seed, question id, member), wherever else it is asked.
-                name: tuple[int | str, ...] = (seed, question.id)
-                if occurrence:
-                    name = (*name, f"occurrence {occurrence}")
-                group_id = f"{question.id}-{derive_seed(*name) >> 31:08x}"
-                groups.append(
-                    [
-                        tasks.create_task(run(question, group_id, member, derive_seed(*name, member)))
-                        for member in range(group_size)
-                    ]
-                )
+                groups.append([tasks.create_task(run(question, occurrence, member)) for member in range(group_size)])
     except BaseExceptionGroup as failures:
         raise first_leaf(failures) from failures
     return [[task.result() for task in group] for group in groups]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberName:
+    """What tells one member of a group from all others of a run, and what its sampling derives from."""
+
+    trajectory_id: str
+    """Unique within the run."""
+    group_id: str
+    """Shared by the group."""
+    seed: int
+    """Of the member's sampling."""
+
+
+def name_member(question: Question, member: int, *, seed: int, occurrence: int = 0) -> MemberName:
+    """Name a member of a question's group: the same in every engine, whatever the order of the rollouts.
+
+    Args:
+        question: what the group answers.
+        member: 0, 1, ... within the group.
+        seed: of the step.
+        occurrence: how often the question stands before this group among those of the step.
+    """
+    # The first occurrence's seeds are those of (seed, question id, member), wherever else it is asked.
+    name: tuple[int | str, ...] = (seed, question.id)
+    if occurrence:
+        name = (*name, f"occurrence {occurrence}")
+    group_id = f"{question.id}-{derive_seed(*name) >> 31:08x}"
+    return MemberName(f"{group_id}-{member}", group_id, derive_seed(*name, member))
 
 
 def _turn(

@@ -1,0 +1,157 @@
+"""One trajectory inside verl: our environment, operators, prompts and reward, verl's servers for the policy's tokens."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import ray
+from transformers import GenerationConfig
+from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
+
+from workflow_r1.config.components import build_environment_factory
+from workflow_r1.config.run import RunConfig
+from workflow_r1.engines.verl.described_run import DescribedRun, require_described_run
+from workflow_r1.engines.verl.options import AGENT_LOOP
+from workflow_r1.engines.verl.rollout_files import RolloutFiles, Use
+from workflow_r1.engines.verl.server_policy import ServerPolicy
+from workflow_r1.environment import Environment
+from workflow_r1.rewards import score_trajectory
+from workflow_r1.rollout import derive_seed, rollout
+from workflow_r1.rollout.renderer import Renderer
+from workflow_r1.rollout.rollout import MemberName, name_member
+from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory
+from workflow_r1.trajectory.packing import pack
+
+SERVER_FAILURES: tuple[type[Exception], ...] = (ray.exceptions.RayError, ConnectionError, TimeoutError)
+"""What a lost or broken server of verl's raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What all trajectories of one worker process share."""
+
+    run: DescribedRun
+    renderer: Renderer
+    make_environment: Callable[[Question], Environment]
+    end_ids: frozenset[int]
+    files: RolloutFiles
+
+
+@register(AGENT_LOOP)
+class WorkflowAgentLoop(AgentLoopBase):
+    """Lets the policy act in our environment, and hands the tokens to verl as they were sampled."""
+
+    async def run(self, sampling_params: dict[str, Any], **fields: Any) -> AgentLoopOutput:
+        """Sample, score and record one trajectory.
+
+        Args:
+            sampling_params: verl's, for training or for validation.
+            fields: columns of the question file's row, and verl's ``global_steps`` and ``session_id``.
+
+        Returns:
+            Tokens, mask and reward. An infrastructure failure has no token of the policy's in its mask, so that it enters
+            neither loss nor statistics; it is recorded as what it is.
+        """
+        workplace = _open_workplace(self.tokenizer, str(self.config.actor_rollout_ref.model.path))
+        config = workplace.run.config
+        question = Question.model_validate_json(fields["extra_info"]["question"])
+        use: Use = fields["extra_info"]["use"]
+        step = int(fields["global_steps"])
+        name = name_trajectory(config, question, use=use, step=step, member=int(fields["session_id"]))
+        policy = ServerPolicy(
+            workplace.renderer,
+            self.server_manager.generate,
+            sampling=config.sampling,
+            parameters=sampling_params,
+            end_ids=workplace.end_ids,
+            seeded=config.verl.seeded_sampling,
+            name=config.policy.model,
+            failures=SERVER_FAILURES,
+        )
+        trajectory: Trajectory = await rollout(
+            question,
+            policy=policy,
+            environment=workplace.make_environment(question),
+            trajectory_id=name.trajectory_id,
+            group_id=name.group_id,
+            seed=name.seed,
+            policy_version=policy_version(config, step if use == "evaluation" else step - 1),
+        )
+        if not trajectory.stop_reason.is_infrastructure:
+            trajectory = score_trajectory(trajectory)
+        workplace.files.append(trajectory, use=use, step=step)
+        return to_output(
+            trajectory,
+            versions=policy.versions or [step - 1],
+            max_prompt_tokens=config.environment.max_prompt_tokens,
+            filler=workplace.renderer.end_of_turn_id,
+        )
+
+
+def name_trajectory(config: RunConfig, question: Question, *, use: Use, step: int, member: int) -> MemberName:
+    """The id and the seed that the native engine gives the same trajectory."""
+    if use == "evaluation":
+        name = f"evaluation-{question.id}"
+        return MemberName(name, name, derive_seed(config.seed, "evaluation", question.id))
+    return name_member(question, member, seed=derive_seed(config.seed, "training", step))
+
+
+def policy_version(config: RunConfig, steps: int) -> int:
+    """Optimiser steps that so many steps of training make."""
+    return steps * -(-config.training.questions_per_step // config.training.mini_batch_questions)
+
+
+def to_output(trajectory: Trajectory, *, versions: list[int], max_prompt_tokens: int, filler: int) -> AgentLoopOutput:
+    """Lay a trajectory out as verl wants it: the prompt, then turns and context with a mask.
+
+    Args:
+        trajectory: scored, or an infrastructure failure.
+        versions: of the weights that sampled it.
+        max_prompt_tokens: longest prompt that verl takes; only that of a ``prompt_too_long`` is longer.
+        filler: token that stands where there is no response at all, or no prompt.
+    """
+    scored = isinstance(trajectory, ScoredTrajectory)
+    start = len(trajectory.prompt_token_ids)
+    ids, mask, logprobs = [filler], [0], [0.0]
+    if trajectory.turns and start:
+        batch = pack([trajectory])
+        ids = batch.input_ids[0, start:].tolist()
+        mask = (batch.turn_ids[0, start:] > 0).long().tolist() if scored else [0] * len(ids)
+        logprobs = batch.sampler_logprobs[0, start:].tolist()
+    breakdown: Mapping[str, float] = trajectory.reward.model_dump() if isinstance(trajectory, ScoredTrajectory) else {}
+    return AgentLoopOutput(
+        prompt_ids=list(trajectory.prompt_token_ids[:max_prompt_tokens]) or [filler],
+        response_ids=ids,
+        response_mask=mask,
+        response_logprobs=logprobs,
+        reward_score=breakdown.get("total", 0.0),
+        num_turns=len(trajectory.turns),
+        metrics=AgentLoopMetrics(),
+        extra_fields={
+            "min_global_steps": min(versions),
+            "max_global_steps": max(versions),
+            "reward_extra_info": {name: value for name, value in breakdown.items() if name != "total"},
+        },
+    )
+
+
+@lru_cache(maxsize=1)
+def _open_workplace(tokenizer: Any, model: str) -> Workplace:
+    """Open services and environments once in each process: their connections belong to its event loop."""
+    run = require_described_run()
+    renderer = Renderer(tokenizer)
+    end_ids = {renderer.end_of_turn_id, tokenizer.eos_token_id}
+    try:
+        released = GenerationConfig.from_pretrained(model).eos_token_id
+    except OSError:  # The model was released without.
+        released = None
+    end_ids |= set(released if isinstance(released, list | tuple) else [released])
+    special = sorted({str(token) for token in (*tokenizer.all_special_tokens, *tokenizer.get_added_vocab())})
+    return Workplace(
+        run=run,
+        renderer=renderer,
+        make_environment=build_environment_factory(run.config, special_tokens=special),
+        end_ids=frozenset(token for token in end_ids if token is not None),
+        files=RolloutFiles(run.directory),
+    )

@@ -1,0 +1,116 @@
+"""verl's own configuration: composed, checked key by key, completed with ours.
+
+Hydra would refuse an unknown key, but not one that verl reads no longer; and it would add one that is written with a plus.
+So a key must be in verl's own files, or a field of the dataclass behind them, or lie where verl passes on whatever it finds.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import importlib.resources
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from workflow_r1.engines.verl.options import Option
+from workflow_r1.errors import ConfigError
+
+PASSED_ON = (
+    "ray_kwargs.ray_init",
+    "actor_rollout_ref.model.override_config",
+    "actor_rollout_ref.rollout.engine_kwargs",
+    "actor_rollout_ref.actor.fsdp_config.mixed_precision",
+    "actor_rollout_ref.ref.fsdp_config.mixed_precision",
+    "data.apply_chat_template_kwargs",
+)
+"""Where verl passes on what it finds, to Ray, transformers, the inference engine, or FSDP."""
+
+READ_NO_MORE = {
+    "actor_rollout_ref.actor.grad_clip": "actor_rollout_ref.actor.optim.clip_grad",
+    "actor_rollout_ref.actor.clip_ratio": "actor_rollout_ref.actor.clip_ratio_low",
+}
+"""Keys that stand in verl's files and that no code behind our loss reads, and what is read in their place."""
+
+
+def compose_defaults() -> DictConfig:
+    """Verl's configuration of its trainer as it ships."""
+    GlobalHydra.instance().clear()
+    with initialize_config_module(config_module="verl.trainer.config", version_base=None):
+        return compose(config_name="ppo_trainer")
+
+
+def complete(options: Iterable[Option], own: Mapping[str, Any]) -> DictConfig:
+    """Set our options and the user's in verl's configuration.
+
+    Args:
+        options: from ``translate``.
+        own: options of ``verl.options``, by their dotted names.
+
+    Returns:
+        All that verl is told, interpolations unresolved.
+
+    Raises:
+        ConfigError: verl does not know a key or reads it no more, or a user's option is set by a key of ours.
+    """
+    config = compose_defaults()
+    legacy = _legacy_keys()
+    sources = {option.key: option.source for option in options}
+    for key in own:
+        if key in sources:
+            raise ConfigError(f"verl.options: {key} is set from {sources[key]}: set that instead")
+    for key, value in {**{option.key: option.value for option in options}, **own}.items():
+        _check(config, key, legacy)
+        OmegaConf.update(config, key, value, merge=False, force_add=True)
+    return config
+
+
+def _check(config: DictConfig, key: str, legacy: frozenset[str]) -> None:
+    """Refuse a key that verl would not read.
+
+    Raises:
+        ConfigError: names the nearest key that it reads.
+    """
+    if any(key == place or key.startswith(f"{place}.") for place in PASSED_ON):
+        return
+    if key in READ_NO_MORE:
+        raise ConfigError(f"verl reads {key} no more: set {READ_NO_MORE[key]}")
+    if any(key == old or key.startswith(f"{old}.") for old in legacy):
+        raise ConfigError(f"verl reads {key} no more: its place is below reward, e.g. reward.{key}")
+    parent, _, name = key.rpartition(".")
+    section = OmegaConf.select(config, parent) if parent else config
+    known = sorted(_names(section)) if isinstance(section, DictConfig) else []
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1) or [
+            path for path in _paths(config) if path.rpartition(".")[2] == name
+        ]
+        hint = f"; did you mean {near[0] if '.' in near[0] else f'{parent}.{near[0]}'}?" if near else ""
+        raise ConfigError(f"verl has no option {key}{hint}")
+
+
+def _names(section: DictConfig) -> set[str]:
+    """What a section holds, by verl's files and by the dataclass that they are read into."""
+    names = {str(name) for name in section}
+    target = section.get("_target_") if "_target_" in section else None
+    if isinstance(target, str):
+        module, _, name = target.rpartition(".")
+        declared = getattr(importlib.import_module(module), name, None)
+        if dataclasses.is_dataclass(declared):
+            names |= {field.name for field in dataclasses.fields(declared)}
+    return names - {"_target_"}
+
+
+def _paths(config: DictConfig, prefix: str = "") -> Iterator[str]:
+    for name in config:
+        value = config._get_node(name)
+        yield f"{prefix}{name}"
+        if isinstance(value, DictConfig) and not isinstance(value, ListConfig) and not value._is_none():
+            yield from _paths(value, f"{prefix}{name}.")
+
+
+def _legacy_keys() -> frozenset[str]:
+    """Sections that verl keeps for old configurations and moves elsewhere or forgets."""
+    text = importlib.resources.files("verl.trainer.config").joinpath("legacy_reward_impl.yaml").read_text("utf-8")
+    return frozenset(str(key) for key in OmegaConf.create(text))
