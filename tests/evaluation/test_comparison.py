@@ -1,3 +1,4 @@
+import math
 import random
 import time
 from pathlib import Path
@@ -184,7 +185,13 @@ def test_frontier_and_means(tmp_path: Path) -> None:
     comparison = compare(tmp_path, rows)
     frontier = next(f for f in comparison.frontiers if (f.benchmark, f.cost) == ("nq", "llm_calls"))
     assert (frontier.methods, frontier.unknown) == (("direct", "sc"), ("broken",))
-    assert comparison.means == {"broken": None, "direct": 0.5, "sc": None, "slow": None}
+    assert {name for name, mean in comparison.means.items() if mean is None} == {"broken", "sc", "slow"}
+    mean = comparison.means["direct"]
+    assert mean is not None
+    assert (mean.estimate, mean.num_questions) == (0.5, 8)
+    # Wilson of 1 and of 3 of 4: (0.0456, 0.6994) and (0.3006, 0.9544).
+    assert mean.low == pytest.approx(0.5 - math.hypot(0.25 - 0.045587, 0.75 - 0.300642) / 2, abs=1e-6)
+    assert mean.high == pytest.approx(0.5 + math.hypot(0.699358 - 0.25, 0.954413 - 0.75) / 2, abs=1e-6)
     broken = figures_of(comparison, "broken")
     assert (broken.exact_match, broken.f1, broken.llm_calls, broken.num_left_out) == (None, None, None, 2)
     assert (comparison.tests, comparison.reference) == ((), None)

@@ -1,8 +1,9 @@
 """The rows of evaluation logs as columns, grouped by method and benchmark: small enough for a million answers."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +48,8 @@ class Answers:
     """``(rows,)``."""
     cost: Floats
     """``(rows,)``; NaN where unknown."""
+    seed_values: tuple[int, ...]
+    """The seed that each number stands for."""
     num_replaced: int
     """Rows of the log that a later one of the same question, seed and repeat replaced."""
 
@@ -75,6 +78,16 @@ class Answers:
         return np.flatnonzero(complete), sums[complete] / counts[complete]
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerLog:
+    """All answers, and what their questions are called."""
+
+    answers: dict[tuple[str, str], Answers]
+    """The answers of each method on each benchmark, by ``(method, benchmark)``, in alphabetical order."""
+    question_ids: dict[str, tuple[str, ...]]
+    """By benchmark: the id of each question, in the order of their numbers."""
+
+
 def read_answers(paths: Sequence[Path | str]) -> dict[tuple[str, str], Answers]:
     """Read evaluation logs into columns.
 
@@ -88,17 +101,28 @@ def read_answers(paths: Sequence[Path | str]) -> dict[tuple[str, str], Answers]:
     Raises:
         DataError: a log is missing, or one of its rows is not valid.
     """
+    return collect_answers(chain.from_iterable(iterate_rows(path) for path in paths)).answers
+
+
+def collect_answers(rows: Iterable[EvaluationRow]) -> AnswerLog:
+    """Put rows into columns, as they come.
+
+    Args:
+        rows: a later one of the same method, benchmark, question, seed and repeat replaces an earlier one.
+    """
     questions: dict[str, dict[str, int]] = {}
     columns: dict[tuple[str, str], _Columns] = {}
-    for path in paths:
-        for row in iterate_rows(path):
-            numbers = questions.setdefault(row.benchmark, {})
-            group = columns.get((row.method, row.benchmark))
-            if group is None:
-                group = columns[row.method, row.benchmark] = _Columns()
-            group.add(row, question=numbers.setdefault(row.question_id, len(numbers)))
+    for row in rows:
+        numbers = questions.setdefault(row.benchmark, {})
+        group = columns.get((row.method, row.benchmark))
+        if group is None:
+            group = columns[row.method, row.benchmark] = _Columns()
+        group.add(row, question=numbers.setdefault(row.question_id, len(numbers)))
     ranks = {benchmark: _ranks(numbers) for benchmark, numbers in questions.items()}
-    return {key: columns[key].finish(ranks[key[1]]) for key in sorted(columns)}
+    return AnswerLog(
+        answers={key: columns[key].finish(ranks[key[1]]) for key in sorted(columns)},
+        question_ids={benchmark: tuple(sorted(numbers)) for benchmark, numbers in questions.items()},
+    )
 
 
 def _ranks(numbers: dict[Any, int]) -> Integers:
@@ -143,5 +167,7 @@ class _Columns:
         is_last = np.append((keys[:, 1:] != keys[:, :-1]).any(axis=0), True)
         kept = order[is_last]
         return Answers(
-            **{name: column[kept] for name, column in (integers | floats).items()}, num_replaced=num - len(kept)
+            **{name: column[kept] for name, column in (integers | floats).items()},
+            seed_values=tuple(sorted(self._seeds)),
+            num_replaced=num - len(kept),
         )

@@ -17,8 +17,10 @@ from workflow_r1.evaluation.statistics import (
     bootstrap_interval,
     crossed_difference_interval,
     crossed_interval,
+    crossed_interval_of_mean,
     crossed_test,
     holm,
+    interval_of_mean,
     mcnemar_test,
     paired_rate_interval,
     pareto_frontier,
@@ -91,7 +93,7 @@ class MethodTest(Record):
 
 
 class Frontier(Record):
-    """Methods of one benchmark that no other one beats in exact match and cost."""
+    """Methods of one benchmark that no other one beats in score and cost."""
 
     benchmark: str
     """Name of the benchmark."""
@@ -110,20 +112,23 @@ class Comparison(Record):
     """The method that the others are tested against."""
     confidence: float
     """Of every interval."""
+    figure: Figure
+    """What frontiers and means are of."""
     figures: tuple[MethodFigures, ...]
     """In alphabetical order of benchmark and method."""
     tests: tuple[MethodTest, ...]
     """In the same order; pairs without a question in common have none."""
     frontiers: tuple[Frontier, ...]
     """One for each benchmark and kind of cost."""
-    means: dict[str, float | None]
-    """Exact match of each method, averaged over the benchmarks; None where it lacks one of them."""
+    means: dict[str, Interval | None]
+    """Mean of each method over the benchmarks, every benchmark counted alike; None where it lacks one of them."""
 
 
 def compare_methods(
     answers: Mapping[tuple[str, str], Answers],
     *,
     reference: str | None = None,
+    figure: Figure = "exact_match",
     confidence: float = 0.95,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
@@ -133,6 +138,7 @@ def compare_methods(
     Args:
         answers: by ``(method, benchmark)``, from :func:`~workflow_r1.evaluation.answers.read_answers`.
         reference: method that the others are tested against; None for no tests.
+        figure: what frontiers and means are of.
         confidence: of every interval.
         num_resamples: of each bootstrap.
         seed: of all draws.
@@ -146,36 +152,40 @@ def compare_methods(
     benchmarks = sorted({benchmark for _, benchmark in answers})
     if reference is not None and reference not in methods:
         raise DataError(f"expected the reference to be one of {', '.join(methods)}, received {reference!r}")
-    draws = _Draws(confidence=confidence, num_resamples=num_resamples, seed=seed)
+    draws = Draws(confidence=confidence, num_resamples=num_resamples, seed=seed)
     keys = [(method, benchmark) for benchmark in benchmarks for method in methods if (method, benchmark) in answers]
     figures = tuple(_figures_of(key, answers[key], draws) for key in keys)
     tests: list[MethodTest] = []
     if reference is not None:
-        for figure in get_args(Figure):
-            tests += _tests_of(answers, keys, figure=figure, reference=reference, draws=draws)
+        for compared in get_args(Figure):
+            tests += _tests_of(answers, keys, figure=compared, reference=reference, draws=draws)
     return Comparison(
         reference=reference,
         confidence=confidence,
+        figure=figure,
         figures=figures,
         tests=tuple(tests),
         frontiers=tuple(
-            _frontier([row for row in figures if row.benchmark == benchmark], cost)
+            _frontier([row for row in figures if row.benchmark == benchmark], figure, cost)
             for benchmark in benchmarks
             for cost in get_args(CostKind)
         ),
-        means={method: _mean_over_benchmarks(figures, method, len(benchmarks)) for method in methods},
+        means={method: _mean_over_benchmarks(answers, method, benchmarks, figure, draws) for method in methods},
     )
 
 
-class _Draws(Record):
+class Draws(Record):
     """How intervals are computed."""
 
-    confidence: float
-    num_resamples: int
-    seed: int
+    confidence: float = 0.95
+    """Of every interval."""
+    num_resamples: int = NUM_RESAMPLES
+    """Of each bootstrap."""
+    seed: int = 0
+    """Of all draws."""
 
 
-def _figures_of(key: tuple[str, str], answers: Answers, draws: _Draws) -> MethodFigures:
+def _figures_of(key: tuple[str, str], answers: Answers, draws: Draws) -> MethodFigures:
     method, benchmark = key
     scored = answers.scored
 
@@ -195,8 +205,8 @@ def _figures_of(key: tuple[str, str], answers: Answers, draws: _Draws) -> Method
         num_answers=int(scored.sum()),
         num_replaced=answers.num_replaced,
         statuses={str(status): count for status, count in zip(STATUSES, counts, strict=True) if count},
-        exact_match=_mean_interval(exact_match, draws) if len(questions) else None,
-        f1=_mean_interval(f1, draws) if len(questions) else None,
+        exact_match=mean_interval(exact_match, draws) if len(questions) else None,
+        f1=mean_interval(f1, draws) if len(questions) else None,
         turns=mean(answers.turns),
         llm_calls=mean(answers.llm_calls),
         tokens=mean(answers.tokens),
@@ -205,7 +215,8 @@ def _figures_of(key: tuple[str, str], answers: Answers, draws: _Draws) -> Method
     )
 
 
-def _mean_interval(scores: Floats, draws: _Draws) -> Interval:
+def mean_interval(scores: Floats, draws: Draws) -> Interval:
+    """Return the mean of scores ``(questions, seeds)``, at least one of each, with the interval that fits them."""
     num_questions, num_seeds = scores.shape
     if num_seeds == 1 and np.isin(scores, (0.0, 1.0)).all():
         return rate_interval(scores=scores, confidence=draws.confidence)
@@ -229,7 +240,7 @@ def _tests_of(
     *,
     figure: Figure,
     reference: str,
-    draws: _Draws,
+    draws: Draws,
 ) -> list[MethodTest]:
     """Every method against the reference, their p-values corrected as one family."""
     tests = []
@@ -254,7 +265,7 @@ def _tests_of(
     return [test.model_copy(update={"adjusted_p_value": value}) for test, value in zip(tests, adjusted, strict=True)]
 
 
-def _compare(first: Floats, second: Floats, draws: _Draws) -> tuple[Interval, PairedTest]:
+def _compare(first: Floats, second: Floats, draws: Draws) -> tuple[Interval, PairedTest]:
     confidence = draws.confidence
     one_seed = first.shape[1] == second.shape[1] == 1
     if one_seed and np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all():
@@ -279,7 +290,7 @@ def _compare(first: Floats, second: Floats, draws: _Draws) -> tuple[Interval, Pa
     return interval, test
 
 
-def _unbounded(scores: Floats, draws: _Draws) -> Interval:
+def _unbounded(scores: Floats, draws: Draws) -> Interval:
     """What one question that is neither right nor wrong says of others: nothing."""
     return Interval(
         estimate=float(scores.mean()), low=-float("inf"), high=float("inf"), confidence=draws.confidence,
@@ -287,9 +298,9 @@ def _unbounded(scores: Floats, draws: _Draws) -> Interval:
     )  # fmt: skip
 
 
-def _frontier(rows: list[MethodFigures], cost: CostKind) -> Frontier:
-    known = [row for row in rows if getattr(row, cost) is not None and row.exact_match is not None]
-    accuracies = [row.exact_match.estimate for row in known if row.exact_match is not None]
+def _frontier(rows: list[MethodFigures], figure: Figure, cost: CostKind) -> Frontier:
+    known = [row for row in rows if getattr(row, cost) is not None and getattr(row, figure) is not None]
+    accuracies = [getattr(row, figure).estimate for row in known]
     costs = [getattr(row, cost) for row in known]
     chosen = np.flatnonzero(pareto_frontier(costs=costs, accuracies=accuracies)).tolist()
     return Frontier(
@@ -300,6 +311,22 @@ def _frontier(rows: list[MethodFigures], cost: CostKind) -> Frontier:
     )
 
 
-def _mean_over_benchmarks(figures: tuple[MethodFigures, ...], method: str, num_benchmarks: int) -> float | None:
-    estimates = [row.exact_match.estimate for row in figures if row.method == method and row.exact_match is not None]
-    return sum(estimates) / num_benchmarks if len(estimates) == num_benchmarks else None
+def _mean_over_benchmarks(
+    answers: Mapping[tuple[str, str], Answers], method: str, benchmarks: list[str], figure: Figure, draws: Draws
+) -> Interval | None:
+    if any((method, benchmark) not in answers for benchmark in benchmarks):
+        return None
+    tables = [answers[method, benchmark].score_table(figure)[1] for benchmark in benchmarks]
+    if not all(len(table) for table in tables):
+        return None
+    seeds = {answers[method, benchmark].seed_values for benchmark in benchmarks}
+    have_spread = all(len(table) > 1 for table in tables) and any(table.min() < table.max() for table in tables)
+    if len(tables) > 1 and len(seeds) == 1 and len(next(iter(seeds))) > 1 and have_spread:
+        shared = crossed_interval_of_mean(tables=tables, confidence=draws.confidence)
+        return shared.clipped(low=0.0, high=1.0)
+    intervals = [mean_interval(table, draws) for table in tables]
+    return (
+        intervals[0]
+        if len(intervals) == 1
+        else interval_of_mean(intervals=intervals, independent=all(table.shape[1] == 1 for table in tables))
+    )

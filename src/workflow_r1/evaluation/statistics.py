@@ -7,7 +7,7 @@ answered every question; a question that was repeated under one seed enters with
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 from typing import Literal
 
@@ -204,6 +204,71 @@ def crossed_interval(*, scores: ArrayLike, confidence: float = 0.95) -> Interval
     half_width = t_quantile(confidence=confidence, degrees=degrees) * math.sqrt(variance)
     method = "t over questions" if table.shape[1] == 1 else "t over seeds and questions"
     return _interval(table, low=mean - half_width, high=mean + half_width, confidence=confidence, method=method)
+
+
+def interval_of_mean(*, intervals: Sequence[Interval], independent: bool = True) -> Interval:
+    r"""Interval of the mean of several figures, such as one method's on B benchmarks, made from their own intervals.
+
+    .. math:: \bar{x} - \frac{1}{B}\sqrt{\sum_b (x_b - l_b)^2},\quad \bar{x} + \frac{1}{B}\sqrt{\sum_b (u_b - x_b)^2}
+
+    the method of variance estimates recovery (Zou and Donner 2008): each end keeps the skew of those that it is made from.
+    Covers what they cover. The figures are taken as given: these benchmarks, not others.
+
+    Args:
+        intervals: of one confidence; at least one.
+        independent: whether the figures rest on draws of their own. Where they do not, as under seeds that they share, the
+            distances of the ends are added instead of their squares: at least as wide as it must be.
+    """
+    if not intervals or len({interval.confidence for interval in intervals}) > 1:
+        raise ValueError("expected intervals of one confidence, at least one")
+    num = len(intervals)
+    mean = math.fsum(interval.estimate for interval in intervals) / num
+    below = [interval.estimate - interval.low for interval in intervals]
+    above = [interval.high - interval.estimate for interval in intervals]
+    add = math.hypot if independent else lambda *distances: math.fsum(distances)
+    return Interval(
+        estimate=mean, low=mean - add(*below) / num, high=mean + add(*above) / num, confidence=intervals[0].confidence,
+        num_questions=sum(interval.num_questions for interval in intervals),
+        num_seeds=min(interval.num_seeds for interval in intervals),
+        method="of the benchmarks' intervals, " + ("independent" if independent else "added up"),
+    )  # fmt: skip
+
+
+def crossed_interval_of_mean(*, tables: Sequence[ArrayLike], confidence: float = 0.95) -> Interval:
+    r"""Interval of the mean over B sets of questions, all answered under the same seeds; as :func:`crossed_interval`.
+
+    .. math:: \bar{x} \pm t_{\nu} \sqrt{\frac{1}{B^2}\sum_b \frac{M_{q,b}}{Q_b S}
+              + \max\!\left(0, \frac{s^2}{S} - \frac{1}{B^2}\sum_b \frac{M_{e,b}}{Q_b S}\right)}
+
+    Questions are drawn for each set by itself. A seed that is lucky on one set may be so on all, so the spread of seeds,
+    s, is that of each seed's mean over the sets.
+
+    Args:
+        tables: ``(questions, seeds)`` each, the same seeds in the same order; at least two questions.
+        confidence: in (0, 1).
+    """
+    scores = [_as_table(table, min_questions=2) for table in tables]
+    if len({table.shape[1] for table in scores}) != 1:
+        raise ValueError("expected at least one table of scores, all under the same seeds")
+    num, num_seeds = len(scores), scores[0].shape[1]
+    parts = [float(table.mean(axis=1).var(ddof=1)) / len(table) / num**2 for table in scores]
+    variance = math.fsum(parts)
+    squares = math.fsum(part**2 / (len(table) - 1) for part, table in zip(parts, scores, strict=True))
+    fewest = min(len(table) for table in scores) - 1
+    if num_seeds > 1:
+        columns = np.mean([table.mean(axis=0) for table in scores], axis=0)
+        of_seeds = float(columns.var(ddof=1)) / num_seeds
+        variance += max(0.0, of_seeds - math.fsum(_variance_of_rest(table) for table in scores) / num**2)
+        squares += of_seeds**2 / (num_seeds - 1)
+        fewest = min(fewest, num_seeds - 1)
+    degrees = max(float(fewest), variance**2 / squares) if squares > 0 else float(fewest)
+    mean = float(np.mean([table.mean() for table in scores]))
+    half_width = t_quantile(confidence=confidence, degrees=degrees) * math.sqrt(variance)
+    return Interval(
+        estimate=mean, low=mean - half_width, high=mean + half_width, confidence=confidence,
+        num_questions=sum(len(table) for table in scores), num_seeds=num_seeds,
+        method="t over seeds and questions of each benchmark",
+    )  # fmt: skip
 
 
 def paired_rate_interval(*, first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Interval:
@@ -471,13 +536,18 @@ def _variance_of_mean(one: Scores, other: Scores | None = None) -> tuple[float, 
         if num_seeds == 1:
             continue
         columns = table.mean(axis=0)
-        rest = table - table.mean(axis=1, keepdims=True) - columns + table.mean()
-        of_rest = float((rest**2).sum()) / ((num_questions - 1) * (num_seeds - 1)) / (num_questions * num_seeds)
         of_seeds = float(columns.var(ddof=1)) / num_seeds
-        variance += max(0.0, of_seeds - of_rest)
+        variance += max(0.0, of_seeds - _variance_of_rest(table))
         squares += of_seeds**2 / (num_seeds - 1)
         fewest = min(fewest, num_seeds - 1)
     return variance, max(float(fewest), variance**2 / squares) if squares > 0 else float(num_questions - 1)
+
+
+def _variance_of_rest(table: Scores) -> float:
+    """What neither questions nor seeds explain, as a part of the variance of the mean; at least two of each."""
+    num_questions, num_seeds = table.shape
+    rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+    return float((rest**2).sum()) / ((num_questions - 1) * (num_seeds - 1)) / (num_questions * num_seeds)
 
 
 def _resampled_sums(table: Scores, *, num_resamples: int, seed: int) -> Iterator[Scores]:

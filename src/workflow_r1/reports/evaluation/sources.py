@@ -1,0 +1,165 @@
+"""The directories of evaluations: their cards, their rows, and what their methods spent on searching."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workflow_r1.errors import DataError
+from workflow_r1.evaluation.rows import EvaluationRow, iterate_rows
+from workflow_r1.reports.evaluation.record import SearchCost
+
+ROWS, CARD, SEARCHES, SERVICES = "rows.jsonl", "card.json", "searches", "services.json"
+
+MAX_DEPTH = 32
+"""Levels of a card."""
+
+SAME_METHOD = ("llm", "search", "scoring", "normaliser", "prompts")
+"""Parts of a card that answers depend on: methods of one name under different ones are different methods."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One evaluation's directory, opened."""
+
+    directory: Path
+    """Where it is."""
+    name: str
+    """Unlike that of any other of the report."""
+    card: Mapping[str, Any]
+    """Empty where there is none."""
+    labels: Mapping[str, str]
+    """Name of a method there -> its name in the report."""
+
+    def rows(self) -> Iterator[EvaluationRow]:
+        """Read its rows, their methods named as in the report.
+
+        Raises:
+            DataError: a row is not valid.
+        """
+        for row in iterate_rows(self.directory / ROWS):
+            label = self.labels[row.method]
+            yield row if label == row.method else row.model_copy(update={"method": label})
+
+    @property
+    def currency(self) -> str | None:
+        """What its costs are in; None where neither its card nor its bill of services says."""
+        bill = self.directory / SERVICES
+        found = self.card.get("currency") or (read_json(bill) if bill.is_file() else {}).get("currency")
+        return found if isinstance(found, str) else None
+
+    def described(self, part: str, name: str) -> Any:
+        """Return what the card says of a method or benchmark; None where it says nothing."""
+        described = self.card.get(part)
+        return described.get(name) if isinstance(described, Mapping) else None
+
+    def searches(self) -> list[SearchCost]:
+        """Read what its methods spent before they answered; what lacks a summary has not ended.
+
+        Raises:
+            DataError: a summary is no JSON object.
+        """
+        costs = []
+        by_folder = {as_file_name(method): label for method, label in self.labels.items()}
+        for path in sorted((self.directory / SEARCHES).glob("*/*/summary.json")):
+            method = path.parent.parent.name
+            summary = read_json(path)
+            amounts = {key: _amount(summary.get(key)) for key in ("llm_calls", "tokens", "seconds", "cost")}
+            found = summary.get("found", "")
+            costs.append(
+                SearchCost(
+                    method=by_folder.get(method, method), seed=path.parent.name, **amounts,
+                    found=found if isinstance(found, str) else json.dumps(found, ensure_ascii=False),
+                )
+            )  # fmt: skip
+        return costs
+
+
+def is_evaluation(directory: Path | str) -> bool:
+    """Tell whether a directory is that of an evaluation of methods, not of a training run."""
+    return any((Path(directory) / name).is_file() for name in (CARD, ROWS))
+
+
+def open_evaluations(directories: Sequence[Path | str]) -> tuple[Evaluation, ...]:
+    """Open directories that are to be compared.
+
+    A method of several directories is one method where their cards say the same of it and of what it depends on; else it
+    is several, each with its directory's name behind its own.
+
+    Raises:
+        DataError: one is not the directory of an evaluation, or holds no answer yet.
+    """
+    paths = list(dict.fromkeys(Path(directory).resolve() for directory in directories))
+    for path, given in zip(paths, directories, strict=False):
+        if not path.is_dir():
+            raise DataError(f"expected the directory of an evaluation, found nothing at {given}")
+        if not (path / ROWS).is_file():
+            raise DataError(
+                f"expected the directory of an evaluation with {ROWS}, found none in {path}: no answer yet?"
+            )
+    names = _unlike_names(paths)
+    cards = [read_json(path / CARD) if (path / CARD).is_file() else {} for path in paths]
+    methods = [dict.fromkeys(row.method for row in iterate_rows(path / ROWS)) for path in paths]
+    evaluations = []
+    for index, path in enumerate(paths):
+        labels = {}
+        for method in methods[index]:
+            others = [cards[other] for other in range(len(paths)) if method in methods[other]]
+            is_one = len(others) == 1 or (
+                bool(cards[index]) and all(_agree(cards[index], card, method) for card in others)
+            )
+            labels[method] = method if is_one else f"{method} ({names[index]})"
+        evaluations.append(Evaluation(directory=path, name=names[index], card=cards[index], labels=labels))
+    return tuple(evaluations)
+
+
+def as_file_name(name: str) -> str:
+    """Return the name under which an evaluation keeps what belongs to a method or benchmark."""
+    return re.sub(r"[^\w+.-]|^\.", "_", name)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected JSON: {str(error)[:200]}") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: expected a JSON object, found a {type(found).__name__}")
+    inside: list[Any] = [found]
+    depth = 0
+    while inside := [
+        value
+        for each in inside
+        for value in (each.values() if isinstance(each, dict) else each)
+        if isinstance(value, dict | list)
+    ]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise DataError(f"{path}: expected JSON of at most {MAX_DEPTH} levels, found more")
+    return found
+
+
+def _agree(card: Mapping[str, Any], other: Mapping[str, Any], method: str) -> bool:
+    def parts(of: Mapping[str, Any]) -> list[Any]:
+        methods = of.get("methods")
+        described = methods.get(method) if isinstance(methods, Mapping) else None
+        return [described, *(of.get(key) for key in SAME_METHOD)]
+
+    return parts(card) == parts(other)
+
+
+def _unlike_names(paths: Sequence[Path]) -> list[str]:
+    names = [path.name for path in paths]
+    return [path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}" for path in paths]
+
+
+def _amount(value: object) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < float("inf") else None  # type: ignore[arg-type]
