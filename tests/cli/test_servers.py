@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from workflow_r1.inference import ScriptedChatModel
+from workflow_r1.inference.loopback import LoopbackServer
+
 REPLY = "<think>I know it.</think><answer>Paris</answer>"
 
 
@@ -81,3 +84,15 @@ def test_operators_behind_a_server(call: Callable, server: tuple[str, list], que
     assert code == 1
     assert "no model exprt" in errors
     assert "llm.model" in errors
+
+
+def test_how_often_an_unusable_reply_is_asked_for(call: Callable, questions: Path) -> None:
+    chat = ScriptedChatModel(lambda messages: "<reasoning>I do not know.</reasoning>")
+    with LoopbackServer(chat) as loopback:
+        options = ("--questions", questions, "-o", "llm.kind=openai", "-o", f"llm.base_url={loopback.url}")
+        code, _, errors = call(
+            "evaluate", "-m", "cot", *options, "-o", "llm.model=m", "-o", "llm.max_attempts=2", "--output", "e"
+        )
+    assert code == 0, errors
+    # One before it starts, then two for each of the two questions.
+    assert len(chat.requests) == 1 + 2 * 2

@@ -209,7 +209,10 @@ def build_services(
         chat=chats.pop(DEFAULT_ROLE, None),
         search=search,
         config=OperatorConfig(
-            temperature=config.llm.temperature, max_tokens=config.llm.max_tokens, search_k=config.search.k
+            temperature=config.llm.temperature,
+            max_tokens=config.llm.max_tokens,
+            max_attempts=config.llm.max_attempts,
+            search_k=config.search.k,
         ),
         chats=chats,
     )

@@ -62,6 +62,8 @@ class LLMConfig(Record):
     """Longest reply."""
     temperature: float = Field(default=0.7, gt=0.0)
     """Temperature of independent samples (MultiAnswerGenerate); everything else is asked at 0."""
+    max_attempts: int = Field(default=3, ge=1)
+    """How often an operator asks in all where a reply lacks something that it was told to write, or was cut off."""
     concurrency: int = Field(default=32, ge=1)
     """Requests in flight at once, per endpoint."""
     timeout_seconds: float = Field(default=120.0, gt=0.0)
