@@ -9,7 +9,7 @@ from workflow_r1.embedded import EmbeddedWorld, ExpertRates, SimulatedExpert
 from workflow_r1.embedded.language import Chain, write_chain
 from workflow_r1.evaluation.methods.expert_workflow import NEXT_QUERY
 from workflow_r1.evaluation.methods.operators import direct, read_choice, vote_for_best
-from workflow_r1.evaluation.methods.passages import put_before, put_passages_before
+from workflow_r1.evaluation.methods.passages import put_before, show_passages
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
 from workflow_r1.trajectory import Message
 
@@ -153,7 +153,7 @@ def test_votes_name_the_right_candidate_as_often_as_its_rate_says(world: Embedde
 def test_what_stands_before_a_question_is_read_as_facts_and_not_as_the_question(world: EmbeddedWorld) -> None:
     expert = SimulatedExpert(world, ExpertRates(answer=(0,) * 4, read=1))
     before = "Question: Who directed Bolari?\nAnswer: Hunade\nSutemi is a film with director Tonuda."
-    asked = put_before(before, "Who directed Sutemi?")
+    asked = put_before("Who directed Sutemi?", before)
     assert "<answer>Tonuda</answer>" in ask(expert, f"<question>{asked}</question>")
 
 
@@ -164,7 +164,7 @@ def test_it_names_the_next_search_query(world: EmbeddedWorld) -> None:
     passages = [f"{film} is a film with director Tonuda.", "Tonuda is a person with birthplace Mave."]
 
     def next_query(num_passages: int) -> str:
-        task = put_passages_before("[1] " + "\n".join(passages[:num_passages]), question)
+        task = put_before(question, show_passages("[1] " + "\n".join(passages[:num_passages])))
         return call("Custom", f"<task>{task}</task><instruction>{NEXT_QUERY}</instruction>", expert)
 
     assert [next_query(num) for num in (0, 1, 2)] == [

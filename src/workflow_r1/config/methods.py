@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from workflow_r1.config.workflow_search import AFlowConfig, GraphConfig
+from workflow_r1.retrieval import EmbeddingsConfig
 from workflow_r1.trajectory.records import Record
 
 
@@ -28,6 +29,21 @@ class MedPromptConfig(Record):
     """Votes over the answers, each in an order of its own. AFlow: 5."""
     temperature: float = Field(default=0.7, gt=0.0)
     """Of the drawing of answers; votes are asked at 0."""
+
+
+class MedPromptKNNConfig(Record):
+    """MedPrompt in its original form: similar training questions that were answered rightly, then a vote."""
+
+    num_train: int = Field(default=200, ge=1)
+    """Training questions to answer beforehand, one call each; those that are answered rightly may become examples."""
+    num_examples: int = Field(default=5, ge=1)
+    """Examples before each question. MedPrompt: 5."""
+    num_answers: int = Field(default=5, ge=2)
+    """Answers to draw. MedPrompt: 5."""
+    temperature: float = Field(default=0.7, gt=0.0)
+    """Of the drawing of answers."""
+    embeddings: EmbeddingsConfig | None = None
+    """What tells how similar questions are; without it their words do, by BM25."""
 
 
 class ReActConfig(Record):
@@ -58,6 +74,7 @@ class MethodsConfig(Record):
 
     self_consistency: SelfConsistencyConfig = SelfConsistencyConfig()
     medprompt: MedPromptConfig = MedPromptConfig()
+    medprompt_knn: MedPromptKNNConfig = MedPromptKNNConfig()
     react: ReActConfig = ReActConfig()
     expert_workflow: ExpertWorkflowConfig = ExpertWorkflowConfig()
     random: RandomConfig = RandomConfig()

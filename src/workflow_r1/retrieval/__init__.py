@@ -5,6 +5,7 @@ from workflow_r1.retrieval.bm25 import BM25Index
 from workflow_r1.retrieval.callable_search import CallableSearch, CallableSearchConfig
 from workflow_r1.retrieval.corpus import iterate_corpus
 from workflow_r1.retrieval.doubles import ScriptedSearch, SearchRequest
+from workflow_r1.retrieval.embeddings import EmbeddingModel, EmbeddingsConfig, OpenAIEmbeddings
 from workflow_r1.retrieval.mcp_search import MCPSearch, MCPSearchConfig
 from workflow_r1.retrieval.server_search import RetrievalServerConfig, RetrievalServerSearch
 from workflow_r1.retrieval.store import RecalledPassages, StoredSearch
@@ -14,8 +15,11 @@ __all__ = [
     "BM25Index",
     "CallableSearch",
     "CallableSearchConfig",
+    "EmbeddingModel",
+    "EmbeddingsConfig",
     "MCPSearch",
     "MCPSearchConfig",
+    "OpenAIEmbeddings",
     "Passage",
     "RecalledPassages",
     "RetrievalServerConfig",

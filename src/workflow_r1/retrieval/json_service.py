@@ -1,4 +1,4 @@
-"""A search service that takes JSON by POST and answers in JSON: what every one of them needs."""
+"""A service that takes JSON by POST and answers in JSON: what every one of them needs."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ Reply = TypeVar("Reply")
 
 
 class JSONServiceConfig(Record):
-    """How patiently a search service is asked."""
+    """How patiently a service is asked."""
 
     timeout_seconds: float = Field(default=30.0, gt=0.0)
     """Of one attempt, from sending to the last byte."""
@@ -60,6 +60,7 @@ class JSONService:
         headers: sent with each request.
         secrets: never repeated in an error, a log or a passage.
         remedies: what to do by status, for refusals that this service has reasons of its own for.
+        kind: what the service does, as errors call it.
 
     Raises:
         ConfigError: the address is none, or holds a login.
@@ -74,6 +75,7 @@ class JSONService:
         headers: Mapping[str, str] | None = None,
         secrets: tuple[str, ...] = (),
         remedies: Mapping[int, str] | None = None,
+        kind: str = "search",
     ) -> None:
         if not is_web_address(url):
             raise ConfigError(f"{key}: expected an address such as http://127.0.0.1:8000")
@@ -85,7 +87,8 @@ class JSONService:
         self._url = url
         self._config = config
         self._key = key
-        self._place = f"search at {shown}"
+        self._kind = kind
+        self._place = f"{kind} at {shown}"
         self._headers = dict(headers or {})
         self._secrets = secrets
         self._remedies = remedies or {}
@@ -196,7 +199,7 @@ class JSONService:
         status = response.status_code
         message = self._quote(_message(body) or response.reason_phrase)
         received = f"status {status} ({message})" if message else f"status {status}"
-        remedy = f"check {self._key}, and that a search service of this kind answers there"
+        remedy = f"check {self._key}, and that a {self._kind} service of this kind answers there"
         if response.is_redirect:
             location = self._quote(without_login(response.headers.get("location", "")))
             remedy = f"it redirects to {location}: set {self._key} to where it is"

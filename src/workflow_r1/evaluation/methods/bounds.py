@@ -10,7 +10,7 @@ from workflow_r1.errors import ConfigError
 from workflow_r1.evaluation.methods.fixed import StartWorkflow
 from workflow_r1.evaluation.methods.method import SEARCH, WITH_SEARCH, Method, MethodContext
 from workflow_r1.evaluation.methods.operators import draw_answers
-from workflow_r1.evaluation.methods.passages import put_passages_before
+from workflow_r1.evaluation.methods.passages import put_before, show_passages
 from workflow_r1.evaluation.methods.voting import ask_for_answers
 from workflow_r1.evaluation.methods.workflow import FixedWorkflow, Workflow, question_of, read_answer, read_answers
 from workflow_r1.operators import OPERATORS, Operator
@@ -95,7 +95,7 @@ def choose_knowingly(
         asked = question
         if searches:
             (observation,) = yield [f"{SEARCH}: {question}"]
-            asked = put_passages_before(observation, question)
+            asked = put_before(question, show_passages(observation))
         one, several = yield [
             f"AnswerGenerate: {asked}",
             ask_for_answers(asked, settings.num_answers, settings.temperature),

@@ -6,7 +6,7 @@ from workflow_r1.config.methods import ExpertWorkflowConfig
 from workflow_r1.evaluation.methods.asking import answer_by_ensemble, answer_once
 from workflow_r1.evaluation.methods.fixed import StartWorkflow, fixed_method
 from workflow_r1.evaluation.methods.method import SEARCH, WITH_SEARCH
-from workflow_r1.evaluation.methods.passages import put_passages_before
+from workflow_r1.evaluation.methods.passages import put_before, show_passages
 from workflow_r1.evaluation.methods.workflow import Workflow, read_answer
 
 NEXT_QUERY = (
@@ -25,7 +25,7 @@ def answer_with_passages(settings: ExpertWorkflowConfig) -> StartWorkflow:
             (observation,) = yield [f"{SEARCH}: {asked[-1]}"]
             passages |= dict.fromkeys(_read_passages(observation))
             found = "\n".join(f"[{number}] {passage}" for number, passage in enumerate(passages, start=1))
-            informed = put_passages_before(found, question)
+            informed = put_before(question, show_passages(found))
             if len(asked) > settings.max_lookups:
                 break
             (observation,) = yield [f"Custom: <task>{informed}</task><instruction>{NEXT_QUERY}</instruction>"]

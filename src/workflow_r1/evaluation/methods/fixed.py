@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from workflow_r1.config.methods import MethodsConfig
 from workflow_r1.evaluation.methods.method import SEARCH, WITH_SEARCH, Method
-from workflow_r1.evaluation.methods.passages import put_passages_before
+from workflow_r1.evaluation.methods.passages import put_before, show_passages
 from workflow_r1.evaluation.methods.workflow import FixedWorkflow, Workflow
 from workflow_r1.operators import OPERATORS, Operator
 
@@ -60,6 +60,6 @@ def search_first(start: StartWorkflow) -> StartWorkflow:
 
     def start_with_passages(question: str, rng: random.Random) -> Workflow:
         (observation,) = yield [f"{SEARCH}: {question}"]
-        return (yield from start(put_passages_before(observation, question), rng))
+        return (yield from start(put_before(question, show_passages(observation)), rng))
 
     return start_with_passages

@@ -4,13 +4,14 @@ THE_QUESTION = "The question:"
 """Line before the question wherever something stands before it."""
 
 
-def put_before(text: str, question: str) -> str:
-    """Put a text before a question."""
-    return f"{text}\n\n{THE_QUESTION}\n{question}"
+def put_before(question: str, *blocks: str) -> str:
+    """Put blocks of text before a question; empty ones are left out, and without any the question stands alone."""
+    shown = [block for block in blocks if block]
+    return "\n\n".join([*shown, f"{THE_QUESTION}\n{question}"]) if shown else question
 
 
-def put_passages_before(observation: str, question: str) -> str:
-    """Put what ``Search`` found before a question; the question alone where it found nothing."""
+def show_passages(observation: str) -> str:
+    """Return the block that shows what ``Search`` found; empty where it found nothing."""
     if not observation.startswith("[1] "):
-        return question
-    return put_before(f"Passages that a search found; they may or may not help:\n{observation}", question)
+        return ""
+    return f"Passages that a search found; they may or may not help:\n{observation}"

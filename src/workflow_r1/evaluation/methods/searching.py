@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from workflow_r1.data import overlaps
+from workflow_r1.data.normalise import normalize_question
 from workflow_r1.errors import ConfigError, DataError
 from workflow_r1.evaluation.methods.method import MethodContext
 from workflow_r1.rollout import derive_seed
@@ -117,8 +117,8 @@ def choose_questions(context: MethodContext, num: int, *, purpose: str) -> list[
     """
     known = [question for question in context.train_questions() if question.golden_answers]
     held_out = {question.id for question in context.questions}
-    held_out_texts = {train_id for train_id, _ in overlaps(known, context.questions)}
-    usable = [question for question in known if question.id not in held_out | held_out_texts]
+    texts = {normalize_question(question.text) for question in context.questions}
+    usable = [each for each in known if each.id not in held_out and normalize_question(each.text) not in texts]
     if not usable:
         raise DataError(
             f"expected training questions with golden answers to search on, found {len(known)}, of which all are also to be "
