@@ -23,6 +23,9 @@ def test_export_for_inspect(call: Callable) -> None:
     assert call("export", "inspect", "e", "--output", "there").returncode == 0
     assert log.list_eval_logs("there")
 
+    code, _, errors = call("export", "inspect", "e", "--output", "q.jsonl")
+    assert code == 2
+    assert "--output: expected a directory, found a file at q.jsonl" in errors
     code, _, errors = call("export", "inspect", "nowhere")
     assert code == 2
     assert "expected the directory of an evaluation, found no card.json in nowhere" in errors

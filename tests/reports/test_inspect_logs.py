@@ -101,7 +101,14 @@ def sample_of(log: EvalLog, id: str) -> EvalSample:
 
 def test_a_log_for_each_method_and_benchmark(directory: Path, tmp_path: Path) -> None:
     written: list[str] = []
-    paths = export_inspect_logs(directory, tmp_path / "logs", on_log=lambda path, log: written.append(log.eval.task))
+    started: list[tuple[str, int]] = []
+    paths = export_inspect_logs(
+        directory,
+        tmp_path / "logs",
+        on_start=lambda path, number: started.append((path.name, number)),
+        on_log=lambda path, log: written.append(log.eval.task),
+    )
+    assert started == [("policy_a_b.eval", 8), ("policy_capitals.eval", 20)]
     assert [path.name for path in paths] == ["policy_a_b.eval", "policy_capitals.eval"]
     assert written == ["policy on a/b", "policy on capitals"]
     listed = list_eval_logs(str(tmp_path / "logs"))

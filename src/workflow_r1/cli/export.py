@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workflow_r1.errors import UserError
+
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog
 
@@ -33,11 +35,19 @@ def export_inspect(
 
     console = Terminal()
     output = output or directory / "inspect"
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output: expected a directory, found a file at {output}; choose another place")
 
     def show(path: Path, log: "EvalLog") -> None:
         failed = log.results.total_samples - log.results.completed_samples
         failures = f", {failed} of them failures" if failed else ""
         console.print(f"{path}: {log.results.total_samples:,} samples{failures}", markup=False, soft_wrap=True)
 
-    export_inspect_logs(directory, output, on_log=show)
+    with console.status("reading the answers") as status:
+        export_inspect_logs(
+            directory,
+            output,
+            on_start=lambda path, number: status.update(f"writing {path.name}: {number:,} answers"),
+            on_log=show,
+        )
     console.print(f"look at them: inspect view --log-dir {output}", style="dim", markup=False, soft_wrap=True)

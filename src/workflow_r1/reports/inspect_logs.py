@@ -43,13 +43,18 @@ SIMULATED_LLM = "simulated expert"
 
 
 def export_inspect_logs(
-    directory: Path, output: Path, *, on_log: Callable[[Path, EvalLog], None] = lambda path, log: None
+    directory: Path,
+    output: Path,
+    *,
+    on_start: Callable[[Path, int], None] = lambda path, num_answers: None,
+    on_log: Callable[[Path, EvalLog], None] = lambda path, log: None,
 ) -> list[Path]:
     """Write an evaluation as logs of Inspect AI: ``METHOD_BENCHMARK.eval``. Each appears whole, in place of an earlier one.
 
     Args:
         directory: of the evaluation.
         output: where the logs go; made where it is missing.
+        on_start: called before each log, with the number of its answers.
         on_log: called with each log that was written.
 
     Returns:
@@ -76,9 +81,10 @@ def export_inspect_logs(
     written: list[Path] = []
     for method, benchmark in sorted(rows):
         answers = rows.pop((method, benchmark)).values()
+        path = output / f"{as_file_name(method)}_{as_file_name(benchmark)}.eval"
+        on_start(path, len(answers))
         samples = _samples(answers, evaluation, llm=_name_of_llm(card), run=_id(card.title, _time(began)))
         log = _make_log(card, samples, figures[method, benchmark], began=began, ended=ended)
-        path = output / f"{as_file_name(method)}_{as_file_name(benchmark)}.eval"
         _write(path, log)
         written.append(path)
         on_log(path, log)
