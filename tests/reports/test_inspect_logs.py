@@ -197,6 +197,7 @@ def test_a_failure_is_an_error_and_no_score(directory: Path, tmp_path: Path) -> 
     log = read(directory, tmp_path)
     sample = sample_of(log, "outage")
     assert not sample.scores
+    assert [call.function for call in sample.messages[-1].tool_calls] == ["AnswerGenerate"]
     assert sample.error.message == "operator_failed: ServiceUnavailableError: expected a reply, received none"
     assert (log.results.total_samples, log.results.completed_samples) == (20, 16)
     match, _ = log.results.scores

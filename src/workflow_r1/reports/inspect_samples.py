@@ -93,15 +93,16 @@ def _messages_of(turn: Turn, *, id: str, model: str) -> Iterator[ChatMessage]:
     if turn.well_formed and parsed.think is not None:
         content = [ContentReasoning(reasoning=parsed.think)]
         content += [ContentText(text=parsed.answer)] if parsed.answer is not None else []
+    # Calls that the infrastructure or the budget ended have no observation, and stand in the text alone.
     calls = [
         ToolCall(id=f"{id}-c{number}", function=call.operator, arguments={"input": call.input})
-        for number, call in enumerate(turn.calls)
+        for number, call in enumerate(turn.calls or (() if parsed.malformed else parsed.calls))
     ]
     cut_off = {"cut off": "the turn's tokens were used up"} if turn.finish_reason is FinishReason.LENGTH else None
     yield ChatMessageAssistant(
         id=id, content=content, tool_calls=calls or None, model=model or None, source="generate", metadata=cut_off
     )
-    for number, (call, made) in enumerate(zip(turn.calls, calls, strict=True)):
+    for number, (call, made) in enumerate(zip(turn.calls, calls, strict=False)):
         yield ChatMessageTool(
             id=f"{id}-o{number}",
             content=call.observation,
