@@ -81,7 +81,7 @@ def _report_evaluations(
     print_grid(score_grid(record, intervals=len(record.benchmarks) < 3))
     for section in document.sections[:4]:
         for block in section.blocks:
-            if isinstance(block, Grid) and block.num_names == 2:
+            if isinstance(block, Grid) and block.num_names > 1:
                 print_grid(block)
             elif isinstance(block, Points):
                 for text in block.texts:

@@ -4,7 +4,7 @@ Infrastructure failures enter no figure and are counted. A question enters a fig
 every one of its seeds, and a test where both methods have; what that leaves out is counted. An unknown cost stays unknown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal, get_args
 
 import numpy as np
@@ -129,6 +129,7 @@ def compare_methods(
     *,
     reference: str | None = None,
     figure: Figure = "exact_match",
+    ceilings: Collection[str] = (),
     confidence: float = 0.95,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
@@ -139,6 +140,7 @@ def compare_methods(
         answers: by ``(method, benchmark)``, from :func:`~workflow_r1.evaluation.answers.read_answers`.
         reference: method that the others are tested against; None for no tests.
         figure: what frontiers and means are of.
+        ceilings: methods that look at golden answers: no frontier holds them.
         confidence: of every interval.
         num_resamples: of each bootstrap.
         seed: of all draws.
@@ -166,7 +168,7 @@ def compare_methods(
         figures=figures,
         tests=tuple(tests),
         frontiers=tuple(
-            _frontier([row for row in figures if row.benchmark == benchmark], figure, cost)
+            _frontier(benchmark, [row for row in figures if row.method not in ceilings], figure, cost)
             for benchmark in benchmarks
             for cost in get_args(CostKind)
         ),
@@ -298,13 +300,14 @@ def _unbounded(scores: Floats, draws: Draws) -> Interval:
     )  # fmt: skip
 
 
-def _frontier(rows: list[MethodFigures], figure: Figure, cost: CostKind) -> Frontier:
+def _frontier(benchmark: str, figures: list[MethodFigures], figure: Figure, cost: CostKind) -> Frontier:
+    rows = [row for row in figures if row.benchmark == benchmark]
     known = [row for row in rows if getattr(row, cost) is not None and getattr(row, figure) is not None]
     accuracies = [getattr(row, figure).estimate for row in known]
     costs = [getattr(row, cost) for row in known]
     chosen = np.flatnonzero(pareto_frontier(costs=costs, accuracies=accuracies)).tolist()
     return Frontier(
-        benchmark=rows[0].benchmark,
+        benchmark=benchmark,
         cost=cost,
         methods=tuple(known[index].method for index in sorted(chosen, key=lambda index: costs[index])),
         unknown=tuple(row.method for row in rows if row not in known),

@@ -182,20 +182,15 @@ def test_a_question_of_many_classes_is_cut_to_the_most_frequent(write: Any, logs
 
 def test_what_a_search_took_is_read_and_unknown_where_it_is_not_told(write: Any, logs: SimpleNamespace) -> None:
     directory = write(logs.rows("aflow", "nq", "10"))
-    for seed, summary in enumerate(
-        [{"llm_calls": 100, "tokens": 5, "seconds": 1.5, "cost": None, "found": {"a": 1}}, {}]
-    ):
+    graph = {"nodes": [{"operator": "Custom"}, {"operator": "Review"}]}
+    told = {"llm_calls": 100, "tokens": 5, "seconds": 1.5, "cost": None, "found": {"round": 2, "graph": graph}}
+    for seed, summary in enumerate([told, {}]):
         state = directory / "searches" / "aflow" / f"seed-{seed}"
         state.mkdir(parents=True)
         (state / "summary.json").write_text(json.dumps(summary))
     first, second = build_report([directory]).searches
-    assert (first.method, first.seed, first.llm_calls, first.cost, first.found) == (
-        "aflow",
-        "seed-0",
-        100,
-        None,
-        '{"a": 1}',
-    )
+    assert (first.method, first.seed, first.llm_calls, first.cost) == ("aflow", "seed-0", 100, None)
+    assert first.found == "round 2, workflow Custom, Review"
     assert (second.llm_calls, second.found) == (None, "")
 
 

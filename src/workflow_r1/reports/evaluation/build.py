@@ -11,6 +11,8 @@ import numpy as np
 from workflow_r1.data.benchmarks import BENCHMARKS
 from workflow_r1.evaluation.answers import AnswerLog, Answers, Figure, collect_answers
 from workflow_r1.evaluation.comparison import Comparison, Draws, compare_methods, mean_interval
+from workflow_r1.evaluation.methods.catalogue import POLICY
+from workflow_r1.evaluation.methods.method import SEARCH, WITH_SEARCH
 from workflow_r1.evaluation.published import published_figures
 from workflow_r1.reports.evaluation.record import (
     BesideThePaper,
@@ -23,8 +25,6 @@ from workflow_r1.reports.evaluation.record import (
 )
 from workflow_r1.reports.evaluation.sources import SAME_METHOD, Evaluation, open_evaluations
 from workflow_r1.reports.evaluation.traces import MAX_CLASSES, NUM_EXAMPLES, merge_rare, outcomes_of, read_traces
-
-POLICY, SEARCH, WITH_SEARCH = "policy", "Search", "+search"
 
 MAX_EXAMPLES = 8
 """Of each outcome, over all methods and benchmarks."""
@@ -57,7 +57,12 @@ def build_report(
     if reference is None and POLICY in known and len(known) > 1:
         reference = POLICY
     notify("comparing methods")
-    comparison = compare_methods(log.answers, reference=reference, figure=figure, confidence=confidence)
+    ceilings = tuple(
+        sorted(label for each in evaluations for method, label in each.labels.items() if each.is_ceiling(method))
+    )
+    comparison = compare_methods(
+        log.answers, reference=reference, figure=figure, ceilings=ceilings, confidence=confidence
+    )
     traces = read_traces(evaluations, log, notify=lambda path: notify(f"reading {path}"))
     draws = Draws(confidence=confidence)
     return EvaluationReport(
@@ -69,6 +74,7 @@ def build_report(
         currency=_currency(evaluations),
         methods=_in_order_of_cards(known, evaluations),
         benchmarks=_in_order(log.question_ids, BENCHMARKS),
+        ceilings=tuple(dict.fromkeys(ceilings)),
         caveats=tuple(_caveats(evaluations, log, comparison)),
         comparison=comparison,
         outcomes=tuple(
@@ -174,11 +180,9 @@ def _beside_the_paper(evaluations: Sequence[Evaluation], comparison: Comparison)
     for row in comparison.figures:
         evaluation, method = called[row.method]
         described = evaluation.described("methods", method)
-        described = described if isinstance(described, Mapping) else {}
-        kind = described.get("method", method)
-        operators = described.get("operators")
+        operators = described.get("operators") if isinstance(described, Mapping) else None
         searches = method.endswith(WITH_SEARCH) or (isinstance(operators, Mapping | list) and SEARCH in operators)
-        published = published_figures(str(kind).removesuffix(WITH_SEARCH), row.benchmark, searches=searches)
+        published = published_figures(evaluation.kind_of(method), row.benchmark, searches=searches)
         if published and row.exact_match is not None:
             yield BesideThePaper(
                 method=row.method, benchmark=row.benchmark, exact_match=row.exact_match, published=published

@@ -182,6 +182,10 @@ def _matrix(report: EvaluationReport) -> Iterator[Block]:
     legend = ["The highest of a column stands out, which does not say that it is better than the next."]
     if reference is not None:
         legend.append(f"{ABOVE} above and {BELOW} below {reference}, after correction for all tests (next section).")
+    if report.ceilings:
+        legend.append(
+            f"{', '.join(report.ceilings)}: a ceiling that looks at golden answers, left out of what stands out."
+        )
     if several:
         legend.append("The mean counts every benchmark alike, and is given where a method answered all of them.")
     yield Paragraph(" ".join(legend))
@@ -215,8 +219,13 @@ def score_grid(report: EvaluationReport, *, intervals: bool = True) -> Grid:
             shown = show_interval(interval) if intervals else NONE if interval is None else f"{interval.estimate:.3f}"
             of = report.benchmarks[number] if number < len(report.benchmarks) else ""
             cells.append(shown + marks.get((method, of), ""))
-            highest = max((other.estimate for other in column if other is not None), default=None)
-            if interval is not None and interval.estimate == highest and len(column) > 1:
+            rivals = [
+                other.estimate
+                for rival, other in zip(report.methods, column, strict=True)
+                if other is not None and rival not in report.ceilings
+            ]
+            is_rival = interval is not None and method not in report.ceilings
+            if is_rival and len(rivals) > 1 and interval is not None and interval.estimate == max(rivals):
                 best.add((place, number + 1))
         rows.append(tuple(cells))
     return Grid(
@@ -237,6 +246,7 @@ def _tests(report: EvaluationReport) -> Iterator[Block]:
         (
             test.method,
             test.benchmark,
+            verdict(test, confidence=comparison.confidence),
             show_interval(test.difference, sign=True),
             f"{test.test.num_first_better}",
             f"{test.test.num_second_better}",
@@ -244,18 +254,17 @@ def _tests(report: EvaluationReport) -> Iterator[Block]:
             show_p(test.test.p_value),
             show_p(test.adjusted_p_value),
             test.test.method,
-            verdict(test, confidence=comparison.confidence),
         )
         for test in tests
     ]
     yield Grid(
         caption=f"Difference in {_score_name(report)}: method minus {comparison.reference}",
         header=(
-            "method", "benchmark", f"difference [{_percent(report)}]", "questions it did better on",
-            f"{comparison.reference} did better on", "compared", "p", "p corrected", "test", "found",
+            "method", "benchmark", "found", f"difference [{_percent(report)}]", "questions it did better on",
+            f"{comparison.reference} did better on", "compared", "p", "p corrected", "test",
         ),
         rows=tuple(rows),
-        num_names=2,
+        num_names=3,
     )  # fmt: skip
     yield Paragraph(
         "Both answered the same questions, and are compared question by question. The p-value is the probability of a "
@@ -285,7 +294,10 @@ def _in_words(reference: str, tests: Sequence[MethodTest], confidence: float) ->
                 if len(rest) == len(of) > 1
                 else ", ".join(test.benchmark for test in rest)
             )
-            parts.append(f"no difference found on {places} (still possible: {_range(rest)})")
+            without_zero = [test.benchmark for test in rest if test.difference.low > 0 or test.difference.high < 0]
+            alone = "; the correction does not bear out that an interval leaves 0 out" if without_zero else ""
+            alone += f" on {', '.join(without_zero)}" if without_zero and len(rest) > 1 else ""
+            parts.append(f"no difference found on {places} ({_range(rest)}{alone})")
         yield f"{method}: {'; '.join(parts)}."
 
 

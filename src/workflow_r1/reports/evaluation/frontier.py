@@ -16,6 +16,8 @@ from workflow_r1.reports.evaluation.record import EvaluationReport
 LineKind = Literal["axis", "grid", "bar", "frontier", "leader"]
 TextKind = Literal["title", "tick", "axis", "name", "strong"]
 
+Anchor = Literal["start", "middle", "end"]
+
 WIDTH, HEIGHT = 560.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 16.0, 40.0, 46.0
 SIZES: dict[TextKind, float] = {"title": 14.0, "tick": 10.5, "axis": 11.0, "name": 11.0, "strong": 11.0}
@@ -56,7 +58,7 @@ class Text:
     y: float
     text: str
     kind: TextKind
-    anchor: Literal["start", "middle", "end"] = "start"
+    anchor: Anchor = "start"
     upright: bool = True
 
 
@@ -74,7 +76,7 @@ class Panel:
     height: float = HEIGHT
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class _Point:
     method: str
     cost: float
@@ -82,6 +84,7 @@ class _Point:
     low: float
     high: float
     on_frontier: bool
+    is_ceiling: bool
 
 
 def make_panels(report: EvaluationReport, kind: CostKind, *, cost_name: str, score_name: str) -> tuple[Panel, ...]:
@@ -101,7 +104,12 @@ def make_panels(report: EvaluationReport, kind: CostKind, *, cost_name: str, sco
             score, cost = getattr(row, report.comparison.figure), getattr(row, kind)
             if row.benchmark == benchmark and score is not None and cost is not None:
                 on = row.method in frontiers[benchmark].methods
-                points.append(_Point(row.method, cost, score.estimate, max(0.0, score.low), min(1.0, score.high), on))
+                points.append(
+                    _Point(
+                        row.method, cost, score.estimate, max(0.0, score.low), min(1.0, score.high), on,
+                        row.method in report.ceilings,
+                    )
+                )  # fmt: skip
         if points:
             panels.append(_lay_out(benchmark, points, cost_name=cost_name, score_name=score_name))
     return tuple(panels)
@@ -109,7 +117,7 @@ def make_panels(report: EvaluationReport, kind: CostKind, *, cost_name: str, sco
 
 def text_width(text: str, kind: TextKind) -> float:
     """Return how wide a text is at most, in px, in the fonts that such pictures are shown with."""
-    per_letter = SIZES[kind] * (0.7 if kind in ("strong", "title") else 0.6)
+    per_letter = SIZES[kind] * (0.7 if kind in ("strong", "title") else 0.64)
     return sum(per_letter * (1.7 if unicodedata.east_asian_width(letter) in "WF" else 1.0) for letter in text)
 
 
@@ -138,21 +146,19 @@ def _lay_out(title: str, points: Sequence[_Point], *, cost_name: str, score_name
         ),
         Text(14, (TOP + bottom) / 2, score_name, "axis", "middle", upright=False),
     ]
-    frontier = sorted((point for point in points if point.on_frontier), key=lambda point: (point.cost, point.score))
+    # Methods of equal cost would hide each other's bars.
+    places = _spread([(x_of(point.cost), y_of(point.score)) for point in points])
     stairs: list[tuple[float, float]] = []
-    for point in frontier:
-        x, y = x_of(point.cost), y_of(point.score)
+    for (x, y), _ in sorted((place, point) for place, point in zip(places, points, strict=True) if point.on_frontier):
         if stairs:
             stairs.append((x, stairs[-1][1]))
         stairs.append((x, y))
     if len(stairs) > 1:
         marks.append(Line(tuple(stairs), "frontier"))
-    # Methods of equal cost would hide each other's bars.
-    places = _spread([(x_of(point.cost), y_of(point.score)) for point in points])
     bars = [(x, y_of(point.low), y_of(point.high)) for (x, _), point in zip(places, points, strict=True)]
     marks += [Line(((x, low), (x, high)), "bar") for x, low, high in bars]
     marks += [Dot(x, y, point.on_frontier) for (x, y), point in zip(places, points, strict=True)]
-    names = [_cut(point.method) for point in points]
+    names = [_cut(point.method) + (" (ceiling)" if point.is_ceiling else "") for point in points]
     kinds: list[TextKind] = ["strong" if point.on_frontier else "name" for point in points]
     marks += _place_names(names, kinds, _Placing(places, bars, tuple(pairwise(stairs))))
     words = "; ".join(
@@ -263,7 +269,7 @@ class _Placing:
     leaders: list[tuple[float, float, float, float]] = field(default_factory=list)
     penalty: float = 0.0
 
-    def price(self, box: Box, leader: tuple[float, float, float, float] | None) -> float:
+    def price(self, box: Box, own: tuple[float, float], leader: tuple[float, float, float, float] | None) -> float:
         """How bad a place is: names and dots must stay readable, bars should."""
         left, top, right, bottom = box
         price = 0.0
@@ -272,6 +278,10 @@ class _Placing:
         price += sum(1e4 + 100 * _shared(box, other) for other in self.boxes if _shared(box, other) > 0)
         price += sum(
             2e3 for x, y in self.dots if left - RADIUS < x < right + RADIUS and top - RADIUS < y < bottom + RADIUS
+        )
+        # A name beside another dot would be taken for that one's.
+        price += sum(
+            40 for x, y in self.dots if (x, y) != own and left - 9 < x < right + 9 and top - 7 < y < bottom + 7
         )
         price += sum(60 for (x1, y1), (x2, y2) in self.stairs if _crosses((x1, y1, x2, y2), box))
         price += sum(12 for x, low, high in self.bars if left < x < right and high < bottom and low > top)
@@ -310,17 +320,18 @@ def _place_name(name: str, kind: TextKind, dot: tuple[float, float], placing: _P
             break
         for across, down in _DIRECTIONS:
             x, y = dot[0] + across * distance, dot[1] + down * distance
-            left = x if across > 0.3 else x - width if across < -0.3 else x - width / 2
+            anchor: Anchor = "start" if across > 0.3 else "end" if across < -0.3 else "middle"
+            left = x - width * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]
             box = (left, y - height / 2 - 1, left + width, y + height / 2 + 1)
             leader = (*dot, x, y) if distance > _LEADER_FROM else None
-            price = distance + 3 * abs(down) + placing.price(box, leader)
+            price = distance + 3 * abs(down) + placing.price(box, dot, leader)
             if price < best:
-                best, chosen = price, (box, leader)
+                best, chosen = price, (box, leader, anchor, x)
     assert chosen is not None
-    box, leader = chosen
+    box, leader, anchor, x = chosen
     placing.boxes.append(box)
     placing.penalty += best
-    marks: list[Line | Text] = [Text(box[0], (box[1] + box[3]) / 2 + 0.35 * height, name, kind)]
+    marks: list[Line | Text] = [Text(x, (box[1] + box[3]) / 2 + 0.35 * height, name, kind, anchor)]
     if leader is not None:
         placing.leaders.append(leader)
         marks.append(Line(((leader[0], leader[1]), (leader[2], leader[3])), "leader"))

@@ -39,7 +39,7 @@ th.name,td.name{text-align:left;font-weight:400}
 td.name{white-space:normal;overflow-wrap:anywhere;min-width:10rem}
 tbody th.name{font-weight:600;position:sticky;left:0;background:var(--paper);min-width:8.5rem;max-width:14rem;white-space:normal;overflow-wrap:anywhere}
 .panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem;margin:1rem 0}
-.panels svg{width:100%;height:auto;display:block;border:1px solid var(--grid);border-radius:.4rem}
+.panels svg{width:100%;max-width:46rem;height:auto;display:block;border:1px solid var(--grid);border-radius:.4rem}
 details{margin:.4rem 0;border:1px solid var(--grid);border-radius:.4rem;padding:.4rem .8rem}
 summary{cursor:pointer;font-weight:600}
 dl{margin:.5rem 0 .9rem;padding-left:.8rem;border-left:3px solid var(--grid)}

@@ -22,7 +22,7 @@ DARK = {
 """Under which names a page has to define them, where panels stand in one."""
 
 _LINES: dict[LineKind, tuple[str, float]] = {
-    "axis": ("muted", 1.0), "grid": ("grid", 1.0), "bar": ("bar", 1.3), "frontier": ("accent", 1.8), "leader": ("bar", 0.7),
+    "axis": ("muted", 1.0), "grid": ("grid", 1.0), "bar": ("bar", 1.3), "frontier": ("accent", 1.8), "leader": ("muted", 0.8),
 }  # fmt: skip
 """Colour and width."""
 

@@ -150,6 +150,8 @@ class EvaluationReport(Record):
     """In the order of the tables."""
     benchmarks: tuple[str, ...]
     """In the order of the tables."""
+    ceilings: tuple[str, ...]
+    """Methods that look at golden answers: on no frontier, and never marked as the best."""
     caveats: tuple[str, ...]
     """What a reader must know before reading a figure."""
     comparison: Comparison

@@ -1,22 +1,29 @@
 """The directories of evaluations: their cards, their rows, and what their methods spent on searching."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from workflow_r1.errors import DataError
+from workflow_r1.evaluation.card import CARD
+from workflow_r1.evaluation.harness import ROWS, SEARCHES, as_file_name
+from workflow_r1.evaluation.methods.bounds import ORACLE_CHOICE, ORACLE_SCRIPT
+from workflow_r1.evaluation.methods.method import WITH_SEARCH
+from workflow_r1.evaluation.methods.searching import SUMMARY
 from workflow_r1.evaluation.rows import EvaluationRow, iterate_rows
 from workflow_r1.reports.evaluation.record import SearchCost
 
-ROWS, CARD, SEARCHES, SERVICES = "rows.jsonl", "card.json", "searches", "services.json"
+SERVICES = "services.json"
+
+CEILINGS = {method.name.removesuffix(WITH_SEARCH) for method in (*ORACLE_CHOICE, *ORACLE_SCRIPT)}
+"""Methods that look at golden answers."""
 
 MAX_DEPTH = 32
 """Levels of a card."""
 
-SAME_METHOD = ("llm", "search", "scoring", "normaliser", "prompts")
+SAME_METHOD = ("llm", "search", "scoring", "prompts")
 """Parts of a card that answers depend on: methods of one name under different ones are different methods."""
 
 
@@ -55,6 +62,16 @@ class Evaluation:
         described = self.card.get(part)
         return described.get(name) if isinstance(described, Mapping) else None
 
+    def kind_of(self, method: str) -> str:
+        """Return which method it is that goes by a name there, whether it may search or not."""
+        described = self.described("methods", method)
+        kind = described.get("method") if isinstance(described, Mapping) else None
+        return (kind if isinstance(kind, str) else method).removesuffix(WITH_SEARCH)
+
+    def is_ceiling(self, method: str) -> bool:
+        """Tell whether a method looks at golden answers."""
+        return self.kind_of(method) in CEILINGS
+
     def searches(self) -> list[SearchCost]:
         """Read what its methods spent before they answered; what lacks a summary has not ended.
 
@@ -63,15 +80,14 @@ class Evaluation:
         """
         costs = []
         by_folder = {as_file_name(method): label for method, label in self.labels.items()}
-        for path in sorted((self.directory / SEARCHES).glob("*/*/summary.json")):
+        for path in sorted((self.directory / SEARCHES).glob(f"*/*/{SUMMARY}")):
             method = path.parent.parent.name
             summary = read_json(path)
             amounts = {key: _amount(summary.get(key)) for key in ("llm_calls", "tokens", "seconds", "cost")}
-            found = summary.get("found", "")
             costs.append(
                 SearchCost(
                     method=by_folder.get(method, method), seed=path.parent.name, **amounts,
-                    found=found if isinstance(found, str) else json.dumps(found, ensure_ascii=False),
+                    found=_tell_found(summary.get("found")),
                 )
             )  # fmt: skip
         return costs
@@ -115,11 +131,6 @@ def open_evaluations(directories: Sequence[Path | str]) -> tuple[Evaluation, ...
     return tuple(evaluations)
 
 
-def as_file_name(name: str) -> str:
-    """Return the name under which an evaluation keeps what belongs to a method or benchmark."""
-    return re.sub(r"[^\w+.-]|^\.", "_", name)
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Read a file that holds one JSON object.
 
@@ -158,6 +169,18 @@ def _agree(card: Mapping[str, Any], other: Mapping[str, Any], method: str) -> bo
 def _unlike_names(paths: Sequence[Path]) -> list[str]:
     names = [path.name for path in paths]
     return [path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}" for path in paths]
+
+
+def _tell_found(found: object) -> str:
+    """What a search found in a line: of a workflow its operators, of the rest what is plain."""
+    if not isinstance(found, Mapping):
+        return "" if found is None else str(found)
+    told = [f"{key} {value}" for key, value in found.items() if isinstance(value, str | int | float)]
+    graph = found.get("graph")
+    nodes = graph.get("nodes") if isinstance(graph, Mapping) else None
+    if isinstance(nodes, list):
+        told.append("workflow " + ", ".join(str(node.get("operator")) for node in nodes if isinstance(node, Mapping)))
+    return ", ".join(told)
 
 
 def _amount(value: object) -> float | None:

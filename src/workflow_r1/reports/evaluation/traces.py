@@ -4,6 +4,7 @@ Of the answers of one file, a few numbers each are kept at a time, and of all fi
 """
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,10 +18,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from workflow_r1.errors import DataError
 from workflow_r1.evaluation.answers import STATUSES, AnswerLog, Answers, Integers
 from workflow_r1.evaluation.figures import question_class
+from workflow_r1.evaluation.harness import EvaluationLog
 from workflow_r1.evaluation.rows import EvaluationStatus
 from workflow_r1.evaluation.usage import INVALID
 from workflow_r1.reports.evaluation.record import Example, OperatorMix, Outcome
-from workflow_r1.reports.evaluation.sources import Evaluation, as_file_name
+from workflow_r1.reports.evaluation.sources import Evaluation
 from workflow_r1.trajectory import Question
 from workflow_r1.trajectory.storage import iterate_lines
 
@@ -73,7 +75,7 @@ def read_traces(
     for evaluation in evaluations:
         for method, label in evaluation.labels.items():
             for benchmark in log.question_ids:
-                path = trajectories_path(evaluation.directory, method, benchmark)
+                path = EvaluationLog(evaluation.directory).trajectories_path(method, benchmark)
                 if (label, benchmark) in log.answers and path.is_file():
                     notify(str(path))
                     _read_file(
@@ -81,11 +83,6 @@ def read_traces(
                         rows=_Rows(log.answers[label, benchmark], numbers[benchmark]),
                     )  # fmt: skip
     return traces
-
-
-def trajectories_path(directory: Path, method: str, benchmark: str) -> Path:
-    """Return where an evaluation keeps the trajectories of a method on a benchmark."""
-    return directory / "trajectories" / as_file_name(method) / f"{as_file_name(benchmark)}.jsonl"
 
 
 def merge_rare(counts: Counter[str], most: int) -> dict[str, str]:
@@ -190,18 +187,28 @@ def _read_file(path: Path, traces: Traces, *, prefix: str, method: str, benchmar
 def _answers_of(path: Path, prefix: str, rows: _Rows) -> Iterator[tuple[int, _Trajectory]]:
     """Trajectories whose answers have a row, with the row's index."""
     for place, line in iterate_lines(path, of="trajectories"):
-        try:
-            trajectory = _Trajectory.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            named = ".".join(str(part) for part in first["loc"]) or "the line"
-            raise DataError(f"{place}: expected a trajectory: {named}: {first['msg']}") from None
+        trajectory = _parse(line, place)
         ending = _ENDING.search(trajectory.id)
         if ending is None or not trajectory.id.startswith(prefix):
             continue
         index = rows.find(trajectory.question.id, int(ending[1]), int(ending[2]))
         if index is not None:
             yield index, trajectory
+
+
+def _parse(line: bytes, place: str) -> _Trajectory:
+    try:
+        try:
+            return _Trajectory.model_validate_json(line)
+        except ValidationError:
+            # pydantic's reader, many times as fast, takes no lone surrogate; Python's does.
+            return _Trajectory.model_validate(json.loads(line))
+    except ValidationError as error:
+        first = error.errors()[0]
+        told = f"{'.'.join(str(part) for part in first['loc']) or 'the line'}: {first['msg']}"
+    except (ValueError, RecursionError) as error:
+        told = str(error)
+    raise DataError(f"{place}: expected a trajectory: {told}")
 
 
 def _rank(entry: tuple[str, Example]) -> str:
