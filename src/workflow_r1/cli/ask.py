@@ -84,7 +84,7 @@ def _ask(
     asked = _choose_question(config, text, seed)
     console = Terminal()
     with Terminal(stderr=True).status("getting ready"):
-        opened = open_method(config, method, temperature=temperature)
+        opened = open_method(config, method, temperature=temperature, questions=[asked])
         check_services(config, opened.services, policy=method == POLICY)
     trace = LiveTrace(console, currency=config.prices.currency)
     if not as_json:

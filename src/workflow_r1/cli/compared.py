@@ -58,12 +58,9 @@ class Compared:
             }
             environment = config.environment.model_dump(mode="json", exclude={"operators"})
             return described | {POLICIES: policies, "temperature": temperature, "environment": environment}
+        method = choose_method(config, self.method)
         settings = config.methods.model_dump(mode="json")
-        section = self.method.removesuffix(WITH_SEARCH).replace("-", "_")
-        return described | {
-            "summary": choose_method(config, self.method).summary,
-            "settings": settings.get(section, {}),
-        }
+        return described | {"summary": method.summary, "settings": settings.get(method.settings_name, {})}
 
 
 def read_methods(config: "RunConfig", given: Iterable[str], *, seeds: Sequence[int]) -> list[Compared]:
@@ -86,9 +83,8 @@ def read_methods(config: "RunConfig", given: Iterable[str], *, seeds: Sequence[i
         elif each == POLICY + WITH_SEARCH:
             compared.append(Compared(each, POLICY, dict.fromkeys(seeds, _with_search(config))))
         else:
-            if each != POLICY:
-                choose_method(config, each)
-            compared.append(Compared(each, each, dict.fromkeys(seeds, config)))
+            name = POLICY if each == POLICY else choose_method(config, each).name
+            compared.append(Compared(name, each, dict.fromkeys(seeds, config)))
     names = [one.name for one in compared]
     if len(set(names)) < len(names):
         raise ConfigError(f"--methods: expected every name once, received {', '.join(names)}")

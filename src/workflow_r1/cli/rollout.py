@@ -59,7 +59,7 @@ def rollout(
     console = Terminal()
     with console.status("getting ready"):
         chosen = open_questions(settings, limit)
-        opened = open_method(settings, method, temperature=heat, as_policy=True)
+        opened = open_method(settings, method, temperature=heat, as_policy=True, questions=chosen)
         check_services(settings, opened.services, policy=method == POLICY)
     output.parent.mkdir(parents=True, exist_ok=True)
     with TrajectoryCounter(console, f"{settings.title}: {opened.policy.name}", len(chosen) * group_size) as counter:

@@ -2,7 +2,9 @@
 
 import pytest
 
+from workflow_r1.config.methods import MethodsConfig
 from workflow_r1.errors import ConfigError
+from workflow_r1.evaluation.methods import METHODS
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.operators import OPERATORS
 from workflow_r1.retrieval import ScriptedSearch
@@ -53,6 +55,23 @@ def test_oracle_choice_takes_the_right_one_among_what_came(run_method) -> None:
 
 def test_oracle_choice_invents_nothing(run_method) -> None:
     assert run_method("oracle-choice", answers(*["Lyon"] * 6), PARIS).trajectories[0].answer == "Lyon"
+
+
+def test_oracle_choice_knows_all_golden_answers_of_a_question_that_is_asked_twice(run_method) -> None:
+    again = ROME.model_copy(update={"id": "q3", "golden_answers": ("Roma",)})
+    result = run_method("oracle-choice", answers(*["Roma"] * 12), again, ROME)
+    assert [trajectory.answer for trajectory in result.trajectories] == ["Roma", "Roma"]
+
+
+def test_oracle_choice_needs_golden_answers(run_method) -> None:
+    with pytest.raises(ConfigError, match="golden answers"):
+        run_method("oracle-choice", answers(), ROME.model_copy(update={"golden_answers": ()}))
+
+
+def test_every_method_names_settings_that_there_are_or_has_none() -> None:
+    sections = {METHODS[name].settings_name for name in METHODS} & set(MethodsConfig.model_fields)
+    assert sections == set(MethodsConfig.model_fields)
+    assert METHODS["oracle-choice+search"].settings_name == "self_consistency"
 
 
 def test_oracle_choice_draws_what_cot_and_self_consistency_draw(run_method) -> None:

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from workflow_r1.cli.compared import read_methods
 from workflow_r1.cli.policies import open_method
 from workflow_r1.config import RunConfig
 from workflow_r1.config.components import build_evaluation_questions
+from workflow_r1.errors import ConfigError
 from workflow_r1.evaluation import EvaluationResult, evaluate
-from workflow_r1.evaluation.methods import METHODS
+from workflow_r1.evaluation.methods import METHODS, find_method
 
 PAGE = Path(__file__).parents[3] / "docs" / "methods.md"
-ROWS = dict(re.findall(r"^\| `([\w+-]+)` \| ([^|]+?) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+TABLE = PAGE.read_text(encoding="utf-8").partition("\n## The table\n")[2].partition("\n## ")[0]
+ROWS = dict(re.findall(r"^\| `([\w+-]+)` \| ([^|]+?) \|", TABLE, re.MULTILINE))
 """Method -> what the page says of its calls."""
 
 OTHERS = ("graph", "aflow", "maas")
@@ -63,12 +66,20 @@ def test_methods_are_in_their_order(tmp_path: Path) -> None:
     assert len(set(reached.values())) == 4
 
 
-def test_the_method_of_the_page_works(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_method_of_the_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    names: dict = {"__name__": "my_method"}
-    try:
-        exec(code, names)
-        asyncio.run(names["main"]())
-    finally:
-        METHODS.pop("ask-twice", None)
-    assert 0.4 < float(capsys.readouterr().out.split()[0]) < 0.8
+    (tmp_path / "my_method.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    own = evaluate_embedded("my_method.py:ASK_TWICE", tmp_path).figures
+    assert own.llm_calls == 3
+    assert own.exact_match.successes > evaluate_embedded("direct", tmp_path).figures.exact_match.successes
+    (compared,) = read_methods(CONFIG, ["my_method.py:ASK_TWICE"], seeds=[0])
+    assert (compared.name, compared.describe(0.0)["summary"]) == ("ask-twice", "asks, and asks again with a plan")
+
+
+@pytest.mark.parametrize("name", ["my_method.py:ask_twice", "my_method.py:NOTHING", "nowhere.py:X", "cots"])
+def test_what_is_no_method_is_said_to_be_none(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_method.py").write_text("def ask_twice(question, rng): ...")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="--methods: expected"):
+        find_method(name, key="--methods")

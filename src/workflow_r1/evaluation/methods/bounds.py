@@ -1,7 +1,7 @@
 """The floor and the ceilings: what blind calls reach, and what perfect choice or perfect reading would."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 from workflow_r1.config.components import embedded_world
 from workflow_r1.config.methods import SelfConsistencyConfig
@@ -81,12 +81,12 @@ RANDOM = (
 
 
 def choose_knowingly(
-    golden_answers: Callable[[str], Sequence[str]], settings: SelfConsistencyConfig, *, searches: bool
+    golden_answers: Mapping[str, Sequence[str]], settings: SelfConsistencyConfig, *, searches: bool
 ) -> StartWorkflow:
     """Draw the answers that ``cot`` and ``self-consistency`` would, and take a right one if there is any.
 
     Args:
-        golden_answers: of a question, by its text.
+        golden_answers: by the text of the question.
         settings: how many answers are drawn besides the one at temperature 0, and how.
         searches: put the passages found for the question before it.
     """
@@ -101,7 +101,8 @@ def choose_knowingly(
             ask_for_answers(asked, settings.num_answers, settings.temperature),
         ]
         candidates = [answer for answer in (read_answer(one), *read_answers(several)) if answer]
-        right = (answer for answer in candidates if exact_match(answer, golden_answers(question)))
+        golden = golden_answers.get(question)
+        right = (answer for answer in candidates if golden and exact_match(answer, golden))
         return next(right, candidates[0] if candidates else "")
 
     return start
@@ -109,16 +110,22 @@ def choose_knowingly(
 
 def _oracle_choice(name: str, summary: str, *, searches: bool) -> Method:
     def make(context: MethodContext) -> FixedWorkflow:
-        # As the environment shows them: their text may have been made safe.
-        golden = {
-            question_of(context.make_environment(question).initial_messages()[-1].content): question.golden_answers
-            for question in context.questions
-        }
-        start = choose_knowingly(golden.__getitem__, context.settings.self_consistency, searches=searches)
+        golden: dict[str, tuple[str, ...]] = {}
+        for question in context.questions:
+            # As the environment shows it: its text may have been made safe.
+            text = question_of(context.make_environment(question).initial_messages()[-1].content)
+            golden[text] = (*golden.get(text, ()), *question.golden_answers)
+        if not any(golden.values()):
+            raise ConfigError(
+                f"{name} chooses by golden answers: expected questions that have some, received none; evaluate it on questions "
+                "with golden answers"
+            )
+        start = choose_knowingly(golden, context.settings.self_consistency, searches=searches)
         return FixedWorkflow(name, start)
 
     operators = [draw_answers, OPERATORS["AnswerGenerate"], *([OPERATORS[SEARCH]] if searches else [])]
-    return Method(name, summary, make, operators={operator.name: operator for operator in operators})
+    pool = {operator.name: operator for operator in operators}
+    return Method(name, summary, make, operators=pool, section="self_consistency")
 
 
 ORACLE_CHOICE = (

@@ -12,6 +12,7 @@ from workflow_r1.evaluation.methods.medprompt_knn import MEDPROMPT_KNN
 from workflow_r1.evaluation.methods.method import Method
 from workflow_r1.evaluation.methods.react import REACT
 from workflow_r1.evaluation.methods.voting import MEDPROMPT, SELF_CONSISTENCY
+from workflow_r1.references import load_reference
 
 POLICY = "policy"
 """The method that is the configured policy: it needs no entry here."""
@@ -41,7 +42,7 @@ def find_method(name: str, *, key: str = "--method") -> Method:
     """Return the method of that name.
 
     Args:
-        name: as the user wrote it.
+        name: as the user wrote it; ``path/file.py:NAME`` or ``module:NAME`` is a ``Method`` of the user's own.
         key: option or setting that errors name.
 
     Raises:
@@ -49,6 +50,13 @@ def find_method(name: str, *, key: str = "--method") -> Method:
     """
     if name in METHODS:
         return METHODS[name]
+    if ":" in name:
+        own = load_reference(name, key=key)
+        if isinstance(own, Method):
+            return own
+        raise ConfigError(
+            f"{key}: expected a Method at {name}, found a {type(own).__name__}; make one with fixed_method (docs/methods.md)"
+        )
     near = difflib.get_close_matches(name, [POLICY, *METHODS], n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     raise ConfigError(f"{key}: expected one of {', '.join([POLICY, *METHODS])}, received {name!r}{hint}")

@@ -66,6 +66,13 @@ class Method:
     one has done of it is not done again."""
     only_embedded: bool = False
     """Whether it knows no world but the embedded one."""
+    section: str = ""
+    """Name of its settings among ``methods``, where it is not its own."""
+
+    @property
+    def settings_name(self) -> str:
+        """Name of its settings among ``methods``; there are none where it has no settings."""
+        return self.section or self.name.removesuffix(WITH_SEARCH).replace("-", "_")
 
     @property
     def searches(self) -> bool:
