@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from workflow_r1.config.workflow_search import AFlowConfig, GraphConfig
+from workflow_r1.config.workflow_search import AFlowConfig, GraphConfig, MaASConfig
 from workflow_r1.retrieval import EmbeddingsConfig
 from workflow_r1.trajectory.records import Record
 
@@ -80,3 +80,4 @@ class MethodsConfig(Record):
     random: RandomConfig = RandomConfig()
     graph: GraphConfig = GraphConfig()
     aflow: AFlowConfig = AFlowConfig()
+    maas: MaASConfig = MaASConfig()

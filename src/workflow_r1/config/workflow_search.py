@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from workflow_r1.retrieval import EmbeddingsConfig
 from workflow_r1.trajectory.records import Record
 
 
@@ -37,3 +38,32 @@ class AFlowConfig(Record):
     embedded world, whose expert is none, ``random``."""
     temperature: float = Field(default=0.7, gt=0.0)
     """Of the LLM's proposals."""
+
+
+class MaASConfig(Record):
+    """MaAS: a controller that draws a workflow for each question; the defaults are those of its code where it has them."""
+
+    passes: int = Field(default=4, ge=1)
+    """Times that the training questions are gone through. MaAS: 4."""
+    questions: int = Field(default=200, ge=1)
+    """Training questions. MaAS: all that there are."""
+    batch: int = Field(default=4, ge=1)
+    """Questions of one optimiser step, which are live at once. MaAS: 4."""
+    layers: int = Field(default=4, ge=1, le=8)
+    """At most so many are drawn. MaAS: 4."""
+    threshold: float = Field(default=0.3, gt=0.0, le=1.0)
+    """Probability that the moves of a layer have together, or more. MaAS: 0.3."""
+    hidden: int = Field(default=32, ge=1)
+    """Dimension in which questions and moves are compared. MaAS: 32."""
+    learning_rate: float = Field(default=0.01, gt=0.0)
+    """Of Adam. MaAS: 0.01."""
+    baseline: bool = True
+    """Compare each reward with the mean of all batches before. MaAS: not."""
+    call_weight: float = Field(default=0.01, ge=0.0)
+    """Taken off the score for each LLM call or search of the question. MaAS: 0."""
+    cost_weight: float = Field(default=3.0, ge=0.0)
+    """Taken off the score for each unit of money that the question cost, where prices are known. MaAS: 3, in USD."""
+    score: Literal["exact_match", "f1"] = "exact_match"
+    """What an answer earns."""
+    embeddings: EmbeddingsConfig | None = None
+    """Endpoint that embeds questions and moves; none hashes their words and runs of letters. MaAS: all-MiniLM-L6-v2."""

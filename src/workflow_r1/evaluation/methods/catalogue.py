@@ -8,6 +8,7 @@ from workflow_r1.evaluation.methods.asking import COT, DIRECT, ENSEMBLE
 from workflow_r1.evaluation.methods.bounds import ORACLE_CHOICE, ORACLE_SCRIPT, RANDOM
 from workflow_r1.evaluation.methods.expert_workflow import EXPERT_WORKFLOW
 from workflow_r1.evaluation.methods.graphs import GRAPH
+from workflow_r1.evaluation.methods.maas import MAAS
 from workflow_r1.evaluation.methods.medprompt_knn import MEDPROMPT_KNN
 from workflow_r1.evaluation.methods.method import Method
 from workflow_r1.evaluation.methods.react import REACT
@@ -33,6 +34,7 @@ METHODS: dict[str, Method] = {
         *ORACLE_SCRIPT,
         *GRAPH,
         *AFLOW,
+        *MAAS,
     )
 }
 """In the order of tables and help texts."""

@@ -1,0 +1,72 @@
+"""Vectors of questions and moves where no endpoint makes them, and a memory of those that were made."""
+
+import re
+from collections.abc import Sequence
+from hashlib import blake2b
+from itertools import chain
+
+import numpy as np
+
+from workflow_r1.retrieval import EmbeddingModel
+from workflow_r1.retrieval.embeddings import Vectors
+
+NUM_PLACES = 384
+"""Dimension; that of all-MiniLM-L6-v2, which MaAS uses."""
+
+HASHED = f"hashed n-grams, {NUM_PLACES}"
+"""Name of the hashed vectors in records."""
+
+
+class HashedEmbeddings:
+    """Counts of words and of runs of three to five letters, hashed into a fixed number of places, with signs.
+
+    It knows which words and endings two texts share, and nothing of what they mean. Each feature adds +1 or -1, by its hash, at
+    a place that its hash names (Weinberger et al. 2009); the square root dampens repetition, and the result has length 1.
+    """
+
+    async def __call__(self, texts: Sequence[str]) -> tuple[Vectors, int]:
+        """Return the vectors, ``(texts, NUM_PLACES)``, and no tokens; a text without letters or digits is the zero vector."""
+        return np.array([_hash(text) for text in texts]).reshape(len(texts), NUM_PLACES), 0
+
+
+class RememberedEmbeddings:
+    """An ``EmbeddingModel`` that makes the vector of a text once.
+
+    Args:
+        model: what makes it.
+    """
+
+    def __init__(self, model: EmbeddingModel) -> None:
+        self._model = model
+        self._known: dict[str, Vectors] = {}
+        self.num_tokens = 0
+        """That all the vectors took."""
+
+    async def __call__(self, texts: Sequence[str]) -> tuple[Vectors, int]:
+        """Return the vectors of texts, and the tokens that they took now.
+
+        Raises:
+            ServiceError: the service failed after its retries.
+        """
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        tokens = 0
+        if new:
+            vectors, tokens = await self._model(new)
+            self._known.update(zip(new, vectors, strict=True))
+            self.num_tokens += tokens
+        return np.array([self._known[text] for text in texts]), tokens
+
+
+def _hash(text: str) -> Vectors:
+    vector = np.zeros(NUM_PLACES)
+    words = re.findall(r"\w+", text.lower())
+    padded = [f" {word} " for word in words]
+    grams = (
+        word[start : start + size] for word in padded for size in (3, 4, 5) for start in range(len(word) - size + 1)
+    )
+    for feature in chain((f"word {word}" for word in words), grams):
+        digest = int.from_bytes(blake2b(feature.encode("utf-8", "replace"), digest_size=8).digest())
+        vector[(digest >> 1) % NUM_PLACES] += 1 if digest & 1 else -1
+    vector = np.sign(vector) * np.sqrt(np.abs(vector))
+    length = float(np.linalg.norm(vector))
+    return vector / length if length else vector
