@@ -2,15 +2,16 @@
 
     DIRECTORY/
       answers.jsonl     one row per answered question: what was drawn, what it earned and cost
-      state.npz         parameters, optimiser and baseline after the last whole batch
+      state.npz         parameters, optimiser and baseline after some whole batch
       search.json, seconds.json, summary.json     see ``methods.searching``
 
-An answer is written when it is had, the state after each batch. A run after this one draws the same plans for an unfinished
-batch, takes the answers that are there, and asks the others.
+An answer is written when it is had, the state now and then. A run after this one goes on from the state, draws the same plans
+again, takes the answers that are there, and asks for the others.
 """
 
 import asyncio
 import io
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -129,10 +130,10 @@ class ControllerTraining:
                     continue
                 done = {row.question_id: row for row in rows if row.batch == number}
                 await self._train_on(controller, optimiser, number, batch, done)
-                numbers = {"reward_sum": self._reward_sum, "num_rewards": self._num_rewards}
-                write_state(self._directory.path, pack(controller, optimiser, **numbers))
-                self._directory.keep_time()
                 if number % tell_every == 0 or number == len(batches):
+                    numbers = {"reward_sum": self._reward_sum, "num_rewards": self._num_rewards}
+                    write_state(self._directory.path, pack(controller, optimiser, **numbers))
+                    self._directory.keep_time()
                     self._tell(number, len(batches), tell_every)
             self._conclude(batches, controller)
         return controller
@@ -327,7 +328,10 @@ def read_state(directory: Path) -> dict[str, Array] | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             return dict(file)
-    except (ValueError, OSError, KeyError) as error:
-        raise DataError(f"{path}: expected the state of a training, found {error}; begin in a new directory") from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path}: expected the state of a training, found {error}; delete it: {ANSWERS} beside it makes it anew, without "
+            "asking again"
+        ) from None
