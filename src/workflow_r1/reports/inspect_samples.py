@@ -31,8 +31,16 @@ from inspect_ai.tool import ToolCall, ToolCallError
 
 from workflow_r1.data import normalize_answer
 from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus
-from workflow_r1.prompts import parse_turn
-from workflow_r1.trajectory import FinishReason, ScoredTrajectory, StopReason, Trajectory, Turn, Usage
+from workflow_r1.prompts import ParsedCall, parse_turn
+from workflow_r1.trajectory import (
+    FinishReason,
+    OperatorCall,
+    ScoredTrajectory,
+    StopReason,
+    Trajectory,
+    Turn,
+    Usage,
+)
 
 OPERATORS = "operators"
 POLICY = "policy"
@@ -94,9 +102,10 @@ def _messages_of(turn: Turn, *, id: str, model: str) -> Iterator[ChatMessage]:
         content = [ContentReasoning(reasoning=parsed.think)]
         content += [ContentText(text=parsed.answer)] if parsed.answer is not None else []
     # Calls that the infrastructure or the budget ended have no observation, and stand in the text alone.
+    acted: Sequence[OperatorCall | ParsedCall] = turn.calls or (() if parsed.malformed else parsed.calls)
     calls = [
         ToolCall(id=f"{id}-c{number}", function=call.operator, arguments={"input": call.input})
-        for number, call in enumerate(turn.calls or (() if parsed.malformed else parsed.calls))
+        for number, call in enumerate(acted)
     ]
     cut_off = {"cut off": "the turn's tokens were used up"} if turn.finish_reason is FinishReason.LENGTH else None
     yield ChatMessageAssistant(
