@@ -7,12 +7,14 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
+VERL ?= verl==0.9.1
+VERL_PIP := .venv-verl/bin/python -m pip --disable-pip-version-check install --quiet --quiet
 
 # Two busy threads on two shared cores can be a hundred times slower than one.
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format test-slow test-real fuzz bench real-input example clean
+.PHONY: help train test check format test-slow test-real test-verl fuzz bench real-input example clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -38,6 +40,9 @@ test-slow: $(VENV)/.installed-dev ## The tests that take minutes
 
 test-real: $(VENV)/.installed-dev ## The tests that need files or servers of your own (CONTRIBUTING.md)
 	$(BIN)/python -m pytest -q -m "data or server" $(ARGS)
+
+test-verl: .venv-verl/.installed ## The tests of the verl engine, in an environment of its own: a whole run on a CPU among them
+	.venv-verl/bin/python -m pytest -q -W default tests/engines/verl $(ARGS)
 
 fuzz: $(VENV)/.installed-dev ## Ten minutes of hostile texts for all that reads text from outside (ARGS="--minutes 60")
 	$(BIN)/python scripts/fuzz/run.py $(ARGS)
@@ -70,4 +75,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.installed
 	$(PIP) -c constraints.txt -e ".[train,dev]"
+	@touch $@
+
+# verl wants a transformers of its own, and none of it belongs into the main environment.
+.venv-verl/.installed: requirements/verl.txt pyproject.toml
+	@echo "installing verl and what it needs into .venv-verl; the first time this downloads some hundred megabytes"
+	$(PYTHON) -m venv .venv-verl
+	$(VERL_PIP) "$(TORCH)"
+	$(VERL_PIP) -r requirements/verl.txt
+	$(VERL_PIP) --no-deps "$(VERL)"
+	$(VERL_PIP) -e .
 	@touch $@

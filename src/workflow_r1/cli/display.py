@@ -277,8 +277,18 @@ def watch(console: Console, title: str, place: str) -> Iterator["TrainingBoard |
 
 
 @contextmanager
-def stop_once(request_stop: Callable[[], None], note: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+def stop_once(
+    request_stop: Callable[[], None],
+    note: Callable[[str], None],
+    *,
+    what_follows: str = "this step ends, then a checkpoint is saved",
+) -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a request to stop cleanly; a second one aborts.
+
+    Args:
+        request_stop: asks for the stop.
+        note: shows a remark.
+        what_follows: what a person is told.
 
     Yields:
         A function that tells whether a stop was requested.
@@ -290,7 +300,7 @@ def stop_once(request_stop: Callable[[], None], note: Callable[[str], None]) -> 
         if requested:
             raise KeyboardInterrupt
         requested = True
-        note("stopping: this step ends, then a checkpoint is saved (Ctrl-C again aborts at once)")
+        note(f"stopping: {what_follows} (Ctrl-C again aborts at once)")
         request_stop()
 
     before = signal.signal(signal.SIGINT, handle)

@@ -1,7 +1,7 @@
 """``workflow-r1 train``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,6 +28,12 @@ def train(
     override: Overrides = None,
     resume: Resume = None,
     run_directory: RunDirectory = None,
+    engine: Annotated[
+        Literal["native", "verl"] | None,
+        typer.Option(
+            help="What trains: this process, or verl on Ray. Default: the configuration's `engine`.", show_default=False
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Estimate what the run will cost from a few trajectories, and leave."),
@@ -38,9 +44,19 @@ def train(
     from workflow_r1.cli.policies import require_trainable
     from workflow_r1.cli.terminal import Terminal
 
-    settings = open_run(config, override, resume, run_directory)
+    overrides = [*(override or []), *([f"engine={engine}"] if engine else [])]
+    settings = open_run(config, overrides, resume, run_directory)
     require_trainable(settings)
     console = Terminal()
+    if settings.engine == "verl":
+        from workflow_r1.cli.train_verl import show_options, train_on_verl
+
+        if dry_run:
+            show_options(settings, console)
+            return
+        if exit_code := train_on_verl(settings, console, resume, run_directory):
+            raise typer.Exit(exit_code)
+        return
     if dry_run:
         if resume is not None:
             raise ConfigError("expected --dry-run without --resume: it estimates a whole run before it starts")

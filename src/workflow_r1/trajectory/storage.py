@@ -38,7 +38,7 @@ def iterate_trajectories(path: Path | str) -> Iterator[Trajectory]:
         DataError: the file is missing, or a row is not valid; names the line and the field.
     """
     for place, line in iterate_lines(path, of="trajectories"):
-        yield _parse_row(line, place)
+        yield parse_trajectory(line, place)
 
 
 def append_lines(path: Path | str, lines: Iterable[str], *, flush: bool = True) -> None:
@@ -136,7 +136,16 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _parse_row(line: bytes, place: str) -> Trajectory:
+def parse_trajectory(line: bytes, place: str) -> Trajectory:
+    """Read one line of a file of trajectories.
+
+    Args:
+        line: JSON, as :func:`append_trajectories` writes it.
+        place: where it stands, for the message.
+
+    Raises:
+        DataError: it is not valid; names the place and the field.
+    """
     try:
         row = json.loads(line)
     except UnicodeDecodeError as error:

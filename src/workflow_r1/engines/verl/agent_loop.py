@@ -10,16 +10,15 @@ from transformers import GenerationConfig
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
 
 from workflow_r1.config.components import build_environment_factory
-from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.verl.described_run import DescribedRun, require_described_run
+from workflow_r1.engines.verl.naming import name_trajectory, policy_version
 from workflow_r1.engines.verl.options import AGENT_LOOP
 from workflow_r1.engines.verl.rollout_files import RolloutFiles, Use
 from workflow_r1.engines.verl.server_policy import ServerPolicy
 from workflow_r1.environment import Environment
 from workflow_r1.rewards import score_trajectory
-from workflow_r1.rollout import derive_seed, rollout
+from workflow_r1.rollout import rollout
 from workflow_r1.rollout.renderer import Renderer
-from workflow_r1.rollout.rollout import MemberName, name_member
 from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory
 from workflow_r1.trajectory.packing import pack
 
@@ -87,19 +86,6 @@ class WorkflowAgentLoop(AgentLoopBase):
             max_prompt_tokens=config.environment.max_prompt_tokens,
             filler=workplace.renderer.end_of_turn_id,
         )
-
-
-def name_trajectory(config: RunConfig, question: Question, *, use: Use, step: int, member: int) -> MemberName:
-    """The id and the seed that the native engine gives the same trajectory."""
-    if use == "evaluation":
-        name = f"evaluation-{question.id}"
-        return MemberName(name, name, derive_seed(config.seed, "evaluation", question.id))
-    return name_member(question, member, seed=derive_seed(config.seed, "training", step))
-
-
-def policy_version(config: RunConfig, steps: int) -> int:
-    """Optimiser steps that so many steps of training make."""
-    return steps * -(-config.training.questions_per_step // config.training.mini_batch_questions)
 
 
 def to_output(trajectory: Trajectory, *, versions: list[int], max_prompt_tokens: int, filler: int) -> AgentLoopOutput:

@@ -143,7 +143,12 @@ def start(config_file: Path, *, environment: Mapping[str, str] | None = None) ->
         # Hydra would make folders and log files of its own in the working directory.
         *("hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"),
     ]
-    variables: dict[str, Any] = {**os.environ, "VERL_FILE_LOGGER_PATH": str(metrics.resolve()), **(environment or {})}
+    variables: dict[str, Any] = {
+        "HF_DATASETS_OFFLINE": "1",  # The questions are files; without it they would be asked for on the network first.
+        **os.environ,
+        "VERL_FILE_LOGGER_PATH": str(metrics.resolve()),
+        **(environment or {}),
+    }
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=variables, start_new_session=True

@@ -13,7 +13,8 @@ import socket
 from pathlib import Path
 from typing import Literal
 
-from workflow_r1.trajectory import Trajectory, append_trajectories, load_trajectories
+from workflow_r1.trajectory import Trajectory, append_trajectories
+from workflow_r1.trajectory.storage import parse_trajectory
 
 Use = Literal["training", "evaluation"]
 """What a trajectory was sampled for."""
@@ -31,19 +32,12 @@ class RolloutFiles:
         directory.mkdir(parents=True, exist_ok=True)
         append_trajectories(directory / f"{socket.gethostname()}-{os.getpid()}.jsonl", [trajectory])
 
-    def collect(self, use: Use, step: int) -> list[Trajectory]:
-        """Return all trajectories of a step, in the order of their ids."""
-        found: list[Trajectory] = []
-        for file in sorted(self._step(use, step).glob("*.jsonl")):
-            found += load_trajectories(file)
-        return sorted(found, key=lambda trajectory: trajectory.id)
-
-    def count(self, use: Use, step: int) -> int:
-        """Return how many trajectories of a step have ended so far."""
-        return sum(file.read_bytes().count(b"\n") for file in self._step(use, step).glob("*.jsonl"))
+    def follow(self, use: Use, step: int) -> "RolloutReader":
+        """Read a step's trajectories while they are written."""
+        return RolloutReader(self._step(use, step))
 
     def discard(self, use: Use, step: int) -> None:
-        """Remove a step's files once they are collected."""
+        """Remove a step's files once they are read."""
         shutil.rmtree(self._step(use, step), ignore_errors=True)
 
     def discard_all(self) -> None:
@@ -52,3 +46,26 @@ class RolloutFiles:
 
     def _step(self, use: Use, step: int) -> Path:
         return self._directory / f"{use}-{step}"
+
+
+class RolloutReader:
+    """The trajectories of one step, as far as they are there."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._read: dict[Path, int] = {}
+        self.trajectories: list[Trajectory] = []
+        """All that were read so far, in no order."""
+
+    def read(self) -> list[Trajectory]:
+        """Return those that ended since the last call."""
+        new: list[Trajectory] = []
+        for file in sorted(self._directory.glob("*.jsonl")):
+            seen = self._read.get(file, 0)
+            if file.stat().st_size > seen:
+                text = file.read_bytes()[seen:]
+                whole = text[: text.rfind(b"\n") + 1]
+                self._read[file] = seen + len(whole)
+                new += [parse_trajectory(line, str(file)) for line in whole.splitlines()]
+        self.trajectories += new
+        return new

@@ -1,0 +1,280 @@
+"""A training run on verl, from the outside: started, followed, put into our run directory, resumed."""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from workflow_r1.config.run import RunConfig
+from workflow_r1.engines.verl.launch import FOLDER, StepReport, VerlProcess, prepare, start
+from workflow_r1.engines.verl.metrics import time_metrics, update_metrics
+from workflow_r1.engines.verl.naming import policy_version
+from workflow_r1.engines.verl.rollout_files import RolloutFiles
+from workflow_r1.errors import CheckpointError, ServiceUnavailableError
+from workflow_r1.evaluation.evaluate import EvaluationResult
+from workflow_r1.recording.atomic import atomic_directory
+from workflow_r1.recording.events import (
+    CheckpointSaved,
+    EvaluationFinished,
+    OnEvent,
+    PolicySaved,
+    RunStarted,
+    StepFinished,
+    StepStarted,
+    TrajectoryFinished,
+    Warned,
+    ignore,
+)
+from workflow_r1.recording.health import CollapseWatch
+from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
+from workflow_r1.recording.run_files import EVALUATIONS, METRICS, RunFiles
+from workflow_r1.trajectory import Question, Trajectory
+from workflow_r1.trajectory.storage import write_atomically
+
+POLL_SECONDS = 0.5
+"""How often the run is looked at."""
+
+LATEST = "latest_checkpointed_iteration.txt"
+"""In ``checkpoints/``: the step of verl's newest complete checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerlResult:
+    """How a run ended."""
+
+    cause: Literal["finished", "interrupted"]
+    """Why it ended; after ``interrupted`` a resume goes on from the newest checkpoint."""
+    step: int
+    """Steps that the newest checkpoint holds."""
+    policy_directory: Path | None
+    """The policy of that checkpoint in Hugging Face format; None where there is no checkpoint yet."""
+
+
+class VerlTraining:
+    """One run on verl.
+
+    Args:
+        config: everything that a run is told; ``config.toml`` in the run directory holds the same.
+        run_directory: gets ``metrics.jsonl``, ``trajectories.jsonl``, ``evaluations.jsonl``, ``checkpoints/``, ``policy/``
+            and ``verl/``; every node must see it.
+        model: directory or hub name of the policy's model.
+        train_questions: all that will be asked, in order: ``steps`` times ``questions_per_step``.
+        evaluation_questions: held out.
+        on_event: told of progress and warnings.
+        environment: variables for verl's process besides those of this one.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: RunConfig,
+        run_directory: Path,
+        model: str,
+        train_questions: Sequence[Question],
+        evaluation_questions: Sequence[Question],
+        on_event: OnEvent = ignore,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._config = config
+        self._directory = run_directory.resolve()
+        self._model = model
+        self._train_questions = train_questions
+        self._evaluation_questions = evaluation_questions
+        self._on_event = on_event
+        self._environment = environment
+        self._rollouts = RolloutFiles(self._directory)
+        self._stop = False
+
+    def request_stop(self) -> None:
+        """Ask :meth:`run` to end verl; what the newest checkpoint does not hold is lost."""
+        self._stop = True
+
+    def run(self, *, resume: bool = False) -> VerlResult:
+        """Train from the start, or go on from the newest checkpoint.
+
+        Raises:
+            UserError: verl cannot do what is asked for, or the run directory cannot be used.
+            ServiceUnavailableError: verl broke off, or infrastructure failed every trajectory of a step.
+        """
+        config = self._config
+        step = self._checkpointed() if resume else 0
+        self._files = RunFiles(self._directory, resume=resume)
+        self._files.cut_back(self._lengths_at(step))
+        self._rollouts.discard_all()
+        config_file = prepare(
+            config,
+            model=self._model,
+            run_directory=self._directory,
+            train_questions=self._train_questions,
+            evaluation_questions=self._evaluation_questions,
+            resume=resume,
+        )
+        if resume and step == 0:
+            self._on_event(Warned("there is no checkpoint to resume from yet: the run starts from its beginning"))
+        parameters = count_parameters(Path(self._model))
+        self._on_event(RunStarted(step, config.training.steps, parameters, parameters))
+        self._on_event(StepStarted(step + 1, config.training.steps))
+        process = start(config_file, environment=self._environment)
+        try:
+            self._follow(process, step)
+        finally:
+            process.stop()
+        step = self._checkpointed()
+        return VerlResult("interrupted" if self._stop else "finished", step, self._take_policy(step))
+
+    def _follow(self, process: VerlProcess, step: int) -> None:
+        """Look at the run until it ends."""
+        steps = self._config.training.steps
+        saved, watch = step, self._watch_so_far()
+        self._reader = self._rollouts.follow("training", step + 1)
+        while not self._stop:
+            ended = process.exit_code()  # Before the last look, so that nothing is missed.
+            self._tell_trajectories()
+            for report in process.reports():
+                step = max(step, report.step)
+                self._take_report(report, watch)
+                if step < steps:
+                    self._on_event(StepStarted(step + 1, steps))
+                self._reader = self._rollouts.follow("training", step + 1)
+            if (newest := self._checkpointed()) > saved:
+                saved = newest
+                self._on_event(CheckpointSaved(saved, self._checkpoint(saved)))
+            if ended == 0 and step >= steps:
+                return
+            if ended is not None:
+                raise ServiceUnavailableError(
+                    f"verl ended at step {step} of {steps} with exit code {ended}. The end of {process.log}:\n"
+                    f"{process.last_lines()}"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _watch_so_far(self) -> CollapseWatch:
+        """The watch as it was at the checkpoint: it has seen the rows that were kept."""
+        watch, file = CollapseWatch(), self._directory / METRICS
+        for line in file.read_text("utf-8").splitlines() if file.exists() else ():
+            if (row := json.loads(line))["step"] > 0:
+                watch.observe(row)
+        return watch
+
+    def _tell_trajectories(self) -> None:
+        total = self._config.training.questions_per_step * self._config.training.group_size
+        done = len(self._reader.trajectories)
+        for number, trajectory in enumerate(self._reader.read(), start=done + 1):
+            self._on_event(TrajectoryFinished(number, total, trajectory))
+
+    def _take_report(self, report: StepReport, watch: CollapseWatch) -> None:
+        """Put a step that verl has finished into the files of the run.
+
+        Raises:
+            ServiceUnavailableError: the infrastructure failed all of its trajectories.
+        """
+        config, step = self._config, report.step
+        row: Metrics = {"step": step}
+        if step > 0:
+            self._tell_trajectories()
+            trajectories = self._in_order(self._reader.trajectories, step)
+            self._files.append_trajectories(trajectories)
+            self._report_failures(trajectories, step)
+            row = merge(
+                row,
+                {"policy_version": policy_version(config, step)},
+                rollout_metrics(trajectories, operators=config.environment.operators),
+                update_metrics(report.metrics),
+                time_metrics(report.metrics, num_sampled_tokens=sum(t.num_policy_tokens for t in trajectories)),
+            )
+            self._rollouts.discard("training", step)
+        evaluation = self._take_evaluation(step)
+        row = merge(row, evaluation)
+        self._files.append(METRICS, row)
+        self._remember_lengths(step)
+        if evaluation:
+            self._on_event(EvaluationFinished(step, evaluation))
+        if step > 0:
+            for message in watch.observe(row):
+                self._on_event(Warned(f"step {step}: {message}"))
+            self._on_event(StepFinished(step, config.training.steps, row))
+
+    def _in_order(self, trajectories: Sequence[Trajectory], step: int) -> list[Trajectory]:
+        """Sort a step's trajectories as the native engine writes them: by question as asked, then by member."""
+        size = self._config.training.questions_per_step
+        asked = self._train_questions[(step - 1) * size : step * size]
+        place = {question.id: index for index, question in enumerate(asked)}
+        return sorted(trajectories, key=lambda t: (place[t.question.id], int(t.id.rpartition("-")[2])))
+
+    def _take_evaluation(self, step: int) -> Metrics:
+        reader = self._rollouts.follow("evaluation", step)
+        found = {trajectory.question.id: trajectory for trajectory in reader.read()}
+        if not found:
+            return {}
+        answers = [found[question.id] for question in self._evaluation_questions if question.id in found]
+        metrics = evaluation_metrics(EvaluationResult(tuple(answers)))
+        self._files.append(EVALUATIONS, {"step": step, **metrics})
+        self._rollouts.discard("evaluation", step)
+        return metrics
+
+    def _report_failures(self, trajectories: Sequence[Trajectory], step: int) -> None:
+        failed = [trajectory for trajectory in trajectories if trajectory.stop_reason.is_infrastructure]
+        if not failed:
+            return
+        message = (
+            f"{len(failed)} of {len(trajectories)} trajectories failed, the first with: "
+            f"{failed[0].error or failed[0].stop_reason.value}"
+        )
+        if len(failed) == len(trajectories):
+            raise ServiceUnavailableError(f"step {step}: {message}")
+        self._on_event(Warned(f"step {step}: {message}"))
+
+    # ------------------------------------------------------------------------------------------------------ checkpoints
+
+    def _checkpoint(self, step: int) -> Path:
+        return self._directory / "checkpoints" / f"global_step_{step}"
+
+    def _checkpointed(self) -> int:
+        """Step of the newest complete checkpoint; 0 where there is none."""
+        file = self._directory / "checkpoints" / LATEST
+        return int(file.read_text()) if file.exists() else 0
+
+    def _take_policy(self, step: int) -> Path | None:
+        """Copy the newest checkpoint's model to ``policy/``, which all other commands read."""
+        if step == 0:
+            return None
+        source = self._checkpoint(step) / "actor" / "huggingface"
+        if not (source / "config.json").is_file():
+            raise CheckpointError(f"expected a Hugging Face model in {source}, where verl's checkpoint should hold one")
+        policy = self._directory / "policy"
+        with atomic_directory(policy) as temporary:
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
+        self._on_event(PolicySaved(policy))
+        return policy
+
+    def _remember_lengths(self, step: int) -> None:
+        """Keep how long the files were after a step, so that a resume can cut them back to it."""
+        known = self._read_lengths()
+        known[str(step)] = self._files.lengths()
+        write_atomically(self._directory / FOLDER / "lengths.json", json.dumps(known))
+
+    def _lengths_at(self, step: int) -> Mapping[str, int]:
+        return self._read_lengths().get(str(step), {}) if step else {}
+
+    def _read_lengths(self) -> dict[str, dict[str, int]]:
+        file = self._directory / FOLDER / "lengths.json"
+        known: dict[str, dict[str, int]] = json.loads(file.read_text()) if file.exists() else {}
+        return known
+
+
+def count_parameters(model: Path) -> int:
+    """Count the parameters of a model directory by the headers of its files; 0 for a name on the hub."""
+    from safetensors import safe_open
+
+    total = 0
+    for file in sorted(model.glob("*.safetensors")):
+        with safe_open(file, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  It is no mapping.
+                size = 1
+                for length in tensors.get_slice(name).get_shape():
+                    size *= length
+                total += size
+    return total
