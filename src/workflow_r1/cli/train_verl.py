@@ -104,7 +104,7 @@ def train_on_verl(config: "RunConfig", console: "Console", resume: Path | None, 
 
 
 def show_options(config: "RunConfig", console: "Console") -> None:
-    """Show what verl would be told, and check every key against verl's own configuration.
+    """Show what verl would be told, every key checked against verl's own configuration, and what it would need.
 
     Raises:
         ConfigError: verl cannot do what is asked for, or does not know a key.
@@ -114,6 +114,7 @@ def show_options(config: "RunConfig", console: "Console") -> None:
 
     require_verl()
     from workflow_r1.engines.native.model import model_source
+    from workflow_r1.engines.verl.estimate import QWEN25_7B, ModelShape, estimate
     from workflow_r1.engines.verl.options import own_options, translate
     from workflow_r1.engines.verl.schema import complete
 
@@ -134,6 +135,15 @@ def show_options(config: "RunConfig", console: "Console") -> None:
     for key, value in own.items():
         table.add_row(key, str(value), "verl.options")
     console.print(table)
+    file = Path(config.policy.model) / "config.json"
+    known = QWEN25_7B if config.policy.model == "Qwen/Qwen2.5-7B-Instruct" else None
+    shape = ModelShape.read(file) if file.is_file() else known
+    if shape is None:
+        console.print("\nNo estimate of memory: policy.model is no directory with a config.json.", soft_wrap=True)
+        return
+    console.print("\nEstimates, not measurements, for GPUs of 80 GiB:")
+    for line in estimate(config, shape):
+        console.print(f"  {line}", soft_wrap=True, markup=False)
 
 
 def require_verl() -> None:

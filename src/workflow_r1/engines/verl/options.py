@@ -86,6 +86,16 @@ def own_options(config: RunConfig) -> dict[str, Any]:
     return dict(flatten(config.verl.options, ""))
 
 
+def row_tokens(config: RunConfig) -> int:
+    """Return the length of the longest trajectory: prompt and response."""
+    return config.environment.max_prompt_tokens + config.environment.max_response_tokens
+
+
+def update_tokens(config: RunConfig) -> int:
+    """Return the tokens of one forward pass of an update; a trajectory is never cut."""
+    return max(config.optimiser.micro_batch_tokens or MICRO_BATCH_TOKENS, row_tokens(config))
+
+
 def check_possible(config: RunConfig) -> None:
     """Refuse what the native engine can do and verl cannot.
 
@@ -155,22 +165,17 @@ def _objective(config: RunConfig) -> Iterator[Option]:
 def _optimiser(config: RunConfig) -> Iterator[Option]:
     settings, training = config.optimiser, config.training
     actor = "actor_rollout_ref.actor"
-    row = config.environment.max_prompt_tokens + config.environment.max_response_tokens
-    steps_per_update = training.questions_per_step // training.mini_batch_questions
+    updates_per_step = training.questions_per_step // training.mini_batch_questions
     yield Option(f"{actor}.strategy", "fsdp2", "the sharding that verl keeps up")
     yield Option(f"{actor}.ppo_mini_batch_size", training.mini_batch_questions, "training.mini_batch_questions")
     yield Option(f"{actor}.ppo_epochs", 1, "every trajectory is learned from once")
     yield Option(f"{actor}.shuffle", False, "the order of the questions is ours")
     yield Option(f"{actor}.use_dynamic_bsz", True, "optimiser.micro_batch_tokens")
-    yield Option(
-        f"{actor}.ppo_max_token_len_per_gpu",
-        max(settings.micro_batch_tokens or MICRO_BATCH_TOKENS, row),
-        "optimiser.micro_batch_tokens",
-    )
+    yield Option(f"{actor}.ppo_max_token_len_per_gpu", update_tokens(config), "optimiser.micro_batch_tokens")
     yield Option(f"{actor}.optim.lr", settings.learning_rate, "optimiser.learning_rate")
     yield Option(
         f"{actor}.optim.lr_warmup_steps",
-        -(-settings.warmup_steps // steps_per_update) if settings.warmup_steps else -1,
+        -(-settings.warmup_steps // updates_per_step) if settings.warmup_steps else -1,
         "optimiser.warmup_steps",
     )
     yield Option(f"{actor}.optim.lr_scheduler_type", "constant", "optimiser.warmup_steps")
@@ -183,7 +188,8 @@ def _optimiser(config: RunConfig) -> Iterator[Option]:
     precision = {"float32": "fp32", "bfloat16": "bf16"}[settings.precision]
     for engine in ("actor", "ref"):
         place = f"actor_rollout_ref.{engine}.fsdp_config"
-        yield Option(f"{place}.model_dtype", "fp32", "master weights")
+        # Computed in bfloat16, a policy that is never updated needs no more of its weights.
+        yield Option(f"{place}.model_dtype", "fp32" if engine == "actor" else precision, "optimiser.precision")
         yield Option(
             f"{place}.mixed_precision",
             {"param_dtype": precision, "reduce_dtype": "fp32", "buffer_dtype": "fp32"},
@@ -206,7 +212,7 @@ def _policy(config: RunConfig, model: str) -> Iterator[Option]:
 
 
 def _rollout(config: RunConfig) -> Iterator[Option]:
-    place, settings, limits = "actor_rollout_ref.rollout", config.verl, config.environment
+    place, settings = "actor_rollout_ref.rollout", config.verl
     yield Option(f"{place}.name", settings.rollout, "verl.rollout")
     yield Option(f"{place}.n", config.training.group_size, "training.group_size")
     yield Option(f"{place}.temperature", config.sampling.temperature, "sampling.temperature")
@@ -220,7 +226,7 @@ def _rollout(config: RunConfig) -> Iterator[Option]:
     yield Option(f"{place}.tensor_model_parallel_size", settings.tensor_parallel, "verl.tensor_parallel")
     yield Option(f"{place}.gpu_memory_utilization", settings.gpu_memory, "verl.gpu_memory")
     yield Option(f"{place}.max_num_seqs", config.sampling.max_sessions, "sampling.max_sessions")
-    yield Option(f"{place}.max_model_len", limits.max_prompt_tokens + limits.max_response_tokens, "environment")
+    yield Option(f"{place}.max_model_len", row_tokens(config), "environment")
     yield Option(f"{place}.agent.num_workers", settings.agent_workers, "verl.agent_workers")
     yield Option(f"{place}.agent.default_agent_loop", AGENT_LOOP, "our loop")
     yield Option(f"{place}.val_kwargs.temperature", 0, "evaluations are greedy")
@@ -250,5 +256,6 @@ def _trainer(config: RunConfig, run_directory: Path, *, resume: bool) -> Iterato
     )
     yield Option("trainer.use_v1", True, "the trainer that our parts are written for")
     yield Option("trainer.v1.trainer_mode", "sync", "every step samples from the newest policy")
+    yield Option("critic.enable", False, "the advantage compares the members of a group")
     yield Option("reward.num_workers", 1, "our reward is computed in the loop")
     yield Option(f"ray_kwargs.ray_init.runtime_env.env_vars.{VARIABLE}", str(run_directory), "the run directory")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from workflow_r1.config.run import RunConfig
+from workflow_r1.engines.verl.estimate import count_parameters
 from workflow_r1.engines.verl.launch import FOLDER, StepReport, VerlProcess, prepare, start
 from workflow_r1.engines.verl.metrics import time_metrics, update_metrics
 from workflow_r1.engines.verl.naming import policy_version
@@ -263,18 +264,3 @@ class VerlTraining:
         file = self._directory / FOLDER / "lengths.json"
         known: dict[str, dict[str, int]] = json.loads(file.read_text()) if file.exists() else {}
         return known
-
-
-def count_parameters(model: Path) -> int:
-    """Count the parameters of a model directory by the headers of its files; 0 for a name on the hub."""
-    from safetensors import safe_open
-
-    total = 0
-    for file in sorted(model.glob("*.safetensors")):
-        with safe_open(file, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  It is no mapping.
-                size = 1
-                for length in tensors.get_slice(name).get_shape():
-                    size *= length
-                total += size
-    return total
