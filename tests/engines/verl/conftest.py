@@ -37,6 +37,8 @@ def shims() -> dict[str, str]:
         "VERL_PLATFORM": "cpu",
         "VERL_USE_EXTERNAL_MODULES": "cpu_shims",
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        # Ray's workers step back behind everything else by default; on a busy machine they would stand still.
+        "RAY_worker_niceness": "0",
     }
 
 
