@@ -9,7 +9,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from workflow_r1.evaluation.statistics import Interval, Scores, crossed_difference_interval, rate_interval
+from workflow_r1.evaluation.statistics import (
+    Interval,
+    Scores,
+    crossed_difference_interval,
+    crossed_interval,
+    crossed_interval_of_mean,
+    interval_of_mean,
+    rate_interval,
+)
 
 PATH = Path(__file__).parents[2] / "benchmarks" / "coverage.py"
 QUICK, LONG = 1000, 4000
@@ -171,3 +179,35 @@ def test_the_population_has_the_mean_that_it_says() -> None:
         ease, luck = population.draw_ease(rng, 2000), population.draw_luck(rng, 200)
         drawn = population.draw(rng, ease=ease, luck=luck).mean()
         assert drawn == pytest.approx(population.expected(population.mean), abs=0.012)
+
+
+# ----------------------------------------------------------------------------------------------- means over benchmarks
+
+
+def test_the_interval_of_a_mean_over_benchmarks_holds_at_its_nominal_rate() -> None:
+    rng = np.random.default_rng(3)
+    rates = np.array([0.06, 0.35, 0.6])
+    held = 0
+    for _ in range(QUICK):
+        of = [rate_interval(scores=(rng.random(60) < rate).astype(float)) for rate in rates]
+        mean = interval_of_mean(intervals=of)
+        held += mean.low <= rates.mean() <= mean.high
+    assert holds(held / QUICK, simulations=QUICK)
+
+
+@pytest.mark.parametrize("luck", [0.0, 0.05])
+def test_seeds_that_benchmarks_share_are_covered(luck: float) -> None:
+    """A seed that is lucky on one benchmark is so on all: what treats benchmarks as independent is then too narrow."""
+    rng = np.random.default_rng(4)
+    rates, held, held_apart = (0.3, 0.4, 0.5) * 2, 0, 0
+    for _ in range(QUICK):
+        shift = rng.normal(0.0, luck, 5)
+        tables = [(rng.random((60, 5)) < rate + shift).astype(float) for rate in rates]
+        shared = crossed_interval_of_mean(tables=tables)
+        held += shared.low <= 0.4 <= shared.high
+        apart = interval_of_mean(intervals=[crossed_interval(scores=table) for table in tables])
+        held_apart += apart.low <= 0.4 <= apart.high
+    assert held / QUICK >= 0.95 - error(0.95, QUICK)
+    if luck:
+        assert holds(held / QUICK, simulations=QUICK)
+        assert held_apart / QUICK < 0.9

@@ -15,8 +15,10 @@ from workflow_r1.evaluation.statistics import (
     crossed_bootstrap_interval,
     crossed_difference_interval,
     crossed_interval,
+    crossed_interval_of_mean,
     crossed_test,
     holm,
+    interval_of_mean,
     mcnemar_test,
     paired_rate_interval,
     pareto_frontier,
@@ -388,3 +390,33 @@ def test_records_can_be_read_back() -> None:
     assert PairedTest.model_validate_json(test.model_dump_json()) == test
     assert interval.clipped(low=0.4, high=0.6).low == 0.4
     assert str(rate_interval(scores=[1, 0])) == "0.500 [0.095, 0.905]"
+
+
+# ----------------------------------------------------------------------------------------------- means over benchmarks
+
+
+def test_one_table_gives_the_crossed_interval_itself() -> None:
+    rng = np.random.default_rng(0)
+    for seeds in (1, 3):
+        scores = (rng.random((40, seeds)) < 0.4).astype(float)
+        one, same = crossed_interval(scores=scores), crossed_interval_of_mean(tables=[scores])
+        assert (same.low, same.high) == (pytest.approx(one.low), pytest.approx(one.high))
+
+
+def test_an_interval_of_a_mean_adds_squares_or_distances() -> None:
+    one = rate_interval(scores=[1, 0, 0, 0])
+    mean = interval_of_mean(intervals=[one] * 4)
+    assert mean.estimate - mean.low == pytest.approx((one.estimate - one.low) / 2)
+    assert mean.high - mean.estimate == pytest.approx((one.high - one.estimate) / 2)
+    added = interval_of_mean(intervals=[one] * 4, independent=False)
+    assert (added.low, added.high) == (pytest.approx(one.low), pytest.approx(one.high))
+    assert interval_of_mean(intervals=[one]).high == pytest.approx(one.high)
+
+
+def test_intervals_of_means_refuse_what_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        interval_of_mean(intervals=[])
+    with pytest.raises(ValueError, match="of one confidence"):
+        interval_of_mean(intervals=[rate_interval(scores=[1], confidence=level) for level in (0.9, 0.95)])
+    with pytest.raises(ValueError, match="all under the same seeds"):
+        crossed_interval_of_mean(tables=[[[0.0, 1.0]] * 3, [[0.0]] * 3])

@@ -11,6 +11,7 @@ from workflow_r1.evaluation.answers import Figure
 from workflow_r1.evaluation.comparison import CostKind, MethodFigures, MethodTest
 from workflow_r1.evaluation.published import OPERATOR_LLMS, WHY_THEY_DIFFER, WITH_SEARCH
 from workflow_r1.evaluation.statistics import Interval
+from workflow_r1.reports.comparison import show_interval
 from workflow_r1.reports.evaluation.frontier import Panel, make_panels
 from workflow_r1.reports.evaluation.record import EvaluationReport, Example, Outcome
 
@@ -118,14 +119,6 @@ def make_document(report: EvaluationReport) -> Document:
         simulation=SIMULATION if report.is_simulation else None,
         sections=tuple(section for section in sections if section.blocks),
     )
-
-
-def show_interval(interval: Interval | None, *, sign: bool = False) -> str:
-    """An estimate with its interval, or a dash."""
-    if interval is None:
-        return NONE
-    form = "+.3f" if sign else ".3f"
-    return f"{interval.estimate:{form}} [{interval.low:{form}}, {interval.high:{form}}]"
 
 
 def verdict(test: MethodTest, *, confidence: float) -> str:
