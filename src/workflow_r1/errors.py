@@ -13,6 +13,7 @@
     |  |- ServiceTimeoutError      no answer in time, after all retries                    (also a TimeoutError)
     |  `- ServiceRejectedError     the service refuses, and would again: the request is too long, or not understood
     |     `- EndpointRejectedError    it refuses whatever is asked: bad key, unknown model, no quota
+    |- ProcessLostError          another process of the same run died or stopped answering: the run ends, and can be resumed
     `- BudgetExceededError       what the run may spend is spent: it stops cleanly and can go on with more
 
 A policy's mistake (a malformed turn, a wrong argument) is not an error: it is an observation.
@@ -71,6 +72,10 @@ class ServiceRejectedError(ServiceError):
 
 class EndpointRejectedError(ServiceRejectedError):
     """The endpoint refuses whatever is asked (key, model name, quota): a retry cannot help, another endpoint may."""
+
+
+class ProcessLostError(WorkflowR1Error):
+    """Another process of the run is gone; this one cannot go on alone, and ends with exit code 1."""
 
 
 class BudgetExceededError(WorkflowR1Error):

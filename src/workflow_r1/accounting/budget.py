@@ -61,6 +61,10 @@ class Spent(Record):
         write_atomically(path, self.model_dump_json() + "\n")
 
 
+Tally = Callable[[str, float], float]
+"""Adds an amount to a named quantity, and returns what it then comes to."""
+
+
 class Budget:
     """Checks limits before each call and counts what it took.
 
@@ -91,8 +95,12 @@ class Budget:
         """A budget that holds ``minutes`` from now on."""
         return cls(config, currency=currency, clock=time.monotonic)
 
-    def restart(self, spent: Spent) -> None:
+    def restart(self, spent: Spent, *, tally: Tally | None = None) -> None:
         """Go on from what was spent before.
+
+        Args:
+            spent: what was spent before.
+            tally: where several processes count together; one of them gives what was spent before, the others nothing.
 
         Raises:
             ConfigError: money is limited, and how much was spent is unknown.
@@ -102,15 +110,28 @@ class Budget:
                 "budget.money: expected to know what was spent before, but calls were made whose price was unknown; limit "
                 "budget.calls or budget.tokens instead, or write the amount into the run's spent.json"
             )
-        self._calls, self._tokens, self._money = spent.calls, spent.tokens, spent.money
+        self._add = tally or _own_tally()
+        self._add("calls", spent.calls)
+        self._add("tokens", spent.tokens)
+        self._add("money", spent.money or 0.0)
+        self._add("unpriced", int(spent.money is None))
         self._seconds = spent.seconds
         self._started = self._clock() if self._clock is not None else 0.0
 
     @property
     def spent(self) -> Spent:
         """So far."""
-        seconds = self._seconds + (self._clock() - self._started if self._clock is not None else 0.0)
-        return Spent(calls=self._calls, tokens=self._tokens, money=self._money, seconds=seconds)
+        money = None if self._add("unpriced", 0) else self._add("money", 0)
+        return Spent(
+            calls=int(self._add("calls", 0)),
+            tokens=int(self._add("tokens", 0)),
+            money=money,
+            seconds=self._total_seconds,
+        )
+
+    @property
+    def _total_seconds(self) -> float:
+        return self._seconds + (self._clock() - self._started if self._clock is not None else 0.0)
 
     def require_price(self, is_known: bool, *, name: str, key: str) -> None:
         """Refuse a service whose price is needed and unknown.
@@ -132,16 +153,21 @@ class Budget:
         """
         limits = self.config
         used = (
-            ("calls", self._calls, limits.calls, "calls"),
-            ("tokens", self._tokens, limits.tokens, "tokens"),
+            ("tokens", limits.tokens, "tokens"),
             # Where money is limited, it is known: end_call sees to that.
-            ("money", self._money or 0.0, limits.money, self.currency),
-            ("minutes", self.spent.seconds / 60, None if self._clock is None else limits.minutes, "minutes"),
+            ("money", limits.money, self.currency),
+            ("minutes", None if self._clock is None else limits.minutes, "minutes"),
         )
-        for name, amount, limit, unit in used:
-            if limit is not None and amount >= limit:
-                raise self._used_up(name, amount, limit, unit)
-        self._calls += 1
+        for name, limit, unit in used:
+            if limit is not None:
+                amount = self._total_seconds / 60 if name == "minutes" else self._add(name, 0)
+                if amount >= limit:
+                    raise self._used_up(name, amount, limit, unit)
+        # Counted first and taken back: of two processes that ask for the last call at once, one has it.
+        calls = int(self._add("calls", 1)) - 1
+        if limits.calls is not None and calls >= limits.calls:
+            self._add("calls", -1)
+            raise self._used_up("calls", calls, limits.calls, "calls")
 
     def minutes_used_up(self, seconds: float) -> BudgetExceededError | None:
         """What to stop with where a run that counts its own time has used up ``minutes``; None where it has not."""
@@ -160,7 +186,7 @@ class Budget:
 
     def cancel_call(self) -> None:
         """Take back a call that failed: nothing was had for it."""
-        self._calls -= 1
+        self._add("calls", -1)
 
     def end_call(self, *, tokens: int | None, money: float | None, name: str) -> None:
         """Count what a call took; None where it is unknown.
@@ -174,14 +200,27 @@ class Budget:
                     f"budget.{key}: expected token figures with every reply, but {name} gives none, so that the limit "
                     "cannot be held; limit budget.calls instead"
                 )
-        self._tokens += tokens or 0
-        self._money = None if money is None or self._money is None else self._money + money
+        self._add("tokens", tokens or 0)
+        if money is None:
+            self._add("unpriced", 1)
+        else:
+            self._add("money", money)
 
     def describe(self) -> str:
         """What was spent, in words."""
         spent = self.spent
         money = "an unknown amount of money" if spent.money is None else f"{spent.money:.4g} {self.currency}".rstrip()
         return f"{spent.calls:,} calls, {spent.tokens:,} tokens, {money}"
+
+
+def _own_tally() -> Tally:
+    totals: dict[str, float] = {}
+
+    def add(name: str, amount: float) -> float:
+        totals[name] = totals.get(name, 0) + amount
+        return totals[name]
+
+    return add
 
 
 def _show(amount: float) -> str:

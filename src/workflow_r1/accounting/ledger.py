@@ -80,6 +80,14 @@ class Account:
     seconds: "array[float]" = field(default_factory=lambda: array("d"))
     """Time that each call took until its reply, retries and waiting included; the store's answers are left out."""
 
+    def add(self, other: "Account") -> None:
+        """Add another's figures."""
+        self.usage += other.usage
+        self.num_unreported += other.num_unreported
+        self.failures.update(other.failures)
+        self.failed_attempts.update(other.failed_attempts)
+        self.seconds.extend(other.seconds)
+
     def row(self) -> Row:
         """The figures under their names."""
         usage = self.usage
@@ -154,6 +162,19 @@ class Ledger:
         row = {f"{account}/{name}": value for account, of in self.rows().items() for name, value in of.items()}
         self._clear()
         return row
+
+    def hand_over(self) -> dict[str, dict[str, Account]]:
+        """Return all accounts, for another process to :meth:`take_in`, and begin anew."""
+        self._read_watched()
+        accounts = {"total": {"": self.total}, "operator": self.operators, "endpoint": self.endpoints}
+        self._clear()
+        return accounts
+
+    def take_in(self, accounts: Mapping[str, Mapping[str, Account]]) -> None:
+        """Add the accounts that another process handed over."""
+        for kind, mine in (("total", {"": self.total}), ("operator", self.operators), ("endpoint", self.endpoints)):
+            for name, account in accounts[kind].items():
+                mine.setdefault(name, Account()).add(account)
 
     def _accounts(self, endpoint: str) -> tuple[Account, ...]:
         charge = _charge.get()

@@ -1,7 +1,7 @@
 """The application: its commands, and what becomes of an error.
 
 Exit codes: 0 done; 1 a service failed, the disk is full, or a bug (with its traceback); 2 the user's mistake, told in a
-message alone; 3 the budget is used up; 130 interrupted.
+message alone; 3 the budget is used up; 4 another process of the same run was lost; 130 interrupted.
 """
 
 import errno
@@ -20,6 +20,8 @@ from workflow_r1.cli.evaluate import evaluate
 from workflow_r1.cli.export import export
 from workflow_r1.cli.graph import graph
 from workflow_r1.cli.operators import operators
+from workflow_r1.cli.processes import EXIT_CODE as LOST
+from workflow_r1.cli.processes import is_launched, num_started, rank
 from workflow_r1.cli.report import report
 from workflow_r1.cli.rollout import rollout
 from workflow_r1.cli.serve import serve
@@ -28,7 +30,7 @@ from workflow_r1.cli.store import store
 from workflow_r1.cli.train import train
 from workflow_r1.cli.warmstart import warmstart
 from workflow_r1.cli.world import world
-from workflow_r1.errors import BudgetExceededError, ServiceError, UserError
+from workflow_r1.errors import BudgetExceededError, ProcessLostError, ServiceError, UserError
 from workflow_r1.printable import printable
 
 app = typer.Typer(
@@ -74,12 +76,15 @@ def _leave(error: Exception) -> NoReturn:
     cause: BaseException = error
     while isinstance(cause, ExceptionGroup):
         cause = next((inner for inner in cause.exceptions if isinstance(inner, UserError)), cause.exceptions[0])
+    if isinstance(cause, ProcessLostError):
+        _complain(str(cause), LOST, silent=is_launched())
+    silent = num_started() > 1 and _is_told_elsewhere(cause)
     if isinstance(cause, UserError):
-        _complain(str(cause), 2)
+        _complain(str(cause), 2, silent=silent)
     if isinstance(cause, ServiceError):
-        _complain(f"a service failed: {cause}", 1)
+        _complain(f"a service failed: {cause}", 1, silent=silent)
     if isinstance(cause, BudgetExceededError):
-        _complain(str(cause), EXIT_CODE)
+        _complain(str(cause), EXIT_CODE, silent=silent)
     if isinstance(cause, BrokenPipeError):
         # The reader of our output left (`... | head`): nothing more to say, not even at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,7 +98,16 @@ def _leave(error: Exception) -> NoReturn:
     raise error
 
 
-def _complain(message: str, code: int) -> NoReturn:
-    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-    typer.echo(printable(message), err=True)
+def _complain(message: str, code: int, *, silent: bool = False) -> NoReturn:
+    if not silent:
+        who = f"rank {rank()}: " if rank() > 0 else ""
+        typer.secho(f"{who}error: ", fg="red", bold=True, err=True, nl=False)
+        typer.echo(printable(message), err=True)
     sys.exit(code)
+
+
+def _is_told_elsewhere(error: BaseException) -> bool:
+    """Whether rank 0 tells the same error."""
+    from workflow_r1.engines.native.distributed import is_told_by_all
+
+    return rank() > 0 and is_told_by_all(error)

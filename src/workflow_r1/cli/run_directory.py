@@ -1,6 +1,7 @@
 """A run's own directory: made at the start, with all that is needed to know later what was run."""
 
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -39,8 +40,7 @@ def make_run_directory(config: "RunConfig", chosen: Path | None, *, kind: str = 
         chosen.mkdir(parents=True, exist_ok=True)
         directory = chosen
     else:
-        stem = "-".join(part for part in (config.name, kind, datetime.now().strftime("%Y%m%d-%H%M%S")) if part)
-        directory = _make_unique(config.directory, stem)
+        directory = _make_unique(config.directory, _stem(config, kind))
     write_description(directory, config)
     return directory
 
@@ -65,6 +65,17 @@ def write_description(directory: Path, config: "RunConfig") -> None:
 
     write_atomically(directory / CONFIG, dump_toml(config))
     write_atomically(directory / ENVIRONMENT, json.dumps(describe_environment(), indent=2) + "\n")
+
+
+def choose_place(config: "RunConfig") -> Path:
+    """The directory that a run would be given now; nothing is made."""
+    stem = _stem(config, "")
+    names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+    return next(place for name in names if not (place := config.directory / name).exists())
+
+
+def _stem(config: "RunConfig", kind: str) -> str:
+    return "-".join(part for part in (config.name, kind, datetime.now().strftime("%Y%m%d-%H%M%S")) if part)
 
 
 def _make_unique(parent: Path, stem: str) -> Path:

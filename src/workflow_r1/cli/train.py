@@ -1,17 +1,27 @@
 """``workflow-r1 train``."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from workflow_r1.cli.parameters import Overrides, Source, open_config
-from workflow_r1.errors import CheckpointError, ConfigError, MissingExtraError, ServiceError, UserError
+from workflow_r1.cli.processes import command_of, is_launched, joined, launch, num_started
+from workflow_r1.errors import (
+    CheckpointError,
+    ConfigError,
+    MissingExtraError,
+    ProcessLostError,
+    ServiceError,
+    UserError,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from workflow_r1.config import RunConfig
+    from workflow_r1.engines.native.distributed import Ranks
 
 Resume = Annotated[
     Path | None,
@@ -38,6 +48,14 @@ def train(
         bool,
         typer.Option("--dry-run", help="Estimate what the run will cost from a few trajectories, and leave."),
     ] = False,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Train in N processes of this machine, each with a GPU of its own where there are any.",
+        ),
+    ] = 1,
 ) -> None:
     """Train a policy by reinforcement learning (GSsPO). Without CONFIG: the embedded quickstart, minutes on a CPU."""
     from workflow_r1.cli.dry_run import dry_run as estimate
@@ -62,7 +80,13 @@ def train(
             raise ConfigError("expected --dry-run without --resume: it estimates a whole run before it starts")
         estimate(settings, console)
         return
-    exit_code = _train(settings, console, resume, run_directory)
+    if processes > 1:
+        exit_code = _launch(settings, console, processes, config, override, resume, run_directory)
+    else:
+        with joined(settings) as ranks:
+            if ranks is not None and not ranks.is_main:
+                console = Terminal(quiet=True, force_terminal=False)
+            exit_code = _train(settings, console, resume, run_directory, ranks)
     if exit_code:
         raise typer.Exit(exit_code)
 
@@ -87,7 +111,38 @@ def open_run(
     return open_config(str(resume / "config.toml"), override)
 
 
-def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen: Path | None) -> int:
+def _launch(
+    settings: "RunConfig",
+    console: "Console",
+    num: int,
+    config: str | None,
+    override: list[str] | None,
+    resume: Path | None,
+    run_directory: Path | None,
+) -> int:
+    """Run the command in several processes; the place of the run is chosen here, to say how to go on with it."""
+    from workflow_r1.cli.run_directory import check_place, choose_place
+
+    check_place(run_directory)
+    directory = resume or run_directory or choose_place(settings)
+    source = [] if config is None else [config]
+    place = ["--run-directory" if resume is None else "--resume", str(directory)]
+    overrides = [part for key in override or () for part in ("-o", key)]
+
+    def go_on() -> str:
+        checkpoints = sorted(path.name for path in (directory / "checkpoints").glob("step-*"))
+        if not checkpoints and resume is None:
+            return "There is no checkpoint yet: repair the cause and start again"
+        kept = f"The checkpoint {checkpoints[-1]} stands" if checkpoints else "There is no checkpoint yet"
+        return f"{kept}; go on with:  [bold]{command_of(f'--resume {show_path(directory)}', num)}[/]"
+
+    arguments = ["train", *source, *place, *overrides]
+    return launch(arguments, num=num, tell=lambda line: console.print(line, soft_wrap=True), go_on=go_on)
+
+
+def _train(
+    config: "RunConfig", console: "Console", resume: Path | None, chosen: Path | None, ranks: "Ranks | None"
+) -> int:
     from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
     from workflow_r1.cli.display import stop_once, watch
     from workflow_r1.cli.policies import special_tokens
@@ -101,10 +156,13 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
     )
     from workflow_r1.reports import open_trackers
 
+    is_main = ranks is None or ranks.is_main
+    together = nullcontext if ranks is None else ranks.agreeing
     # All that can be refused is refused before anything is written, and what is cheap to refuse before torch is imported.
-    if resume is None:
-        check_place(chosen)
-    with console.status("getting ready"):
+    with together():
+        if resume is None and is_main:
+            check_place(chosen)
+    with together(), console.status("getting ready"):
         train_questions, evaluation_questions = build_questions(config)
         accounts = open_accounts(config)
         services = build_services(config, accounts=accounts)
@@ -114,11 +172,14 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
         from workflow_r1.engines.native.trainer import Trainer
         from workflow_r1.recording.events import EvaluationFinished, Event, RunStarted, StepFinished
 
-    directory = resume or make_run_directory(config, chosen)
+    with together():
+        directory = resume or (make_run_directory(config, chosen) if is_main else Path())
+    directory = directory if ranks is None else ranks.from_main(directory)
     place = show_path(directory)
+    go_on = command_of(f"--resume {place}", num_started())
     trackers = []
     try:
-        trackers = list(open_trackers(config, directory))
+        trackers = list(open_trackers(config, directory)) if is_main else []
         with watch(console, config.title, place) as display:
 
             def on_event(event: Event) -> None:
@@ -139,30 +200,32 @@ def _train(config: "RunConfig", console: "Console", resume: Path | None, chosen:
                 make_environment=make_environment,
                 on_event=on_event,
                 accounts=accounts,
+                ranks=ranks,
             )
             with stop_once(trainer.request_stop, display.note):
                 result = trainer.run(resume=resume is not None)
     except UserError:
-        discard_if_unused(directory)
+        if is_main:
+            discard_if_unused(directory)
         raise
-    except ServiceError:
-        tell_aborted(console, directory, f"workflow-r1 train --resume {place}")
+    except (ServiceError, ProcessLostError) as error:
+        if not (isinstance(error, ProcessLostError) and is_launched()):
+            tell_aborted(console, directory, go_on)
         raise
     except KeyboardInterrupt:
-        tell_aborted(console, directory, f"workflow-r1 train --resume {place}")
+        tell_aborted(console, directory, go_on)
         raise typer.Exit(130) from None
     finally:
         for tracker in trackers:
             tracker.close()
-    draw_report(directory, console)
+    if is_main:
+        draw_report(directory, console)
     if result.cause == "interrupted":
-        console.print(
-            f"stopped at step {result.step}; go on with:  [bold]workflow-r1 train --resume {place}[/]", soft_wrap=True
-        )
+        console.print(f"stopped at step {result.step}; go on with:  [bold]{go_on}[/]", soft_wrap=True)
         return 130
     if result.exceeded is not None:
         kept = f"What is complete up to step {result.step} is kept"
-        tell_used_up(console, result.exceeded, f"workflow-r1 train --resume {place}", kept=kept)
+        tell_used_up(console, result.exceeded, go_on, kept=kept)
         return EXIT_CODE
     console.print(f"\nThe run is in [bold]{place}[/]. Next:", soft_wrap=True)
     for command, purpose in (

@@ -67,6 +67,9 @@ class OptimiserConfig(Record):
     """Recompute activations in the backward pass: less memory, about a third more time."""
     lora: LoraSettings | None = None
     """None trains all weights."""
+    sharding: Literal["none", "full"] = "none"
+    """Of a run in several processes. ``none``: each holds the whole policy and optimiser. ``full``: weights, gradients and
+    optimiser state are spread over them (FSDP2), and each holds the weights alone as a whole while it samples."""
 
 
 class TrainingConfig(Record):
@@ -90,6 +93,8 @@ class TrainingConfig(Record):
     """Held-out questions of each evaluation; 0 never evaluates."""
     stop_after_failures: int = Field(default=32, ge=1)
     """Trajectories that a service failed, one after the other, after which the run stops itself and can be resumed."""
+    peer_timeout_minutes: float = Field(default=30.0, gt=0.0)
+    """In a run of several processes, how long one waits for another that is late before the run ends."""
 
 
 class WarmstartConfig(Record):

@@ -31,13 +31,17 @@ class RunFiles:
     Args:
         directory: the run directory; made if absent.
         resume: whether the run goes on. Otherwise the directory must not hold a run yet.
+        writes: False in a process that leaves the files to another: nothing is read or written.
 
     Raises:
         UserError: a new run would overwrite an old one.
     """
 
-    def __init__(self, directory: Path, *, resume: bool) -> None:
+    def __init__(self, directory: Path, *, resume: bool, writes: bool = True) -> None:
         self.directory = directory
+        self._writes = writes
+        if not writes:
+            return
         with full_disk_explained(directory):
             directory.mkdir(parents=True, exist_ok=True)
         if not resume and any((directory / name).exists() for name in _APPENDED):
@@ -45,6 +49,8 @@ class RunFiles:
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Append one line: keys sorted, floats in their shortest exact form, NaN and infinity as null."""
+        if not self._writes:
+            return
         clean = {key: _finite(value) for key, value in row.items()}
         line = json.dumps(clean, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
         path = self.directory / name
@@ -60,6 +66,8 @@ class RunFiles:
 
     def append_trajectories(self, trajectories: Sequence[Trajectory]) -> None:
         """Append one line per trajectory to ``trajectories.jsonl``."""
+        if not self._writes:
+            return
         path = self.directory / TRAJECTORIES
         before = self._length(TRAJECTORIES)
         try:
@@ -82,7 +90,7 @@ class RunFiles:
         Raises:
             CheckpointError: a file is shorter than it was.
         """
-        for name in _APPENDED:
+        for name in _APPENDED if self._writes else ():
             wanted, found = lengths.get(name, 0), self._length(name)
             if found < wanted:
                 raise CheckpointError(

@@ -135,6 +135,7 @@ async def rollout_groups(
     seed: int,
     policy_version: int = 0,
     max_concurrency: int,
+    share: Sequence[int] | None = None,
     on_trajectory: Callable[[Trajectory], None] | None = None,
 ) -> list[list[Trajectory]]:
     """Sample a group of trajectories for each question, concurrently.
@@ -151,11 +152,13 @@ async def rollout_groups(
         seed: all sampling derives from it.
         policy_version: number of optimiser steps that the policy has taken.
         max_concurrency: trajectories that are live at once.
+        share: positions in ``questions`` that are sampled here, in rising order, with the ids and seeds that they have in
+            the whole list; None samples all.
         on_trajectory: called with each trajectory as soon as it is finished.
 
     Returns:
-        One group per question, in the order of the questions; within it the members in order. Infrastructure failures
-        are among them.
+        One group per question (of the share), in the order of the questions; within it the members in order.
+        Infrastructure failures are among them.
 
     Raises:
         Exception: what a trajectory raised that was no ``ServiceError``: a programming error or the user's. The other
@@ -185,10 +188,11 @@ async def rollout_groups(
     groups: list[list[asyncio.Task[Trajectory]]] = []
     try:
         async with asyncio.TaskGroup() as tasks:
-            for question in questions:
+            for position, question in enumerate(questions):
                 occurrence = occurrences.get(question.id, 0)
                 occurrences[question.id] = occurrence + 1
-                groups.append([tasks.create_task(run(question, occurrence, member)) for member in range(group_size)])
+                if share is None or position in share:
+                    groups.append([tasks.create_task(run(question, occurrence, member)) for member in range(group_size)])
     except BaseExceptionGroup as failures:
         raise first_leaf(failures) from failures
     return [[task.result() for task in group] for group in groups]

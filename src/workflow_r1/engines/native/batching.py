@@ -1,6 +1,7 @@
 """How a batch is cut into forward passes, and in which order questions and demonstrations are drawn."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -32,6 +33,45 @@ def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
         else:
             batches.append([index])
     return batches
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One forward pass of one process."""
+
+    indices: list[int]
+    """Rows of the batch that go through the model."""
+    is_padding: bool = False
+    """Whether another process has these rows, and this pass only keeps step with it: its result counts for nothing."""
+
+
+def passes(
+    lengths: Sequence[int], max_tokens: int, *, rank: int = 0, size: int = 1, in_step: bool = False
+) -> list[Pass]:
+    """Cut a batch that several processes hold into the forward passes of one of them.
+
+    Rows are dealt out from the longest to the shortest, back and forth, so that all get about as many tokens.
+
+    Args:
+        lengths: tokens of each row.
+        max_tokens: of one pass; see :func:`micro_batches`.
+        rank: which process.
+        size: number of processes.
+        in_step: give every process as many passes as the busiest has.
+    """
+    if size == 1:
+        return [Pass(indices) for indices in micro_batches(lengths, max_tokens)]
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    hands: list[list[int]] = [[] for _ in range(size)]
+    for place, index in enumerate(order):
+        turn, seat = divmod(place, size)
+        hands[size - 1 - seat if turn % 2 else seat].append(index)
+    cut = [
+        [[hand[i] for i in part] for part in micro_batches([lengths[i] for i in hand], max_tokens)] for hand in hands
+    ]
+    own = [Pass(indices) for indices in cut[rank]]
+    missing = max(len(parts) for parts in cut) - len(own) if in_step else 0
+    return own + [Pass([order[-1]], is_padding=True)] * missing
 
 
 def micro_batch_tokens(configured: int | None, device: torch.device) -> int:

@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from workflow_r1.engines.native.sharding import full, full_state, like, load_full_state
 from workflow_r1.errors import CheckpointError
 from workflow_r1.recording.atomic import atomic_directory, remove_directory, remove_unfinished
 from workflow_r1.recording.events import CheckpointSaved, OnEvent, Warned
@@ -46,13 +47,15 @@ FREE_KEYS = (
     "llm.max_retries",
     "optimiser.micro_batch_tokens",
     "optimiser.gradient_checkpointing",
+    "optimiser.sharding",
     "training.steps",
     "training.checkpoint_every",
     "training.keep_checkpoints",
+    "training.peer_timeout_minutes",
     "warmstart.checkpoint_every",
 )
 """Configuration keys (or beginnings of them) that may differ on a resume: they do not change what a step computes, or
-(threads, micro-batches) by rounding alone."""
+(threads, micro-batches, sharding) by rounding alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,31 +86,37 @@ class CheckpointStore:
         configuration: what must be the same on a resume, as plain JSON values (nested mappings).
         keep: the newest so many stay.
         on_event: is told of what was saved, and of damage.
+        writes: whether this process is the one that writes.
     """
 
-    def __init__(self, directory: Path, configuration: Mapping[str, Any], *, keep: int, on_event: OnEvent) -> None:
+    def __init__(
+        self, directory: Path, configuration: Mapping[str, Any], *, keep: int, on_event: OnEvent, writes: bool = True
+    ) -> None:
         self._directory = directory
         self._configuration = configuration
         self._keep = keep
         self._on_event = on_event
+        self._writes = writes
 
     def save(self, progress: Progress, model: nn.Module, optimiser: torch.optim.Optimizer) -> Path:
-        """Save a checkpoint and delete those that are too old.
+        """Save a checkpoint and delete those that are too old. Every process of a run calls it; one writes.
 
         Raises:
             UserError: the disk is full; the earlier checkpoints are unharmed.
         """
         path = self._directory / f"step-{progress.step:06d}"
+        # What is sharded is gathered, so that a checkpoint does not say how many processes there were.
+        weights = {name: full(value.detach()).contiguous() for name, value in _trainable(model).items()}
+        optimiser_state = full_state(optimiser)
+        if not self._writes:
+            return path
         self._directory.mkdir(parents=True, exist_ok=True)
         remove_unfinished(self._directory)
         with atomic_directory(path) as temporary:
-            save_file(
-                {name: value.detach().contiguous() for name, value in _trainable(model).items()},
-                temporary / "weights.safetensors",
-            )
+            save_file(weights, temporary / "weights.safetensors")
             torch.save(
                 {
-                    "optimiser": optimiser.state_dict(),
+                    "optimiser": optimiser_state,
                     "torch_random": torch.get_rng_state(),
                     "cuda_random": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
                 },
@@ -218,8 +227,8 @@ def _restore(path: Path, state: Mapping[str, Any], model: nn.Module, optimiser: 
         )
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
-    optimiser.load_state_dict(tensors["optimiser"])
+            parameter.copy_(like(weights[name], parameter))
+    load_full_state(optimiser, tensors["optimiser"])
     torch.set_rng_state(tensors["torch_random"])
     if torch.cuda.is_available() and len(tensors["cuda_random"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(tensors["cuda_random"])

@@ -8,6 +8,7 @@ hidden states that predict a wanted token are gathered, and only those meet the 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -65,10 +66,12 @@ def token_scores(
     is_argmax = torch.zeros_like(wanted)
     if targets.numel() == 0:
         return TokenScores(logprobs, entropy, is_argmax)
-    decoder, head = decoder_and_head(model)
+    base = base_model(model)
     with autocast(wanted.device, precision):
-        hidden = decoder(input_ids=batch.input_ids[:, :-1], use_cache=False).last_hidden_state[predicts]
-        values, entropies, hits = _score_in_chunks(hidden, targets, head, temperature, statistics)
+        # A sharded model brings the same function as a method of its own, which gathers its weights first.
+        values, entropies, hits = getattr(base, "score_tokens", partial(score_tokens, base))(
+            batch.input_ids[:, :-1], predicts, targets, temperature=temperature, statistics=statistics
+        )
     inside = torch.zeros_like(wanted)
     inside[:, 1:] = predicts
     logprobs = logprobs.masked_scatter(inside, values)
@@ -78,12 +81,44 @@ def token_scores(
     return TokenScores(logprobs, entropy, is_argmax)
 
 
+def score_tokens(
+    base: Any,
+    input_ids: Int[Tensor, "batch context"],
+    predicts: Bool[Tensor, "batch context"],
+    targets: Int[Tensor, " tokens"],
+    *,
+    temperature: float,
+    statistics: bool,
+) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"], Bool[Tensor, " tokens"]]:
+    """Run decoder and head once.
+
+    Args:
+        base: the causal language model itself, its adapters inside it.
+        input_ids: the context.
+        predicts: the positions whose next token is wanted.
+        targets: those next tokens, in order.
+        temperature: logits are divided by it.
+        statistics: also compute the last two results.
+
+    Returns:
+        Log-probabilities, entropies, and whether the target is the most likely token.
+    """
+    decoder, head = decoder_and_head(base)
+    hidden = decoder(input_ids=input_ids, use_cache=False).last_hidden_state[predicts]
+    return _score_in_chunks(hidden, targets, head, temperature, statistics)
+
+
+def base_model(model: nn.Module) -> Any:
+    """Return the causal language model itself where peft has wrapped it."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+
+
 def decoder_and_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
     """Return the part that makes hidden states and the part that makes logits of them.
 
     Adapters live inside the decoder's layers, so that the decoder of a peft model is adapted as well.
     """
-    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    base = base_model(model)
     return base.get_decoder(), base.get_output_embeddings()
 
 

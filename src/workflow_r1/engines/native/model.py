@@ -12,6 +12,7 @@ from transformers.utils.logging import disable_progress_bar
 from workflow_r1.config.run import PolicyConfig, RunConfig
 from workflow_r1.config.training import LoraSettings
 from workflow_r1.engines.native.forward import check_head
+from workflow_r1.engines.native.sharding import is_sharded, whole_state
 from workflow_r1.errors import ConfigError, MissingExtraError, UserError
 from workflow_r1.recording.atomic import atomic_directory
 
@@ -19,7 +20,9 @@ ADAPTERS = "adapters"
 """Folder of a saved policy that holds the peft adapters, where there are any."""
 
 
-def load_policy_model(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_policy_model(
+    config: RunConfig, *, device: torch.device | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the policy for training: float32 master weights on its device, no dropout, SDPA attention.
 
     Dropout is switched off because the training context must equal the sampling context: with it on, the importance
@@ -28,6 +31,7 @@ def load_policy_model(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTok
     Args:
         config: ``policy`` names model, device and threads; ``optimiser`` adapters and gradient checkpointing;
             ``seed`` initialises the adapters.
+        device: in place of the configured one.
 
     Raises:
         UserError: the model is missing or unreadable, its tokenizer has no chat template or end-of-turn token, its
@@ -38,7 +42,7 @@ def load_policy_model(config: RunConfig) -> tuple[PreTrainedModel, PreTrainedTok
     if config.policy.threads is not None:
         torch.set_num_threads(config.policy.threads)
     disable_progress_bar()  # The command line draws its own.
-    device = resolve_device(config.policy.device)
+    device = device or resolve_device(config.policy.device)
     source = model_source(config.policy)
     tokenizer = load_tokenizer(source)
     try:
@@ -176,18 +180,20 @@ def has_adapters(model: nn.Module) -> bool:
 def save_policy(model: Any, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
     """Save a policy in Hugging Face format, replacing ``directory`` in one step.
 
-    Adapters are merged into the weights, so that anything that reads Hugging Face models reads the policy; they are
+    A sharded one must be ``whole``. Adapters are merged into the weights, so that anything that reads Hugging Face models reads the policy; they are
     kept beside them in ``adapters/`` as well.
 
     Raises:
         UserError: the disk is full; what was there before is unharmed.
     """
+    # The models' own way to their state would spread a sharded one again.
+    state = {"state_dict": whole_state(model)} if is_sharded(model) else {}
     with atomic_directory(directory) as temporary:
         if has_adapters(model):
             _save_merged(model, temporary)
-            model.save_pretrained(temporary / ADAPTERS)
+            model.save_pretrained(temporary / ADAPTERS, **state)
         else:
-            model.save_pretrained(temporary)
+            model.save_pretrained(temporary, **state)
         tokenizer.save_pretrained(temporary)
 
 
@@ -204,7 +210,7 @@ def _save_merged(model: Any, directory: Path) -> None:
         for adapter in module.active_adapters
     }
     weights = {}
-    for key, value in base.state_dict().items():
+    for key, value in (whole_state(base) if is_sharded(base) else base.state_dict()).items():
         if ".lora_" in key:
             continue
         module, _, parameter = key.rpartition(".")

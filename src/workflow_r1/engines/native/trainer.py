@@ -18,14 +18,23 @@ from workflow_r1.accounting import Accounts, Budget, Spent
 from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.native.batching import draw
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
+from workflow_r1.engines.native.distributed import Ranks, lost_process_explained
 from workflow_r1.engines.native.forward import out_of_memory_explained
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
-from workflow_r1.engines.native.model import describe, load_policy_model, save_policy
+from workflow_r1.engines.native.model import describe, load_policy_model, resolve_device, save_policy
 from workflow_r1.engines.native.optimiser import build_optimiser
-from workflow_r1.engines.native.update import PolicyUpdate
+from workflow_r1.engines.native.sharding import shard, whole
+from workflow_r1.engines.native.update import PolicyUpdate, reference_copy
 from workflow_r1.environment import Environment
-from workflow_r1.errors import BudgetExceededError, ConfigError, DataError, ServiceError, ServiceUnavailableError
-from workflow_r1.evaluation.evaluate import evaluate
+from workflow_r1.errors import (
+    BudgetExceededError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    ServiceError,
+    ServiceUnavailableError,
+)
+from workflow_r1.evaluation.evaluate import EvaluationResult, evaluate
 from workflow_r1.recording.events import (
     EvaluationFinished,
     EvaluationStarted,
@@ -81,6 +90,7 @@ class Trainer:
         make_environment: a fresh environment for each trajectory.
         on_event: told of progress and warnings.
         accounts: those of the environments' services; None where nothing is metered.
+        ranks: the processes that train together, each with a trainer of the same arguments; None where this is alone.
 
     Raises:
         DataError: no questions to train on.
@@ -97,6 +107,7 @@ class Trainer:
         make_environment: Callable[[Question], Environment],
         on_event: OnEvent = ignore,
         accounts: Accounts | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         if not train_questions:
             raise DataError("expected at least one question to train on, received none")
@@ -109,7 +120,8 @@ class Trainer:
         self._train_questions = train_questions
         self._evaluation_questions = evaluation_questions[: config.training.evaluation_questions]
         self._make_environment = make_environment
-        self._on_event = on_event
+        self._ranks = ranks or Ranks()
+        self._on_event = on_event if self._ranks.is_main else ignore
         self._accounts = accounts or Accounts(budget=Budget(config.budget))
         self._stop = False
 
@@ -133,27 +145,32 @@ class Trainer:
             return self._run(runner, resume)
 
     def _run(self, runner: asyncio.Runner, resume: bool) -> TrainingResult:
-        config, training = self._config, self._config.training
+        training, ranks = self._config.training, self._ranks
         self._runner = runner
-        self._files = RunFiles(self._directory, resume=resume)
-        self._model, self._tokenizer = load_policy_model(config)
-        self._optimiser = build_optimiser(self._model, config.optimiser, learning_rate=config.optimiser.learning_rate)
-        self._update = PolicyUpdate(self._model, self._optimiser, self._tokenizer.pad_token_id, config=config)
-        store = CheckpointStore(
-            self._directory / "checkpoints",
-            self._fingerprint(),
-            keep=training.keep_checkpoints,
-            on_event=self._on_event,
-        )
-        progress = self._restore(store) if resume else Progress()
-        self._files.cut_back(progress.file_lengths)
-        self._accounts.budget.restart(Spent.read(self._directory / SPENT))
+        with ranks.agreeing():
+            self._files = RunFiles(self._directory, resume=resume, writes=ranks.is_main)
+            self._load()
+        with ranks.agreeing():
+            store = CheckpointStore(
+                self._directory / "checkpoints",
+                self._fingerprint(),
+                keep=training.keep_checkpoints,
+                on_event=self._on_event,
+                writes=ranks.is_main,
+            )
+            progress = self._restore(store) if resume else Progress()
+            self._files.cut_back(progress.file_lengths)
+            spent = Spent.read(self._directory / SPENT) if ranks.is_main else Spent()
+            self._accounts.budget.restart(spent, tally=ranks.tally())
+        self._require_same_step(progress)
         self._on_event(RunStarted(progress.step, training.steps, **describe(self._model)))
         try:
             result = self._loop(progress, store)
         finally:
-            self._accounts.budget.spent.write(self._directory / SPENT)
-        save_policy(self._model, self._tokenizer, result.policy_directory)
+            self._write_spent()
+        with ranks.agreeing(), whole(self._model):
+            if ranks.is_main:
+                save_policy(self._model, self._tokenizer, result.policy_directory)
         self._on_event(PolicySaved(result.policy_directory))
         return result
 
@@ -166,7 +183,8 @@ class Trainer:
 
         def save(**changes: Any) -> Progress:
             changed = replace(progress, watched=watch.remembered, **changes)
-            store.save(changed, self._model, self._optimiser)
+            with self._ranks.agreeing():
+                store.save(changed, self._model, self._optimiser)
             return changed
 
         def end(cause: StopCause, exceeded: BudgetExceededError | None = None) -> TrainingResult:
@@ -212,7 +230,7 @@ class Trainer:
             for message in watch.observe(row):
                 self._on_event(Warned(f"step {progress.step}: {message}"))
             self._on_event(StepFinished(progress.step, training.steps, row))
-            if self._stop and not last:
+            if not last and self._ranks.any(self._stop):
                 cause = "interrupted"
             if last or cause == "interrupted" or progress.step % training.checkpoint_every == 0:
                 progress = save(file_lengths=self._files.lengths())
@@ -231,8 +249,10 @@ class Trainer:
             len(self._train_questions), seed=config.seed, start=progress.num_drawn, count=training.questions_per_step
         )
         questions = [self._train_questions[index] for index in drawn]
-        groups = self._runner.run(self._sample(questions, step, progress.policy_version))
-        scored = [[_score(trajectory) for trajectory in group] for group in groups]
+        with self._ranks.agreeing(), whole(self._model):
+            groups = self._runner.run(self._sample(questions, step, progress.policy_version))
+            scored = [[_score(trajectory) for trajectory in group] for group in groups]
+        scored = self._ranks.gather_shares(scored)
         trajectories = [trajectory for group in scored for trajectory in group]
         self._files.append_trajectories(trajectories)
         self._book_services(step, "training")
@@ -241,11 +261,12 @@ class Trainer:
 
         num_mini_batches = -(-len(scored) // training.mini_batch_questions)
         self._on_event(UpdateStarted(step, num_mini_batches))
-        with out_of_memory_explained():
+        with out_of_memory_explained(), lost_process_explained():
             update = self._update.step(scored, policy_version=progress.policy_version)
         for warning in update.warnings:
             self._on_event(Warned(f"step {step}: {warning}"))
-        ended = time.perf_counter()
+        # One clock for all: a budget of minutes must end for all at the same step.
+        started, sampled, ended = self._ranks.from_main((started, sampled, time.perf_counter()))
 
         progress = replace(
             progress,
@@ -271,7 +292,8 @@ class Trainer:
     async def _sample(self, questions: Sequence[Question], step: int, policy_version: int) -> list[list[Trajectory]]:
         """Return one group of trajectories per question, in the order of the questions."""
         config = self._config
-        total = len(questions) * config.training.group_size
+        share = self._ranks.share(range(len(questions)))
+        total = len(share) * config.training.group_size
         sampler = self._sampler(config.sampling.temperature)
         count, outage = self._counter(total), OutageWatch(config.training.stop_after_failures)
 
@@ -287,6 +309,7 @@ class Trainer:
             seed=derive_seed(config.seed, "training", step),
             policy_version=policy_version,
             max_concurrency=config.sampling.max_sessions,
+            share=share,
             on_trajectory=receive,
         )
 
@@ -296,16 +319,19 @@ class Trainer:
             return {}
         self._on_event(EvaluationStarted(step, len(self._evaluation_questions)))
         started = time.perf_counter()
-        result = self._runner.run(
-            evaluate(
-                self._evaluation_questions,
-                policy=self._sampler(temperature=0.0),
-                make_environment=self._make_environment,
-                seed=self._config.seed,
-                concurrency=self._config.sampling.max_sessions,
-                on_trajectory=self._counter(len(self._evaluation_questions)),
+        share = self._ranks.share(self._evaluation_questions)
+        with self._ranks.agreeing(), whole(self._model):
+            own = self._runner.run(
+                evaluate(
+                    share,
+                    policy=self._sampler(temperature=0.0),
+                    make_environment=self._make_environment,
+                    seed=self._config.seed,
+                    concurrency=self._config.sampling.max_sessions,
+                    on_trajectory=self._counter(len(share)),
+                )
             )
-        )
+        result = EvaluationResult(tuple(self._ranks.gather_shares(own.trajectories)))
         metrics = {**evaluation_metrics(result), "time/evaluation_seconds": time.perf_counter() - started}
         self._files.append(EVALUATIONS, {"step": step, **metrics})
         self._book_services(step, "evaluation")
@@ -314,10 +340,18 @@ class Trainer:
 
     def _book_services(self, step: int, stage: Literal["training", "evaluation"]) -> None:
         """Write what the calls of services took since the last time."""
-        row = {"step": step, "stage": stage, **self._accounts.ledger.take()}
+        ledger = self._accounts.ledger
+        if self._ranks.size > 1:
+            for accounts in self._ranks.gather(ledger.hand_over()):
+                ledger.take_in(accounts)
+        row = {"step": step, "stage": stage, **ledger.take()}
         self._files.append(SERVICES, row)
-        self._accounts.budget.spent.write(self._directory / SPENT)
+        self._write_spent()
         self._on_event(ServicesBooked(step, stage, row, self._accounts.budget.describe()))
+
+    def _write_spent(self) -> None:
+        if self._ranks.is_main:
+            self._accounts.budget.spent.write(self._directory / SPENT)
 
     def _report_failures(self, trajectories: Sequence[Trajectory], step: int) -> None:
         """Warn of infrastructure failures.
@@ -359,6 +393,40 @@ class Trainer:
             self._on_event(TrajectoryFinished(done, total, trajectory))
 
         return count
+
+    def _load(self) -> None:
+        """Load the policy; make its optimiser and what updates it."""
+        config, ranks = self._config, self._ranks
+        sharded = config.optimiser.sharding == "full" and ranks.size > 1
+        self._model, self._tokenizer = load_policy_model(config, device=torch.device("cpu") if sharded else None)
+        reference = reference_copy(self._model, config)
+        if sharded:
+            device = resolve_device(config.policy.device)
+            for model in (self._model, reference):
+                if model is not None:
+                    shard(model, device)
+        self._optimiser = build_optimiser(self._model, config.optimiser, learning_rate=config.optimiser.learning_rate)
+        self._update = PolicyUpdate(
+            self._model,
+            self._optimiser,
+            self._tokenizer.pad_token_id,
+            config=config,
+            reference=reference,
+            ranks=ranks,
+        )
+
+    def _require_same_step(self, progress: Progress) -> None:
+        """Refuse to go on where the processes do not see one run directory.
+
+        Raises:
+            CheckpointError: they found checkpoints of different steps.
+        """
+        steps = self._ranks.gather(progress.step)
+        if len(set(steps)) > 1:
+            raise CheckpointError(
+                f"expected all processes to resume from one checkpoint, but they found steps {steps}: the run directory "
+                f"{self._directory} must be on a disk that all machines share"
+            )
 
     def _restore(self, store: CheckpointStore) -> Progress:
         progress = store.load_latest(self._model, self._optimiser)

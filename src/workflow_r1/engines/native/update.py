@@ -28,10 +28,12 @@ from workflow_r1.algorithms import (
 )
 from workflow_r1.config.run import RunConfig
 from workflow_r1.config.training import ObjectiveConfig
-from workflow_r1.engines.native.batching import micro_batch_tokens, micro_batches
+from workflow_r1.engines.native.batching import Pass, micro_batch_tokens, passes
+from workflow_r1.engines.native.distributed import Ranks
 from workflow_r1.engines.native.forward import token_scores
 from workflow_r1.engines.native.model import has_adapters
 from workflow_r1.engines.native.optimiser import linear_warmup, set_learning_rate
+from workflow_r1.engines.native.sharding import full, is_sharded
 from workflow_r1.recording.metrics import Metrics, combine_mini_batches
 from workflow_r1.trajectory import ScoredTrajectory, Trajectory
 from workflow_r1.trajectory.packing import PackedBatch, pack
@@ -89,9 +91,20 @@ class PolicyUpdate:
         optimiser: over its trainable parameters.
         pad_token_id: fills the end of rows.
         config: objective, optimiser, sampling temperature and mini-batch size.
+        reference: the frozen copy, where the caller had to make it first (of a model that is sharded since).
+        ranks: the processes that share the rows; each must be given the same groups.
     """
 
-    def __init__(self, model: Any, optimiser: torch.optim.Optimizer, pad_token_id: int, *, config: RunConfig) -> None:
+    def __init__(
+        self,
+        model: Any,
+        optimiser: torch.optim.Optimizer,
+        pad_token_id: int,
+        *,
+        config: RunConfig,
+        reference: nn.Module | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
         self._model = model
         self._optimiser = optimiser
         self._pad_token_id = pad_token_id
@@ -102,9 +115,9 @@ class PolicyUpdate:
         self._mini_batch_questions = config.training.mini_batch_questions
         self._device = next(model.parameters()).device
         self._micro_batch_tokens = micro_batch_tokens(config.optimiser.micro_batch_tokens, self._device)
-        self._reference: nn.Module | None = None
-        if self._objective.kl_coefficient > 0 and not has_adapters(model):
-            self._reference = copy.deepcopy(model).eval().requires_grad_(False)
+        self._reference = reference or reference_copy(model, config)
+        self._ranks = ranks or Ranks()
+        self._is_sharded = is_sharded(model)
 
     def step(self, groups: Sequence[Sequence[Trajectory]], *, policy_version: int) -> UpdateResult:
         """Make one optimiser step per mini-batch of groups.
@@ -135,7 +148,7 @@ class PolicyUpdate:
             set_learning_rate(self._optimiser, learning_rate)
             self._optimiser.zero_grad(set_to_none=True)
             gradient = self.accumulate_gradient(mini_batch, old_logprobs, ref_logprobs)
-            norm = torch.nn.utils.clip_grad_norm_(self._trainable(), self._settings.max_grad_norm).item()
+            norm = full(torch.nn.utils.clip_grad_norm_(self._trainable(), self._settings.max_grad_norm)).item()
             if norm == norm and norm != float("inf"):
                 self._optimiser.step()
                 num_steps += 1
@@ -196,6 +209,8 @@ class PolicyUpdate:
     ) -> _Gradient:
         """Add the gradient of the mini-batch's loss to the parameters' ``grad``, one micro-batch at a time.
 
+        Of several processes each runs its own rows; what it returns, and the gradient, are those of all rows.
+
         Args:
             mini_batch: with at least one row.
             old_logprobs: under the policy that sampled; None where that is the current one.
@@ -210,7 +225,8 @@ class PolicyUpdate:
         entropy = torch.zeros_like(logprobs)
         loss, kl = 0.0, 0.0
         self._model.train()
-        for indices in micro_batches(batch.lengths.tolist(), self._micro_batch_tokens):
+        for one in self._passes(batch):
+            indices = one.indices
             rows = batch.rows(indices)
             width = rows.input_ids.shape[1]
             scores = self._scores(rows, statistics=True)
@@ -238,13 +254,16 @@ class PolicyUpdate:
                     weight=switches.weight,
                     **counts,
                 )
-                kl += part_kl.item()
+                kl += 0.0 if one.is_padding else part_kl.item()
                 part = part + coefficient * part_kl
-            part.backward()
+            (part * self._gradient_scale(one)).backward()
+            if one.is_padding:
+                continue
             loss += part.item()
             logprobs[indices, :width] = current
             entropy[indices, :width] = scores.entropy
         self._model.eval()
+        loss, kl = self._add_up(loss, kl, logprobs, entropy)
         gradient = _Gradient(loss, kl, logprobs, entropy)
         gradient.metrics = self._metrics(mini_batch, gradient, old_logprobs, ref_logprobs)
         return gradient
@@ -253,10 +272,42 @@ class PolicyUpdate:
         """Return the policy's log-probabilities of its tokens, without gradient; 0 elsewhere."""
         logprobs = torch.zeros_like(batch.sampler_logprobs)
         with torch.no_grad():
-            for indices in micro_batches(batch.lengths.tolist(), self._micro_batch_tokens):
-                rows = batch.rows(indices)
-                logprobs[indices, : rows.input_ids.shape[1]] = self._scores(rows).logprobs
+            for one in self._passes(batch):
+                rows = batch.rows(one.indices)
+                scores = self._scores(rows)
+                if not one.is_padding:
+                    logprobs[one.indices, : rows.input_ids.shape[1]] = scores.logprobs
+        self._ranks.add_([logprobs])
         return logprobs
+
+    def _passes(self, batch: PackedBatch) -> list[Pass]:
+        """Return the forward passes of this process; a sharded model is gathered in each, by all processes together."""
+        return passes(
+            batch.lengths.tolist(),
+            self._micro_batch_tokens,
+            rank=self._ranks.rank,
+            size=self._ranks.size,
+            in_step=self._is_sharded,
+        )
+
+    def _gradient_scale(self, one: Pass) -> float:
+        """Return what a pass's loss is multiplied by: a sharded model's backward pass takes the mean over processes."""
+        if one.is_padding:
+            return 0.0
+        return float(self._ranks.size) if self._is_sharded else 1.0
+
+    def _add_up(self, loss: float, kl: float, logprobs: Tensor, entropy: Tensor) -> tuple[float, float]:
+        """Sum over the processes: the two numbers, the tables in place (0 where another has the row), the gradient."""
+        if self._ranks.size == 1:
+            return loss, kl
+        if not self._is_sharded:
+            for parameter in self._trainable():
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            self._ranks.add_([parameter.grad for parameter in self._trainable() if parameter.grad is not None])
+        sums = torch.tensor([loss, kl], dtype=torch.float64, device=self._device)
+        self._ranks.add_([logprobs, entropy, sums])
+        return sums[0].item(), sums[1].item()
 
     def _reference_logprobs(self, batch: PackedBatch) -> Float[Tensor, "batch time"] | None:
         if self._objective.kl_coefficient == 0:
@@ -338,6 +389,14 @@ class PolicyUpdate:
 
     def _trainable(self) -> list[nn.Parameter]:
         return [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+
+
+def reference_copy(model: Any, config: RunConfig) -> nn.Module | None:
+    """Return a frozen copy of the model, where the objective has a KL and no adapters can be disabled instead."""
+    if config.objective.kl_coefficient == 0 or has_adapters(model):
+        return None
+    frozen: nn.Module = copy.deepcopy(model).eval().requires_grad_(False)
+    return frozen
 
 
 def resolve_objective(config: ObjectiveConfig) -> ObjectivePreset:
