@@ -141,3 +141,23 @@ def test_searches_by_a_service_are_calls() -> None:
     with pytest.raises(BudgetExceededError):
         asyncio.run(search("x", k=1))
     assert accounts.budget.spent == Spent(calls=2, money=1.0)
+
+
+def test_processes_that_count_together_share_a_limit_and_what_was_spent() -> None:
+    totals: dict[str, float] = {}
+
+    def tally(name: str, amount: float) -> float:
+        totals[name] = totals.get(name, 0) + amount
+        return totals[name]
+
+    one, other = Budget(BudgetConfig(calls=5)), Budget(BudgetConfig(calls=5))
+    one.restart(Spent(calls=2, tokens=7, money=0.5), tally=tally)
+    other.restart(Spent(), tally=tally)
+    for budget in (one, other, one):
+        budget.begin_call()
+        budget.end_call(tokens=1, money=0.25, name="x")
+    with pytest.raises(BudgetExceededError, match="5 of 5 calls"):
+        other.begin_call()
+    assert one.spent == other.spent == Spent(calls=5, tokens=10, money=1.25)
+    other.end_call(tokens=0, money=None, name="x")
+    assert one.spent.money is None

@@ -159,3 +159,18 @@ def test_percentiles_leave_the_store_out() -> None:
     row = ledger.take()
     assert (row["endpoint/a/seconds_p50"], row["endpoint/a/seconds_p95"]) == (51.0, 96.0)
     assert row["endpoint/a/calls"] == 102
+
+
+def test_accounts_of_several_processes_add_up() -> None:
+    together, parts = Ledger(), [Ledger(), Ledger()]
+    for index, part in enumerate(parts):
+        for ledger in (together, part):
+            with charged_to("Custom" if index else "Review"):
+                ledger.book("a", Usage(llm_calls=1, prompt_tokens=3 + index, cost=0.5, paid=0.5), 1.0 + index)
+            ledger.book_failure("b", ServiceTimeoutError("late"))
+    main = parts[0]
+    handed = [part.hand_over() for part in parts]
+    assert main.take() == Ledger().take()
+    for accounts in handed:
+        main.take_in(accounts)
+    assert main.take() == together.take()

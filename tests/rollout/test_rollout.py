@@ -325,6 +325,13 @@ def test_seeds_come_from_seed_question_and_member_alone():
     assert [t.seed for t in group] == [seeds["q00"], seeds["q01"], seeds["q02"]]
 
 
+def test_shares_are_the_groups_of_the_whole_list():
+    asked = questions("a", "b", "a", "c", "a")
+    whole = strip_times(run_groups(asked, ScriptedPolicy(by_question)))
+    for share in ([0, 2, 4], [1, 3], []):
+        assert strip_times(run_groups(asked, ScriptedPolicy(by_question), share=share)) == [whole[i] for i in share]
+
+
 def test_ids_are_unique_and_those_of_another_seed_differ():
     asked = questions("a", "b") * 2
     policy = ScriptedPolicy(by_question)

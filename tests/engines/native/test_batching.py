@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflow_r1.engines.native.batching import draw, micro_batches, permutation, token_batches
+from workflow_r1.engines.native.batching import draw, micro_batches, passes, permutation, token_batches
 
 LENGTHS = st.lists(st.integers(1, 50), max_size=40)
 
@@ -16,6 +16,22 @@ def test_micro_batches_hold_every_row_once_and_keep_the_budget(lengths, max_toke
 
 def test_micro_batches_go_from_long_to_short():
     assert micro_batches([3, 9, 3, 8, 2], 18) == [[1, 3], [0, 2, 4]]
+
+
+@given(LENGTHS, st.integers(1, 200), st.integers(1, 4))
+def test_processes_run_every_row_once_and_in_step(lengths, max_tokens, size):
+    cut = [passes(lengths, max_tokens, rank=rank, size=size, in_step=True) for rank in range(size)]
+    real = [index for own in cut for one in own if not one.is_padding for index in one.indices]
+    assert sorted(real) == list(range(len(lengths)))
+    assert len({len(own) for own in cut}) == 1
+    tokens = [sum(lengths[i] for one in own if not one.is_padding for i in one.indices) for own in cut]
+    assert max(tokens) - min(tokens) <= max(lengths, default=0)
+    free = [passes(lengths, max_tokens, rank=rank, size=size) for rank in range(size)]
+    assert free == [[one for one in own if not one.is_padding] for own in cut]
+
+
+def test_one_process_runs_the_micro_batches_as_they_are():
+    assert [one.indices for one in passes([3, 9, 3, 8, 2], 18)] == micro_batches([3, 9, 3, 8, 2], 18)
 
 
 @given(LENGTHS, st.integers(1, 200), st.integers(0, 3))

@@ -71,7 +71,7 @@ def passes(
     ]
     own = [Pass(indices) for indices in cut[rank]]
     missing = max(len(parts) for parts in cut) - len(own) if in_step else 0
-    return own + [Pass([order[-1]], is_padding=True)] * missing
+    return own + [Pass(order[-1:], is_padding=True)] * missing
 
 
 def micro_batch_tokens(configured: int | None, device: torch.device) -> int:
