@@ -192,7 +192,9 @@ async def rollout_groups(
                 occurrence = occurrences.get(question.id, 0)
                 occurrences[question.id] = occurrence + 1
                 if share is None or position in share:
-                    groups.append([tasks.create_task(run(question, occurrence, member)) for member in range(group_size)])
+                    groups.append(
+                        [tasks.create_task(run(question, occurrence, member)) for member in range(group_size)]
+                    )
     except BaseExceptionGroup as failures:
         raise first_leaf(failures) from failures
     return [[task.result() for task in group] for group in groups]
