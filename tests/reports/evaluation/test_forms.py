@@ -243,3 +243,18 @@ def test_oracles_are_ceilings_and_win_nothing(write: Any, logs: SimpleNamespace,
     assert all("oracle-choice" not in frontier.methods for frontier in report.comparison.frontiers)
     grid = next(block for block in make_document(report).sections[1].blocks if isinstance(block, Grid))
     assert [grid.rows[row][0] for row, _ in grid.best] == ["policy"]
+
+
+def test_what_only_an_uncorrected_test_finds_is_said_to_be_that(write: Any, logs: SimpleNamespace) -> None:
+    rows = [
+        row
+        for benchmark, others in (("nq", "000000"), ("popqa", "111111"))
+        for row in (*logs.rows("policy", benchmark, "111111"), *logs.rows("cot", benchmark, others))
+    ]
+    section = next(
+        each for each in make_document(build_report([write(rows)])).sections if each.title.startswith("Compared")
+    )
+    # McNemar on six questions that all went one way: p = 2 / 64, and twice that among two tests.
+    (words,) = section.blocks[0].texts  # type: ignore[union-attr]
+    assert words.startswith("cot: no difference found on all 2 benchmarks (")
+    assert words.endswith("; a single uncorrected test would find one on nq).")

@@ -57,9 +57,7 @@ def build_report(
     if reference is None and POLICY in known and len(known) > 1:
         reference = POLICY
     notify("comparing methods")
-    ceilings = tuple(
-        sorted(label for each in evaluations for method, label in each.labels.items() if each.is_ceiling(method))
-    )
+    ceilings = {label for each in evaluations for method, label in each.labels.items() if each.is_ceiling(method)}
     comparison = compare_methods(
         log.answers, reference=reference, figure=figure, ceilings=ceilings, confidence=confidence
     )
@@ -74,7 +72,7 @@ def build_report(
         currency=_currency(evaluations),
         methods=_in_order_of_cards(known, evaluations),
         benchmarks=_in_order(log.question_ids, BENCHMARKS),
-        ceilings=tuple(dict.fromkeys(ceilings)),
+        ceilings=tuple(sorted(ceilings)),
         caveats=tuple(_caveats(evaluations, log, comparison)),
         comparison=comparison,
         outcomes=tuple(

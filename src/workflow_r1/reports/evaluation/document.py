@@ -4,7 +4,7 @@ Every text in a document is plain text, much of it from outside. What writes a d
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from workflow_r1.evaluation.answers import Figure
@@ -96,7 +96,7 @@ class Document:
     title: str
     simulation: str | None
     """The mark of a simulation, where it is one."""
-    sections: tuple[Section, ...] = field(default=())
+    sections: tuple[Section, ...]
 
 
 def make_document(report: EvaluationReport) -> Document:
@@ -287,10 +287,10 @@ def _in_words(reference: str, tests: Sequence[MethodTest], confidence: float) ->
                 if len(rest) == len(of) > 1
                 else ", ".join(test.benchmark for test in rest)
             )
-            without_zero = [test.benchmark for test in rest if test.difference.low > 0 or test.difference.high < 0]
-            alone = "; the correction does not bear out that an interval leaves 0 out" if without_zero else ""
-            alone += f" on {', '.join(without_zero)}" if without_zero and len(rest) > 1 else ""
-            parts.append(f"no difference found on {places} ({_range(rest)}{alone})")
+            alone = [test.benchmark for test in rest if test.test.p_value < 1 - confidence]
+            uncorrected = "; a single uncorrected test would find one" if alone else ""
+            uncorrected += f" on {', '.join(alone)}" if alone and len(rest) > 1 else ""
+            parts.append(f"no difference found on {places} ({_range(rest)}{uncorrected})")
         yield f"{method}: {'; '.join(parts)}."
 
 

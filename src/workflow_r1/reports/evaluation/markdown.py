@@ -1,5 +1,6 @@
 """A document as Markdown."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from workflow_r1.printable import printable
@@ -47,13 +48,8 @@ def _write(block: Block, pictures: Sequence[str]) -> Iterator[str]:
 
 def _text(text: str) -> str:
     """Text from anywhere in one line; what Markdown takes for a list, heading or rule at its start is escaped, too."""
-    escaped = escape_markdown(printable(text))
-    return (
-        f"\\{escaped}"
-        if escaped[:1] in ("#", "+", "-", "=") and escaped not in ("-",) and not _is_number(escaped)
-        else escaped
-    )
+    return _BLOCK.sub(r"\\\g<0>", escape_markdown(printable(text)))
 
 
-def _is_number(text: str) -> bool:
-    return text[1:2].isdigit()
+_BLOCK = re.compile(r"^[#+=-](?=[^\d])")
+"""Not before a digit: a number with its sign starts nothing."""

@@ -98,7 +98,7 @@ def write_png(panels: Sequence[Panel], *, caption: str, scale: float = 2.0) -> b
         # A name in a script that the font lacks shows as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(width / 72, height / 72), facecolor=COLOURS["paper"])
-        canvas = FigureCanvasAgg(figure)
+        FigureCanvasAgg(figure)
         axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
         axes.set_axis_off()
         axes.set_xlim(0, width)
@@ -108,7 +108,7 @@ def write_png(panels: Sequence[Panel], *, caption: str, scale: float = 2.0) -> b
             for order, mark in enumerate(panel.marks):
                 _draw(axes, mark, x, y, order=order)
         buffer = io.BytesIO()
-        canvas.print_png(buffer) if scale == 1 else figure.savefig(buffer, format="png", dpi=72 * scale)
+        figure.savefig(buffer, format="png", dpi=72 * scale)
     return buffer.getvalue()
 
 
