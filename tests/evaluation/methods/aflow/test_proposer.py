@@ -1,6 +1,7 @@
 import asyncio
 import json
 import random
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -124,3 +125,12 @@ def test_pool_without_the_first_operator_begins_with_another_and_none_is_told() 
     assert first_graph({"AnswerGenerate": OPERATORS["AnswerGenerate"]}).nodes[0].operator == "AnswerGenerate"
     with pytest.raises(DataError, match="expected an operator in the pool that takes a question"):
         first_graph({"Review": OPERATORS["Review"]})
+
+
+def test_random_proposer_draws_what_was_not_tried() -> None:
+    tried: set[str] = set()
+    for _ in range(30):
+        reply = asyncio.run(RandomProposer()(replace(TASK, tried=frozenset(tried)), ()))
+        fingerprint = read_proposal(reply.text, POOL, max_nodes=10)[1].fingerprint
+        assert fingerprint not in tried
+        tried.add(fingerprint)

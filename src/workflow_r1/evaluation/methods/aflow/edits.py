@@ -1,7 +1,7 @@
 """Random valid edits of a workflow graph. They know the operators' signatures and nothing of what is any good."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import get_args
 
 from workflow_r1.errors import DataError
@@ -154,7 +154,12 @@ class _Draft:
 
 
 def draw_edit(
-    graph: WorkflowGraph, operators: Mapping[str, Operator], *, max_nodes: int, rng: random.Random
+    graph: WorkflowGraph,
+    operators: Mapping[str, Operator],
+    *,
+    max_nodes: int,
+    rng: random.Random,
+    known: Collection[str] = (),
 ) -> tuple[str, WorkflowGraph]:
     """Draw one edit of a graph whose result is valid and does something else.
 
@@ -163,6 +168,7 @@ def draw_edit(
         operators: the pool.
         max_nodes: of the result.
         rng: what draws.
+        known: fingerprints of graphs that the result must not equal either.
 
     Returns:
         What was changed, in words, and the result.
@@ -178,7 +184,7 @@ def draw_edit(
             result = draft.finish()
         except (ValueError, IndexError):
             continue
-        if len(result.nodes) <= max_nodes and result.fingerprint != graph.fingerprint:
+        if len(result.nodes) <= max_nodes and result.fingerprint not in (graph.fingerprint, *known):
             return words, result
     raise DataError(f"expected an edit of the workflow with {', '.join(operators)}, found none in {MAX_TRIES} draws")
 

@@ -62,6 +62,8 @@ class Task:
     """Of the new workflow."""
     seed: int
     """All that a proposer draws derives from it."""
+    tried: frozenset[str] = frozenset()
+    """Fingerprints of all workflows that were tried, of whichever parent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class LLMProposer:
 
 
 class RandomProposer:
-    """Draws one random valid edit, without looking at scores, mistakes or trials. A control; no LLM takes part."""
+    """Draws one random valid edit that was not tried, without looking at scores or mistakes. A control; no LLM takes part."""
 
     @property
     def name(self) -> str:
@@ -152,7 +154,9 @@ class RandomProposer:
     async def __call__(self, task: Task, refused: Sequence[Refusal]) -> Reply:
         """Propose."""
         rng = random.Random(f"{task.seed} {len(refused)}")
-        modification, graph = draw_edit(task.parent, task.operators, max_nodes=task.max_nodes, rng=rng)
+        modification, graph = draw_edit(
+            task.parent, task.operators, max_nodes=task.max_nodes, rng=rng, known=task.tried
+        )
         return Reply(json.dumps({"modification": modification, "graph": graph.model_dump(mode="json")}), Usage())
 
 

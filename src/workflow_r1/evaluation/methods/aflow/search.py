@@ -171,6 +171,7 @@ class AFlowSearch:
             operators=self._operators,
             max_nodes=self._max_nodes,
             seed=derive_seed(self._seed, "aflow proposal", number),
+            tried=frozenset(each.graph.fingerprint for each in self.rounds if each.graph is not None),
         )
         usage, proposed = await self._propose(number, task)
         if proposed is None:
