@@ -67,6 +67,10 @@ def train(
     require_trainable(settings)
     console = Terminal()
     if settings.engine == "verl":
+        if processes > 1:
+            raise ConfigError(
+                "expected --processes with the native engine alone: verl starts its own, as its options say"
+            )
         from workflow_r1.cli.train_verl import show_options, train_on_verl
 
         if dry_run:
@@ -81,7 +85,7 @@ def train(
         estimate(settings, console)
         return
     if processes > 1:
-        exit_code = _launch(settings, console, processes, config, override, resume, run_directory)
+        exit_code = _launch(settings, console, processes, config, overrides, resume, run_directory)
     else:
         with joined(settings) as ranks:
             if ranks is not None and not ranks.is_main:
@@ -116,7 +120,7 @@ def _launch(
     console: "Console",
     num: int,
     config: str | None,
-    override: list[str] | None,
+    overrides: list[str],
     resume: Path | None,
     run_directory: Path | None,
 ) -> int:
@@ -127,7 +131,6 @@ def _launch(
     directory = resume or run_directory or choose_place(settings)
     source = [] if config is None else [config]
     place = ["--run-directory" if resume is None else "--resume", str(directory)]
-    overrides = [part for key in override or () for part in ("-o", key)]
 
     def go_on() -> str:
         checkpoints = sorted(path.name for path in (directory / "checkpoints").glob("step-*"))
@@ -136,7 +139,7 @@ def _launch(
         kept = f"The checkpoint {checkpoints[-1]} stands" if checkpoints else "There is no checkpoint yet"
         return f"{kept}; go on with:  [bold]{command_of(f'--resume {show_path(directory)}', num)}[/]"
 
-    arguments = ["train", *source, *place, *overrides]
+    arguments = ["train", *source, *place, *(part for override in overrides for part in ("-o", override))]
     return launch(arguments, num=num, tell=lambda line: console.print(line, soft_wrap=True), go_on=go_on)
 
 
