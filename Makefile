@@ -6,6 +6,7 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+TRL_VENV := .venv-trl
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 VERL ?= verl==0.9.1
 VERL_PIP := .venv-verl/bin/python -m pip --disable-pip-version-check install --quiet --quiet
@@ -14,7 +15,7 @@ VERL_PIP := .venv-verl/bin/python -m pip --disable-pip-version-check install --q
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format test-slow test-real test-verl fuzz bench real-input example clean
+.PHONY: help train test check format test-slow test-real test-trl test-verl fuzz bench real-input example clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -38,6 +39,9 @@ format: $(VENV)/.installed-dev ## Rewrite the files as `make check` wants them
 test-slow: $(VENV)/.installed-dev ## The tests that take minutes
 	$(BIN)/python -m pytest -q -m "slow and not data and not server" $(ARGS)
 
+test-trl: $(TRL_VENV)/.installed ## The engine for TRL, in a virtual environment of its own (.venv-trl)
+	$(TRL_VENV)/bin/python -m pytest -q tests/engines/trl $(ARGS)
+
 test-real: $(VENV)/.installed-dev ## The tests that need files or servers of your own (CONTRIBUTING.md)
 	$(BIN)/python -m pytest -q -m "data or server" $(ARGS)
 
@@ -59,7 +63,7 @@ example: $(VENV)/.installed ## The whole path in one file, one step
 	$(BIN)/python examples/whole_path.py
 
 clean: ## Remove the virtual environment and every cache
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(TRL_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' || { \
@@ -85,4 +89,11 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.installed
 	$(VERL_PIP) -r requirements/verl.txt
 	$(VERL_PIP) --no-deps "$(VERL)"
 	$(VERL_PIP) -e .
+	@touch $@
+
+$(TRL_VENV)/.installed: pyproject.toml constraints.txt requirements/trl.txt
+	@echo "installing TRL and what it needs into $(TRL_VENV)"
+	$(PYTHON) -m venv $(TRL_VENV)
+	$(TRL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet "$(TORCH)"
+	$(TRL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet -c constraints.txt -r requirements/trl.txt -e .
 	@touch $@
