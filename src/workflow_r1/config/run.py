@@ -10,6 +10,7 @@ from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.methods import MethodsConfig
 from workflow_r1.config.search import SearchConfig
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig, WarmstartConfig
+from workflow_r1.config.trl import TrlConfig
 from workflow_r1.config.verl import VerlConfig
 from workflow_r1.data import FileFormat, QuestionField
 from workflow_r1.environment.config import EnvironmentConfig
@@ -78,8 +79,8 @@ class RunConfig(Record):
     """Run directories are made in here."""
     seed: int = 0
     """Every random choice derives from it."""
-    engine: Literal["native", "verl"] = "native"
-    """What trains: ``native`` in this process, ``verl`` on Ray over many GPUs."""
+    engine: Literal["native", "trl", "verl"] = "native"
+    """What trains: ``native`` in this process, ``trl`` inside TRL's ``GRPOTrainer``, ``verl`` on Ray over many GPUs."""
     plugins: tuple[str, ...] = ()
     """Operators of your own: files (``my_operators.py``, relative to the TOML file) and modules (``my_package.operators``)."""
     operators: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -97,6 +98,7 @@ class RunConfig(Record):
     objective: ObjectiveConfig = ObjectiveConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     training: TrainingConfig = TrainingConfig()
+    trl: TrlConfig = TrlConfig()
     verl: VerlConfig = VerlConfig()
     warmstart: WarmstartConfig = WarmstartConfig()
     methods: MethodsConfig = MethodsConfig()

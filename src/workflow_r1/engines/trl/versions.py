@@ -1,0 +1,31 @@
+"""Which minors of TRL the engine was tested with."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from workflow_r1.errors import MissingExtraError
+
+TESTED_MINORS = ("1.13", "1.14", "1.15", "1.16")
+"""``docs/trl.md`` says what was run on each. The hooks that the engine overrides are private to TRL and move between minors."""
+
+INSTALL = "pip install torch==2.13.0 && pip install 'workflow-r1[trl]'"
+
+
+def require_tested_trl() -> str:
+    """Return the version of TRL that is installed.
+
+    Raises:
+        MissingExtraError: none is, or one of an untested minor.
+    """
+    tested = ", ".join(TESTED_MINORS)
+    try:
+        found = version("trl")
+    except PackageNotFoundError:
+        raise MissingExtraError(
+            f"this engine needs TRL (tested: {tested}), which is not installed; run: {INSTALL}"
+        ) from None
+    if ".".join(found.split(".")[:2]) not in TESTED_MINORS:
+        raise MissingExtraError(
+            f"expected a tested minor of TRL ({tested}), found {found}: its trainer has hooks that move between minors, and "
+            f"a loss that is wrong in silence is worse than none; run: {INSTALL}"
+        )
+    return found
