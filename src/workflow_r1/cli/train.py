@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,8 @@ from workflow_r1.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from workflow_r1.config import RunConfig
@@ -39,9 +41,10 @@ def train(
     resume: Resume = None,
     run_directory: RunDirectory = None,
     engine: Annotated[
-        Literal["native", "verl"] | None,
+        Literal["native", "trl", "verl"] | None,
         typer.Option(
-            help="What trains: this process, or verl on Ray. Default: the configuration's `engine`.", show_default=False
+            help="What trains: this process, TRL's loop, or verl on Ray. Default: the configuration's `engine`.",
+            show_default=False,
         ),
     ] = None,
     dry_run: Annotated[
@@ -133,7 +136,7 @@ def _launch(
     place = ["--run-directory" if resume is None else "--resume", str(directory)]
 
     def go_on() -> str:
-        checkpoints = sorted(path.name for path in (directory / "checkpoints").glob("step-*"))
+        checkpoints = _checkpoints(directory)
         if not checkpoints and resume is None:
             return "There is no checkpoint yet: repair the cause and start again"
         kept = f"The checkpoint {checkpoints[-1]} stands" if checkpoints else "There is no checkpoint yet"
@@ -172,7 +175,7 @@ def _train(
         check_services(config, services)
         make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
 
-        from workflow_r1.engines.native.trainer import Trainer
+        make_trainer = _trainer_of(config)
         from workflow_r1.recording.events import EvaluationFinished, Event, RunStarted, StepFinished
 
     with together():
@@ -195,7 +198,7 @@ def _train(
                     for tracker in trackers:
                         tracker.log(event.metrics, step=event.step)
 
-            trainer = Trainer(
+            trainer = make_trainer(
                 config=config,
                 run_directory=directory,
                 train_questions=train_questions,
@@ -240,9 +243,32 @@ def _train(
     return 0
 
 
+def _trainer_of(config: "RunConfig") -> "Callable[..., Any]":
+    """What makes the trainer of the configured engine.
+
+    Raises:
+        MissingExtraError: the engine's packages are not installed, or not in a tested version.
+    """
+    if config.engine == "trl":
+        from workflow_r1.cli.train_trl import TrlTrainer
+        from workflow_r1.engines.trl.versions import require_tested_trl
+
+        require_tested_trl()
+        return TrlTrainer
+    from workflow_r1.engines.native.trainer import Trainer
+
+    return Trainer
+
+
+def _checkpoints(directory: Path) -> list[str]:
+    """Names of a run's checkpoints, the newest last: ``step-N`` of the native engine, ``checkpoint-N`` of TRL."""
+    names = [path.name for kind in ("step", "checkpoint") for path in (directory / "checkpoints").glob(f"{kind}-*")]
+    return sorted(names, key=lambda name: int(name.rpartition("-")[2]))
+
+
 def tell_aborted(console: "Console", directory: Path, go_on: str) -> None:
     """Say what a second Ctrl-C left behind."""
-    if any((directory / "checkpoints").glob("step-*")):
+    if _checkpoints(directory):
         console.print(f"aborted; the newest checkpoint stands:  [bold]{go_on}[/]", soft_wrap=True)
     else:
         console.print(f"aborted before the first checkpoint; to start over:  [bold]{go_on}[/]", soft_wrap=True)

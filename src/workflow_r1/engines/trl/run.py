@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 from accelerate.utils import gather_object
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 from trl import GRPOConfig
 
@@ -20,7 +20,7 @@ from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.trl.rollouts import Rollouts, total_reward
 from workflow_r1.engines.trl.trainer import GSsPOTrainer
 from workflow_r1.environment import Environment
-from workflow_r1.errors import CheckpointError, ConfigError
+from workflow_r1.errors import BudgetExceededError, CheckpointError, ConfigError
 from workflow_r1.evaluation.evaluate import evaluate
 from workflow_r1.recording.events import (
     CheckpointSaved,
@@ -65,12 +65,14 @@ FREE_KEYS = (
 class TrlResult:
     """How a run in TRL ended."""
 
-    cause: Literal["finished", "interrupted"]
-    """Why it ended; after ``interrupted`` a resume goes on."""
+    cause: Literal["finished", "budget", "interrupted"]
+    """Why it ended; after ``interrupted`` a resume goes on, after ``budget`` one with a higher limit."""
     step: int
     """Steps that are complete."""
     evaluation: Metrics
     """The last evaluation's figures (``evaluation/...``); empty where there was none."""
+    exceeded: BudgetExceededError | None = None
+    """The limit that was reached, and what was spent, where the cause is ``budget``; the last checkpoint stands."""
 
 
 class TrlRun:
@@ -129,7 +131,6 @@ class TrlRun:
         Raises:
             UserError: run directory or checkpoint cannot be used.
             ServiceError: the services failed every trajectory of a step, or ``training.stop_after_failures`` in a row.
-            BudgetExceededError: a limit of the budget is reached; a resume goes on from the last checkpoint.
         """
         with asyncio.Runner() as runner:
             self._runner = runner
@@ -172,12 +173,19 @@ class TrlRun:
             correction_cap=objective.correction_cap,
             kl_kind=objective.kl_kind,
         )
+        # It prints every log; the run's events say the same.
+        self.trainer.remove_callback(PrinterCallback)
+        exceeded = None
         try:
             self.trainer.train(resume_from_checkpoint=checkpoint)
+        except BudgetExceededError as error:
+            exceeded = error
         finally:
             if self.is_first:
                 self._accounts.budget.spent.write(self._directory / SPENT)
         step = self.trainer.state.global_step // self._steps_of_optimiser
+        if exceeded is not None:
+            return TrlResult("budget", step, self._evaluation, exceeded)
         return TrlResult("finished" if step >= config.training.steps else "interrupted", step, self._evaluation)
 
     @property
