@@ -309,9 +309,9 @@ class TrlRun:
         write_atomically(path / PROGRESS, json.dumps(progress) + "\n")
         self._on_event(CheckpointSaved(optimiser_steps // self._steps_of_optimiser, path))
 
-    def shall_stop(self, optimiser_steps: int) -> bool:
-        """Whether a process was asked to stop and no step is under way. Called in every process: they agree on it."""
-        return self.ends_a_step(optimiser_steps) and any(gather_object([self._stop]))
+    def shall_stop(self) -> bool:
+        """Whether any process was asked to stop. Called in every process: they agree on it."""
+        return any(gather_object([self._stop]))
 
     def ends_a_step(self, optimiser_steps: int) -> bool:
         """Whether the optimiser has made all steps of one of ours."""
@@ -350,13 +350,13 @@ class _Recorder(TrainerCallback):
         if self._run.is_first:
             self._run.begin(state.global_step)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self._run.shall_stop(state.global_step):
-            control.should_training_stop = control.should_save = True
-
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        if self._run.is_first and logs and "loss" in logs and self._run.ends_a_step(state.global_step):
+        if not logs or "loss" not in logs or not self._run.ends_a_step(state.global_step):
+            return
+        if self._run.is_first:
             self._run.finish_step(state.global_step, logs)
+        if self._run.shall_stop():
+            control.should_training_stop = control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._run.is_first:

@@ -7,7 +7,7 @@ from workflow_r1.errors import MissingExtraError
 TESTED_MINORS = ("1.13", "1.14", "1.15", "1.16")
 """``docs/trl.md`` says what was run on each. The hooks that the engine overrides are private to TRL and move between minors."""
 
-INSTALL = "pip install torch==2.13.0 && pip install 'workflow-r1[trl]'"
+INSTALL = 'pip install torch==2.13.0 && pip install "workflow-r1[trl]"'
 
 
 def require_tested_trl() -> str:
