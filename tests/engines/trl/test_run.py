@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -35,15 +34,9 @@ SETTINGS = [
 
 
 def command(*arguments: str, processes: int = 1) -> subprocess.CompletedProcess[str]:
-    """Run ``workflow-r1 train``, under torchrun where it is several processes."""
-    launcher = [sys.executable]
-    if processes > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        launcher += ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}"]
+    """Run ``workflow-r1 train``."""
     return subprocess.run(
-        [*launcher, "-m", "workflow_r1.cli", "train", *arguments],
+        [sys.executable, "-m", "workflow_r1.cli", "train", *arguments, "--processes", str(processes)],
         capture_output=True,
         text=True,
         timeout=500,
