@@ -250,3 +250,18 @@ def test_reply_that_was_paid_for_is_not_asked_for_again(tmp_path: Path) -> None:
     search(tmp_path, again, proposer="llm", rounds=1)
     assert again.requests == []
     assert rounds_in(tmp_path)[1].proposal_usage.llm_calls == 2
+
+
+def test_repeats_are_answers_of_their_own(tmp_path: Path) -> None:
+    drawn: set[int] = set()
+
+    class Sampling(ProposingExpert):
+        async def __call__(self, messages: Sequence[Message], **settings: Any) -> ChatReply:
+            if settings["temperature"] > 0 and not messages[0].content.startswith("A workflow answers"):
+                drawn.add(settings["sample_index"])
+            return await super().__call__(messages, **settings)
+
+    search(tmp_path, Sampling([proposal("MultiAnswerGenerate")]), proposer="llm", rounds=1, repeats=2)
+    assert [each.num_scored for each in rounds_in(tmp_path)] == [40, 40]
+    assert len(drawn) == 6
+    assert {0, 1, 2} < drawn

@@ -1,14 +1,19 @@
 """AFlow as a method: search on training questions, then answer with the best workflow found."""
 
+from collections.abc import Callable
+
 from workflow_r1.config.workflow_search import AFlowConfig
+from workflow_r1.environment import Environment
 from workflow_r1.errors import ConfigError
 from workflow_r1.evaluation.methods.aflow.proposer import LLMProposer, Proposer, RandomProposer
 from workflow_r1.evaluation.methods.aflow.search import FOUND, AFlowSearch, identity
 from workflow_r1.evaluation.methods.graphs import GraphPolicy, load_graph
-from workflow_r1.evaluation.methods.method import SEARCH, WITH_SEARCH, Method, MethodContext
+from workflow_r1.evaluation.methods.method import SEARCH, WITH_SEARCH, Method, MethodContext, method_environment
 from workflow_r1.evaluation.methods.searching import SearchDirectory, choose_questions, require_directory
 from workflow_r1.operators import OPERATORS
+from workflow_r1.rollout import derive_seed
 from workflow_r1.rollout.policy import Policy
+from workflow_r1.trajectory import Question
 
 NAME = "aflow"
 
@@ -38,11 +43,10 @@ async def search(context: MethodContext) -> None:
         state,
         questions=questions,
         operators=context.operators,
-        make_environment=context.make_environment,
+        make_environments=[_make_environment(context, repeat) for repeat in range(settings.repeats)],
         proposer=proposer,
         rounds=settings.rounds,
         sample=settings.sample,
-        repeats=settings.repeats,
         patience=settings.patience,
         max_nodes=settings.max_nodes,
         score=settings.score,
@@ -50,6 +54,15 @@ async def search(context: MethodContext) -> None:
         concurrency=context.concurrency,
         notify=context.notify,
     ).run()
+
+
+def _make_environment(context: MethodContext, repeat: int) -> Callable[[Question], Environment]:
+    """What makes the environments of one answer to each question; each repeat draws samples of its own."""
+    if repeat == 0:
+        return context.make_environment
+    services = context.services.redrawn(derive_seed("aflow repeat", repeat) % 2**30)
+    limits = method_environment(context.operators)
+    return lambda question: Environment(question, config=limits, operators=context.operators, services=services)
 
 
 def make_proposer(context: MethodContext, settings: AFlowConfig) -> Proposer:

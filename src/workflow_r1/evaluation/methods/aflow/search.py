@@ -78,11 +78,10 @@ class AFlowSearch:
         directory: of its state.
         questions: to validate on; with golden answers.
         operators: the pool.
-        make_environment: a fresh environment for each answer.
+        make_environments: one for each answer to a validation question, whose LLMs draw other samples than the others'.
         proposer: who proposes.
         rounds: changes to try, after the first round.
         sample: rounds that may be built on, the first included.
-        repeats: answers to each validation question.
         patience: rounds without a change of the best three that end the search; 0 never does.
         max_nodes: of a workflow.
         score: what is averaged.
@@ -97,11 +96,10 @@ class AFlowSearch:
         *,
         questions: Sequence[Question],
         operators: Mapping[str, Operator],
-        make_environment: Callable[[Question], Environment],
+        make_environments: Sequence[Callable[[Question], Environment]],
         proposer: Proposer,
         rounds: int = 20,
         sample: int = 4,
-        repeats: int = 1,
         patience: int = 5,
         max_nodes: int = 10,
         score: Score = "exact_match",
@@ -112,11 +110,10 @@ class AFlowSearch:
         self._directory = directory
         self._questions = questions
         self._operators = operators
-        self._make_environment = make_environment
+        self._make_environments = make_environments
         self._proposer = proposer
         self._num_rounds = rounds
         self._sample = sample
-        self._repeats = repeats
         self._patience = patience
         self._max_nodes = max_nodes
         self._score = score
@@ -234,7 +231,7 @@ class AFlowSearch:
         usage = Usage()
         scored: list[ScoredTrajectory] = []
         num_failed = 0
-        for repeat in range(1, self._repeats + 1):
+        for repeat, make_environment in enumerate(self._make_environments, start=1):
             path = self._path(number, f".rep-{repeat}.jsonl")
             done = load_trajectories(path) if path.is_file() else []
             usage += sum((each.usage for each in done), start=Usage())
@@ -253,7 +250,7 @@ class AFlowSearch:
                 result = await evaluate(
                     self._questions,
                     policy=policy,
-                    make_environment=self._make_environment,
+                    make_environment=make_environment,
                     seed=derive_seed(self._seed, "aflow validation", repeat),
                     concurrency=self._concurrency,
                     done=[*done, *answers],
@@ -296,7 +293,7 @@ class AFlowSearch:
         return [Mistake(each.question.text, each.question.golden_answers, each.answer or "") for each in drawn]
 
     def _announce(self) -> None:
-        num = len(self._questions) * self._repeats
+        num = len(self._questions) * len(self._make_environments)
         self._notify(
             f"AFlow, proposals by {self._proposer.name}: up to {self._num_rounds} changes, each tried on {num:,} answers "
             f"to training questions; at one LLM call an answer, as the first workflow makes, {(self._num_rounds + 1) * num:,} "
@@ -313,7 +310,7 @@ class AFlowSearch:
             )
         measured = [each.calls_per_question for each in self.rounds if each.calls_per_question is not None]
         num_left = self._num_rounds + 1 - len(self.rounds)
-        calls = num_left * len(self._questions) * self._repeats * sum(measured) / len(measured)
+        calls = num_left * len(self._questions) * len(self._make_environments) * sum(measured) / len(measured)
         self._notify(
             f"round {tried.number}/{self._num_rounds + 1}: {what}; best: round {best.number} with {best.score:.3f}; at most "
             f"{num_left} rounds to go, about {calls:,.0f} calls"
