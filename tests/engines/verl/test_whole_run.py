@@ -123,7 +123,7 @@ def test_first_step_agrees_with_the_native_engine(runs: Runs) -> None:
     assert ours["update/loss"] == pytest.approx(native["update/loss"], abs=1e-6)
     assert ours["update/kl_loss"] == pytest.approx(0.0, abs=1e-6)
     assert native["update/kl_loss"] == pytest.approx(0.0, abs=1e-6)
-    assert ours["update/grad_norm"] == pytest.approx(native["update/grad_norm"], rel=1e-3)
+    assert ours["update/grad_norm"] == pytest.approx(native["update/grad_norm"], rel=1e-5)
     assert ours["update/ratio_mean"] == pytest.approx(1.0, abs=1e-5)
 
 
@@ -160,7 +160,8 @@ def test_the_policy_loads_back(runs: Runs) -> None:
 
 
 def test_resume_goes_on_from_the_checkpoint(runs: Runs, shims: Mapping[str, str]) -> None:
-    (runs.verl / "metrics.jsonl").open("a").write('{"step": 99}\n')  # As if a step had not reached its checkpoint.
+    metrics = runs.verl / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() + '{"step": 99}\n')  # As if a step had not reached its checkpoint.
     config = load_run_config(runs.verl / "config.toml", ["training.steps=3"])
     before = (runs.verl / "trajectories.jsonl").read_bytes()
     run_verl(runs.verl, config, shims, resume=True)
