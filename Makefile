@@ -9,7 +9,8 @@ BIN := $(VENV)/bin
 TRL_VENV := .venv-trl
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 VERL ?= verl==0.9.1
-VERL_PIP := .venv-verl/bin/python -m pip --disable-pip-version-check install --quiet --quiet
+VERL_VENV := .venv-verl
+VERL_PIP := $(VERL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet
 
 # Two busy threads on two shared cores can be a hundred times slower than one.
 export OMP_NUM_THREADS ?= 1
@@ -45,8 +46,8 @@ test-trl: $(TRL_VENV)/.installed ## The engine for TRL, in a virtual environment
 test-real: $(VENV)/.installed-dev ## The tests that need files or servers of your own (CONTRIBUTING.md)
 	$(BIN)/python -m pytest -q -m "data or server" $(ARGS)
 
-test-verl: .venv-verl/.installed ## The tests of the verl engine, in an environment of its own: a whole run on a CPU among them
-	.venv-verl/bin/python -m pytest -q -W default tests/engines/verl $(ARGS)
+test-verl: $(VERL_VENV)/.installed ## The engine for verl, in a virtual environment of its own (.venv-verl): a whole run on a CPU among its tests
+	$(VERL_VENV)/bin/python -m pytest -q -W default tests/engines/verl $(ARGS)
 
 fuzz: $(VENV)/.installed-dev ## Ten minutes of hostile texts for all that reads text from outside (ARGS="--minutes 60")
 	$(BIN)/python scripts/fuzz/run.py $(ARGS)
@@ -63,7 +64,7 @@ example: $(VENV)/.installed ## The whole path in one file, one step
 	$(BIN)/python examples/whole_path.py
 
 clean: ## Remove the virtual environment and every cache
-	rm -rf $(VENV) $(TRL_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(TRL_VENV) $(VERL_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' || { \
@@ -82,9 +83,9 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.installed
 	@touch $@
 
 # verl wants a transformers of its own, and none of it belongs into the main environment.
-.venv-verl/.installed: requirements/verl.txt pyproject.toml
-	@echo "installing verl and what it needs into .venv-verl; the first time this downloads some hundred megabytes"
-	$(PYTHON) -m venv .venv-verl
+$(VERL_VENV)/.installed: requirements/verl.txt pyproject.toml
+	@echo "installing verl and what it needs into $(VERL_VENV); the first time this downloads some hundred megabytes"
+	$(PYTHON) -m venv $(VERL_VENV)
 	$(VERL_PIP) "$(TORCH)"
 	$(VERL_PIP) -r requirements/verl.txt
 	$(VERL_PIP) --no-deps "$(VERL)"
