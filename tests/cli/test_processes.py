@@ -55,6 +55,11 @@ def test_a_process_that_fails_alone_is_named(launched):
     assert lines[0].startswith("rank 1 (of 2 processes) ended with exit code 1")
 
 
+def test_a_process_that_hangs_is_named_when_the_others_give_up(launched):
+    code, lines = launched("sys.exit(4) if rank == 0 else time.sleep(60)", told=0.5)
+    assert (code, lines) == (1, ["rank 1 (of 2 processes) stopped answering; the others were stopped. Go on."])
+
+
 def test_a_process_that_ignores_the_end_is_killed(launched, monkeypatch):
     monkeypatch.setattr(processes, "TERM_SECONDS", 0.5)
     program = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsys.exit(5) if rank == 1 else time.sleep(60)"

@@ -76,13 +76,23 @@ def joined(config: "RunConfig") -> "Iterator[Ranks | None]":
         return
     if is_launched():
         threading.Thread(target=_end_with_launcher, daemon=True).start()
-    elif rank() == 0:
-        # torchrun ends the others with it when one has died: a moment to say how to go on.
-        signal.signal(signal.SIGTERM, _as_interrupt)
     from workflow_r1.engines.native.distributed import joined as join
 
     with join(config) as ranks:
         yield ranks
+
+
+def speak_when_ended(say: Callable[[], None]) -> None:
+    """Say something when torchrun ends this process because another died; a launched one leaves that to its launcher."""
+    if num_started() == 1 or is_launched() or rank() > 0:
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        say()
+        sys.stdout.flush()
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
 
 
 def launch(arguments: Sequence[str], *, num: int, tell: Callable[[str], None], go_on: Callable[[], str]) -> int:
@@ -112,11 +122,10 @@ def launch(arguments: Sequence[str], *, num: int, tell: Callable[[str], None], g
                 _end(children)
     finally:
         _end(children)
-    codes = [child.returncode for child in children]
     if lost is None:
-        return max(codes)
-    first = next((rank for rank, code in enumerate(codes) if code == -signal.SIGKILL and rank == lost), lost)
-    tell(f"rank {first} (of {num} processes) {_describe(codes[first])}; the others were stopped. {go_on()}")
+        return children[0].returncode
+    rank, code = lost
+    tell(f"rank {rank} (of {num} processes) {_describe(code)}; the others were stopped. {go_on()}")
     return 1
 
 
@@ -148,23 +157,29 @@ def _start(arguments: Sequence[str], rank: int, environment: dict[str, str]) -> 
     )
 
 
-def _wait(children: "Sequence[subprocess.Popen[bytes]]") -> int | None:
-    """Wait until all have ended, or one is lost; returns its rank, None where all ended together."""
+def _wait(children: "Sequence[subprocess.Popen[bytes]]") -> tuple[int, int | None] | None:
+    """Wait until all have ended, or one is lost.
+
+    Returns:
+        The rank that was lost and its exit code, None as the code where it still runs and answers nobody; None where all
+        ended together.
+    """
     deadline: float | None = None
-    first: int | None = None
     while True:
         codes = [child.poll() for child in children]
-        died = [rank for rank, code in enumerate(codes) if code is not None and (code < 0 or code == EXIT_CODE)]
-        if died:
+        killed = [rank for rank, code in enumerate(codes) if code is not None and code < 0]
+        failed = [rank for rank, code in enumerate(codes) if code is not None and code not in (*ORDERLY, EXIT_CODE)]
+        told = [rank for rank, code in enumerate(codes) if code == EXIT_CODE]
+        have_ended = None not in codes
+        if have_ended and not told and len(set(codes)) == 1:
+            return None
+        if deadline is None and (failed or told):
+            deadline = time.monotonic() + TOLD_SECONDS
+        if killed or have_ended or (deadline is not None and time.monotonic() > deadline):
             # Who was told of a loss is not the one that was lost.
-            return min(died, key=lambda rank: codes[rank] == EXIT_CODE) if first is None else first
-        failed = [rank for rank, code in enumerate(codes) if code is not None and code not in ORDERLY]
-        if failed and deadline is None:
-            first, deadline = failed[0], time.monotonic() + TOLD_SECONDS
-        if None not in codes:
-            return None if len(set(codes)) == 1 else first
-        if deadline is not None and time.monotonic() > deadline:
-            return first
+            others = [rank for rank in range(len(codes)) if rank not in told]
+            rank = (killed or failed or others or told)[0]
+            return rank, codes[rank]
         time.sleep(_POLL_SECONDS)
 
 
@@ -209,7 +224,9 @@ def _forwarding(children: "Sequence[subprocess.Popen[bytes]]") -> Iterator[None]
             signal.signal(number, handler)
 
 
-def _describe(code: int) -> str:
+def _describe(code: int | None) -> str:
+    if code is None:
+        return "stopped answering"
     if code >= 0:
         return f"ended with exit code {code}"
     with contextlib.suppress(ValueError):
@@ -222,7 +239,3 @@ def _end_with_launcher() -> None:
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from workflow_r1.cli.parameters import Overrides, Source, open_config
-from workflow_r1.cli.processes import command_of, is_launched, joined, launch, num_started
+from workflow_r1.cli.processes import command_of, is_launched, joined, launch, num_started, speak_when_ended
 from workflow_r1.errors import (
     CheckpointError,
     ConfigError,
@@ -183,6 +183,7 @@ def _train(
     directory = directory if ranks is None else ranks.from_main(directory)
     place = show_path(directory)
     go_on = command_of(f"--resume {place}", num_started())
+    speak_when_ended(lambda: tell_aborted(console, directory, go_on))
     trackers = []
     try:
         trackers = list(open_trackers(config, directory)) if is_main else []
