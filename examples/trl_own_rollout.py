@@ -62,7 +62,6 @@ def main() -> None:
     }
     trainer = GSsPOTrainer(
         unit="turn",
-        weight="uniform",
         clip_low=0.2,
         clip_high=0.2,
         model=sys.argv[1] if len(sys.argv) > 1 else str(policy_directory()),

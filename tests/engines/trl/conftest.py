@@ -11,7 +11,9 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 collect_ignore_glob = (
-    [] if importlib.util.find_spec("trl") else ["test_trainer.py", "test_golden_batch.py", "test_run.py"]
+    []
+    if importlib.util.find_spec("trl")
+    else ["test_trainer.py", "test_golden_batch.py", "test_run.py", "test_example.py"]
 )
 
 

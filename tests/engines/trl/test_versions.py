@@ -6,10 +6,10 @@ from workflow_r1.engines.trl import versions
 from workflow_r1.errors import MissingExtraError
 
 
-@pytest.mark.parametrize("found", ["1.12.0", "1.17.0", "2.0.0", "0.29.1"])
+@pytest.mark.parametrize("found", ["1.7.1", "1.15.0", "1.17.0", "2.0.0"])
 def test_another_minor_is_refused_with_the_tested_ones(monkeypatch, found):
     monkeypatch.setattr(versions, "version", lambda name: found)
-    with pytest.raises(MissingExtraError, match=r"tested minor of TRL \(1\.13, .*1\.16\), found " + found):
+    with pytest.raises(MissingExtraError, match=r"tested minor of TRL \(1\.8, .*1\.14, 1\.16\), found " + found):
         versions.require_tested_trl()
 
 

@@ -57,8 +57,10 @@ FREE_KEYS = (
     "training.checkpoint_every",
     "training.keep_checkpoints",
     "training.steps",
+    "trl.micro_batch_rows",
 )
-"""Configuration keys, or beginnings of them, that may differ on a resume: they change nothing that a step computes."""
+"""Configuration keys, or beginnings of them, that may differ on a resume: they change nothing that a step computes beyond
+rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,7 @@ class TrlRun:
             self._tokenizer,
             sampling=config.sampling.model_copy(update={"temperature": 0.0}),
             name=config.policy.model,
+            autocast=torch.bfloat16 if config.optimiser.precision == "bfloat16" else None,
         )
         result = self._runner.run(
             evaluate(
