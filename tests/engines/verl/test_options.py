@@ -92,6 +92,7 @@ def test_no_held_out_questions_is_no_evaluation() -> None:
         (["budget.tokens=1000"], "budget"),
         (["verl.tensor_parallel=3"], "verl.tensor_parallel"),
         (["sampling.temperature=0"], "sampling.temperature"),
+        (["verl.rollout=sglang"], "verl.seeded_sampling"),
     ],
 )
 def test_what_verl_cannot_do_is_refused(overrides: list[str], named: str) -> None:

@@ -43,7 +43,7 @@ class Actor:
     def play(self, scene: str) -> None:
         size = self.config.training.questions_per_step
         for question in self.questions[(self.step - 1) * size : self.step * size]:
-            for member in range(self.config.training.group_size):
+            for member in range(self.config.training.group_size - (scene == "one crashes")):
                 failed = scene == "all fail" or (scene == "one fails" and member == 0)
                 name = name_trajectory(self.config, question, use="training", step=self.step, member=member)
                 trajectory = Trajectory(
@@ -130,6 +130,12 @@ def test_a_step_of_failures_ends_the_run(play: Callable[..., Any]) -> None:
     with pytest.raises(ServiceUnavailableError, match=r"step 1: 16 of 16 trajectories failed.*the LLM is down"):
         play(["all fail", "plain"])
     assert play.actor.stopped  # type: ignore[attr-defined]
+
+
+def test_a_trajectory_that_crashed_ends_the_run(play: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="step 1: expected 16 trajectories, found 12"):
+        play(["one crashes"])
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_a_verl_that_breaks_off_shows_the_end_of_its_log(play: Callable[..., Any]) -> None:

@@ -121,6 +121,9 @@ def check_possible(config: RunConfig) -> None:
         "verl.tensor_parallel: expected a divisor of all GPUs (verl.num_nodes times verl.gpus_per_node)": (
             config.verl.num_nodes * config.verl.gpus_per_node % config.verl.tensor_parallel
         ),
+        "verl.seeded_sampling: sglang takes no seed for each turn; set it to false": (
+            config.verl.seeded_sampling and config.verl.rollout == "sglang"
+        ),
         "sampling.temperature: 0 gives a group of equal trajectories, which teach nothing; use 1.0": (
             config.sampling.temperature == 0
         ),

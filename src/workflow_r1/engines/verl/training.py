@@ -171,12 +171,14 @@ class VerlTraining:
 
         Raises:
             ServiceUnavailableError: the infrastructure failed all of its trajectories.
+            RuntimeError: a trajectory ended in an error of the program.
         """
         config, step = self._config, report.step
         row: Metrics = {"step": step}
         if step > 0:
             self._tell_trajectories()
             trajectories = self._in_order(self._reader.trajectories, step)
+            self._check_complete(trajectories, step)
             self._files.append_trajectories(trajectories)
             self._report_failures(trajectories, step)
             row = merge(
@@ -197,6 +199,15 @@ class VerlTraining:
             for message in watch.observe(row):
                 self._on_event(Warned(f"step {step}: {message}"))
             self._on_event(StepFinished(step, config.training.steps, row))
+
+    def _check_complete(self, trajectories: Sequence[Trajectory], step: int) -> None:
+        """Crash where verl went on without a trajectory: it logs what a loop raises, and learns from the others."""
+        expected = self._config.training.questions_per_step * self._config.training.group_size
+        if len(trajectories) < expected:
+            raise RuntimeError(
+                f"step {step}: expected {expected} trajectories, found {len(trajectories)}: the others ended in an error that "
+                f"is no service's. The newest log in {self._directory / FOLDER} shows it; repair it and resume"
+            )
 
     def _in_order(self, trajectories: Sequence[Trajectory], step: int) -> list[Trajectory]:
         """Sort a step's trajectories as the native engine writes them: by question as asked, then by member."""
