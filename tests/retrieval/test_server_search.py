@@ -17,7 +17,7 @@ from workflow_r1.errors import (
     ServiceUnavailableError,
 )
 from workflow_r1.retrieval import Passage, RetrievalServerConfig, RetrievalServerSearch
-from workflow_r1.retrieval import json_service as module
+from workflow_r1.services import json_service as module
 from workflow_r1.retrieval.server_search import read_reply
 
 KEY = "secret-0123456789"

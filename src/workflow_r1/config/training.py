@@ -29,7 +29,8 @@ class ObjectiveConfig(Record):
     kl_kind: Literal["k1", "k2", "k3"] = "k3"
     """Estimator of the KL."""
     correction_cap: float | None = Field(default=None, gt=0.0)
-    """If set, units are weighted by the truncated per-turn correction between sampler and trainer, at most this."""
+    """Units are weighted by the truncated per-turn correction between sampler and trainer, at most this. None leaves it off,
+    but where a policy server samples (``sampling.server``) it is 2.0."""
 
 
 class LoraSettings(Record):

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from workflow_r1.retrieval.json_service import JSONService, JSONServiceConfig
 from workflow_r1.services.attempts import encodable
+from workflow_r1.services.json_service import JSONService, JSONServiceConfig
 
 Vectors = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ class OpenAIEmbeddings:
         for start in range(0, len(texts), self.config.batch_size):
             batch = [encodable(text) for text in texts[start : start + self.config.batch_size]]
             request = {"model": self.config.model, "input": batch}
-            found, used = await self._service.post(request, partial(read_reply, num=len(batch)))
+            found, used = await self._service.ask(request, partial(read_reply, num=len(batch)))
             vectors.append(found)
             tokens += used
         return np.concatenate(vectors) if vectors else np.empty((0, 0)), tokens

@@ -14,10 +14,10 @@ from pydantic import Field
 
 from workflow_r1.errors import EndpointRejectedError, ServiceRejectedError
 from workflow_r1.retrieval.backend import Passage
-from workflow_r1.retrieval.json_service import JSONService, JSONServiceConfig, read_key
 from workflow_r1.retrieval.passages import read_passages
 from workflow_r1.services.attempts import encodable
 from workflow_r1.services.failures import FailureKind
+from workflow_r1.services.json_service import JSONService, JSONServiceConfig, read_key
 
 
 class RetrievalServerConfig(JSONServiceConfig):
@@ -129,7 +129,7 @@ class RetrievalServerSearch:
         k = batch[0].k
         request = {"queries": [waiting.query for waiting in batch], "topk": k, "return_scores": True}
         try:
-            found = await self._service.post(request, lambda reply: read_reply(reply, len(batch), k))
+            found = await self._service.ask(request, lambda reply: read_reply(reply, len(batch), k))
         except ServiceRejectedError as error:
             if len(batch) > 1 and not isinstance(error, EndpointRejectedError):
                 # One query may be at fault for all: each is asked for by itself.

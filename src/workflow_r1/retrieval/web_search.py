@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import Field
 
 from workflow_r1.retrieval.backend import Passage
-from workflow_r1.retrieval.json_service import JSONService, JSONServiceConfig, read_key
 from workflow_r1.retrieval.passages import read_passages
 from workflow_r1.services.attempts import encodable
 from workflow_r1.services.failures import FailureKind
+from workflow_r1.services.json_service import JSONService, JSONServiceConfig, read_key
 
 _KNOWN_FIELDS = ("organic", "answerBox", "knowledgeGraph", "searchParameters")
 """A reply with none of these is no search result; one with some of them may have found nothing."""
@@ -72,7 +72,7 @@ class WebSearch:
             ServiceRejectedError: the API refuses the request.
         """
         request = {**self._parameters, "q": encodable(query), "num": k}
-        return await self._service.post(request, lambda reply: read_reply(reply, k))
+        return await self._service.ask(request, lambda reply: read_reply(reply, k))
 
     async def aclose(self) -> None:
         """Close the connections; a later query opens new ones."""

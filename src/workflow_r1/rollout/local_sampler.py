@@ -31,7 +31,7 @@ from workflow_r1.errors import ServiceRejectedError, UserError
 from workflow_r1.rollout.policy import SampledTurn
 from workflow_r1.rollout.ragged_attention import ATTENTION_NAME, AttentionGroup, RaggedBatch, SlotCache
 from workflow_r1.rollout.renderer import Renderer
-from workflow_r1.rollout.sampling import SamplingConfig
+from workflow_r1.rollout.sampling import CLOSING_TAGS, SamplingConfig
 from workflow_r1.trajectory import FinishReason, Message
 
 LOOP_TURNS = 12
@@ -43,9 +43,6 @@ MIN_SHARED_TOKENS = 16
 
 TAIL_TOKENS = 12
 """Tokens that are decoded to look for a closing tag: the longest, ``</answer>``, has 9 characters."""
-
-CLOSING_TAGS = ("</tool>", "</answer>")
-"""What ends a turn where ``turn_end`` is ``action``."""
 
 
 class LocalSampler:
@@ -99,7 +96,7 @@ class LocalSampler:
         self._device = self._parameters[0].device
         vocabulary = max(inner.get_output_embeddings().weight.shape[0], len(tokenizer))
         self._is_end = np.zeros(vocabulary, dtype=bool)
-        self._is_end[_end_ids(inner, tokenizer, self.renderer)] = True
+        self._is_end[end_ids(inner, tokenizer, self.renderer)] = True
         self._closes = np.zeros(vocabulary, dtype=bool)
         if self.sampling.turn_end == "action":
             self._closes[_ids_with_closing_bracket(tokenizer)] = True
@@ -706,7 +703,7 @@ def _attention_configs(model: nn.Module) -> list[Any]:
     return list(found.values())
 
 
-def _end_ids(model: Any, tokenizer: Any, renderer: Renderer) -> list[int]:
+def end_ids(model: Any, tokenizer: Any, renderer: Renderer) -> list[int]:
     """Return every token that ends a turn: the template's, the tokenizer's, and those the model was released with."""
     ends = {renderer.end_of_turn_id, tokenizer.eos_token_id}
     released = getattr(getattr(model, "generation_config", None), "eos_token_id", None)

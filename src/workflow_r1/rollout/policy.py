@@ -22,6 +22,8 @@ class SampledTurn:
     """Why the turn ended."""
     usage: Usage = field(default_factory=Usage)
     """What a policy behind a chat server took, by the server's figures; nothing for a policy in this process."""
+    policy_version: int | None = None
+    """Optimiser steps that the weights had taken which sampled it, where they may differ from turn to turn."""
 
 
 class PolicySession(Protocol):

@@ -249,6 +249,7 @@ def _turn(
         observation=step.observation if step is not None and read else "",
         context_token_ids=context,
         usage=sampled.usage,
+        policy_version=sampled.policy_version,
     )
 
 

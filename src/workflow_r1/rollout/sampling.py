@@ -4,7 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from workflow_r1.rollout.policy_server import PolicyServerConfig
 from workflow_r1.trajectory.records import Record
+
+CLOSING_TAGS = ("</tool>", "</answer>")
+"""What ends a turn where ``turn_end`` is ``action``."""
 
 
 class SamplingConfig(Record):
@@ -25,3 +29,5 @@ class SamplingConfig(Record):
     """``continuous``: a trajectory goes on as soon as its operator has answered. ``rounds``: all that are live take a turn
     together, once the slowest operator has answered; then not even a rounding depends on how long services take, and a
     recorded run replays to the last bit."""
+    server: PolicyServerConfig | None = None
+    """A vLLM server that samples the trajectories of a training run; None samples in the training process."""

@@ -160,6 +160,8 @@ class Turn(Record):
     """Tokens between this turn and the next: observation and chat template. Never trained on."""
     usage: Usage = Usage()
     """What writing the turn took where the policy is behind a chat server; nothing for a policy in this process."""
+    policy_version: int | None = None
+    """Optimiser steps that the weights had taken which wrote it, where a server may lag behind; None is the trajectory's."""
 
 
 class Trajectory(Record):

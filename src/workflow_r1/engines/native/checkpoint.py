@@ -45,6 +45,22 @@ FREE_KEYS = (
     "llm.concurrency",
     "llm.timeout_seconds",
     "llm.max_retries",
+    *(
+        f"sampling.server.{key}"
+        for key in (
+            "base_url",
+            "model",
+            "adapter",
+            "directory",
+            "api_key_env",
+            "wait_seconds",
+            "timeout_seconds",
+            "idle_timeout_seconds",
+            "max_retries",
+            "backoff_seconds",
+            "concurrency",
+        )
+    ),
     "optimiser.micro_batch_tokens",
     "optimiser.gradient_checkpointing",
     "optimiser.sharding",

@@ -16,6 +16,7 @@ import torch
 
 from workflow_r1.accounting import Accounts, Budget, Spent
 from workflow_r1.config.run import RunConfig
+from workflow_r1.engines.native.adapter_sync import AdapterSync
 from workflow_r1.engines.native.batching import draw
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
 from workflow_r1.engines.native.distributed import Ranks, lost_process_explained
@@ -23,7 +24,7 @@ from workflow_r1.engines.native.forward import out_of_memory_explained
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
 from workflow_r1.engines.native.model import describe, load_policy_model, resolve_device, save_policy
 from workflow_r1.engines.native.optimiser import build_optimiser
-from workflow_r1.engines.native.sharding import shard, whole
+from workflow_r1.engines.native.sharding import is_sharded, shard, whole
 from workflow_r1.engines.native.update import PolicyUpdate, reference_copy
 from workflow_r1.environment import Environment
 from workflow_r1.errors import (
@@ -53,7 +54,7 @@ from workflow_r1.recording.health import CollapseWatch
 from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
 from workflow_r1.recording.run_files import EVALUATIONS, METRICS, SERVICES, SPENT, RunFiles
 from workflow_r1.rewards import score_trajectory
-from workflow_r1.rollout import derive_seed, rollout_groups
+from workflow_r1.rollout import Policy, derive_seed, rollout_groups
 from workflow_r1.rollout.local_sampler import LocalSampler
 from workflow_r1.rollout.outage import OutageWatch, check_served
 from workflow_r1.trajectory import Question, Trajectory
@@ -150,6 +151,7 @@ class Trainer:
         with ranks.agreeing():
             self._files = RunFiles(self._directory, resume=resume, writes=ranks.is_main)
             self._load()
+            self._sync = self._open_sync()
         with ranks.agreeing():
             store = CheckpointStore(
                 self._directory / "checkpoints",
@@ -195,7 +197,7 @@ class Trainer:
             return end("budget", exceeded)
         if progress.step == 0:
             try:
-                evaluation = self._evaluate(0)
+                evaluation = self._evaluate(0, 0)
             except BudgetExceededError as error:
                 return end("budget", error)
             if evaluation:
@@ -221,7 +223,7 @@ class Trainer:
             last = exceeded is not None or progress.step == training.steps
             if last or (training.evaluate_every and progress.step % training.evaluate_every == 0):
                 try:
-                    evaluation = self._evaluate(progress.step)
+                    evaluation = self._evaluate(progress.step, progress.policy_version)
                 except BudgetExceededError as error:
                     save(file_lengths=self._files.lengths(), unevaluated=row)
                     return end("budget", error)
@@ -294,7 +296,7 @@ class Trainer:
         config = self._config
         share = self._ranks.share(range(len(questions)))
         total = len(share) * config.training.group_size
-        sampler = self._sampler(config.sampling.temperature)
+        sampler = self._sampler(config.sampling.temperature, policy_version)
         count, outage = self._counter(total), OutageWatch(config.training.stop_after_failures)
 
         def receive(trajectory: Trajectory) -> None:
@@ -313,7 +315,7 @@ class Trainer:
             on_trajectory=receive,
         )
 
-    def _evaluate(self, step: int) -> Metrics:
+    def _evaluate(self, step: int, policy_version: int) -> Metrics:
         """Ask the held-out questions greedily; returns no figures where there are no questions."""
         if not self._evaluation_questions:
             return {}
@@ -324,7 +326,7 @@ class Trainer:
             own = self._runner.run(
                 evaluate(
                     share,
-                    policy=self._sampler(temperature=0.0),
+                    policy=self._sampler(0.0, policy_version),
                     make_environment=self._make_environment,
                     seed=self._config.seed,
                     concurrency=self._config.sampling.max_sessions,
@@ -373,8 +375,31 @@ class Trainer:
             Warned(f"step {step}: {len(failed)} of {len(trajectories)} trajectories failed, the first with: {example}")
         )
 
-    def _sampler(self, temperature: float) -> LocalSampler:
+    def _open_sync(self) -> AdapterSync | None:
+        """Return what gives a policy server the weights, where one samples."""
+        settings = self._config.sampling.server
+        if settings is None:
+            return None
+        if is_sharded(self._model):
+            raise ConfigError(
+                'optimiser.sharding: expected "none" where a policy server samples (sampling.server); shards are not written '
+                "for it"
+            )
+        return AdapterSync(
+            self._model,
+            self._tokenizer,
+            config=self._config,
+            settings=settings,
+            run_directory=self._directory,
+            rank=self._ranks.rank,
+            notify=lambda message: self._on_event(Warned(message)),
+        )
+
+    def _sampler(self, temperature: float, policy_version: int) -> Policy:
         """Return a sampler of the current weights; its cache is freed with it, before the update needs the memory."""
+        if self._sync is not None:
+            self._sync.publish(policy_version)
+            return self._sync.sampler(temperature)
         return LocalSampler(
             self._model,
             self._tokenizer,

@@ -69,6 +69,10 @@ class UpdateResult:
     """What a person should know."""
 
 
+SERVED_CORRECTION_CAP = 2.0
+"""``objective.correction_cap`` where a server samples and the configuration gives none; verl's default."""
+
+
 @dataclass(slots=True)
 class _Gradient:
     """What a pass over the micro-batches of a mini-batch leaves behind, besides the gradient."""
@@ -108,7 +112,7 @@ class PolicyUpdate:
         self._model = model
         self._optimiser = optimiser
         self._pad_token_id = pad_token_id
-        self._objective = config.objective
+        self._objective = with_correction(config)
         self._switches = resolve_objective(config.objective)
         self._settings = config.optimiser
         self._temperature = config.sampling.temperature
@@ -372,12 +376,17 @@ class PolicyUpdate:
             "entropy": gradient.entropy[mask].mean().item(),
             "sampler_kl": kl_estimate(batch.sampler_logprobs, old, "k3")[mask].mean().item(),
             "sampler_difference": (batch.sampler_logprobs - old)[mask].abs().mean().item(),
+            "sampler_difference_max": (batch.sampler_logprobs - old)[mask].abs().max().item(),
         }
         if ref_logprobs is not None:
             by_token["kl"] = kl_estimate(gradient.logprobs, ref_logprobs, "k3")[mask].mean().item()
         correction = self._correction(batch, old)
         if correction is not None:
-            by_token["correction_mean"] = correction[mask].mean().item()
+            weights = correction[mask]
+            by_token["correction_mean"] = weights.mean().item()
+            by_token["correction_min"], by_token["correction_max"] = weights.min().item(), weights.max().item()
+            cap = self._objective.correction_cap
+            by_token["correction_capped"] = (weights >= cap).double().mean().item()
         by_turn = turn_metrics(**common, turn_ids=batch.turn_ids, ref_logprobs=ref_logprobs, entropy=gradient.entropy)
         return {**by_unit, **by_token, **by_turn}
 
@@ -397,6 +406,14 @@ def reference_copy(model: Any, config: RunConfig) -> nn.Module | None:
         return None
     frozen: nn.Module = copy.deepcopy(model).eval().requires_grad_(False)
     return frozen
+
+
+def with_correction(config: RunConfig) -> ObjectiveConfig:
+    """Return the objective, with the per-turn correction where a server samples and nothing else is said."""
+    objective = config.objective
+    if config.sampling.server is None or objective.correction_cap is not None:
+        return objective
+    return objective.model_copy(update={"correction_cap": SERVED_CORRECTION_CAP})
 
 
 def resolve_objective(config: ObjectiveConfig) -> ObjectivePreset:

@@ -108,6 +108,7 @@ def check_possible(config: RunConfig) -> None:
         "optimiser.lora: adapters are not trained by the verl engine; leave the section out": config.optimiser.lora,
         'objective.weight: "batch" needs the number of units in a mini-batch, of which verl counts only tokens; use '
         '"uniform" or "length"': switches.weight == "batch" and switches.unit != "token",
+        "sampling.server: verl starts servers of its own; leave the section out": config.sampling.server is not None,
         'sampling.schedule: "rounds" needs one process that sees all trajectories; use "continuous"': (
             config.sampling.schedule != "continuous"
         ),

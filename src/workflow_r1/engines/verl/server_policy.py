@@ -9,10 +9,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from workflow_r1.errors import ServiceUnavailableError
-from workflow_r1.rollout.local_sampler import CLOSING_TAGS
 from workflow_r1.rollout.policy import SampledTurn
 from workflow_r1.rollout.renderer import Renderer
-from workflow_r1.rollout.sampling import SamplingConfig
+from workflow_r1.rollout.sampling import CLOSING_TAGS, SamplingConfig
 from workflow_r1.rollout.seeding import derive_seed
 from workflow_r1.trajectory import FinishReason, Message
 

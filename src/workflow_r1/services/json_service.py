@@ -1,4 +1,4 @@
-"""A service that takes JSON by POST and answers in JSON: what every one of them needs."""
+"""A service that takes JSON and answers in JSON: what every one of them needs."""
 
 import asyncio
 import json
@@ -100,12 +100,16 @@ class JSONService:
         self.failures: Counter[FailureKind] = Counter()
         """Failed attempts so far, by kind, those that a retry made good included."""
 
-    async def post(self, request: Mapping[str, Any], read: Callable[[Any], Reply]) -> Reply:
+    async def ask(
+        self, request: Mapping[str, Any] | None, read: Callable[[Any], Reply], *, path: str = "", as_text: bool = False
+    ) -> Reply:
         """Send a request and read the reply.
 
         Args:
-            request: what is sent, as JSON.
+            request: what is sent, as JSON; None asks with GET and sends nothing.
             read: makes something of the reply's JSON; raises ``ValueError`` where it makes no sense.
+            path: appended to the address.
+            as_text: the reply is no JSON: ``read`` gets it as it is.
 
         Raises:
             ServiceUnavailableError: unreachable, throttled, failing or unreadable on the last attempt.
@@ -114,10 +118,10 @@ class JSONService:
             ServiceRejectedError: the service refuses the request.
         """
         client = await self._connect()
-        content = json.dumps(request).encode()
+        content = None if request is None else json.dumps(request).encode()
 
         async def attempt() -> Reply:
-            value = await self._attempt(client, content)
+            value = await self._attempt(client, content, self._url + path, as_text=as_text)
             try:
                 return read(value)
             except ValueError as error:
@@ -165,8 +169,8 @@ class JSONService:
         finally:
             await client.aclose()
 
-    async def _attempt(self, client: "httpx2.AsyncClient", content: bytes) -> Any:
-        """Ask once, and return the reply's JSON.
+    async def _attempt(self, client: "httpx2.AsyncClient", content: bytes | None, url: str, *, as_text: bool) -> Any:
+        """Ask once, and return what was replied.
 
         Raises:
             AttemptError: there is no reply.
@@ -174,8 +178,9 @@ class JSONService:
         import httpx2
 
         total, idle = self._config.timeout_seconds, self._config.idle_timeout_seconds
+        method = "GET" if content is None else "POST"
         try:
-            async with asyncio.timeout(total), client.stream("POST", self._url, content=content) as response:
+            async with asyncio.timeout(total), client.stream(method, url, content=content) as response:
                 body = await read_bounded(response, MAX_REPLY_BYTES)
         except TimeoutError:
             raise AttemptError(FailureKind.TIMEOUT, f"no complete reply within {total:g} s") from None
@@ -191,7 +196,8 @@ class JSONService:
             raise self._judge_status(response, body)
         try:
             # A service that repeats its key must not bring it into a trajectory.
-            return json.loads(mask(body.decode("utf-8-sig"), self._secrets))
+            text = mask(body.decode("utf-8-sig"), self._secrets)
+            return text if as_text else json.loads(text)
         except (ValueError, RecursionError):
             raise self._unreadable(f"expected JSON, found {body[:40].decode('utf-8', errors='replace')!r}") from None
 

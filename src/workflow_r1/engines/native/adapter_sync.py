@@ -1,0 +1,95 @@
+"""Gives a policy server the weights that the trainer has: after each update, by files that both see."""
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from workflow_r1.config.run import RunConfig
+from workflow_r1.engines.native.model import has_adapters
+from workflow_r1.recording.atomic import atomic_directory, remove_directory
+from workflow_r1.rollout.local_sampler import end_ids
+from workflow_r1.rollout.policy_server import PolicyServer, PolicyServerConfig, PublishedWeights
+from workflow_r1.rollout.renderer import Renderer
+from workflow_r1.rollout.served_sampler import ServedSampler
+
+DIRECTORY = "served"
+"""Folder of the run directory that holds what the server reads, where no other place is configured."""
+
+KEPT = 2
+"""Versions that stay: the server may be reading the one before."""
+
+
+class AdapterSync:
+    """Writes the policy's weights for its server: the adapters alone where there are any, else the whole model.
+
+    Args:
+        model: the policy.
+        tokenizer: its tokenizer; a whole model is written with it.
+        config: of the run, with ``sampling.server``.
+        settings: that section.
+        run_directory: of the run.
+        rank: of this process among those that train together; each gives the server its own copy of equal weights.
+        notify: told when the server is gone and when it is back.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        config: RunConfig,
+        settings: PolicyServerConfig,
+        run_directory: Path,
+        rank: int = 0,
+        notify: Callable[[str], None],
+    ) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._config = config
+        self._max_lag = settings.max_lag
+        place = run_directory / DIRECTORY if settings.directory is None else settings.directory / run_directory.name
+        self._directory = place.resolve() / f"process-{rank}"
+        self._written: list[Path] = []
+        self._published: int | None = None
+        self.server = PolicyServer(settings, notify=notify)
+        """The server that samples."""
+
+    def publish(self, version: int) -> None:
+        """Let the server have the policy's weights, unless what it has is recent enough.
+
+        Args:
+            version: optimiser steps that the policy has taken.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        if self._published is not None and version - self._published <= self._max_lag:
+            return
+        if not self._written and self._directory.exists():
+            remove_directory(self._directory)  # What an earlier process of this run left.
+        kind: Literal["adapter", "full"] = "adapter" if has_adapters(self._model) else "full"
+        # Never the same path twice: a server that outlives a run would find the other's keys and values in its prefix cache.
+        path = self._directory / f"{kind}-{version:06d}-{secrets.token_hex(4)}"
+        with atomic_directory(path) as temporary:
+            self._model.save_pretrained(temporary)
+            if kind == "full":
+                self._tokenizer.save_pretrained(temporary)
+        self.server.publish(PublishedWeights(kind, path, version))
+        self._published = version
+        self._written.append(path)
+        for old in self._written[:-KEPT]:
+            remove_directory(old)
+        self._written = self._written[-KEPT:]
+
+    def sampler(self, temperature: float) -> ServedSampler:
+        """Return a sampler of the weights that the server was given last."""
+        inner = self._model.get_base_model() if has_adapters(self._model) else self._model
+        renderer = Renderer(self._tokenizer)
+        return ServedSampler(
+            self.server,
+            renderer,
+            sampling=self._config.sampling.model_copy(update={"temperature": temperature}),
+            end_ids=end_ids(inner, self._tokenizer, renderer),
+            name=self._config.policy.model,
+        )

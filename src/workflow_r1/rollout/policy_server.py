@@ -1,0 +1,315 @@
+"""A vLLM server that samples the policy while another process trains it: tokens in, tokens out, weights swapped in place.
+
+The server is told of new weights by a path that both sides see. It may die and come back at any time: whoever waits for a
+reply then waits for the server, gives it the current weights again, and repeats the request.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from workflow_r1.errors import EndpointRejectedError, ServiceRejectedError, ServiceTimeoutError, ServiceUnavailableError
+from workflow_r1.services.json_service import JSONService, JSONServiceConfig, read_key
+
+MAX_REPEATS = 3
+"""How often a request is repeated that failed while the server answered other requests."""
+
+UNLIMITED = 2**31
+"""Stands for the longest context of a server that does not say."""
+
+POLL_SECONDS = 2.0
+"""Between two looks at a server that does not answer."""
+
+
+class PolicyServerConfig(JSONServiceConfig):
+    """A vLLM server on which a training run samples: ``docs/served-rollouts.md``."""
+
+    base_url: str = Field(default="http://127.0.0.1:8000/v1", min_length=1)
+    """Its OpenAI-compatible address."""
+    model: str = Field(default="policy", min_length=1)
+    """The base model's name there (``--served-model-name``)."""
+    adapter: str = Field(default="workflow-r1", min_length=1)
+    """Name under which the adapters are loaded; two runs on one server need two names."""
+    directory: Path | None = None
+    """Where weights are put for the server to read, in a folder of the run's name: a path that both see. None is ``served/``
+    in the run directory."""
+    api_key_env: str | None = None
+    """Environment variable that holds a key, sent as a bearer token; none sends none."""
+    max_lag: int = Field(default=0, ge=0)
+    """Optimiser steps by which the server's weights may be behind before they are swapped; above 0, trajectories of an older
+    policy are trained on, weighted by the per-turn correction."""
+    wait_seconds: float = Field(default=600.0, ge=0.0)
+    """How long a server that is gone is waited for before trajectories fail."""
+    timeout_seconds: float = Field(default=600.0, gt=0.0)
+    """Of one turn, from sending to the last token."""
+    idle_timeout_seconds: float = Field(default=600.0, gt=0.0)
+    """Longest silence within a request; a server sends nothing until the turn is complete."""
+    max_retries: int = Field(default=2, ge=0)
+    """Further attempts after a failed one, before the server counts as gone."""
+    concurrency: int = Field(default=256, ge=1)
+    """Turns that are asked for at once; the server queues what exceeds its own ``--max-num-seqs``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedWeights:
+    """Weights of the policy, on a disk that the server sees."""
+
+    kind: Literal["adapter", "full"]
+    """A peft adapter, or a whole model in Hugging Face format."""
+    path: Path
+    """Their directory; every version has one of its own, since the server's prefix cache goes by it."""
+    version: int
+    """Optimiser steps that the policy had taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the server sampled."""
+
+    token_ids: tuple[int, ...]
+    """The sampled tokens, the one that ended the turn included."""
+    logprobs: tuple[float, ...]
+    """Log-probability of each."""
+    is_stopped: bool
+    """The turn ended by itself, not by its token budget."""
+    version: int | None
+    """Optimiser steps that the weights had taken which sampled it."""
+
+
+class PolicyServer:
+    """One server and the weights that it should have.
+
+    Args:
+        config: address, names, patience.
+        notify: told when the server is gone and when it is back.
+
+    Raises:
+        ConfigError: the address is none, or the key is missing.
+    """
+
+    def __init__(self, config: PolicyServerConfig, *, notify: Callable[[str], None] = lambda message: None) -> None:
+        self.config = config
+        self._notify = notify
+        self._published: PublishedWeights | None = None
+        self._loaded: PublishedWeights | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = asyncio.Lock()
+        self._gone_since: float | None = None
+        self._max_length: int | None = None
+        self.num_swaps = 0
+        """Weights given to the server so far, those that it got again after a restart included."""
+        self.num_outages = 0
+        """Times that it was gone and came back."""
+        headers = None
+        secrets: tuple[str, ...] = ()
+        if config.api_key_env is not None:
+            key = read_key(config.api_key_env, purpose="the policy server's key")
+            headers, secrets = {"Authorization": f"Bearer {key}"}, (key,)
+        root = config.base_url.rstrip("/").removesuffix("/v1")
+
+        def service(settings: JSONServiceConfig, remedies: Mapping[int, str]) -> JSONService:
+            return JSONService(
+                root,
+                settings,
+                key="sampling.server.base_url",
+                headers=headers,
+                secrets=secrets,
+                remedies=remedies,
+                kind="policy server",
+            )
+
+        self._service = service(config, {404: "check sampling.server.model and how the server was started"})
+        probing = JSONServiceConfig(timeout_seconds=10.0, idle_timeout_seconds=10.0, max_retries=0)
+        self._probe = service(probing, {})
+
+    def publish(self, weights: PublishedWeights) -> None:
+        """Say which weights the server should have; it gets them before the next turn is asked for."""
+        self._published = weights
+
+    async def complete(
+        self,
+        prompt: Sequence[int],
+        *,
+        max_tokens: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
+        stop_token_ids: Sequence[int],
+        stop: Sequence[str],
+    ) -> Completion:
+        """Sample a continuation of a context.
+
+        Raises:
+            ServiceError: the server is gone for longer than ``wait_seconds``, or refuses.
+        """
+        request = {
+            "prompt": list(prompt),
+            "temperature": temperature,
+            "top_p": top_p,
+            # A model's own generation_config.json would otherwise change the distribution that is sampled.
+            "top_k": 0,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "seed": seed,
+            "stop_token_ids": list(stop_token_ids),
+            "stop": list(stop),
+            "include_stop_str_in_output": True,
+            "skip_special_tokens": False,
+            "return_token_ids": True,
+            "logprobs": 0,
+        }
+        repeats = 0
+        while True:
+            weights = None
+            try:
+                weights = await self._load_published()
+                adapted = weights is not None and weights.kind == "adapter"
+                version = None if weights is None else weights.version
+                model = self.config.adapter if adapted else self.config.model
+                completion = await self._service.ask(
+                    {"model": model, "max_tokens": await self._room(prompt, max_tokens), **request},
+                    partial(read_completion, prompt=prompt, version=version),
+                    path="/v1/completions",
+                )
+            except (ServiceUnavailableError, ServiceTimeoutError, EndpointRejectedError):
+                if self._loaded is weights:
+                    self._loaded = None  # A server that was started anew knows no adapter.
+                if await self._came_back():
+                    continue
+                repeats += 1
+                if self._gone_since is not None or repeats > MAX_REPEATS:
+                    raise
+            else:
+                self._gone_since = None
+                return completion
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The models that the server lists, adapters included.
+
+        Raises:
+            ServiceError: it does not answer.
+        """
+        return await self._probe.ask(None, _read_models, path="/v1/models")
+
+    async def load(self, weights: PublishedWeights) -> None:
+        """Give the server these weights; the next turn is sampled from them.
+
+        Raises:
+            ServiceError: the server is gone, or refuses them.
+        """
+        if weights.kind == "adapter":
+            request = {"lora_name": self.config.adapter, "lora_path": str(weights.path), "load_inplace": True}
+            await self._service.ask(request, str, path="/v1/load_lora_adapter", as_text=True)
+        else:
+            reload = {"method": "reload_weights", "kwargs": {"weights_path": str(weights.path)}}
+            await self._service.ask(reload, str, path="/collective_rpc", as_text=True)
+            # Its keys and values of earlier prompts are those of the old weights.
+            await self._service.ask({}, str, path="/reset_prefix_cache", as_text=True)
+        self.num_swaps += 1
+
+    async def aclose(self) -> None:
+        """Close the connections; a later request opens new ones."""
+        await self._service.aclose()
+        await self._probe.aclose()
+
+    async def _room(self, prompt: Sequence[int], max_tokens: int) -> int:
+        """Tokens that can be asked for: servers refuse more than they take."""
+        if self._max_length is None:
+            self._max_length = max_length(await self.models()) or UNLIMITED
+        room = self._max_length - len(prompt)
+        if room < 1:
+            raise ServiceRejectedError(
+                f"expected room for another token, but the context holds {len(prompt)} tokens and the policy server takes "
+                f"{self._max_length}: raise its --max-model-len, or lower environment.max_prompt_tokens and "
+                "environment.max_response_tokens"
+            )
+        return min(max_tokens, room)
+
+    async def _load_published(self) -> PublishedWeights | None:
+        """Make sure that the server has the published weights, and return them."""
+        if self._loaded is not self._published:
+            async with self._recovery():
+                published = self._published
+                if self._loaded is not published and published is not None:
+                    await self.load(published)
+                    self._loaded = published
+        return self._loaded
+
+    async def _came_back(self) -> bool:
+        """Wait for a server that is gone.
+
+        Returns:
+            Whether it was gone and is back; where it is gone still, ``_gone_since`` says since when.
+        """
+        async with self._recovery():
+            was_gone = False
+            while not await self._answers():
+                if self._gone_since is None:
+                    self._gone_since = time.monotonic()
+                    self._notify(
+                        f"the policy server at {self.config.base_url} is gone; waiting up to "
+                        f"{self.config.wait_seconds:g} s for it"
+                    )
+                was_gone = True
+                if time.monotonic() - self._gone_since >= self.config.wait_seconds:
+                    return False
+                await asyncio.sleep(min(POLL_SECONDS, self.config.wait_seconds))
+            if was_gone:
+                self._gone_since, self._loaded = None, None
+                self.num_outages += 1
+                self._notify("the policy server is back; it gets the current weights again")
+            return was_gone
+
+    async def _answers(self) -> bool:
+        try:
+            await self.models()
+        except (ServiceUnavailableError, ServiceTimeoutError):
+            return False
+        return True
+
+    def _recovery(self) -> asyncio.Lock:
+        """One at a time swaps weights or waits for the server. Locks belong to one event loop."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._lock = loop, asyncio.Lock()
+        return self._lock
+
+
+def read_completion(reply: Any, prompt: Sequence[int], version: int | None) -> Completion:
+    """Read a reply of ``/v1/completions``.
+
+    Raises:
+        ValueError: tokens or log-probabilities are missing, or the prompt is not the one that was sent.
+    """
+    try:
+        choice = reply["choices"][0]
+        ids = tuple(int(token) for token in choice["token_ids"])
+        logprobs = tuple(float(value) for value in choice["logprobs"]["token_logprobs"])
+        received = choice.get("prompt_token_ids")
+    except (KeyError, IndexError, TypeError):
+        raise ValueError("expected token_ids and logprobs: is it a vLLM server?") from None
+    if received is not None and list(received) != list(prompt):
+        raise ValueError("the server sampled after another prompt than was sent")
+    if not ids or len(ids) != len(logprobs):
+        raise ValueError(f"expected one log-probability for each token, found {len(logprobs)} for {len(ids)}")
+    return Completion(ids, logprobs, choice.get("finish_reason") != "length", version)
+
+
+def max_length(models: Sequence[Mapping[str, Any]]) -> int | None:
+    """Most tokens, prompt and turn together, that a server takes by its list of models; None where it does not say."""
+    return next((model["max_model_len"] for model in models if isinstance(model.get("max_model_len"), int)), None)
+
+
+def _read_models(reply: Any) -> list[dict[str, Any]]:
+    models = reply.get("data") if isinstance(reply, dict) else None
+    if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
+        raise ValueError("expected a list of models")
+    return models

@@ -1,0 +1,104 @@
+"""The policy behind a vLLM server: a session keeps its context as tokens and sends it whole; the server's prefix cache knows it.
+
+Messages are rendered by the same renderer as in the sampler of this process, and a sampled turn is appended as it came: no
+token is ever made twice from text.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from workflow_r1.rollout.policy import SampledTurn
+from workflow_r1.rollout.policy_server import PolicyServer
+from workflow_r1.rollout.renderer import Renderer
+from workflow_r1.rollout.sampling import CLOSING_TAGS, SamplingConfig
+from workflow_r1.rollout.seeding import derive_seed
+from workflow_r1.trajectory import FinishReason, Message
+
+
+class ServedSampler:
+    """Samples turns on a server.
+
+    Args:
+        server: where, and with which weights.
+        renderer: chat template and tokenizer of the policy.
+        sampling: how turns are sampled, and where they end.
+        end_ids: tokens that end a turn, the template's among them.
+        name: for records and reports.
+    """
+
+    def __init__(
+        self, server: PolicyServer, renderer: Renderer, *, sampling: SamplingConfig, end_ids: Sequence[int], name: str
+    ) -> None:
+        self.server = server
+        self.renderer = renderer
+        self.sampling = sampling
+        self.end_ids = tuple(sorted({renderer.end_of_turn_id, *end_ids}))
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """Name for records and reports."""
+        return self._name
+
+    def at_temperature(self, temperature: float) -> "ServedSampler":
+        """Return the same policy at another temperature."""
+        sampling = self.sampling.model_copy(update={"temperature": temperature})
+        return ServedSampler(self.server, self.renderer, sampling=sampling, end_ids=self.end_ids, name=self._name)
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator["ServedSession"]:
+        """Open a session; the server keeps nothing of it but its prefix cache.
+
+        Args:
+            seed: each turn's seed derives from it and from the turn's number. The server adds the rounding of its batches:
+                equal seeds give equal turns but for tokens that were all but equally likely.
+        """
+        yield ServedSession(self, seed)
+
+
+class ServedSession:
+    """The policy's side of one trajectory."""
+
+    def __init__(self, sampler: ServedSampler, seed: int) -> None:
+        self._sampler = sampler
+        self._seed = seed
+        self._context: list[int] = []
+        self._num_turns = 0
+
+    def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Append messages to the context and return their tokens."""
+        renderer = self._sampler.renderer
+        if self._context:
+            ids = renderer.increment(messages, ended=self._context[-1] == renderer.end_of_turn_id)
+        else:
+            ids = renderer.prompt(messages)
+        self._context.extend(ids)
+        return ids
+
+    async def sample(self, *, max_tokens: int) -> SampledTurn:
+        """Sample one turn.
+
+        Raises:
+            ServiceError: the server is gone and does not come back, or refuses; it has no room for another token.
+        """
+        sampler = self._sampler
+        sampling = sampler.sampling
+        completion = await sampler.server.complete(
+            self._context,
+            max_tokens=min(max_tokens, sampling.max_turn_tokens),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=derive_seed(self._seed, self._num_turns),
+            stop_token_ids=sampler.end_ids,
+            stop=CLOSING_TAGS if sampling.turn_end == "action" else (),
+        )
+        self._num_turns += 1
+        self._context.extend(completion.token_ids)
+        ended = completion.token_ids[-1] in sampler.end_ids
+        return SampledTurn(
+            text=sampler.renderer.decode(completion.token_ids[:-1] if ended else completion.token_ids),
+            token_ids=completion.token_ids,
+            logprobs=completion.logprobs,
+            finish_reason=FinishReason.STOP if completion.is_stopped else FinishReason.LENGTH,
+            policy_version=completion.version,
+        )
