@@ -17,8 +17,8 @@ from workflow_r1.errors import (
     ServiceUnavailableError,
 )
 from workflow_r1.retrieval import Passage, RetrievalServerConfig, RetrievalServerSearch
-from workflow_r1.services import json_service as module
 from workflow_r1.retrieval.server_search import read_reply
+from workflow_r1.services import json_service as module
 
 KEY = "secret-0123456789"
 

@@ -80,6 +80,8 @@ def problem(subject: str, error: Exception | str, remedy: str = "") -> Finding:
 
 def plan(config: "RunConfig") -> dict[str, Check]:
     """Every check of a configuration by its subject, in the order of the report."""
+    from workflow_r1.cli.policy_server_check import check_policy_server
+
     return {
         "run directory": lambda: check_directory(config.directory),
         "data": lambda: check_data(config),
@@ -89,6 +91,7 @@ def plan(config: "RunConfig") -> dict[str, Check]:
         "store": lambda: check_store(config),
         "prices": lambda: check_prices(config),
         "policy": lambda: check_policy(config),
+        "sampling.server": lambda: check_policy_server(config),
     }
 
 

@@ -13,8 +13,9 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import Any, Self
 
 from workflow_r1.errors import ServiceError
@@ -79,6 +80,10 @@ _FAILURES = {
 }
 
 
+Route = Callable[[Mapping[str, Any]], Awaitable[tuple[int, dict[str, Any]]]]
+"""From a request's JSON (empty for a GET) to status and reply."""
+
+
 class LoopbackServer:
     """Serves a chat model at ``http://127.0.0.1``, in a thread with an event loop of its own: ``with LoopbackServer(...)``.
 
@@ -90,6 +95,7 @@ class LoopbackServer:
         faults: how, each as often as the others.
         seed: of the faults.
         latency_seconds: before each reply.
+        routes: what else it answers, by path; see ``rollout.doubles.LoopbackPolicy``.
     """
 
     def __init__(
@@ -101,8 +107,10 @@ class LoopbackServer:
         seed: int = 0,
         latency_seconds: float = 0.0,
         port: int = 0,
+        routes: Mapping[str, Route] | None = None,
     ) -> None:
         self.chat = chat
+        self._routes = routes or {}
         self.fault_rate = fault_rate
         self.faults = tuple(faults)
         self.seed = seed
@@ -182,17 +190,18 @@ class LoopbackServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
         while True:
-            body = await _read_request(reader)
+            path, body = await _read_request(reader)
+            answer = self._routes.get(path, self._reply)
             fault = self._draw(body)
             if fault is None:
                 await asyncio.sleep(self.latency_seconds)
-                status, reply = await self._reply(json.loads(body))
+                status, reply = await answer(json.loads(body or b"{}"))
                 _send(writer, status, reply)
                 await writer.drain()
                 self.num_replies += 1
             else:
                 self.injected[fault] += 1
-                await self._fail(fault, json.loads(body), reader, writer)
+                await self._fail(fault, partial(answer, json.loads(body or b"{}")), reader, writer)
 
     def _draw(self, body: bytes) -> Fault | None:
         occurrence = self._occurrences[body]
@@ -218,7 +227,11 @@ class LoopbackServer:
         return 200, _completion(request["model"], reply)
 
     async def _fail(
-        self, fault: Fault, request: Mapping[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        fault: Fault,
+        answer: Callable[[], Awaitable[tuple[int, dict[str, Any]]]],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         match fault:
             case Fault.THROTTLED:
@@ -238,7 +251,7 @@ class LoopbackServer:
                         await asyncio.wait_for(reader.read(1), DRIP_SECONDS)
                 raise ConnectionResetError
             case Fault.RESET | Fault.CLOSED:
-                _, reply = await self._reply(request)
+                _, reply = await answer()
                 content = json.dumps(reply).encode()
                 writer.write(_head(200, len(content)) + content[: len(content) // 2])
                 await writer.drain()
@@ -251,22 +264,23 @@ class LoopbackServer:
             case Fault.INVALID_JSON:
                 _send(writer, 200, b"<html>Bad gateway</html>")
             case Fault.CUT_SHORT:
-                _, reply = await self._reply(request)
+                _, reply = await answer()
                 content = json.dumps(reply).encode()
                 _send(writer, 200, content[: len(content) // 2])
             case Fault.EMPTY_CHOICES:
-                _, reply = await self._reply(request)
+                _, reply = await answer()
                 _send(writer, 200, {**reply, "choices": []})
             case Fault.WRONG_MODEL:
-                _, reply = await self._reply(request)
+                _, reply = await answer()
                 _send(writer, 200, {**reply, "model": "another"})
         await writer.drain()
 
 
-async def _read_request(reader: asyncio.StreamReader) -> bytes:
+async def _read_request(reader: asyncio.StreamReader) -> tuple[str, bytes]:
+    """Return a request's path and body."""
     head = await reader.readuntil(b"\r\n\r\n")
-    length = next(line.split(b":")[1] for line in head.splitlines() if line.lower().startswith(b"content-length:"))
-    return await reader.readexactly(int(length))
+    lengths = [line.split(b":")[1] for line in head.splitlines() if line.lower().startswith(b"content-length:")]
+    return head.split(b" ", 2)[1].decode(), await reader.readexactly(int(lengths[0]) if lengths else 0)
 
 
 def _head(status: int, length: int, headers: Mapping[str, str] | None = None) -> bytes:

@@ -1,9 +1,11 @@
 """Policies without a model, for tests of whatever is built on rollouts."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+from workflow_r1.inference.loopback import Route
 from workflow_r1.rollout.policy import SampledTurn
 from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.trajectory import FinishReason, Message
@@ -57,6 +59,68 @@ class ScriptedPolicy:
         yield ScriptedSession(self._script, self._renderer, end_token=self._end_token)
 
 
+Draw = Callable[[Mapping[str, Any], Path | None], tuple[Sequence[int], Sequence[float]]]
+"""From a request of ``/v1/completions`` and the adapter's directory (None: the base model) to tokens and log-probabilities."""
+
+
+class LoopbackPolicy:
+    """The endpoints of a vLLM server that a training run samples on, for ``LoopbackServer(..., routes=policy.routes)``.
+
+    Like the real one it forgets its adapters when it is started anew: :meth:`forget`.
+
+    Args:
+        draw: samples.
+        model: the base model's name.
+        max_model_len: what ``/v1/models`` says.
+    """
+
+    def __init__(self, draw: Draw, *, model: str = "policy", max_model_len: int = 2048) -> None:
+        self._draw = draw
+        self._model = model
+        self._max_model_len = max_model_len
+        self._adapters: dict[str, Path] = {}
+        self.requests: list[Mapping[str, Any]] = []
+        """Requests for completions, in the order in which they came."""
+        self.loaded: list[Path] = []
+        """Adapters that were loaded, in order."""
+        self.routes: dict[str, Route] = {
+            "/v1/completions": self._complete,
+            "/v1/load_lora_adapter": self._load,
+            "/v1/models": self._list,
+        }
+        """Paths and what answers there."""
+
+    def forget(self) -> None:
+        """Lose all adapters, as by a restart."""
+        self._adapters.clear()
+
+    async def _list(self, request: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        return 200, {"data": [{"id": self._model, "max_model_len": self._max_model_len}]}
+
+    async def _load(self, request: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        path = Path(request["lora_path"])
+        if not _is_directory(path):
+            return 404, {"error": {"message": f"no adapter found at {path}"}}
+        self._adapters[request["lora_name"]] = path
+        self.loaded.append(path)
+        return 200, {}
+
+    async def _complete(self, request: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        name = request["model"]
+        if name != self._model and name not in self._adapters:
+            return 404, {"error": {"message": f"The model `{name}` does not exist."}}
+        self.requests.append(request)
+        ids, logprobs = self._draw(request, self._adapters.get(name))
+        ended = bool(ids) and ids[-1] in request["stop_token_ids"]
+        choice = {
+            "token_ids": list(ids),
+            "prompt_token_ids": request["prompt"],
+            "logprobs": {"token_logprobs": list(logprobs)},
+            "finish_reason": "stop" if ended else "length",
+        }
+        return 200, {"model": name, "choices": [choice]}
+
+
 class ScriptedSession:
     """One run through the script."""
 
@@ -104,3 +168,7 @@ class ScriptedSession:
         if self._num_turns >= len(self._script):
             raise ValueError(f"expected a script of more than {len(self._script)} turns: the environment wants another")
         return self._script[self._num_turns]
+
+
+def _is_directory(path: Path) -> bool:
+    return path.is_dir()

@@ -215,6 +215,20 @@ class PolicyServer:
             await self._service.ask({}, str, path="/reset_prefix_cache", as_text=True)
         self.num_swaps += 1
 
+    async def takes_adapters(self) -> bool:
+        """Whether it has an endpoint that loads adapters. It is asked to load none, which every such endpoint refuses.
+
+        Raises:
+            ServiceError: it does not answer.
+        """
+        try:
+            await self._probe.ask({"lora_name": "", "lora_path": ""}, str, path="/v1/load_lora_adapter", as_text=True)
+        except EndpointRejectedError:
+            return False
+        except ServiceRejectedError:
+            return True
+        return True
+
     async def aclose(self) -> None:
         """Close the connections; a later request opens new ones."""
         await self._service.aclose()

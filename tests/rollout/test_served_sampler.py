@@ -1,0 +1,240 @@
+"""Turns sampled on a server: tokens in, tokens out, and the server may go away and come back."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from workflow_r1.errors import ServiceRejectedError, ServiceUnavailableError
+from workflow_r1.inference import ScriptedChatModel
+from workflow_r1.inference.loopback import Fault, LoopbackServer
+from workflow_r1.rollout import Renderer, SamplingConfig
+from workflow_r1.rollout.doubles import LoopbackPolicy
+from workflow_r1.rollout.policy_server import (
+    PolicyServer,
+    PolicyServerConfig,
+    PublishedWeights,
+    max_length,
+    read_completion,
+)
+from workflow_r1.rollout.served_sampler import ServedSampler
+from workflow_r1.trajectory import FinishReason, Message
+
+END = 2
+
+
+def draw(request, adapter):
+    """Tokens and log-probabilities that tell the seed, the length of the prompt and the adapter."""
+    first = 100 + int(adapter.name[-1]) if adapter else 99
+    ids = [first, 10 + request["seed"] % 50, END][: request["max_tokens"]]
+    return ids, [-len(request["prompt"]) / 1000] * len(ids)
+
+
+def running(policy, **options):
+    return LoopbackServer(ScriptedChatModel(lambda _: "."), routes=policy.routes, **options)
+
+
+def connect(server, notes=None, **settings):
+    settings = {"max_retries": 0, "backoff_seconds": 0.01, "wait_seconds": 5.0, **settings}
+    notify = (lambda message: None) if notes is None else notes.append
+    return PolicyServer(PolicyServerConfig(base_url=server.url, **settings), notify=notify)
+
+
+def weights(tmp_path: Path, version: int) -> PublishedWeights:
+    path = tmp_path / f"adapter-{version}"
+    path.mkdir(exist_ok=True)
+    return PublishedWeights("adapter", path, version)
+
+
+async def complete(client, seed=7, prompt=(5, 6, 7), max_tokens=8):
+    return await client.complete(
+        prompt, max_tokens=max_tokens, temperature=1.0, top_p=1.0, seed=seed, stop_token_ids=(END,), stop=()
+    )
+
+
+def test_tokens_go_in_and_come_out_under_the_published_version(tmp_path):
+    policy = LoopbackPolicy(draw)
+    with running(policy) as server:
+
+        async def main():
+            client = connect(server)
+            before = await complete(client)
+            client.publish(weights(tmp_path, 3))
+            after = await complete(client)
+            await complete(client)
+            await client.aclose()
+            return before, after
+
+        before, after = asyncio.run(main())
+    assert (before.token_ids, before.version) == ((99, 17, END), None)
+    assert (after.token_ids, after.version, after.is_stopped) == ((103, 17, END), 3, True)
+    assert after.logprobs == (-0.003,) * 3
+    assert [request["model"] for request in policy.requests] == ["policy", "workflow-r1", "workflow-r1"]
+    assert policy.requests[0]["prompt"] == [5, 6, 7]
+    # A model's own generation_config must not change the distribution.
+    assert policy.requests[0]["top_k"] == 0 and policy.requests[0]["repetition_penalty"] == 1.0
+    assert len(policy.loaded) == 1, "weights are loaded once, not with every turn"
+
+
+def test_a_restarted_server_gets_the_current_weights_again(tmp_path):
+    policy, notes = LoopbackPolicy(draw), []
+    server = running(policy)
+    server.start()
+
+    async def main():
+        client = connect(server, notes)
+        client.publish(weights(tmp_path, 4))
+        first = await complete(client)
+        await asyncio.to_thread(server.stop)
+        policy.forget()
+        pending = [asyncio.create_task(complete(client, seed=seed)) for seed in range(6)]
+        await asyncio.sleep(0.3)
+        assert not any(task.done() for task in pending)
+        await asyncio.to_thread(server.start)
+        replies = await asyncio.gather(*pending)
+        await client.aclose()
+        return client, first, replies
+
+    try:
+        client, first, replies = asyncio.run(main())
+    finally:
+        server.stop()
+    assert first.token_ids[0] == 104
+    assert [reply.token_ids for reply in replies] == [(104, 10 + seed, END) for seed in range(6)]
+    assert client.num_outages == 1 and client.num_swaps == 2
+    assert "is gone" in notes[0] and "is back" in notes[1] and len(notes) == 2
+
+
+def test_a_restart_that_nobody_saw_is_noticed_by_the_unknown_adapter(tmp_path):
+    policy = LoopbackPolicy(draw)
+    with running(policy) as server:
+
+        async def main():
+            client = connect(server)
+            client.publish(weights(tmp_path, 1))
+            await complete(client)
+            policy.forget()
+            reply = await complete(client)
+            await client.aclose()
+            return reply
+
+        assert asyncio.run(main()).token_ids[0] == 101
+    assert len(policy.loaded) == 2
+
+
+def test_a_server_that_stays_away_fails_the_turn():
+    policy = LoopbackPolicy(draw)
+    server = running(policy)
+    server.start()
+    server.stop()
+
+    async def main():
+        client = connect(server, wait_seconds=0.2)
+        for _ in range(2):
+            with pytest.raises(ServiceUnavailableError, match=r"policy server at .* no connection"):
+                await complete(client)
+        await client.aclose()
+
+    asyncio.run(main())
+
+
+def test_weights_that_the_server_refuses_fail_the_turn_at_once(tmp_path):
+    with running(LoopbackPolicy(draw)) as server:
+
+        async def main():
+            client = connect(server)
+            client.publish(PublishedWeights("adapter", tmp_path / "absent", 1))
+            with pytest.raises(ServiceRejectedError, match="no adapter found"):
+                await complete(client)
+            await client.aclose()
+
+        asyncio.run(main())
+
+
+def test_faults_that_pass_change_nothing():
+    def sample(server):
+        async def main():
+            client = connect(server, max_retries=30)
+            replies = [await complete(client, seed=seed) for seed in range(30)]
+            await client.aclose()
+            return [reply.token_ids for reply in replies]
+
+        return asyncio.run(main())
+
+    faults = [fault for fault in Fault if fault not in (Fault.HANG, Fault.DRIP, Fault.WRONG_MODEL)]
+    with running(LoopbackPolicy(draw)) as sound, running(LoopbackPolicy(draw), fault_rate=0.3, faults=faults) as faulty:
+        assert sample(sound) == sample(faulty)
+        assert sum(faulty.injected.values()) > 3
+
+
+def test_no_more_tokens_are_asked_for_than_the_server_takes():
+    policy = LoopbackPolicy(draw, max_model_len=5)
+    with running(policy) as server:
+
+        async def main():
+            client = connect(server)
+            reply = await complete(client)
+            with pytest.raises(ServiceRejectedError, match="--max-model-len"):
+                await complete(client, prompt=(1, 2, 3, 4, 5))
+            await client.aclose()
+            return reply
+
+        reply = asyncio.run(main())
+    assert policy.requests[0]["max_tokens"] == 2
+    assert not reply.is_stopped
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"token_ids": None}, "token_ids and logprobs"),
+        ({"prompt_token_ids": [1]}, "another prompt"),
+        ({"logprobs": {"token_logprobs": [-1.0]}}, "1 for 2"),
+        ({"token_ids": [], "logprobs": {"token_logprobs": []}}, "0 for 0"),
+    ],
+)
+def test_a_reply_that_is_not_what_was_asked_for_is_refused(changes, message):
+    choice = {"token_ids": [3, END], "prompt_token_ids": [7], "logprobs": {"token_logprobs": [-1.0, -2.0]}, **changes}
+    with pytest.raises(ValueError, match=message):
+        read_completion({"choices": [choice]}, [7], None)
+
+
+def test_length_of_a_server_that_does_not_say():
+    assert max_length([{"id": "m"}]) is None
+    assert max_length([{"id": "m", "max_model_len": 9}]) == 9
+
+
+def test_a_session_keeps_its_context_as_tokens(tokenizer_of):
+    """P prompt, a turn, C observation: the second request is their concatenation, and each turn has a seed of its own."""
+    tokenizer = tokenizer_of("embedded")
+    renderer = Renderer(tokenizer)
+    end = renderer.end_of_turn_id
+    said = tokenizer.encode("<think>t</think>", add_special_tokens=False)
+
+    def say(request, adapter):
+        ids = [*said, end]
+        return ids, [-0.5] * len(ids)
+
+    policy = LoopbackPolicy(say)
+    with running(policy) as server:
+
+        async def main():
+            client = connect(server)
+            sampler = ServedSampler(
+                client, renderer, sampling=SamplingConfig(max_turn_tokens=40), end_ids=(), name="served"
+            )
+            async with sampler.at_temperature(0.5).session(seed=11) as session:
+                prompt = session.extend([Message(role="user", content="q")])
+                first = await session.sample(max_tokens=100)
+                context = session.extend([Message(role="user", content="o")])
+                await session.sample(max_tokens=30)
+            await client.aclose()
+            return prompt, first, context
+
+        prompt, first, context = asyncio.run(main())
+    one, two = policy.requests
+    assert tuple(one["prompt"]) == prompt
+    assert tuple(two["prompt"]) == (*prompt, *first.token_ids, *context)
+    assert first.text == "<think>t</think>" and first.finish_reason is FinishReason.STOP
+    assert (one["max_tokens"], two["max_tokens"]) == (40, 30)
+    assert one["temperature"] == 0.5 and one["seed"] != two["seed"]
