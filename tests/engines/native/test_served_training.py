@@ -16,6 +16,8 @@ from workflow_r1.recording.events import StepFinished, Warned
 from workflow_r1.rollout.doubles import LoopbackPolicy
 from workflow_r1.trajectory import load_trajectories
 
+pytestmark = pytest.mark.slow
+
 
 class Sampling:
     """Draws from the model at a directory, with an adapter or without, by the request's own seed."""
