@@ -381,11 +381,11 @@ class PolicyUpdate:
         if ref_logprobs is not None:
             by_token["kl"] = kl_estimate(gradient.logprobs, ref_logprobs, "k3")[mask].mean().item()
         correction = self._correction(batch, old)
-        if correction is not None:
+        cap = self._objective.correction_cap
+        if correction is not None and cap is not None:
             weights = correction[mask]
             by_token["correction_mean"] = weights.mean().item()
             by_token["correction_min"], by_token["correction_max"] = weights.min().item(), weights.max().item()
-            cap = self._objective.correction_cap
             by_token["correction_capped"] = (weights >= cap).double().mean().item()
         by_turn = turn_metrics(**common, turn_ids=batch.turn_ids, ref_logprobs=ref_logprobs, entropy=gradient.entropy)
         return {**by_unit, **by_token, **by_turn}
