@@ -303,9 +303,10 @@ def _summarise(
     accounts: "Accounts",
     reference: str | None,
 ) -> "Comparison":
-    """Show what all rows of the directory say, and of a single method also the classes of questions and the operators."""
+    """Show what the rows of the directory say: of one method on one benchmark by class and operator, else the report."""
     import json
 
+    from workflow_r1.cli.report import report_evaluations
     from workflow_r1.cli.tables import print_table
     from workflow_r1.cli.usage import print_spent, print_usage
     from workflow_r1.evaluation import compute_figures
@@ -313,7 +314,6 @@ def _summarise(
     from workflow_r1.evaluation.comparison import compare_methods
     from workflow_r1.evaluation.figures import figures_by_class
     from workflow_r1.evaluation.harness import ROWS
-    from workflow_r1.reports.comparison import figures_of_methods_table, tests_table
     from workflow_r1.reports.summary import figures_table
     from workflow_r1.trajectory.storage import write_atomically
 
@@ -340,9 +340,7 @@ def _summarise(
             "classes": {name: each.model_dump(mode="json") for name, each in classes.items()},
         }
     else:
-        print_table(console, where, *figures_of_methods_table(comparison, currency=config.prices.currency))
-        if comparison.tests:
-            print_table(console, f"exact match compared with {reference}", *tests_table(comparison))
+        report_evaluations(console, [log.directory], reference=reference)
         print_spent(console, accounts)
     write_atomically(log.directory / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return comparison

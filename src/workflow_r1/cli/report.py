@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from workflow_r1.evaluation.answers import Figure
 
 
@@ -30,6 +32,7 @@ def report(
     Of a run: curve.png, curve.svg and report.md. Of evaluations: report/ with report.md, report.html, report.csv, report.json,
     frontier.svg and frontier.png.
     """
+    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.errors import UserError
     from workflow_r1.reports.evaluation import is_evaluation
 
@@ -40,7 +43,9 @@ def report(
             raise UserError(
                 f"expected directories of evaluations beside {directories[kinds.index(True)]}, received {odd}"
             )
-        _report_evaluations(directories, reference=reference, figure=figure, confidence=confidence, output=output)
+        report_evaluations(
+            Terminal(), directories, reference=reference, figure=figure, confidence=confidence, output=output
+        )
         return
     given = {"--reference": reference, "--output": output}
     wrong = [name for name, value in given.items() if value is not None]
@@ -50,18 +55,28 @@ def report(
         _report_run(directory)
 
 
-def _report_evaluations(
-    directories: list[Path], *, reference: str | None, figure: str, confidence: float, output: Path | None
+def report_evaluations(
+    console: "Console",
+    directories: list[Path],
+    *,
+    reference: str | None = None,
+    figure: str = "exact_match",
+    confidence: float = 0.95,
+    output: Path | None = None,
 ) -> None:
+    """Write the report of evaluations and show its tables; the arguments are those of the command.
+
+    Raises:
+        DataError: a directory holds no evaluation, or a damaged one.
+        UserError: ``figure`` or ``confidence`` is none, or the reference is no method of theirs.
+    """
     from workflow_r1.cli.tables import print_table
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.errors import UserError
     from workflow_r1.reports.evaluation import build_report, make_document, write_report
     from workflow_r1.reports.evaluation.document import Grid, Points, score_grid
 
     if not 0.5 <= confidence < 1:
         raise UserError(f"--confidence: expected a number from 0.5 to below 1, such as 0.95, received {confidence}")
-    console = Terminal()
     with console.status("reading") as status:
         record = build_report(
             directories, reference=reference, figure=_read_figure(figure), confidence=confidence, notify=status.update
