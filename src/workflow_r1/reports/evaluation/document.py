@@ -11,9 +11,9 @@ from workflow_r1.evaluation.answers import Figure
 from workflow_r1.evaluation.comparison import CostKind, MethodFigures, MethodTest
 from workflow_r1.evaluation.published import OPERATOR_LLMS, WHY_THEY_DIFFER, WITH_SEARCH
 from workflow_r1.evaluation.statistics import Interval
-from workflow_r1.reports.comparison import show_interval
 from workflow_r1.reports.evaluation.frontier import Panel, make_panels
 from workflow_r1.reports.evaluation.record import EvaluationReport, Example, Outcome
+from workflow_r1.reports.intervals import show_interval
 
 FIGURE_NAMES: dict[Figure, str] = {"exact_match": "exact match", "f1": "F1"}
 COST_NAMES: dict[CostKind, str] = {
