@@ -66,8 +66,6 @@ class AdapterSync:
         """
         if self._published is not None and version - self._published <= self._max_lag:
             return
-        if not self._written and self._directory.exists():
-            remove_directory(self._directory)  # What an earlier process of this run left.
         kind: Literal["adapter", "full"] = "adapter" if has_adapters(self._model) else "full"
         # Never the same path twice: a server that outlives a run would find the other's keys and values in its prefix cache.
         path = self._directory / f"{kind}-{version:06d}-{secrets.token_hex(4)}"
@@ -77,10 +75,12 @@ class AdapterSync:
                 self._tokenizer.save_pretrained(temporary)
         self.server.publish(PublishedWeights(kind, path, version))
         self._published = version
-        self._written.append(path)
-        for old in self._written[:-KEPT]:
-            remove_directory(old)
-        self._written = self._written[-KEPT:]
+        self._written = [*self._written, path][-KEPT:]
+        # What an earlier process left goes, too, but not at once: vLLM reads a folder again for requests of that process
+        # which it still holds, and its engine dies where the folder is gone.
+        if len(self._written) == KEPT:
+            for old in set(self._directory.iterdir()) - set(self._written):
+                remove_directory(old)
 
     def sampler(self, temperature: float) -> ServedSampler:
         """Return a sampler of the weights that the server was given last."""
