@@ -1,6 +1,6 @@
 """One trajectory inside verl: our environment, operators, prompts and reward, verl's servers for the policy's tokens."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -97,28 +97,26 @@ def to_output(trajectory: Trajectory, *, versions: list[int], max_prompt_tokens:
         max_prompt_tokens: longest prompt that verl takes; only that of a ``prompt_too_long`` is longer.
         filler: token that stands where there is no response at all, or no prompt.
     """
-    scored = isinstance(trajectory, ScoredTrajectory)
     start = len(trajectory.prompt_token_ids)
     ids, mask, logprobs = [filler], [0], [0.0]
     if trajectory.turns and start:
         batch = pack([trajectory])
         ids = batch.input_ids[0, start:].tolist()
-        mask = (batch.turn_ids[0, start:] > 0).long().tolist() if scored else [0] * len(ids)
+        mask = (
+            (batch.turn_ids[0, start:] > 0).long().tolist()
+            if isinstance(trajectory, ScoredTrajectory)
+            else [0] * len(ids)
+        )
         logprobs = batch.sampler_logprobs[0, start:].tolist()
-    breakdown: Mapping[str, float] = trajectory.reward.model_dump() if isinstance(trajectory, ScoredTrajectory) else {}
     return AgentLoopOutput(
         prompt_ids=list(trajectory.prompt_token_ids[:max_prompt_tokens]) or [filler],
         response_ids=ids,
         response_mask=mask,
         response_logprobs=logprobs,
-        reward_score=breakdown.get("total", 0.0),
+        reward_score=trajectory.reward.total if isinstance(trajectory, ScoredTrajectory) else 0.0,
         num_turns=len(trajectory.turns),
         metrics=AgentLoopMetrics(),
-        extra_fields={
-            "min_global_steps": min(versions),
-            "max_global_steps": max(versions),
-            "reward_extra_info": {name: value for name, value in breakdown.items() if name != "total"},
-        },
+        extra_fields={"min_global_steps": min(versions), "max_global_steps": max(versions)},
     )
 
 
