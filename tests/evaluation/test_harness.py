@@ -150,7 +150,7 @@ def test_a_full_disk_loses_nothing_that_was_kept(tmp_path: Path, monkeypatch: py
     log = EvaluationLog(tmp_path)
     run(log, ScriptedChatModel(know), benchmarks={"capitals": [PARIS]})
 
-    def refuse(path: Path, rows: object) -> None:
+    def refuse(path: Path, rows: object, *, flush: bool) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("workflow_r1.evaluation.harness.append_rows", refuse)

@@ -55,15 +55,16 @@ class EvaluationLog:
         return {key for key, status in latest.items() if status is not EvaluationStatus.FAILED}
 
     def keep(self, row: EvaluationRow, trajectory: Trajectory) -> None:
-        """Append an answer.
+        """Append an answer: safe from a killed process at once, from a power failure when the system has written it.
 
         Raises:
             OSError: the disk is full or the file cannot be written; what was written before stays readable.
         """
         path = self.trajectories_path(row.method, row.benchmark)
         path.parent.mkdir(parents=True, exist_ok=True)
-        append_trajectories(path, [trajectory])
-        append_rows(self.directory / ROWS, [row])
+        # Waiting for the disk here would hold up every other answer; what a power failure loses is asked again.
+        append_trajectories(path, [trajectory], flush=False)
+        append_rows(self.directory / ROWS, [row], flush=False)
 
     def trajectories_path(self, method: str, benchmark: str) -> Path:
         """Return where the trajectories of a method on a benchmark lie."""

@@ -78,9 +78,9 @@ class EvaluationRow(Record):
         return self
 
 
-def append_rows(path: Path | str, rows: Iterable[EvaluationRow]) -> None:
+def append_rows(path: Path | str, rows: Iterable[EvaluationRow], *, flush: bool = True) -> None:
     """Append rows to a log, all or none; see :func:`~workflow_r1.trajectory.storage.append_lines`."""
-    append_lines(path, (row.model_dump_json() + "\n" for row in rows))
+    append_lines(path, (row.model_dump_json() + "\n" for row in rows), flush=flush)
 
 
 def iterate_rows(path: Path | str) -> Iterator[EvaluationRow]:
