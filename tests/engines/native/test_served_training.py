@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from workflow_r1.errors import ServiceError
+from workflow_r1.errors import ConfigError, ServiceError
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.inference.loopback import LoopbackServer
 from workflow_r1.recording.events import StepFinished, Warned
@@ -142,3 +142,8 @@ def test_an_older_policy_is_corrected_for(tiny_run, warm_directory, tmp_path, po
     assert behind == {0, 2}
     assert lines[1]["update/sampler_difference"] > 10 * lines[0]["update/sampler_difference"]
     assert lines[1]["update/correction_min"] < 0.999 or lines[1]["update/correction_max"] > 1.001
+
+
+def test_a_whole_model_with_a_tied_head_is_refused(tiny_run, warm_directory, tmp_path, server):
+    with pytest.raises(ConfigError, match=r"vLLM 0\.32 keeps the old head"):
+        make_trainer(tiny_run, warm_directory, tmp_path / "run", server, lora=False).run()

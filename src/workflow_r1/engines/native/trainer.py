@@ -22,7 +22,7 @@ from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
 from workflow_r1.engines.native.distributed import Ranks, lost_process_explained
 from workflow_r1.engines.native.forward import out_of_memory_explained
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
-from workflow_r1.engines.native.model import describe, load_policy_model, resolve_device, save_policy
+from workflow_r1.engines.native.model import describe, has_adapters, load_policy_model, resolve_device, save_policy
 from workflow_r1.engines.native.optimiser import build_optimiser
 from workflow_r1.engines.native.sharding import is_sharded, shard, whole
 from workflow_r1.engines.native.update import PolicyUpdate, reference_copy
@@ -384,6 +384,11 @@ class Trainer:
             raise ConfigError(
                 'optimiser.sharding: expected "none" where a policy server samples (sampling.server); shards are not written '
                 "for it"
+            )
+        if not has_adapters(self._model) and self._model.config.tie_word_embeddings:
+            raise ConfigError(
+                "optimiser.lora: expected adapters where a policy server samples (sampling.server) a model whose head is its "
+                "embedding, since vLLM 0.32 keeps the old head when it reloads all weights; set optimiser.lora.rank"
             )
         return AdapterSync(
             self._model,
