@@ -82,6 +82,17 @@ class Renderer:
         first = ids.index(self.end_of_turn_id)
         return tuple(ids[first + int(ended) :])
 
+    def continuation(self, context: Sequence[int], messages: Sequence[Message]) -> tuple[int, ...]:
+        """Render what a context goes on with: the prompt where it is empty, else what comes after the turn that ends it.
+
+        Args:
+            context: tokens so far.
+            messages: the prompt's, or what the policy is told.
+        """
+        if not context:
+            return self.prompt(messages)
+        return self.increment(messages, ended=context[-1] == self.end_of_turn_id)
+
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of a turn, without the end-of-turn token at its end."""
         if token_ids and token_ids[-1] == self.end_of_turn_id:

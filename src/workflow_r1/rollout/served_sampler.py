@@ -67,11 +67,7 @@ class ServedSession:
 
     def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Append messages to the context and return their tokens."""
-        renderer = self._sampler.renderer
-        if self._context:
-            ids = renderer.increment(messages, ended=self._context[-1] == renderer.end_of_turn_id)
-        else:
-            ids = renderer.prompt(messages)
+        ids = self._sampler.renderer.continuation(self._context, messages)
         self._context.extend(ids)
         return ids
 

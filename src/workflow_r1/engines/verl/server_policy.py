@@ -83,11 +83,7 @@ class ServerSession:
 
     def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Append messages to the context and return their tokens."""
-        renderer = self._policy.renderer
-        if self._context:
-            ids = renderer.increment(messages, ended=self._context[-1] == renderer.end_of_turn_id)
-        else:
-            ids = renderer.prompt(messages)
+        ids = self._policy.renderer.continuation(self._context, messages)
         self._context.extend(ids)
         return ids
 
