@@ -41,13 +41,13 @@ from transformers import (
     StaticCache,
 )
 
-from workflow_r1.config.components import build_environment_factory, build_train_questions
+from workflow_r1.assembly.components import build_environment_factory, build_train_questions
 from workflow_r1.config.loading import load_run_config
-from workflow_r1.engines.native.model import load_policy_model
 from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.operators import OperatorResult, OperatorServices, operator
+from workflow_r1.policy.local_sampler import LocalSampler, LocalSession
+from workflow_r1.policy.model import load_policy_model
 from workflow_r1.rollout import SampledTurn, SamplingConfig, derive_seed, rollout_groups
-from workflow_r1.rollout.local_sampler import LocalSampler, LocalSession
 from workflow_r1.trajectory import Message, Question, Trajectory
 
 NUM_TURNS = 4

@@ -17,10 +17,10 @@ import openai
 import torch
 import uvicorn
 
-from workflow_r1.cli.policies import OpenedMethod, open_method
+from workflow_r1.assembly.components import build_evaluation_questions
 from workflow_r1.config import load_run_config
-from workflow_r1.config.components import build_evaluation_questions
 from workflow_r1.rollout import derive_seed, rollout
+from workflow_r1.running.policies import OpenedMethod, open_method
 from workflow_r1.serving.app import Served, make_app
 from workflow_r1.trajectory import Question
 

@@ -32,18 +32,18 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from workflow_r1.assembly.components import build_environment_factory, build_questions
 from workflow_r1.config import load_run_config
-from workflow_r1.config.components import build_environment_factory, build_questions
 from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.native.trainer import Trainer
 from workflow_r1.environment import Environment
+from workflow_r1.policy.local_sampler import LocalSampler
+from workflow_r1.policy.packing import pack
 from workflow_r1.recording.events import Event, StepFinished, StepStarted
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import rollout_groups
-from workflow_r1.rollout.local_sampler import LocalSampler
 from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.trajectory import FinishReason, Question, StopReason, Trajectory, Turn
-from workflow_r1.trajectory.packing import pack
 
 GROUP_SIZE = 8
 MakeEnvironment = Callable[[Question], Environment]
@@ -127,7 +127,7 @@ def time_ours(config: RunConfig, questions: list[Question], make_environment: Ma
 
 def time_trl(config: RunConfig, questions: list[Question], sample: Sample) -> tuple[float, float]:
     """Return the median CPU seconds of a step and the mean policy tokens."""
-    from workflow_r1.engines.native.model import model_source
+    from workflow_r1.policy.model import model_source
 
     source = model_source(config.policy)
     tokenizer = AutoTokenizer.from_pretrained(source)

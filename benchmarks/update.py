@@ -20,11 +20,11 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from workflow_r1.config.run import RunConfig
-from workflow_r1.engines.native.model import resolve_device
 from workflow_r1.engines.native.optimiser import build_optimiser
 from workflow_r1.engines.native.update import PolicyUpdate
+from workflow_r1.policy.model import resolve_device
+from workflow_r1.policy.packing import num_tokens
 from workflow_r1.trajectory import Question, Reward, ScoredTrajectory, StopReason, Trajectory, Turn
-from workflow_r1.trajectory.packing import num_tokens
 
 GROUP_SIZE = 8
 

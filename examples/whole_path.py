@@ -17,16 +17,16 @@ import torch
 from workflow_r1.algorithms import group_advantages, policy_loss, unit_ids
 from workflow_r1.config import RunConfig, load_run_config
 from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert, policy_directory
-from workflow_r1.engines.native.forward import token_scores
-from workflow_r1.engines.native.model import load_policy_model
 from workflow_r1.environment import Environment
 from workflow_r1.evaluation import evaluate
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
+from workflow_r1.policy.forward import token_scores
+from workflow_r1.policy.local_sampler import LocalSampler
+from workflow_r1.policy.model import load_policy_model
+from workflow_r1.policy.packing import pack
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import rollout_groups
-from workflow_r1.rollout.local_sampler import LocalSampler
 from workflow_r1.trajectory import Question, Trajectory
-from workflow_r1.trajectory.packing import pack
 
 CLIP = 0.2
 

@@ -75,6 +75,10 @@ def _guarded_getaddrinfo(host: object, *arguments: object, **options: object) ->
     return _getaddrinfo(host, *arguments, **options)
 
 
+_has_tokenizers = importlib.util.find_spec("tokenizers") is not None
+pytest_plugins = ("command_line", *(("small_policies",) if _has_torch and _has_tokenizers else ()))
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Refuse connections beyond the loopback interface, and fail a test whose code swallowed the refusal.

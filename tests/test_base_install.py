@@ -39,7 +39,8 @@ TORCH_FREE = (
     "workflow_r1.rewards",
     "workflow_r1.embedded",
     "workflow_r1.config",
-    "workflow_r1.config.components",
+    "workflow_r1.assembly.components",
+    "workflow_r1.methods",
     "workflow_r1.evaluation",
     "workflow_r1.reports",
     "workflow_r1.cli",
@@ -55,7 +56,7 @@ def test_everything_up_to_the_reward_and_evaluation_imports_without_the_extras()
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("module", ["workflow_r1.algorithms", "workflow_r1.trajectory.packing"])
+@pytest.mark.parametrize("module", ["workflow_r1.algorithms", "workflow_r1.policy.packing"])
 def test_the_block_holds(module):
     done = run(f"import {module}")
     assert done.returncode == 1
@@ -67,7 +68,7 @@ def test_an_evaluation_against_a_chat_model_runs_without_the_extras():
         """
 import asyncio
 from workflow_r1.config import load_run_config
-from workflow_r1.config.components import build_environment_factory, build_questions
+from workflow_r1.assembly.components import build_environment_factory, build_questions
 from workflow_r1.evaluation import evaluate
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.rollout import ChatPolicy

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 
 from workflow_r1.environment import Environment
-from workflow_r1.evaluation.methods.workflow import read_answer
+from workflow_r1.methods.workflow import read_answer
 from workflow_r1.prompts import neutralise
 from workflow_r1.rewards import normalize_answer
 from workflow_r1.rollout import derive_seed, rollout

@@ -25,8 +25,8 @@ from demonstrations import DemonstrationError, make_demonstrations
 from model import NotUsableError, prepare_model
 from server import FALLBACK, VLLM, Server, ServerError, serve
 
+from workflow_r1.assembly.components import build_environment_factory
 from workflow_r1.config import load_run_config
-from workflow_r1.config.components import build_environment_factory
 from workflow_r1.data import load_questions
 from workflow_r1.errors import UserError
 from workflow_r1.retrieval import BM25Index

@@ -150,8 +150,8 @@ def test_the_configuration_maps_columns(call: Callable, tmp_path: Path) -> None:
         '[data]\nsource = "files"\nevaluation = "own.txt"\nformat = "jsonl"\n'
         'columns = {question = "ask", golden_answers = "target"}\n'
     )
+    from workflow_r1.assembly.components import build_evaluation_questions
     from workflow_r1.config import load_run_config
-    from workflow_r1.config.components import build_evaluation_questions
 
     (question,) = build_evaluation_questions(load_run_config(config))
     assert (question.text, question.golden_answers) == ("Q?", ("A",))

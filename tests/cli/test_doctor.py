@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from workflow_r1.cli.checks import Finding, Status, check_directory, ok
 from workflow_r1.cli.doctor import _run
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.inference.loopback import LoopbackServer
+from workflow_r1.running.checks import Finding, Status, check_directory, ok
 from workflow_r1.store import CallDatabase
 
 Call = Callable[..., object]
@@ -75,7 +75,7 @@ def examine(call: Call, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[
 
     def run(*arguments: str, policy: bool = False) -> tuple[int, dict[str, dict]]:
         if not policy:
-            monkeypatch.setattr("workflow_r1.cli.checks.check_policy", lambda config: [])
+            monkeypatch.setattr("workflow_r1.running.checks.check_policy", lambda config: [])
         done = call("doctor", "--json", *arguments)
         assert done.stderr == ""
         assert SECRET not in done.stdout

@@ -15,7 +15,7 @@ pytest.importorskip("transformers")
 
 from workflow_r1.embedded import WARM_START
 from workflow_r1.engines.native.embedded_policy import BuildSettings, make_demonstrations, new_policy
-from workflow_r1.engines.native.model import save_policy
+from workflow_r1.policy.model import save_policy
 
 TINY = (
     "-o", "training.questions_per_step=3", "-o", "training.group_size=2", "-o", "training.mini_batch_questions=2",

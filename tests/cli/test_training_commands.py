@@ -12,9 +12,9 @@ pytest.importorskip("transformers")
 from workflow_r1.config import load_run_config
 from workflow_r1.embedded import WARM_START
 from workflow_r1.engines.native.embedded_policy import BuildSettings, make_demonstrations, new_policy
-from workflow_r1.engines.native.model import save_policy
 from workflow_r1.engines.native.trainer import Trainer
 from workflow_r1.errors import ServiceUnavailableError
+from workflow_r1.policy.model import save_policy
 
 TINY = (
     "-o", "training.steps=2", "-o", "training.questions_per_step=2", "-o", "training.mini_batch_questions=1",

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from workflow_r1.assembly.components import build_services
 from workflow_r1.config import dump_toml, load_run_config
-from workflow_r1.config.components import build_services
 from workflow_r1.config.llm import endpoint_chat_config
 from workflow_r1.errors import ConfigError
 from workflow_r1.inference import OpenAIChatModel, RoutedChatModel

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from workflow_r1.assembly.components import build_environment_factory, build_operators, build_services
 from workflow_r1.config import RunConfig, load_run_config
-from workflow_r1.config.components import build_environment_factory, build_operators, build_services
 from workflow_r1.errors import ConfigError
 from workflow_r1.trajectory import Question
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from workflow_r1.accounting import BudgetedChatModel, BudgetedSearch, MeteredChatModel, MeteredSearch
+from workflow_r1.assembly.components import build_services
+from workflow_r1.assembly.stored_search import identity_of
 from workflow_r1.config import RunConfig
-from workflow_r1.config.components import build_services
 from workflow_r1.config.search import SearchConfig
-from workflow_r1.config.stored_search import identity_of
 from workflow_r1.embedded import SimulatedExpert
 from workflow_r1.errors import ConfigError, StoreError
 from workflow_r1.inference import OpenAIChatModel, StoredChatModel

@@ -7,9 +7,9 @@ import pytest
 
 from workflow_r1.embedded import EmbeddedWorld, ExpertRates, SimulatedExpert
 from workflow_r1.embedded.language import Chain, write_chain
-from workflow_r1.evaluation.methods.expert_workflow import NEXT_QUERY
-from workflow_r1.evaluation.methods.operators import direct, read_choice, vote_for_best
-from workflow_r1.evaluation.methods.passages import put_before, show_passages
+from workflow_r1.methods.expert_workflow import NEXT_QUERY
+from workflow_r1.methods.operators import direct, read_choice, vote_for_best
+from workflow_r1.methods.passages import put_before, show_passages
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
 from workflow_r1.trajectory import Message
 

@@ -9,10 +9,10 @@ from workflow_r1.config.methods import MethodsConfig
 from workflow_r1.environment import Environment
 from workflow_r1.errors import ServiceUnavailableError
 from workflow_r1.evaluation.harness import EvaluationLog, ask, draws_of, make_row
-from workflow_r1.evaluation.methods import METHODS, MethodContext
-from workflow_r1.evaluation.methods.method import method_environment
 from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, iterate_rows
 from workflow_r1.inference import ChatModel, FailingChatModel, ScriptedChatModel
+from workflow_r1.methods import METHODS, MethodContext
+from workflow_r1.methods.method import method_environment
 from workflow_r1.operators import OperatorServices
 from workflow_r1.rollout.doubles import ScriptedPolicy
 from workflow_r1.trajectory import Message, Question, ScoredTrajectory, StopReason, Trajectory, Turn, Usage

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from workflow_r1.assembly.components import build_environment_factory, build_operators, build_services
 from workflow_r1.config import load_run_config
-from workflow_r1.config.components import build_environment_factory, build_operators, build_services
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.operators import OperatorServices
 from workflow_r1.rollout import ChatPolicy, rollout

@@ -7,6 +7,7 @@ import pytest
 from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.errors import ServiceTimeoutError, ServiceUnavailableError, UserError
 from workflow_r1.operators import OperatorResult, OperatorServices
+from workflow_r1.policy.packing import pack
 from workflow_r1.rollout import (
     ScriptedPolicy,
     TurnFinished,
@@ -17,7 +18,6 @@ from workflow_r1.rollout import (
     rollout_groups,
 )
 from workflow_r1.trajectory import FinishReason, Question, StopReason
-from workflow_r1.trajectory.packing import pack
 
 QUESTION = Question(id="q", text="who", golden_answers=("a",))
 CALL = "<think> a </think> <tool> Echo: x </tool>"

@@ -117,7 +117,7 @@ def test_neither_is_an_index(tmp_path: Path) -> None:
 
 def test_a_model_brings_no_code_of_its_own(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from workflow_r1.engines.native.model import load_tokenizer
+    from workflow_r1.policy.model import load_tokenizer
 
     code = f"from pathlib import Path\nPath({str(tmp_path / 'run')!r}).touch()\nclass T: pass\n"
     (tmp_path / "evil.py").write_text(code)

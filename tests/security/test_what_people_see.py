@@ -185,7 +185,7 @@ def test_masking_takes_linear_time(unit: str) -> None:
 
 
 def test_the_record_of_the_command_holds_no_login(monkeypatch: pytest.MonkeyPatch) -> None:
-    from workflow_r1.cli.run_directory import describe_environment
+    from workflow_r1.running.run_directory import describe_environment
 
     monkeypatch.setattr("sys.argv", ["workflow-r1", "train", "-o", "llm.base_url=http://me:hunter2@host/v1"])
     assert "hunter2" not in json.dumps(describe_environment())

@@ -145,7 +145,7 @@ def test_without_an_answer_the_finish_reason_is_length_and_the_trace_says_why(se
 @pytest.fixture(scope="module")
 def tokenizer():
     from workflow_r1.config.run import PolicyConfig
-    from workflow_r1.engines.native.model import load_tokenizer, model_source
+    from workflow_r1.policy.model import load_tokenizer, model_source
 
     return load_tokenizer(model_source(PolicyConfig()))
 

@@ -13,9 +13,9 @@ from workflow_r1.serving.app import Served, make_app
 
 @pytest.fixture(scope="module")
 def parts():
-    from workflow_r1.cli.policies import open_method
+    from workflow_r1.assembly.components import build_evaluation_questions
     from workflow_r1.config import load_run_config
-    from workflow_r1.config.components import build_evaluation_questions
+    from workflow_r1.running.policies import open_method
 
     config = load_run_config("embedded", ["policy.threads=1", "sampling.max_sessions=32"])
     return config, open_method(config, "policy", temperature=0.0), build_evaluation_questions(config, 4)

@@ -20,8 +20,6 @@ from workflow_r1.cli.evaluate import evaluate
 from workflow_r1.cli.export import export
 from workflow_r1.cli.graph import graph
 from workflow_r1.cli.operators import operators
-from workflow_r1.cli.processes import EXIT_CODE as LOST
-from workflow_r1.cli.processes import is_launched, num_started, rank
 from workflow_r1.cli.report import report
 from workflow_r1.cli.rollout import rollout
 from workflow_r1.cli.serve import serve
@@ -32,6 +30,8 @@ from workflow_r1.cli.warmstart import warmstart
 from workflow_r1.cli.world import world
 from workflow_r1.errors import BudgetExceededError, ProcessLostError, ServiceError, UserError
 from workflow_r1.printable import printable
+from workflow_r1.running.processes import EXIT_CODE as LOST
+from workflow_r1.running.processes import is_launched, num_started, rank
 
 app = typer.Typer(
     name="workflow-r1",
@@ -108,6 +108,6 @@ def _complain(message: str, code: int, *, silent: bool = False) -> NoReturn:
 
 def _is_told_elsewhere(error: BaseException) -> bool:
     """Whether rank 0 tells the same error."""
-    from workflow_r1.engines.native.distributed import is_told_by_all
+    from workflow_r1.policy.distributed import is_told_by_all
 
     return rank() > 0 and is_told_by_all(error)

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, SourceOption, open_config
+from workflow_r1.cli.parameters import Overrides, SourceOption
 from workflow_r1.errors import ConfigError
 from workflow_r1.printable import printable
+from workflow_r1.running.configuration import open_config
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
@@ -66,13 +67,13 @@ def _ask(
     import uuid
     from contextlib import nullcontext
 
-    from workflow_r1.cli.policies import POLICY, open_method
-    from workflow_r1.cli.saving import check_can_append
-    from workflow_r1.cli.services import check_services
     from workflow_r1.cli.terminal import Terminal
     from workflow_r1.cli.trace import LiveTrace
     from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import derive_seed, rollout
+    from workflow_r1.running.policies import POLICY, open_method
+    from workflow_r1.running.saving import check_can_append
+    from workflow_r1.running.services import check_services
     from workflow_r1.trajectory import append_trajectories
     from workflow_r1.trajectory.storage import to_json_line
 
@@ -123,7 +124,7 @@ def _ask(
 def _choose_question(config: "RunConfig", text: str | None, seed: int | None) -> "Question":
     import random
 
-    from workflow_r1.config.components import build_evaluation_questions
+    from workflow_r1.assembly.components import build_evaluation_questions
     from workflow_r1.trajectory import Question
 
     if text is None:

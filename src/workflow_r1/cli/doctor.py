@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, open_config
+from workflow_r1.cli.parameters import Overrides, Source
 from workflow_r1.errors import ServiceError, UserError
+from workflow_r1.running.configuration import open_config
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from workflow_r1.cli.checks import Check, Finding
+    from workflow_r1.running.checks import Check, Finding
 
 LIMIT_SECONDS = 120.0
 """Of all checks together. They run at the same time; what is not done by then is told as such."""
@@ -33,8 +34,8 @@ def doctor(
     Looks at packages, data, operators, endpoints and keys, search, the store of calls, prices and the policy.
     Exit code 2: something is yours to fix. 1: a service is down. 0: neither.
     """
-    from workflow_r1.cli.checks import check_packages, check_python, ok, plan, problem
     from workflow_r1.cli.terminal import Terminal
+    from workflow_r1.running.checks import check_packages, check_python, ok, plan, problem
 
     console = Terminal()
     findings = [*check_python(), *check_packages()]
@@ -62,7 +63,7 @@ def doctor(
 
 def _run(checks: "Mapping[str, Check]", limit_seconds: float = LIMIT_SECONDS) -> "list[Finding]":
     """Run all checks at the same time, each in a thread that nobody waits for beyond the limit."""
-    from workflow_r1.cli.checks import warning
+    from workflow_r1.running.checks import warning
 
     results: dict[str, queue.SimpleQueue[list[Finding]]] = {subject: queue.SimpleQueue() for subject in checks}
     for subject, check in checks.items():
@@ -81,7 +82,7 @@ def _run(checks: "Mapping[str, Check]", limit_seconds: float = LIMIT_SECONDS) ->
 
 def _examine(subject: str, check: "Check") -> "list[Finding]":
     """Run one check; whatever it raises is what it found."""
-    from workflow_r1.cli.checks import problem
+    from workflow_r1.running.checks import problem
 
     findings: list[Finding] = []
     try:

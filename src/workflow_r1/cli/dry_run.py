@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from workflow_r1.cli.policies import OpenedMethod
     from workflow_r1.config import RunConfig
     from workflow_r1.evaluation.estimate import Bill, Range
+    from workflow_r1.running.policies import OpenedMethod
     from workflow_r1.trajectory import Question, Trajectory
 
 NUM_TRAJECTORIES = 16
@@ -30,10 +30,10 @@ def dry_run(config: "RunConfig", console: "Console") -> None:
         ConfigError: there are too few questions, or the budget is too small for a sample.
         ServiceError: the services failed.
     """
-    from workflow_r1.cli.policies import POLICY, open_method
-    from workflow_r1.cli.services import check_services
-    from workflow_r1.config.components import build_questions
+    from workflow_r1.assembly.components import build_questions
     from workflow_r1.evaluation.estimate import count_trajectories, estimate_bill
+    from workflow_r1.running.policies import POLICY, open_method
+    from workflow_r1.running.services import check_services
 
     limit = min(MAX_CALLS, config.budget.calls or MAX_CALLS)
     capped = config.model_copy(update={"budget": config.budget.model_copy(update={"calls": limit})})

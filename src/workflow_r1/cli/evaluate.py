@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, open_config, with_questions
+from workflow_r1.cli.parameters import Overrides, Source
 from workflow_r1.errors import BudgetExceededError, ServiceUnavailableError, UserError
+from workflow_r1.running.configuration import open_config, with_questions
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from workflow_r1.accounting import Accounts
-    from workflow_r1.cli.compared import Asked, Compared
     from workflow_r1.config import RunConfig
     from workflow_r1.evaluation.card import EvaluationCard
     from workflow_r1.evaluation.comparison import Comparison
     from workflow_r1.evaluation.harness import EvaluationLog, Key
     from workflow_r1.evaluation.rows import EvaluationRow
     from workflow_r1.operators import OperatorServices
+    from workflow_r1.running.compared import Asked, Compared
     from workflow_r1.trajectory import Trajectory
 
 SUMMARY = "summary.json"
@@ -89,15 +90,15 @@ def evaluate(
     import json
 
     from workflow_r1.accounting import Spent
+    from workflow_r1.assembly.components import open_accounts
     from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
-    from workflow_r1.cli.compared import read_benchmarks, read_methods
-    from workflow_r1.cli.policies import POLICY
-    from workflow_r1.cli.services import check_services
     from workflow_r1.cli.terminal import Terminal
     from workflow_r1.cli.train import show_path
-    from workflow_r1.config.components import open_accounts
     from workflow_r1.evaluation.harness import EvaluationLog
     from workflow_r1.operators import OperatorServices
+    from workflow_r1.running.compared import read_benchmarks, read_methods
+    from workflow_r1.running.policies import POLICY
+    from workflow_r1.running.services import check_services
     from workflow_r1.trajectory.storage import write_atomically
 
     settings = with_questions(open_config(config, override), questions)
@@ -166,8 +167,8 @@ def _read_seeds(given: str | None, configured: int) -> tuple[int, ...]:
 
 def _shared_services(config: "RunConfig", compared: "Sequence[Compared]", accounts: "Accounts") -> "OperatorServices":
     """What the operators of all methods use: one client for each endpoint, one index, one budget."""
-    from workflow_r1.cli.policies import pool_of
-    from workflow_r1.config.components import build_services
+    from workflow_r1.assembly.components import build_services
+    from workflow_r1.running.policies import pool_of
 
     operators = {name: each for one in compared for name, each in pool_of(one.config, one.method).items()}
     return build_services(config, pool=tuple(operators), operators=operators, accounts=accounts)
@@ -183,7 +184,6 @@ def _make_card(
     temperature: float,
     unicode_normalise: bool,
 ) -> "EvaluationCard":
-    from workflow_r1.cli.run_directory import describe_environment
     from workflow_r1.evaluation.card import (
         EvaluationCard,
         describe_llm,
@@ -191,6 +191,7 @@ def _make_card(
         describe_search,
         fingerprint_of_prompts,
     )
+    from workflow_r1.running.run_directory import describe_environment
 
     return EvaluationCard(
         title=config.name,
@@ -209,8 +210,8 @@ def _make_card(
 
 def _open_directory(config: "RunConfig", output: Path | None, card: "EvaluationCard", names: Sequence[str]) -> Path:
     """A new directory, or one that holds an evaluation which this one can go on with or be added to."""
-    from workflow_r1.cli.run_directory import make_run_directory
     from workflow_r1.evaluation.card import CARD, EvaluationCard
+    from workflow_r1.running.run_directory import make_run_directory
 
     if output is not None and (output / CARD).is_file():
         card.join(EvaluationCard.read(output), directory=output).write(output)
@@ -237,8 +238,8 @@ async def _ask_all(
 ) -> None:
     """Every method under every seed, one after the other: searched where it searches, then asked."""
     from workflow_r1.cli.display import TrajectoryCounter
-    from workflow_r1.cli.policies import open_method
     from workflow_r1.evaluation.harness import ask, draws_of
+    from workflow_r1.running.policies import open_method
 
     done = log.done()
     benchmarks = {one.name: one.questions for one in asked}

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, SourceOption, open_config
+from workflow_r1.cli.parameters import Overrides, SourceOption
+from workflow_r1.running.configuration import open_config
 
 graph = typer.Typer(
     name="graph",
@@ -33,7 +34,7 @@ def show(
     ] = Drawing.TEXT,
 ) -> None:
     """Check a graph against the operators that the configuration knows, plug-ins included, and draw it."""
-    from workflow_r1.evaluation.methods.graphs import draw_mermaid, draw_text, load_graph
+    from workflow_r1.methods.graphs import draw_mermaid, draw_text, load_graph
     from workflow_r1.operators import find_operators
 
     found = find_operators(open_config(config, override).plugins).operators
@@ -49,6 +50,6 @@ def schema() -> None:
     """Print the JSON schema of a workflow graph, for editors."""
     import json
 
-    from workflow_r1.evaluation.methods.graphs import graph_schema
+    from workflow_r1.methods.graphs import graph_schema
 
     typer.echo(json.dumps(graph_schema(), indent=2))

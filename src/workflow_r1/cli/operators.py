@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, SourceOption, open_config
+from workflow_r1.cli.parameters import Overrides, SourceOption
 from workflow_r1.errors import ConfigError
+from workflow_r1.running.configuration import open_config
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -160,7 +161,7 @@ def _call(console: "Console", config: "RunConfig", found: "FoundOperator", text:
 
     from rich.text import Text
 
-    from workflow_r1.config.components import build_operators, build_services
+    from workflow_r1.assembly.components import build_operators, build_services
 
     name = found.operator.name
     alone = config.model_copy(update={"environment": config.environment.model_copy(update={"operators": (name,)})})

@@ -1,17 +1,8 @@
-"""Arguments that several commands share, and the configuration that they lead to."""
+"""Arguments that several commands share."""
 
-import importlib.util
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-from workflow_r1.errors import ConfigError, MissingExtraError
-
-if TYPE_CHECKING:
-    from workflow_r1.config import RunConfig
-    from workflow_r1.trajectory import Question
 
 CONFIG_HELP = (
     "A TOML file, the name of a preset (embedded, smollm2-hotpotqa, paper), or a run directory: its configuration "
@@ -24,58 +15,3 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--override", "-o", metavar="KEY=VALUE", help="Set one key, e.g. -o training.steps=5. Repeatable."),
 ]
-
-
-def open_config(source: str | None, overrides: list[str] | None = None) -> "RunConfig":
-    """Read what CONFIG names. A run directory stands for its configuration with its trained policy."""
-    from workflow_r1.config import load_run_config
-
-    given = list(overrides or [])
-    if source is None or not Path(source).is_dir():
-        return load_run_config(source, given)
-    directory = Path(source)
-    if not (directory / "config.toml").is_file():
-        raise ConfigError(
-            f"expected a run directory with a config.toml, found none in {directory}; "
-            "`workflow-r1 train` makes run directories under runs/"
-        )
-    config = load_run_config(directory / "config.toml", given)
-    policy = directory / "policy"
-    if policy.is_dir() and not any(override.startswith("policy.model") for override in given):
-        config = config.model_copy(update={"policy": config.policy.model_copy(update={"model": str(policy)})})
-    return config
-
-
-def require(module: str, *, extra: str, purpose: str) -> None:
-    """Refuse early, and with the remedy, where an optional dependency is absent.
-
-    Raises:
-        MissingExtraError: ``module`` is not installed.
-    """
-    if importlib.util.find_spec(module) is None:
-        raise MissingExtraError(
-            f'{purpose} needs {module}, which is not installed; run: pip install "workflow-r1[{extra}]"'
-        )
-
-
-def with_questions(config: "RunConfig", file: Path | None) -> "RunConfig":
-    """The configuration with a file's questions held out in place of its own."""
-    if file is None:
-        return config
-    return config.model_copy(update={"data": config.data.model_copy(update={"source": "files", "evaluation": file})})
-
-
-def open_questions(config: "RunConfig", limit: int | None) -> "list[Question]":
-    """The held-out questions: all of a file, as many as training would ask of the embedded world, or ``limit``.
-
-    Raises:
-        ConfigError: there are none.
-        DataError: the file is missing, empty or malformed.
-    """
-    from workflow_r1.config.components import build_evaluation_questions
-
-    everything = sys.maxsize if config.data.source == "files" else None
-    chosen = build_evaluation_questions(config, everything if limit is None else limit)
-    if not chosen:
-        raise ConfigError("expected at least one question; training.evaluation_questions is 0, so give --limit")
-    return chosen

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, open_config, open_questions, with_questions
+from workflow_r1.cli.parameters import Overrides, Source
 from workflow_r1.errors import BudgetExceededError, UserError
+from workflow_r1.running.configuration import open_config, open_questions, with_questions
 
 if TYPE_CHECKING:
     from workflow_r1.trajectory import Trajectory
@@ -41,13 +42,13 @@ def rollout(
 
     from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
     from workflow_r1.cli.display import TrajectoryCounter
-    from workflow_r1.cli.policies import POLICY, open_method
-    from workflow_r1.cli.saving import check_can_append
-    from workflow_r1.cli.services import check_services
     from workflow_r1.cli.terminal import Terminal
     from workflow_r1.cli.usage import print_usage
     from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import rollout_groups
+    from workflow_r1.running.policies import POLICY, open_method
+    from workflow_r1.running.saving import check_can_append
+    from workflow_r1.running.services import check_services
     from workflow_r1.trajectory import append_trajectories
     from workflow_r1.trajectory.storage import iterate_trajectories
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, open_config
+from workflow_r1.cli.parameters import Overrides, Source
 from workflow_r1.errors import ConfigError
+from workflow_r1.running.configuration import open_config
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,11 +68,11 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the policy with its operators as an OpenAI-compatible chat endpoint: POST /v1/chat/completions."""
-    from workflow_r1.cli.policies import POLICY, open_method
-    from workflow_r1.cli.saving import check_can_append
-    from workflow_r1.cli.services import check_services
     from workflow_r1.cli.serving import address_of, listen, require_server, serve_until_stopped
     from workflow_r1.cli.terminal import Terminal
+    from workflow_r1.running.policies import POLICY, open_method
+    from workflow_r1.running.saving import check_can_append
+    from workflow_r1.running.services import check_services
 
     require_server("serve")
     settings = open_config(config, override)
@@ -155,7 +156,7 @@ def _show_start(
 
 
 def _example_question(config: "RunConfig") -> str:
-    from workflow_r1.config.components import build_evaluation_questions
+    from workflow_r1.assembly.components import build_evaluation_questions
 
     if config.data.source == "embedded":
         return build_evaluation_questions(config, 1)[0].text

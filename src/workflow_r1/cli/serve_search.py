@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, open_config
+from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.running.configuration import open_config
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,7 +74,7 @@ def serve_search(
 
 
 def _open(config: "SearchConfig", world_seed: int, console: "Console") -> "SearchBackend":
-    from workflow_r1.config.components import build_search
+    from workflow_r1.assembly.components import build_search
 
     is_new = config.kind == "bm25" and config.index is not None and not config.index.exists()
     doing = f"building the index in {config.index}" if is_new else "opening the search"

@@ -5,8 +5,8 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
-from workflow_r1.cli.parameters import require
 from workflow_r1.errors import UserError
+from workflow_r1.running.configuration import require
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, open_config
-from workflow_r1.cli.processes import command_of, is_launched, joined, launch, num_started, speak_when_ended
+from workflow_r1.cli.parameters import Overrides, Source
 from workflow_r1.errors import (
     CheckpointError,
     ConfigError,
@@ -16,6 +15,8 @@ from workflow_r1.errors import (
     ServiceError,
     UserError,
 )
+from workflow_r1.running.configuration import open_config
+from workflow_r1.running.processes import command_of, is_launched, joined, launch, num_started, speak_when_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from workflow_r1.config import RunConfig
-    from workflow_r1.engines.native.distributed import Ranks
+    from workflow_r1.policy.distributed import Ranks
 
 Resume = Annotated[
     Path | None,
@@ -62,8 +63,8 @@ def train(
 ) -> None:
     """Train a policy by reinforcement learning (GSsPO). Without CONFIG: the embedded quickstart, minutes on a CPU."""
     from workflow_r1.cli.dry_run import dry_run as estimate
-    from workflow_r1.cli.policies import require_trainable
     from workflow_r1.cli.terminal import Terminal
+    from workflow_r1.running.policies import require_trainable
 
     overrides = [*(override or []), *([f"engine={engine}"] if engine else [])]
     settings = open_run(config, overrides, resume, run_directory)
@@ -128,7 +129,7 @@ def _launch(
     run_directory: Path | None,
 ) -> int:
     """Run the command in several processes; the place of the run is chosen here, to say how to go on with it."""
-    from workflow_r1.cli.run_directory import check_place, choose_place
+    from workflow_r1.running.run_directory import check_place, choose_place
 
     check_place(run_directory)
     directory = resume or run_directory or choose_place(settings)
@@ -149,18 +150,18 @@ def _launch(
 def _train(
     config: "RunConfig", console: "Console", resume: Path | None, chosen: Path | None, ranks: "Ranks | None"
 ) -> int:
-    from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
-    from workflow_r1.cli.display import stop_once, watch
-    from workflow_r1.cli.policies import special_tokens
-    from workflow_r1.cli.run_directory import check_place, discard_if_unused, make_run_directory, write_description
-    from workflow_r1.cli.services import check_services
-    from workflow_r1.config.components import (
+    from workflow_r1.assembly.components import (
         build_environment_factory,
         build_questions,
         build_services,
         open_accounts,
     )
+    from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
+    from workflow_r1.cli.display import stop_once, watch
     from workflow_r1.reports import open_trackers
+    from workflow_r1.running.policies import special_tokens
+    from workflow_r1.running.run_directory import check_place, discard_if_unused, make_run_directory, write_description
+    from workflow_r1.running.services import check_services
 
     is_main = ranks is None or ranks.is_main
     together = nullcontext if ranks is None else ranks.agreeing

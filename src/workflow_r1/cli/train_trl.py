@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from workflow_r1.accounting import Accounts
     from workflow_r1.config import RunConfig
-    from workflow_r1.engines.native.distributed import Ranks
     from workflow_r1.engines.trl.run import TrlResult
     from workflow_r1.environment import Environment
+    from workflow_r1.policy.distributed import Ranks
     from workflow_r1.recording.events import OnEvent
     from workflow_r1.trajectory import Question
 
@@ -34,8 +34,8 @@ class TrlTrainer:
         # the variable when it is imported or made.
         os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
         from workflow_r1.engines.native.batching import draw
-        from workflow_r1.engines.native.model import load_policy_model
         from workflow_r1.engines.trl.run import TrlRun
+        from workflow_r1.policy.model import load_policy_model
 
         training = config.training
         drawn = draw(
@@ -64,7 +64,7 @@ class TrlTrainer:
 
     def run(self, *, resume: bool = False) -> "TrlResult":
         """Train, and save the policy in Hugging Face format."""
-        from workflow_r1.engines.native.model import save_policy
+        from workflow_r1.policy.model import save_policy
         from workflow_r1.recording.events import PolicySaved
 
         result = self._run.run(resume=resume)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from workflow_r1.cli.parameters import require
 from workflow_r1.errors import ServiceError, UserError
+from workflow_r1.running.configuration import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,13 +26,13 @@ def train_on_verl(config: "RunConfig", console: "Console", resume: Path | None, 
         MissingExtraError: verl is not installed.
         ServiceError: verl broke off, or infrastructure failed every trajectory of a step.
     """
+    from workflow_r1.assembly.components import build_environment_factory, build_questions, build_services
     from workflow_r1.cli.display import stop_once, watch
-    from workflow_r1.cli.policies import special_tokens
-    from workflow_r1.cli.run_directory import check_place, discard_if_unused, make_run_directory, write_description
-    from workflow_r1.cli.services import check_services
     from workflow_r1.cli.train import draw_report, show_path, tell_aborted
-    from workflow_r1.config.components import build_environment_factory, build_questions, build_services
     from workflow_r1.reports import open_trackers
+    from workflow_r1.running.policies import special_tokens
+    from workflow_r1.running.run_directory import check_place, discard_if_unused, make_run_directory, write_description
+    from workflow_r1.running.services import check_services
 
     require_verl()
     if resume is None:
@@ -43,9 +43,9 @@ def train_on_verl(config: "RunConfig", console: "Console", resume: Path | None, 
         check_services(config, services)
         build_environment_factory(config, services=services, special_tokens=special_tokens(config))
 
-        from workflow_r1.engines.native.model import model_source
         from workflow_r1.engines.verl.options import check_possible
         from workflow_r1.engines.verl.training import VerlTraining
+        from workflow_r1.policy.model import model_source
         from workflow_r1.recording import events
 
         check_possible(config)
@@ -113,10 +113,10 @@ def show_options(config: "RunConfig", console: "Console") -> None:
     from rich.table import Table
 
     require_verl()
-    from workflow_r1.engines.native.model import model_source
     from workflow_r1.engines.verl.estimate import QWEN25_7B, ModelShape, estimate
     from workflow_r1.engines.verl.options import own_options, translate
     from workflow_r1.engines.verl.schema import complete
+    from workflow_r1.policy.model import model_source
 
     folder = config.directory.resolve() / "NEW-RUN"
     options = translate(

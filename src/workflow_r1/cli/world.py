@@ -69,8 +69,8 @@ def _write_world(output: Path, seed: int, num_train: int, num_evaluation: int) -
 
 def _build_policy(output: Path, seed: int) -> None:
     from workflow_r1.cli.display import watch
-    from workflow_r1.cli.policies import require_engine
     from workflow_r1.cli.terminal import Terminal
+    from workflow_r1.running.policies import require_engine
 
     require_engine("making the policy")
     from workflow_r1.engines.native.embedded_policy import BuildSettings, build_policy

@@ -1,4 +1,4 @@
-"""The run configuration: one TOML file, validated, and the live parts that are built from it (``config.components``)."""
+"""The run configuration: one TOML file, validated. The live parts that it names are built in ``assembly``."""
 
 from workflow_r1.config.loading import dump_toml, load_run_config, preset_names
 from workflow_r1.config.run import RunConfig

@@ -1,4 +1,4 @@
-"""Settings of the methods that an evaluation compares (``evaluation/methods``)."""
+"""Settings of the methods that an evaluation compares (``methods``)."""
 
 from typing import Literal
 

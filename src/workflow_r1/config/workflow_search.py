@@ -1,4 +1,4 @@
-"""Settings of workflow graphs, and of the methods that search for one or learn to choose one (``evaluation/methods``)."""
+"""Settings of workflow graphs, and of the methods that search for one or learn to choose one (``methods``)."""
 
 from pathlib import Path
 from typing import Literal

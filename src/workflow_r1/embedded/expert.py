@@ -61,7 +61,7 @@ _INPUT = re.compile(r"<(question|task|instruction|query|solution|feedback|candid
 _YEAR = re.compile(r"\b(?:19|20)[0-9]{2}\b")
 _STEP_BY_STEP = "Work step by step:"
 
-# Words of the requests that the methods of an evaluation make (``evaluation.methods``, which this package may not import).
+# Words of the requests that the methods of an evaluation make (``methods``, which this package may not import).
 _AT_ONCE = "without reasoning"
 _NEXT_QUERY = "Write the next search query"
 _THE_QUESTION = "The question:\n"

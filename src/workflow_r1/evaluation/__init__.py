@@ -1,6 +1,6 @@
 """Stage 10: how good a policy is on questions that it was not trained on, and what fixed workflows reach on the same.
 
-``evaluation.methods`` holds the fixed workflows. ``evaluation.comparison`` compares methods by their recorded answers
+``methods`` holds the fixed workflows. ``evaluation.comparison`` compares methods by their recorded answers
 (``evaluation.rows``, ``evaluation.answers``) with the intervals and tests of ``evaluation.statistics``.
 """
 

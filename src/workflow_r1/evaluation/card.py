@@ -175,7 +175,7 @@ def fingerprint_of_prompts() -> str:
     """Return the SHA-256 of the modules that write requests to LLMs and read their replies."""
     package = Path(workflow_r1.__file__).parent
     digest = hashlib.sha256()
-    for folder in ("prompts", "operators", "evaluation/methods"):
+    for folder in ("prompts", "operators", "methods"):
         for path in sorted((package / folder).rglob("*.py")):
             digest.update(f"{path.relative_to(package).as_posix()}\n".encode())
             digest.update(path.read_bytes())

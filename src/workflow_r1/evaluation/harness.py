@@ -17,8 +17,7 @@ from pathlib import Path
 
 from workflow_r1.environment import Environment
 from workflow_r1.evaluation.evaluate import answer_question
-from workflow_r1.evaluation.methods import NO_ANSWER
-from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, append_rows, iterate_rows
+from workflow_r1.evaluation.rows import NO_ANSWER, EvaluationRow, EvaluationStatus, append_rows, iterate_rows
 from workflow_r1.rollout import derive_seed
 from workflow_r1.rollout.outage import OutageWatch
 from workflow_r1.rollout.policy import Policy

@@ -19,6 +19,9 @@ Count = Annotated[int, Field(ge=0, le=1 << 53)]
 Score = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
+NO_ANSWER = "\u2205"
+"""The answer of a workflow that has none: an empty ``<answer>`` would be a malformed turn, and no golden answer is this."""
+
 
 class EvaluationStatus(StrEnum):
     """How an answer came about, or did not."""

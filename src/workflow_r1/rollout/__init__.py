@@ -1,6 +1,6 @@
 """Stage 3: question to trajectory. The behaviours are numbered in ``rollout.rollout``.
 
-The sampler of a model in this process is ``rollout.local_sampler`` (needs torch), imported from there.
+The sampler of a model in this process is ``policy.local_sampler`` (needs torch), imported from there.
 """
 
 from workflow_r1.rollout.chat_policy import ChatPolicy

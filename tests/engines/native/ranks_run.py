@@ -14,10 +14,10 @@ import tiny_run
 import torch
 
 import conftest
-from workflow_r1.engines.native.distributed import joined
 from workflow_r1.engines.native.optimiser import build_optimiser
-from workflow_r1.engines.native.sharding import full, shard
 from workflow_r1.engines.native.update import PolicyUpdate, reference_copy
+from workflow_r1.policy.distributed import joined
+from workflow_r1.policy.sharding import full, shard
 from workflow_r1.rewards import score_trajectory
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from workflow_r1.engines.native.distributed import (
+from workflow_r1.errors import BudgetExceededError, ConfigError, ProcessLostError, ServiceTimeoutError
+from workflow_r1.policy.distributed import (
     Ranks,
     _buckets,
     _Told,
@@ -18,7 +19,6 @@ from workflow_r1.engines.native.distributed import (
     joined,
     lost_process_explained,
 )
-from workflow_r1.errors import BudgetExceededError, ConfigError, ProcessLostError, ServiceTimeoutError
 from workflow_r1.trajectory import load_trajectories
 
 SCRIPT = Path(__file__).with_name("ranks_run.py")
@@ -197,7 +197,7 @@ def test_a_lost_process_is_told_from_a_bug(text):
 
 
 def test_buckets_hold_every_tensor_once_and_one_type_each(monkeypatch):
-    monkeypatch.setattr("workflow_r1.engines.native.distributed.BUCKET_ELEMENTS", 5)
+    monkeypatch.setattr("workflow_r1.policy.distributed.BUCKET_ELEMENTS", 5)
     tensors = [torch.zeros(2), torch.zeros(3), torch.zeros(1), torch.zeros(9), torch.zeros(1, dtype=torch.float64)]
     cut = list(_buckets(tensors))
     assert [[t.numel() for t in bucket] for bucket in cut] == [[2, 3], [1], [9], [1]]

@@ -17,8 +17,8 @@ from workflow_r1.engines.native.embedded_policy import (
     measure_skills,
     new_policy,
 )
-from workflow_r1.engines.native.model import load_policy_model
 from workflow_r1.errors import WorkflowR1Error
+from workflow_r1.policy.model import load_policy_model
 
 SHIPPED = policy_directory()
 needs_policy = pytest.mark.skipif(not (SHIPPED / "config.json").is_file(), reason="no policy in this checkout")

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from workflow_r1.engines.native import forward
-from workflow_r1.engines.native.forward import check_head, token_scores
 from workflow_r1.errors import UserError
-from workflow_r1.trajectory.packing import pack
+from workflow_r1.policy import forward
+from workflow_r1.policy.forward import check_head, token_scores
+from workflow_r1.policy.packing import pack
 
 
 def full_vocabulary(model, batch, temperature=1.0):

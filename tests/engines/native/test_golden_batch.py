@@ -12,9 +12,9 @@ from torch import nn
 from workflow_r1.config.run import RunConfig
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig
 from workflow_r1.engines.native import update
-from workflow_r1.engines.native.forward import TokenScores
+from workflow_r1.policy.forward import TokenScores
+from workflow_r1.policy.packing import PackedBatch
 from workflow_r1.trajectory import Question, Reward, ScoredTrajectory, StopReason, Trajectory, Turn
-from workflow_r1.trajectory.packing import PackedBatch
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden_batch.json").read_text(encoding="utf-8"))
 ROWS = GOLDEN["trajectories"]

@@ -6,10 +6,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from workflow_r1.config.training import LoraSettings
-from workflow_r1.engines.native.forward import token_scores
-from workflow_r1.engines.native.model import describe, load_policy_model, save_policy
 from workflow_r1.errors import ConfigError, UserError
-from workflow_r1.trajectory.packing import pack
+from workflow_r1.policy.forward import token_scores
+from workflow_r1.policy.model import describe, load_policy_model, save_policy
+from workflow_r1.policy.packing import pack
 
 
 def with_policy(config, **values):

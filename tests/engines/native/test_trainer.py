@@ -166,7 +166,7 @@ def test_a_budget_of_minutes_ends_a_run_at_the_end_of_a_step(whole, tiny_run, wa
 
 def paying(tiny_run, config):
     """Accounts, and environments whose operator asks a metered LLM once."""
-    from workflow_r1.config.components import open_accounts
+    from workflow_r1.assembly.components import open_accounts
     from workflow_r1.environment import Environment
     from workflow_r1.inference import ScriptedChatModel
     from workflow_r1.operators import OperatorResult, operator

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from workflow_r1.config.training import LoraSettings, ObjectiveConfig
-from workflow_r1.engines.native.model import load_policy_model
 from workflow_r1.engines.native.optimiser import build_optimiser
 from workflow_r1.engines.native.update import PolicyUpdate, resolve_objective
+from workflow_r1.policy.model import load_policy_model
 from workflow_r1.trajectory import Reward, ScoredTrajectory, StopReason
 
 GROUP = 4

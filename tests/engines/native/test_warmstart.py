@@ -4,13 +4,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from workflow_r1.engines.native.model import load_policy_model
 from workflow_r1.engines.native.warmstart import Warmstart, encode_demonstration, encode_demonstrations
 from workflow_r1.errors import CheckpointError, DataError, UserError
+from workflow_r1.policy.model import load_policy_model
+from workflow_r1.policy.packing import pack
 from workflow_r1.recording.events import HeldOutScored, WarmstartProgress
 from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.trajectory import FinishReason, Message, Question, StopReason, Trajectory, Turn
-from workflow_r1.trajectory.packing import pack
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ class HFServer:
     async def generate(self, prompt_ids: list[int], sampling_params: dict[str, Any], request_id: str, **_: Any) -> Any:
         from verl.workers.rollout.replica import TokenOutput
 
-        from workflow_r1.rollout.local_sampler import LocalSampler
+        from workflow_r1.policy.local_sampler import LocalSampler
         from workflow_r1.rollout.sampling import SamplingConfig
 
         temperature = float(sampling_params["temperature"])

@@ -19,21 +19,21 @@ from verl.utils.dataset.rl_dataset import collate_fn
 from verl.workers.rollout.replica import TokenOutput
 
 from workflow_r1.algorithms import turn_ids_from_mask
-from workflow_r1.cli.policies import special_tokens
+from workflow_r1.assembly.components import build_environment_factory, build_train_questions
 from workflow_r1.config import RunConfig, dump_toml
-from workflow_r1.config.components import build_environment_factory, build_train_questions
 from workflow_r1.embedded import policy_directory
-from workflow_r1.engines.native.model import load_policy_model
 from workflow_r1.engines.verl import plugin  # noqa: F401  Registers the loop.
 from workflow_r1.engines.verl.described_run import VARIABLE
 from workflow_r1.engines.verl.launch import prepare
 from workflow_r1.engines.verl.objective import gsspo_advantages
 from workflow_r1.engines.verl.rollout_files import RolloutFiles
+from workflow_r1.policy.local_sampler import LocalSampler
+from workflow_r1.policy.model import load_policy_model
+from workflow_r1.policy.packing import pack
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import derive_seed, rollout_groups
-from workflow_r1.rollout.local_sampler import LocalSampler
+from workflow_r1.running.policies import special_tokens
 from workflow_r1.trajectory import StopReason, Trajectory
-from workflow_r1.trajectory.packing import pack
 
 STEP, GROUP = 3, 3
 

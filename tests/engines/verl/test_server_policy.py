@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from workflow_r1.embedded import policy_directory
-from workflow_r1.engines.native.model import load_tokenizer
 from workflow_r1.engines.verl.server_policy import ServerPolicy
 from workflow_r1.errors import ServiceUnavailableError
+from workflow_r1.policy.model import load_tokenizer
 from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.trajectory import FinishReason, Message

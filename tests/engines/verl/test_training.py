@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("verl", reason="verl has an environment of its own: make test-verl")
 
+from workflow_r1.assembly.components import build_questions
 from workflow_r1.cli.train_verl import order_questions, show_options
 from workflow_r1.config import RunConfig, dump_toml
-from workflow_r1.config.components import build_questions
 from workflow_r1.embedded import policy_directory
 from workflow_r1.engines.verl import training
 from workflow_r1.engines.verl.launch import StepReport

@@ -16,18 +16,18 @@ pytest.importorskip("verl", reason="verl has an environment of its own: make tes
 
 from safetensors.torch import load_file
 
-from workflow_r1.cli.policies import special_tokens
+from workflow_r1.assembly.components import build_environment_factory, build_questions
 from workflow_r1.cli.train_verl import order_questions
 from workflow_r1.config import RunConfig, dump_toml, load_run_config
-from workflow_r1.config.components import build_environment_factory, build_questions
 from workflow_r1.embedded import policy_directory
-from workflow_r1.engines.native.model import load_policy_model
 from workflow_r1.engines.native.trainer import Trainer
 from workflow_r1.engines.verl.agent_loop import to_output
 from workflow_r1.engines.verl.training import VerlTraining
+from workflow_r1.policy.model import load_policy_model
+from workflow_r1.policy.packing import pack
 from workflow_r1.recording.events import Event, StepFinished, TrajectoryFinished
+from workflow_r1.running.policies import special_tokens
 from workflow_r1.trajectory import Trajectory, load_trajectories
-from workflow_r1.trajectory.packing import pack
 
 KL = "objective.kl_coefficient=0.001"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from workflow_r1.config.run import RunConfig
-from workflow_r1.engines.native.model import has_adapters
+from workflow_r1.policy.local_sampler import end_ids
+from workflow_r1.policy.model import has_adapters
 from workflow_r1.recording.atomic import atomic_directory, remove_directory
-from workflow_r1.rollout.local_sampler import end_ids
 from workflow_r1.rollout.policy_server import PolicyServer, PolicyServerConfig, PublishedWeights
 from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.rollout.served_sampler import ServedSampler

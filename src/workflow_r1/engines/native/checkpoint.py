@@ -26,8 +26,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from workflow_r1.engines.native.sharding import full, full_state, like, load_full_state
 from workflow_r1.errors import CheckpointError
+from workflow_r1.policy.sharding import full, full_state, like, load_full_state
 from workflow_r1.recording.atomic import atomic_directory, remove_directory, remove_unfinished
 from workflow_r1.recording.events import CheckpointSaved, OnEvent, Warned
 

@@ -25,17 +25,17 @@ from workflow_r1.embedded import WARM_START, Demonstrator, EmbeddedWorld, Simula
 from workflow_r1.embedded.demonstrators import Piece
 from workflow_r1.embedded.tokenizer import build_tokenizer, year_tokens
 from workflow_r1.embedded.world import KIND_SHARES, Kind, Split
-from workflow_r1.engines.native.forward import token_scores
-from workflow_r1.engines.native.model import load_policy_model, save_policy
 from workflow_r1.engines.native.warmstart import Warmstart, encode_demonstrations
 from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.errors import WorkflowR1Error
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
+from workflow_r1.policy.forward import token_scores
+from workflow_r1.policy.model import load_policy_model, save_policy
+from workflow_r1.policy.packing import pack
 from workflow_r1.recording.events import OnEvent, ignore
 from workflow_r1.rollout import rollout
 from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.trajectory import Trajectory
-from workflow_r1.trajectory.packing import pack
 
 SKILL_GATE = 0.98
 """Least share of spans of each skill that greedy decoding must get right, teacher-forced."""

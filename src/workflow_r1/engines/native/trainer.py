@@ -19,12 +19,8 @@ from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.native.adapter_sync import AdapterSync
 from workflow_r1.engines.native.batching import draw
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
-from workflow_r1.engines.native.distributed import Ranks, lost_process_explained
-from workflow_r1.engines.native.forward import out_of_memory_explained
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
-from workflow_r1.engines.native.model import describe, has_adapters, load_policy_model, resolve_device, save_policy
 from workflow_r1.engines.native.optimiser import build_optimiser
-from workflow_r1.engines.native.sharding import is_sharded, shard, whole
 from workflow_r1.engines.native.update import PolicyUpdate, reference_copy
 from workflow_r1.environment import Environment
 from workflow_r1.errors import (
@@ -36,6 +32,11 @@ from workflow_r1.errors import (
     ServiceUnavailableError,
 )
 from workflow_r1.evaluation.evaluate import EvaluationResult, evaluate
+from workflow_r1.policy.distributed import Ranks, lost_process_explained
+from workflow_r1.policy.forward import out_of_memory_explained
+from workflow_r1.policy.local_sampler import LocalSampler
+from workflow_r1.policy.model import describe, has_adapters, load_policy_model, resolve_device, save_policy
+from workflow_r1.policy.sharding import is_sharded, shard, whole
 from workflow_r1.recording.events import (
     EvaluationFinished,
     EvaluationStarted,
@@ -55,7 +56,6 @@ from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, ro
 from workflow_r1.recording.run_files import EVALUATIONS, METRICS, SERVICES, SPENT, RunFiles
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import Policy, derive_seed, rollout_groups
-from workflow_r1.rollout.local_sampler import LocalSampler
 from workflow_r1.rollout.outage import OutageWatch, check_served
 from workflow_r1.trajectory import Question, Trajectory
 

@@ -29,14 +29,14 @@ from workflow_r1.algorithms import (
 from workflow_r1.config.run import RunConfig
 from workflow_r1.config.training import ObjectiveConfig
 from workflow_r1.engines.native.batching import Pass, micro_batch_tokens, passes
-from workflow_r1.engines.native.distributed import Ranks
-from workflow_r1.engines.native.forward import token_scores
-from workflow_r1.engines.native.model import has_adapters
 from workflow_r1.engines.native.optimiser import linear_warmup, set_learning_rate
-from workflow_r1.engines.native.sharding import full, is_sharded
+from workflow_r1.policy.distributed import Ranks
+from workflow_r1.policy.forward import token_scores
+from workflow_r1.policy.model import has_adapters
+from workflow_r1.policy.packing import PackedBatch, pack
+from workflow_r1.policy.sharding import full, is_sharded
 from workflow_r1.recording.metrics import Metrics, combine_mini_batches
 from workflow_r1.trajectory import ScoredTrajectory, Trajectory
-from workflow_r1.trajectory.packing import PackedBatch, pack
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,12 @@ from transformers import PreTrainedTokenizerBase
 from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.native.batching import micro_batch_tokens, micro_batches, permutation, token_batches
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
-from workflow_r1.engines.native.forward import out_of_memory_explained, token_scores
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
-from workflow_r1.engines.native.model import describe, load_policy_model, save_policy
 from workflow_r1.engines.native.optimiser import build_optimiser, set_learning_rate, warmup_cosine
 from workflow_r1.errors import DataError
+from workflow_r1.policy.forward import out_of_memory_explained, token_scores
+from workflow_r1.policy.model import describe, load_policy_model, save_policy
+from workflow_r1.policy.packing import PackedBatch, num_tokens, pack
 from workflow_r1.recording.events import (
     HeldOutScored,
     OnEvent,
@@ -31,7 +32,6 @@ from workflow_r1.recording.events import (
 from workflow_r1.recording.run_files import EVALUATIONS, METRICS, RunFiles
 from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.trajectory import FinishReason, Message, Trajectory
-from workflow_r1.trajectory.packing import PackedBatch, num_tokens, pack
 
 
 @dataclass(frozen=True, slots=True)

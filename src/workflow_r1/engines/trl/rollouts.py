@@ -11,13 +11,13 @@ from datasets import Dataset
 from workflow_r1.config.run import RunConfig
 from workflow_r1.environment import Environment
 from workflow_r1.errors import ConfigError, ServiceUnavailableError
+from workflow_r1.policy.local_sampler import LocalSampler
+from workflow_r1.policy.packing import pack
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import derive_seed, rollout
-from workflow_r1.rollout.local_sampler import LocalSampler
 from workflow_r1.rollout.outage import OutageWatch, check_served
 from workflow_r1.rollout.rollout import first_leaf, name_member
 from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory
-from workflow_r1.trajectory.packing import pack
 
 FIELDS = ("prompt_ids", "completion_ids", "logprobs", "env_mask", "total_reward")
 """What a rollout function hands to TRL: the first three it requires, the mask is optional, the rest goes to the rewards."""

@@ -22,6 +22,7 @@ from workflow_r1.engines.trl.trainer import GSsPOTrainer
 from workflow_r1.environment import Environment
 from workflow_r1.errors import BudgetExceededError, CheckpointError, ConfigError
 from workflow_r1.evaluation.evaluate import evaluate
+from workflow_r1.policy.local_sampler import LocalSampler
 from workflow_r1.recording.events import (
     CheckpointSaved,
     EvaluationFinished,
@@ -39,7 +40,6 @@ from workflow_r1.recording.events import (
 from workflow_r1.recording.health import CollapseWatch
 from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
 from workflow_r1.recording.run_files import EVALUATIONS, METRICS, SERVICES, SPENT, RunFiles
-from workflow_r1.rollout.local_sampler import LocalSampler
 from workflow_r1.trajectory import Question, Trajectory
 from workflow_r1.trajectory.storage import write_atomically
 

@@ -9,18 +9,18 @@ import ray
 from transformers import GenerationConfig
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
 
-from workflow_r1.config.components import build_environment_factory
+from workflow_r1.assembly.components import build_environment_factory
 from workflow_r1.engines.verl.described_run import DescribedRun, require_described_run
 from workflow_r1.engines.verl.naming import name_trajectory, policy_version
 from workflow_r1.engines.verl.options import AGENT_LOOP
 from workflow_r1.engines.verl.rollout_files import RolloutFiles, Use
 from workflow_r1.engines.verl.server_policy import ServerPolicy
 from workflow_r1.environment import Environment
+from workflow_r1.policy.packing import pack
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import rollout
 from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory
-from workflow_r1.trajectory.packing import pack
 
 SERVER_FAILURES: tuple[type[Exception], ...] = (ray.exceptions.RayError, ConnectionError, TimeoutError)
 """What a lost or broken server of verl's raises."""

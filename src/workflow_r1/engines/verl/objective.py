@@ -1,7 +1,7 @@
 """Advantage and loss in verl's words: registered there, computed by ``workflow_r1.algorithms``.
 
 verl's loss hook knows no turn ids: it gets a mask, in which a turn is a run of ones. Every turn is followed by at least one
-token that is not the policy's, so that the runs are the turns (``trajectory.packing``).
+token that is not the policy's, so that the runs are the turns (``policy.packing``).
 
 verl divides by the number of rows of a mini-batch, rows without any policy token included: infrastructure failures, and the
 rows with which it fills up a batch. We divide by the trajectories that were scored. So the advantage carries the factor

@@ -11,9 +11,9 @@ import numpy as np
 from workflow_r1.data.benchmarks import BENCHMARKS
 from workflow_r1.evaluation.answers import AnswerLog, Answers, Figure, collect_answers
 from workflow_r1.evaluation.comparison import Comparison, Draws, compare_methods, mean_interval
-from workflow_r1.evaluation.methods.catalogue import POLICY
-from workflow_r1.evaluation.methods.method import SEARCH, WITH_SEARCH
 from workflow_r1.evaluation.published import published_figures
+from workflow_r1.methods.catalogue import POLICY
+from workflow_r1.methods.method import SEARCH, WITH_SEARCH
 from workflow_r1.reports.evaluation.record import (
     BesideThePaper,
     ClassFigure,

@@ -9,10 +9,10 @@ from typing import Any
 from workflow_r1.errors import DataError
 from workflow_r1.evaluation.card import CARD
 from workflow_r1.evaluation.harness import ROWS, SEARCHES, as_file_name
-from workflow_r1.evaluation.methods.bounds import ORACLE_CHOICE, ORACLE_SCRIPT
-from workflow_r1.evaluation.methods.method import WITH_SEARCH
-from workflow_r1.evaluation.methods.searching import SUMMARY
 from workflow_r1.evaluation.rows import EvaluationRow, iterate_rows
+from workflow_r1.methods.bounds import ORACLE_CHOICE, ORACLE_SCRIPT
+from workflow_r1.methods.method import WITH_SEARCH
+from workflow_r1.methods.searching import SUMMARY
 from workflow_r1.reports.evaluation.record import SearchCost
 
 SERVICES = "services.json"

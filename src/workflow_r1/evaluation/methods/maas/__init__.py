@@ -1,7 +1,0 @@
-"""MaAS (arXiv:2502.04180): a controller that draws a workflow for each question, trained by what comes of it."""
-
-from workflow_r1.evaluation.methods.maas.controller import Controller
-from workflow_r1.evaluation.methods.maas.embedding import HashedEmbeddings
-from workflow_r1.evaluation.methods.maas.method import MAAS
-
-__all__ = ["MAAS", "Controller", "HashedEmbeddings"]

@@ -1,0 +1,141 @@
+"""Carries out a graph: wave after wave, the nodes of one wave side by side.
+
+A value that comes out empty is left out. A node that thereby lacks an argument is not run and has an empty result; one that
+has a single value left of several to choose from is not run, and its result is that value. An output that comes out empty is
+no answer.
+"""
+
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from workflow_r1.methods.graphs.checking import SEVERAL_ANSWERS
+from workflow_r1.methods.graphs.graph import Node, WorkflowGraph
+from workflow_r1.methods.graphs.templates import QUESTION, Reference, read_template
+from workflow_r1.methods.workflow import FixedWorkflow, FixedWorkflowSession, Workflow, read_answers
+from workflow_r1.operators import Operator
+from workflow_r1.prompts import neutralise
+
+LABELS = {
+    "AnswerGenerate": "Answer",
+    "Custom": "Answer",
+    "ScEnsemble": "Answer",
+    "Revise": "Answer",
+    "Review": "Feedback",
+    "PromptOptimizer": "Refined query",
+}
+"""What the result stands behind in the observations of the package's own operators; of all others it is the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a node."""
+
+    text: str = ""
+    """Everything that its operator returned."""
+    result: str = ""
+    """What others mean by its name."""
+    answers: tuple[str, ...] = ()
+    """Where it has several."""
+
+
+class GraphPolicy:
+    """A policy that carries out one graph, whatever the question.
+
+    Args:
+        graph: fits the operators (``check_graph``).
+        operators: the pool.
+        name: for records and reports.
+    """
+
+    def __init__(self, graph: WorkflowGraph, operators: Mapping[str, Operator], *, name: str = "graph") -> None:
+        self.graph = graph
+        self._workflow = FixedWorkflow(name, lambda question, rng: carry_out(graph, operators, question))
+
+    @property
+    def name(self) -> str:
+        """Name for records and reports."""
+        return self._workflow.name
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator[FixedWorkflowSession]:
+        """Open a session. A graph draws nothing."""
+        async with self._workflow.session(seed=seed) as session:
+            yield session
+
+
+def carry_out(graph: WorkflowGraph, operators: Mapping[str, Operator], question: str) -> Workflow:
+    """Carry out a graph for one question."""
+    results = {QUESTION: Result(text=question, result=question)}
+    tags = tuple(
+        f"<{slash}{argument.name}>" for each in operators.values() for argument in each.arguments for slash in ("", "/")
+    )
+    for wave in graph.waves:
+        calls: dict[str, str] = {}
+        for node in wave:
+            call = _call(node, operators[node.operator], results, tags)
+            if isinstance(call, Result):
+                results[node.name] = call
+            else:
+                calls[node.name] = call
+        if not calls:
+            continue
+        observations = yield list(calls.values())
+        by_name = {node.name: node.operator for node in wave}
+        for name, observation in zip(calls, observations, strict=False):
+            results[name] = read_result(by_name[name], observation)
+    return neutralise(_fill(graph.output, results), tags).strip()
+
+
+def read_result(operator: str, observation: str) -> Result:
+    """Read what an operator returned."""
+    answers = tuple(read_answers(observation)) if operator == SEVERAL_ANSWERS else ()
+    label = LABELS.get(operator)
+    result = observation.strip()
+    if label is not None:
+        parts = re.split(rf"^{label}:", observation, flags=re.MULTILINE)
+        result = parts[-1].strip() if len(parts) > 1 else ""
+    return Result(text=observation, result=result, answers=answers)
+
+
+def _call(node: Node, operator: Operator, results: Mapping[str, Result], tags: tuple[str, ...]) -> str | Result:
+    """Return the call as a turn holds it, or what stands in for it where it is not made."""
+    values: list[tuple[str, str]] = []
+    for argument in operator.arguments:
+        template = node.arguments.get(argument.name)
+        if template is None:
+            continue
+        texts = [_fill(template, results)] if isinstance(template, str) else list(_fill_list(template, results))
+        filled = [neutralise(text, tags).strip() for text in texts]
+        filled = [text for text in filled if text]
+        if not filled and not argument.is_optional:
+            return Result()
+        if argument.is_list and len(filled) == 1:
+            return Result(text=filled[0], result=filled[0])
+        values += [(argument.name, text) for text in filled]
+    if not values:
+        return Result()
+    if len(operator.arguments) == 1 and not operator.arguments[0].is_list:
+        return f"{operator.name}: {values[0][1]}"
+    return f"{operator.name}: " + "".join(f"<{name}>{text}</{name}>" for name, text in values)
+
+
+def _fill(template: str, results: Mapping[str, Result]) -> str:
+    """Fill in a template. What is filled in is never read as a template itself."""
+    pieces = read_template(template)
+    return "".join(_part(piece, results) if isinstance(piece, Reference) else piece for piece in pieces)
+
+
+def _fill_list(templates: tuple[str, ...], results: Mapping[str, Result]) -> Iterator[str]:
+    for template in templates:
+        (first, *others) = read_template(template.strip()) or [""]
+        if isinstance(first, Reference) and first.part == "answers" and not others:
+            yield from results[first.name].answers
+        else:
+            yield _fill(template, results)
+
+
+def _part(reference: Reference, results: Mapping[str, Result]) -> str:
+    result = results[reference.name]
+    return result.text if reference.part == "text" else result.result

@@ -1,0 +1,96 @@
+"""A policy without a model: it carries out a workflow that is written down as a generator."""
+
+import random
+import re
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager
+
+from workflow_r1.evaluation.rows import NO_ANSWER
+from workflow_r1.rollout.policy import SampledTurn
+from workflow_r1.trajectory import FinishReason, Message
+
+Workflow = Generator[Sequence[str], list[str], str]
+"""Yields calls (``Operator: input``) that run side by side, is sent an observation of each, returns the answer (empty where
+there is none)."""
+
+_QUESTION = re.compile(r"^Question: ", flags=re.MULTILINE)
+"""What stands before the question in a prompt of either style."""
+
+_OBSERVATION = re.compile(r"<info>(.*?)</info>", flags=re.DOTALL)
+
+
+class FixedWorkflow:
+    """Carries out one workflow, whatever the question.
+
+    Args:
+        name: of the method.
+        start: from the question's text, and a source of random numbers of this trajectory's own, to the workflow.
+    """
+
+    def __init__(self, name: str, start: Callable[[str, random.Random], Workflow]) -> None:
+        self._name = name
+        self._start = start
+
+    @property
+    def name(self) -> str:
+        """Name of the method."""
+        return self._name
+
+    @asynccontextmanager
+    async def session(self, *, seed: int) -> AsyncIterator["FixedWorkflowSession"]:
+        """Open a session; what the workflow draws derives from ``seed``."""
+        yield FixedWorkflowSession(self._start, random.Random(seed))
+
+
+class FixedWorkflowSession:
+    """One workflow at work on one question."""
+
+    def __init__(self, start: Callable[[str, random.Random], Workflow], rng: random.Random) -> None:
+        self._start = start
+        self._rng = rng
+        self._workflow: Workflow | None = None
+        self._received = ""
+        self._answer: str | None = None
+
+    def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Take the prompt, then observations."""
+        self._received = messages[-1].content
+        return ()
+
+    async def sample(self, *, max_tokens: int) -> SampledTurn:
+        """Return the workflow's next calls, or its answer once it has returned."""
+        calls: Sequence[str] = ()
+        if self._answer is None:
+            try:
+                if self._workflow is None:
+                    self._workflow = self._start(question_of(self._received), self._rng)
+                    calls = next(self._workflow)
+                else:
+                    calls = self._workflow.send(observations_of(self._received))
+            except StopIteration as stop:
+                self._answer = stop.value
+        action = "".join(f"<tool>{call}</tool>" for call in calls) if self._answer is None else ""
+        text = f"<think>The workflow is fixed.</think>{action or f'<answer>{self._answer or NO_ANSWER}</answer>'}"
+        return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=FinishReason.STOP)
+
+
+def question_of(prompt: str) -> str:
+    """Return the text of the question in a prompt of either style."""
+    return _QUESTION.split(prompt, maxsplit=1)[-1].strip()
+
+
+def observations_of(message: str) -> list[str]:
+    """Return the texts of the observations in a message that answers a turn."""
+    return [text.strip() for text in _OBSERVATION.findall(message)]
+
+
+def read_answer(observation: str) -> str:
+    """What stands after the last ``Answer:`` at the start of a line."""
+    found = re.findall(r"^Answer:(.*?)(?=^Answer:|\Z)", observation, flags=re.DOTALL | re.MULTILINE)
+    return found[-1].strip() if found else ""
+
+
+def read_answers(observation: str) -> list[str]:
+    """What stands after each ``[Answer n]`` at the start of a line."""
+    parts = re.split(r"^\[Answer \d+\]", observation, flags=re.MULTILINE)
+    return [part.strip() for part in parts[1:] if part.strip()]

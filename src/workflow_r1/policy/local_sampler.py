@@ -1,0 +1,716 @@
+"""A model in this process as the policy: all live sessions share one batch, and each keeps its past in a cache slot.
+
+Everything runs in the event loop's thread. While a session waits for a turn, a scheduler task alternates between one
+forward pass over all of them and a fixed number of turns of the event loop, in which operators and other sessions go on.
+There are no threads and no timers: with operators that do not wait for the world outside, a run repeats exactly; with
+others it does in rounds (``SamplingConfig.schedule``), where the batch never depends on who was answered first.
+
+* A step takes one token of every session that is decoding, and the new tokens of those that were just extended: a prompt
+  or observation never stops the others, and only new tokens are ever fed (``policy.ragged_attention``).
+* Each token is drawn by the inverse of the cumulative distribution from a uniform number that is a function of the
+  session's seed and the token's position. So neither the order nor the company of sessions matters (beyond the rounding
+  of matrix products of other shapes).
+* Sessions whose prompts begin alike (the members of a group, the operator menu) compute that beginning once.
+* More sessions than ``max_sessions`` wait, first come first served. Slots of closed sessions are filled by the last one,
+  so that the batch stays dense.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from workflow_r1.errors import ServiceRejectedError, UserError
+from workflow_r1.policy.ragged_attention import ATTENTION_NAME, AttentionGroup, RaggedBatch, SlotCache
+from workflow_r1.rollout.policy import SampledTurn
+from workflow_r1.rollout.renderer import Renderer
+from workflow_r1.rollout.sampling import CLOSING_TAGS, SamplingConfig
+from workflow_r1.trajectory import FinishReason, Message
+
+LOOP_TURNS = 12
+"""Turns of the event loop between two model steps while something may be going on elsewhere: enough for an operator that
+does not really wait to answer, so that its session is back for the next step."""
+
+MIN_SHARED_TOKENS = 16
+"""A shorter beginning that two prompts share is computed again: the copy may cost a step."""
+
+TAIL_TOKENS = 12
+"""Tokens that are decoded to look for a closing tag: the longest, ``</answer>``, has 9 characters."""
+
+
+class LocalSampler:
+    """Samples turns of many sessions from a Hugging Face causal language model, with continuous batching."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        sampling: SamplingConfig | None = None,
+        name: str = "policy",
+        autocast: torch.dtype | None = None,
+        max_prefill_tokens: int = 8192,
+    ) -> None:
+        """Set up the sampler. Nothing is allocated until the first turn.
+
+        The model may be trained on between rollouts, while no session is open; it is put into eval mode for each step.
+
+        Args:
+            model: any causal language model of transformers that takes its attention from the attention interface
+                (the mainstream ones do), peft-wrapped or not; its device is used.
+            tokenizer: its tokenizer, with a chat template.
+            sampling: how turns are sampled.
+            name: for records and reports.
+            autocast: run the forward passes, and keep the cache, in this type (``torch.bfloat16``). Log-probabilities
+                are always computed in float32.
+            max_prefill_tokens: most prompt and observation tokens in one step; bounds the memory of activations.
+
+        Raises:
+            UserError: the model's attention cannot be replaced, or the tokenizer lacks a chat template or end of turn.
+        """
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        if not getattr(inner, "_supports_attention_backend", False):
+            raise UserError(
+                f"expected a model whose attention comes from transformers' attention interface, but "
+                f"{type(inner).__name__} brings its own: sample from it through a server instead (`policy.base_url`)"
+            )
+        self.sampling = sampling or SamplingConfig()
+        self._model = model
+        self._name = name
+        self._autocast = autocast
+        self._max_prefill_tokens = max_prefill_tokens
+        self.renderer = Renderer(tokenizer)
+        """Chat template and tokenizer."""
+        config = inner.config.get_text_config()
+        self.max_context: int = int(getattr(config, "max_position_embeddings", None) or 2**31)
+        """Most tokens that a session can hold: the model's own limit."""
+        self._configs = _attention_configs(model)
+        self._parameters = list(model.parameters())
+        self._device = self._parameters[0].device
+        vocabulary = max(inner.get_output_embeddings().weight.shape[0], len(tokenizer))
+        self._is_end = np.zeros(vocabulary, dtype=bool)
+        self._is_end[end_ids(inner, tokenizer, self.renderer)] = True
+        self._closes = np.zeros(vocabulary, dtype=bool)
+        if self.sampling.turn_end == "action":
+            self._closes[_ids_with_closing_bracket(tokenizer)] = True
+
+        num = self.sampling.max_sessions
+        self._cache = SlotCache()
+        self._sessions: list[LocalSession] = []
+        self._length = np.zeros(num, dtype=np.int64)
+        self._seed = np.zeros(num, dtype=np.uint64)
+        self._temperature = np.zeros(num, dtype=np.float64)
+        self._decoding = np.zeros(num, dtype=bool)
+        self._last = np.zeros(num, dtype=np.int64)
+        self._left = np.zeros(num, dtype=np.int64)
+        self._count = np.zeros(num, dtype=np.int64)
+        self._tokens = np.zeros((num, 64), dtype=np.int64)
+        self._logprobs = np.zeros((num, 64), dtype=np.float32)
+        self._to_fill: list[LocalSession] = []
+        self._prompts: dict[tuple[int, ...], list[LocalSession]] = {}
+        self._num_taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._in_rounds = self.sampling.schedule == "rounds"
+        self._next_round: list[LocalSession] = []
+        self._leaving: list[LocalSession] = []
+        self._changed = asyncio.Event()
+        self._scheduler: asyncio.Task[None] | None = None
+        self._stirred = True
+        self._weights_version = 0
+
+    @property
+    def name(self) -> str:
+        """Name for records and reports."""
+        return self._name
+
+    @property
+    def num_open_sessions(self) -> int:
+        """Sessions that hold a slot."""
+        return len(self._sessions)
+
+    @asynccontextmanager
+    async def session(self, *, seed: int, temperature: float | None = None) -> AsyncIterator["LocalSession"]:
+        """Open a session as soon as a slot is free; leaving the context frees it.
+
+        Args:
+            seed: all sampling of the session derives from it and from the token's position.
+            temperature: of this session alone; None is the sampler's.
+        """
+        await self._acquire()
+        session = LocalSession(self, slot=len(self._sessions))
+        if not self._sessions:
+            self._weights_version = self._read_weights_version()
+        self._sessions.append(session)
+        self._length[session.slot] = 0
+        self._decoding[session.slot] = False
+        self._seed[session.slot] = seed % 2**64
+        self._temperature[session.slot] = self.sampling.temperature if temperature is None else temperature
+        self._stirred = True
+        try:
+            yield session
+        finally:
+            self._leave(session)
+
+    def at_temperature(self, temperature: float) -> "SamplerAtTemperature":
+        """Return the same policy at another temperature. Its sessions share the sampler's batch with all others."""
+        return SamplerAtTemperature(self, temperature)
+
+    def free_memory(self) -> None:
+        """Give the cache's memory back; the next rollout allocates it anew.
+
+        Raises:
+            ValueError: a session is open.
+        """
+        if self._sessions:
+            raise ValueError(f"expected no open session, but {len(self._sessions)} are: close them first")
+        self._cache.clear()
+
+    # ---------------------------------------------------------------------------------------------------------- sessions
+
+    async def _acquire(self) -> None:
+        if self._num_taken < self.sampling.max_sessions:
+            self._num_taken += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._release()
+            raise
+
+    def _release(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._num_taken -= 1
+
+    def _leave(self, session: "LocalSession") -> None:
+        """Close a session: at once, or in rounds between two of them, so that the slots do not tell who left first."""
+        if not self._in_rounds:
+            self._close(session)
+            return
+        self._withdraw(session)
+        self._leaving.append(session)
+        self._changed.set()
+        if self._scheduler is None or len(self._leaving) == len(self._sessions):
+            self._close_leaving()
+
+    def _close_leaving(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        for session in sorted(leaving, key=lambda session: session.slot, reverse=True):
+            self._close(session)
+
+    def _close(self, session: "LocalSession") -> None:
+        """Take a session out of the batch; the last one moves into its slot."""
+        self._withdraw(session)
+        holders = self._prompts.get(session.prompt, [])
+        if session in holders:
+            holders.remove(session)
+            if not holders:
+                del self._prompts[session.prompt]
+        last = self._sessions.pop()
+        if last is not session:
+            slot = session.slot
+            with torch.inference_mode():
+                self._cache.copy(last.slot, [slot], int(self._length[last.slot]))
+            for held in (
+                self._length,
+                self._seed,
+                self._temperature,
+                self._decoding,
+                self._last,
+                self._left,
+                self._count,
+                self._tokens,
+                self._logprobs,
+            ):
+                held[slot] = held[last.slot]
+            last.slot = slot
+            self._sessions[slot] = last
+        self._decoding[len(self._sessions)] = False
+        self._stirred = True
+        self._release()
+
+    def _withdraw(self, session: "LocalSession") -> None:
+        """Stop sampling a session whose turn is no longer wanted."""
+        self._decoding[session.slot] = False
+        session.turn = None
+        for waiting in (self._to_fill, self._next_round):
+            if session in waiting:
+                waiting.remove(session)
+
+    async def _sample(self, session: "LocalSession", max_tokens: int) -> SampledTurn:
+        held = int(self._length[session.slot]) + len(session.pending)
+        num_tokens = min(max_tokens, self.sampling.max_turn_tokens, self.max_context - held)
+        if num_tokens < 1:
+            raise ServiceRejectedError(
+                f"expected room for another token, but the context holds {held} tokens, the model takes "
+                f"{self.max_context}, and {max_tokens} were asked for: lower `environment.max_prompt_tokens` and "
+                "`environment.max_response_tokens`, so that together they fit the model"
+            )
+        if self._tokens.shape[1] < num_tokens:
+            width = max(num_tokens, 2 * self._tokens.shape[1])
+            self._tokens = _widen(self._tokens, width)
+            self._logprobs = _widen(self._logprobs, width)
+        loop = asyncio.get_running_loop()
+        session.turn = loop.create_future()
+        self._left[session.slot] = num_tokens
+        self._count[session.slot] = 0
+        (self._next_round if self._in_rounds else self._to_fill).append(session)
+        self._stirred = True
+        self._changed.set()
+        if self._scheduler is None:
+            self._scheduler = loop.create_task(self._run())
+        try:
+            return await session.turn
+        except asyncio.CancelledError:
+            self._withdraw(session)
+            raise
+
+    # --------------------------------------------------------------------------------------------------------- scheduler
+
+    async def _run(self) -> None:
+        """Step while a session waits for a turn."""
+        try:
+            while True:
+                away = len(self._sessions) > len(self._to_fill) + int(self._decoding.sum())
+                for _ in range(LOOP_TURNS if away or self._stirred else 1):
+                    await asyncio.sleep(0)
+                if self._in_rounds and not self._to_fill and not self._decoding.any():
+                    await self._begin_round()
+                if not self._to_fill and not self._decoding.any():
+                    return
+                self._stirred = False
+                self._step()
+        except Exception as error:
+            for session in self._sessions:
+                if session.turn is not None and not session.turn.done():
+                    session.turn.set_exception(error)
+                self._withdraw(session)
+        finally:
+            self._scheduler = None
+
+    async def _begin_round(self) -> None:
+        """Wait until every open session asks for a turn, and let them all in, in the order of their slots."""
+        while True:
+            self._changed.clear()
+            for _ in range(LOOP_TURNS):  # Those who waited for a slot come in.
+                await asyncio.sleep(0)
+            if len(self._next_round) + len(self._leaving) < len(self._sessions):
+                await self._changed.wait()
+            elif self._leaving:
+                self._close_leaving()
+            elif not self._changed.is_set():
+                break
+        self._to_fill = sorted(self._next_round, key=lambda session: session.slot)
+        self._next_round = []
+
+    def _step(self) -> None:
+        """Feed the new tokens of every busy session, and draw a token for each that has no more to be fed."""
+        if self._read_weights_version() != self._weights_version:
+            raise RuntimeError(
+                "expected the policy's weights to stay while sessions are open, but they changed: the cache would be "
+                "stale. Update the weights between rollouts"
+            )
+        decoding = np.flatnonzero(self._decoding)
+        filling, copies = self._take_filling()
+        whole = [session.slot for session, _ in filling if not session.pending]
+        rows = np.concatenate([decoding, np.asarray(whole, dtype=np.int64)])
+
+        packed_ids = [self._last[decoding]]
+        packed_slots = [decoding]
+        packed_positions = [self._length[decoding]]
+        for session, fed in filling:
+            start = self._length[session.slot]
+            packed_ids.append(np.asarray(fed, dtype=np.int64))
+            packed_slots.append(np.full(len(fed), session.slot, dtype=np.int64))
+            packed_positions.append(np.arange(start, start + len(fed)))
+        ids, slots, positions = (np.concatenate(parts) for parts in (packed_ids, packed_slots, packed_positions))
+        ends = np.cumsum([len(part) for part in packed_ids[1:]], dtype=np.int64) + len(decoding) - 1
+        sampled_ends = ends[[not session.pending for session, _ in filling]] if filling else ends
+        outputs = np.concatenate([np.arange(len(decoding)), sampled_ends])
+
+        self._length[decoding] += 1
+        for session, fed in filling:
+            before, after = self._length[session.slot], self._length[session.slot] + len(fed)
+            self._length[session.slot] = after
+            if before < len(session.prompt) <= after:
+                self._prompts.setdefault(session.prompt, []).append(session)
+        with torch.inference_mode():
+            self._reserve()
+            for (source, length), targets in copies.items():
+                self._cache.copy(source, targets, length)
+            batch = RaggedBatch(
+                self._cache,
+                self._put(slots),
+                self._put(positions),
+                self._attention_groups(decoding, filling, positions),
+            )
+            if not len(rows):
+                self._forward(ids, positions, outputs[:0], batch)
+                return
+            logits = self._forward(ids, positions, outputs, batch)
+            self._draw(rows, logits)
+
+    def _take_filling(self) -> tuple[list[tuple["LocalSession", list[int]]], dict[tuple[int, int], list[int]]]:
+        """Take tokens to be fed off the waiting sessions, first come first served, as many as one step may feed.
+
+        A prompt that another open session holds, or begins like, is copied from there instead of computed again. Where
+        that session is about to be fed in this very step, the copy waits for the next.
+
+        Returns:
+            Sessions with the tokens to feed, and copies to make before: (source slot, tokens) to target slots.
+        """
+        filling: list[tuple[LocalSession, list[int]]] = []
+        copies: dict[tuple[int, int], list[int]] = {}
+        leaders: dict[tuple[int, ...], None] = {}
+        waiting: list[LocalSession] = []
+        room = self._max_prefill_tokens
+        for position, session in enumerate(self._to_fill):
+            if room <= 0:
+                waiting += self._to_fill[position:]
+                break
+            if self._length[session.slot] == 0:
+                held, shared = _longest_shared(session.prompt, self._prompts)
+                if _longest_shared(session.prompt, leaders)[1] > shared:
+                    waiting.append(session)
+                    continue
+                if held is not None:
+                    copies.setdefault((self._prompts[held][0].slot, shared), []).append(session.slot)
+                    self._length[session.slot] = shared
+                    del session.pending[:shared]
+            if self._length[session.slot] < len(session.prompt):
+                leaders[session.prompt] = None
+            ids, session.pending = session.pending[:room], session.pending[room:]
+            filling.append((session, ids))
+            room -= len(ids)
+            if session.pending:
+                waiting.append(session)
+        self._to_fill = waiting
+        return filling, copies
+
+    def _attention_groups(
+        self,
+        decoding: NDArray[np.int64],
+        filling: Sequence[tuple["LocalSession", list[int]]],
+        positions: NDArray[np.int64],
+    ) -> list[AttentionGroup]:
+        groups = []
+        num = len(decoding)
+        if num:
+            length = int(positions[:num].max()) + 1
+            span = int(decoding[-1]) + 1
+            if num == span:
+                groups.append(AttentionGroup(None, num, None, self._put(positions[:num, None]), length, None))
+                if filling:
+                    groups[0].queries = self._put(decoding)
+            elif 2 * num >= span:
+                # A few idle slots in between cost less than a copy of all the others' keys.
+                queries = np.zeros(span, dtype=np.int64)
+                queries[decoding] = np.arange(num)
+                at = np.zeros((span, 1), dtype=np.int64)
+                at[decoding, 0] = positions[:num]
+                outputs = self._put(decoding)
+                groups.append(AttentionGroup(self._put(queries), span, None, self._put(at), length, outputs))
+            else:
+                groups.append(
+                    AttentionGroup(
+                        self._put(np.arange(num)),
+                        num,
+                        self._put(decoding),
+                        self._put(positions[:num, None]),
+                        length,
+                        None,
+                    )
+                )
+        if filling:
+            sizes = np.asarray([len(ids) for _, ids in filling])
+            width = int(sizes.max())
+            real = np.arange(width) < sizes[:, None]
+            queries = np.zeros(real.shape, dtype=np.int64)
+            queries[real] = np.arange(num, num + int(sizes.sum()))
+            at = np.zeros(real.shape, dtype=np.int64)
+            at[real] = positions[num:]
+            groups.append(
+                AttentionGroup(
+                    queries=self._put(queries.reshape(-1)),
+                    rows=len(filling),
+                    slots=self._put(np.asarray([session.slot for session, _ in filling])),
+                    positions=self._put(at),
+                    length=int(at.max()) + 1,
+                    outputs=None if real.all() else self._put(np.flatnonzero(real)),
+                )
+            )
+        return groups
+
+    def _forward(
+        self, ids: NDArray[np.int64], positions: NDArray[np.int64], outputs: NDArray[np.int64], batch: RaggedBatch
+    ) -> Tensor:
+        """Return the logits ``(outputs, vocabulary)``."""
+        with (
+            self._own_attention(),
+            torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None),
+        ):
+            result = self._model(
+                input_ids=self._put(ids[None]),
+                position_ids=self._put(positions[None]),
+                logits_to_keep=self._put(outputs),
+                use_cache=False,
+                ragged=batch,
+            )
+        return result.logits[0]
+
+    def _draw(self, rows: NDArray[np.int64], logits: Tensor) -> None:
+        """Draw a token for each row, at the temperature of its session."""
+        uniforms = _uniforms(self._seed[rows], self._length[rows])
+        temperatures = self._temperature[rows]
+        for temperature in np.unique(temperatures).tolist():
+            at = np.flatnonzero(temperatures == temperature)
+            chosen = logits if len(at) == len(rows) else logits[self._put(at)]
+            drawn, logprobs = draw(chosen, self._put(uniforms[at]), temperature=temperature, top_p=self.sampling.top_p)
+            self._record(rows[at], drawn.cpu().numpy(), logprobs.cpu().numpy())
+
+    def _record(self, rows: NDArray[np.int64], drawn: NDArray[np.int64], logprobs: NDArray[np.float32]) -> None:
+        """Append a token to each row's turn, and end the turns that it completes."""
+        if not np.isfinite(logprobs).all():
+            raise UserError(
+                "expected finite log-probabilities from the policy, found NaN or infinity: its weights have diverged. "
+                "Resume from an earlier checkpoint with a lower learning rate"
+            )
+        at = self._count[rows]
+        self._tokens[rows, at] = drawn
+        self._logprobs[rows, at] = logprobs
+        self._count[rows] = at + 1
+        self._left[rows] -= 1
+        self._last[rows] = drawn
+        self._decoding[rows] = True
+        ended = self._is_end[drawn]
+        for index in np.flatnonzero(ended | (self._left[rows] <= 0) | self._closes[drawn]).tolist():
+            slot = int(rows[index])
+            if ended[index]:
+                self._finish(slot, FinishReason.STOP, ended=True)
+            elif self._closes[drawn[index]] and self._closes_action(slot):
+                self._finish(slot, FinishReason.STOP)
+            elif self._left[slot] <= 0:
+                self._finish(slot, FinishReason.LENGTH)
+
+    def _closes_action(self, slot: int) -> bool:
+        count = int(self._count[slot])
+        tail = self._tokens[slot, max(0, count - TAIL_TOKENS) : count].tolist()
+        text = self.renderer.decode(tail)
+        return any(tag in text for tag in CLOSING_TAGS)
+
+    def _finish(self, slot: int, reason: FinishReason, *, ended: bool = False) -> None:
+        session = self._sessions[slot]
+        count = int(self._count[slot])
+        ids = self._tokens[slot, :count].tolist()
+        self._decoding[slot] = False
+        self._stirred = True
+        session.pending = [ids[-1]]
+        session.ended = ids[-1] == self.renderer.end_of_turn_id
+        if session.turn is not None and not session.turn.done():
+            session.turn.set_result(
+                SampledTurn(
+                    text=self.renderer.decode(ids[:-1] if ended else ids),
+                    token_ids=tuple(ids),
+                    logprobs=tuple(self._logprobs[slot, :count].tolist()),
+                    finish_reason=reason,
+                )
+            )
+        session.turn = None
+
+    # ------------------------------------------------------------------------------------------------------------- model
+
+    def _reserve(self) -> None:
+        num = len(self._sessions)
+        try:
+            self._cache.reserve(num, int(self._length[:num].max()))
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"not enough memory for the keys and values of {num} sessions: lower `sampling.max_sessions` or "
+                "`environment.max_response_tokens`"
+            ) from error
+
+    @contextmanager
+    def _own_attention(self) -> Iterator[None]:
+        """Let the model attend within slots, for one forward pass; others that share the model never see it."""
+        before = [(config, config._attn_implementation) for config in self._configs]
+        training = self._model.training
+        if training:
+            self._model.eval()
+        for config in self._configs:
+            config._attn_implementation_internal = ATTENTION_NAME
+        try:
+            yield
+        finally:
+            for config, implementation in before:
+                config._attn_implementation_internal = implementation
+            if training:
+                self._model.train()
+
+    def _read_weights_version(self) -> int:
+        """Return a number that changes whenever a weight is changed in place."""
+        return sum(0 if parameter.is_inference() else parameter._version for parameter in self._parameters)
+
+    def _put(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device, non_blocking=True)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerAtTemperature:
+    """A sampler as a policy of another temperature."""
+
+    sampler: LocalSampler
+    """What samples."""
+    temperature: float
+    """Of every session that is opened here."""
+
+    @property
+    def name(self) -> str:
+        """Name for records and reports."""
+        return self.sampler.name
+
+    def session(self, *, seed: int) -> AbstractAsyncContextManager["LocalSession"]:
+        """Open a session; see :meth:`LocalSampler.session`."""
+        return self.sampler.session(seed=seed, temperature=self.temperature)
+
+
+class LocalSession:
+    """The policy's side of one trajectory: a slot of the sampler, and tokens that are still to be fed."""
+
+    def __init__(self, sampler: LocalSampler, *, slot: int) -> None:
+        self._sampler = sampler
+        self.prompt: tuple[int, ...] = ()
+        """Tokens of the prompt."""
+        self.slot = slot
+        """Row of the cache; it changes when another session closes."""
+        self.pending: list[int] = []
+        """Tokens of the context that are not in the cache yet."""
+        self.ended = False
+        """Whether the last turn ended in the end-of-turn token."""
+        self.turn: asyncio.Future[SampledTurn] | None = None
+        """The turn that is being sampled."""
+
+    def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Append messages to the context and return their tokens."""
+        renderer = self._sampler.renderer
+        if self.prompt:
+            ids = renderer.increment(messages, ended=self.ended)
+        else:
+            ids = self.prompt = renderer.prompt(messages)
+        self.pending.extend(ids)
+        return ids
+
+    async def sample(self, *, max_tokens: int) -> SampledTurn:
+        """Sample one turn.
+
+        Raises:
+            ServiceRejectedError: the context has no room for another token.
+            ValueError: a turn is being sampled already, or the session was never extended.
+        """
+        if self.turn is not None or not self.pending:
+            raise ValueError("expected a session that was extended and is not being sampled")
+        return await self._sampler._sample(self, max_tokens)
+
+
+def draw(logits: Tensor, uniforms: Tensor, *, temperature: float, top_p: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Draw one token per row by the inverse of the cumulative distribution.
+
+    Args:
+        logits: ``(rows, vocabulary)``.
+        uniforms: ``(rows,)`` in [0, 1).
+        temperature: divides the logits; 0 takes the most likely token.
+        top_p: only the most likely tokens that together reach this probability are drawn.
+
+    Returns:
+        The token of each row, and its log-probability in nats, float32: of the distribution at this temperature before
+        ``top_p``; at temperature 0, of the one at temperature 1.
+    """
+    logits = logits.float()
+    if temperature > 0 and temperature != 1:
+        logits = logits / temperature
+    logprobs = torch.log_softmax(logits, dim=-1)
+    if temperature == 0:
+        drawn = logprobs.argmax(dim=-1, keepdim=True)
+        return drawn[:, 0], logprobs.gather(-1, drawn)[:, 0]
+    weights = logprobs.exp()
+    if top_p < 1:
+        ordered, order = weights.sort(dim=-1, descending=True, stable=True)
+        before = ordered.cumsum(dim=-1) - ordered
+        weights = torch.zeros_like(weights).scatter_(-1, order, ordered.masked_fill(before >= top_p, 0.0))
+    cumulative = weights.cumsum(dim=-1)
+    total = cumulative[:, -1:]
+    # Strictly below the total, so that the first sum above it belongs to a token of positive probability.
+    wanted = torch.minimum(uniforms[:, None].float() * total, torch.nextafter(total, torch.zeros_like(total)))
+    drawn = torch.searchsorted(cumulative, wanted, right=True).clamp_(max=logits.shape[-1] - 1)
+    return drawn[:, 0], logprobs.gather(-1, drawn)[:, 0]
+
+
+def _uniforms(seeds: NDArray[np.uint64], positions: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return one number in [0, 1) per row: a hash (SplitMix64, twice) of seed and position, exact in float32."""
+    state = _mix(_mix(seeds) + positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    return ((state >> np.uint64(40)).astype(np.float64) * 2.0**-24).astype(np.float32)
+
+
+def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    state = state + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+def _longest_shared(prompt: tuple[int, ...], others: dict[tuple[int, ...], Any]) -> tuple[tuple[int, ...] | None, int]:
+    """Return the prompt to copy from, and how many of its tokens; None and 0 where it is not worth a copy.
+
+    Looked at are the same prompt and the latest: the prompts of a run share their instructions, or nothing.
+    """
+    if not others:
+        return None, 0
+    other = prompt if prompt in others else next(reversed(others))
+    shared = 0
+    longest = min(len(other), len(prompt) - 1)  # The last token must be fed: its logits are wanted.
+    if other[:longest] == prompt[:longest]:
+        shared = longest
+    else:
+        shared = next(index for index in range(longest) if other[index] != prompt[index])
+    return (other, shared) if shared >= MIN_SHARED_TOKENS else (None, 0)
+
+
+def _widen(array: NDArray[Any], width: int) -> NDArray[Any]:
+    wider = np.zeros((array.shape[0], width), dtype=array.dtype)
+    wider[:, : array.shape[1]] = array
+    return wider
+
+
+def _attention_configs(model: nn.Module) -> list[Any]:
+    """Return every configuration that says how the model attends, each once."""
+    found = {}
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if config is not None and hasattr(config, "_attn_implementation_internal"):
+            found[id(config)] = config
+    return list(found.values())
+
+
+def end_ids(model: Any, tokenizer: Any, renderer: Renderer) -> list[int]:
+    """Return every token that ends a turn: the template's, the tokenizer's, and those the model was released with."""
+    ends = {renderer.end_of_turn_id, tokenizer.eos_token_id}
+    released = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ends |= set(released if isinstance(released, list | tuple) else [released])
+    return sorted(end for end in ends if end is not None)
+
+
+def _ids_with_closing_bracket(tokenizer: Any) -> list[int]:
+    """Return the tokens whose text can complete a closing tag."""
+    return [index for token, index in tokenizer.get_vocab().items() if ">" in token or token == "<0x3E>"]

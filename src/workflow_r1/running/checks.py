@@ -1,0 +1,498 @@
+"""What ``workflow-r1 doctor`` looks at. Each check says what it found and, where that will not do, what to change.
+
+A check reads and asks; it writes nothing but an empty file that it removes, and builds nothing that takes long.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from workflow_r1.errors import ConfigError, ServiceError, ServiceRejectedError, UserError
+
+if TYPE_CHECKING:
+    from workflow_r1.config import RunConfig
+    from workflow_r1.inference import OpenAIChatConfig
+    from workflow_r1.trajectory import Question
+
+DISTRIBUTION = "workflow-r1"
+ASK_SECONDS = 20.0
+"""Longest wait for one reply of a service."""
+SPACE_PROBLEM, SPACE_WARNING = 200 * 2**20, 2 * 2**30
+"""Free bytes below which a run cannot be expected to end, or may not."""
+SLOW_CPU_PARAMETERS = 500_000_000
+"""From here on a policy on a CPU takes patience."""
+
+
+class Status(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    subject: str
+    """What was looked at, e.g. a section of the configuration."""
+    status: Status
+    """How bad it is."""
+    found: str
+    """What is there."""
+    remedy: str = ""
+    """What to do about it."""
+    is_service: bool = False
+    """The problem is a service that is down, not the user's to mend in a file."""
+
+
+Check = Callable[[], Iterable[Finding]]
+"""One check, ready to run."""
+
+
+def ok(subject: str, found: str) -> Finding:
+    """Nothing to do."""
+    return Finding(subject, Status.OK, found)
+
+
+def warning(subject: str, found: str, remedy: str = "") -> Finding:
+    """A run may go well all the same."""
+    return Finding(subject, Status.WARNING, found, remedy)
+
+
+def problem(subject: str, error: Exception | str, remedy: str = "") -> Finding:
+    """A run cannot go well. A service that is down is told from the user's mistake."""
+    down = isinstance(error, ServiceError) and not isinstance(error, ServiceRejectedError)
+    return Finding(subject, Status.PROBLEM, str(error), remedy, is_service=down)
+
+
+def plan(config: "RunConfig") -> dict[str, Check]:
+    """Every check of a configuration by its subject, in the order of the report."""
+    from workflow_r1.running.policy_server_check import check_policy_server
+
+    return {
+        "run directory": lambda: check_directory(config.directory),
+        "data": lambda: check_data(config),
+        "operators": lambda: check_operators(config),
+        "llm": lambda: check_llm(config),
+        "search": lambda: check_search(config),
+        "store": lambda: check_store(config),
+        "prices": lambda: check_prices(config),
+        "policy": lambda: check_policy(config),
+        "sampling.server": lambda: check_policy_server(config),
+    }
+
+
+# ------------------------------------------------------------------------------------------------------ installation
+
+
+def check_python() -> Iterable[Finding]:
+    """The interpreter, against what the package says that it needs."""
+    try:
+        about = metadata.distribution(DISTRIBUTION).metadata.json
+    except metadata.PackageNotFoundError:
+        yield warning("python", f"{sys.version.split()[0]}; {DISTRIBUTION} is not installed", "pip install -e .")
+        return
+    needed = str(about.get("requires_python", ""))
+    found = f"{sys.version.split()[0]} at {sys.executable}"
+    if _version(sys.version.split()[0]) < _version(needed):
+        yield problem("python", f"{found}, expected {needed}", "make a new environment with a newer Python")
+    else:
+        yield ok("python", found)
+
+
+def check_packages() -> Iterable[Finding]:
+    """The packages of the base install, and those of each extra; what a run needs of these, its own checks say."""
+    try:
+        required = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        return
+    groups: dict[str, dict[str, str]] = {}
+    for line in required:
+        match = re.match(r"([\w.-]+)(?:\[.*?\])?([^;]*)(?:;.*extra\s*==\s*['\"]([\w-]+)['\"])?", line)
+        if match is not None:
+            groups.setdefault(match[3] or "", {})[match[1]] = match[2].strip()
+    for extra, packages in groups.items():
+        if extra == "dev":
+            continue
+        versions = {name: _installed(name) for name in packages}
+        absent = [name for name, version in versions.items() if version is None]
+        old = [
+            f"{name} {version} (expected {packages[name]})"
+            for name, version in versions.items()
+            if version is not None and not _is_new_enough(version, packages[name])
+        ]
+        subject = f"extra {extra}" if extra else "packages"
+        install = f'pip install "{DISTRIBUTION}[{extra}]"' if extra else f"pip install {DISTRIBUTION}"
+        if old or (absent and not extra):
+            wrong = [*old, *(f"{name} is not installed" for name in absent)]
+            yield (warning if extra else problem)(subject, ", ".join(wrong), install)
+        elif absent:
+            yield ok(subject, f"not installed ({', '.join(absent)}); where it is needed: {install}")
+        else:
+            yield ok(subject, ", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _is_new_enough(version: str, specifier: str) -> bool:
+    lowest = re.search(r">=\s*([\d.]+)", specifier)
+    return lowest is None or _version(version) >= _version(lowest[1])
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:3])
+
+
+# -------------------------------------------------------------------------------------------------------------- files
+
+
+def check_directory(directory: Path) -> Iterable[Finding]:
+    """Whether run directories can be made, and how much room there is."""
+    existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        yield problem(
+            "run directory", f"cannot write in {existing}: {error.strerror}", "set `directory` to another place"
+        )
+        return
+    free = shutil.disk_usage(existing).free
+    found = f"{directory} can be written, {free / 2**30:.1f} GiB free"
+    if free < SPACE_PROBLEM:
+        yield problem("run directory", found, "free some space; a checkpoint holds the policy and its optimiser")
+    elif free < SPACE_WARNING:
+        yield warning("run directory", found, "checkpoints of a larger policy may not fit")
+    else:
+        yield ok("run directory", found)
+
+
+def check_data(config: "RunConfig") -> Iterable[Finding]:
+    """Every file of questions and demonstrations, read to its end."""
+    from workflow_r1.assembly.components import load_files
+    from workflow_r1.data import overlaps
+    from workflow_r1.data.hub import check_source
+    from workflow_r1.trajectory import load_trajectories
+
+    if config.data.source == "embedded":
+        yield ok("data", "questions of the embedded world (a simulation)")
+    else:
+        loaded: list[list[Question]] = []
+        uses: tuple[tuple[Literal["train", "evaluation"], Path | None, str], ...] = (
+            ("train", config.data.train, "training"),
+            ("evaluation", config.data.evaluation, "evaluation"),
+        )
+        for use, path, purpose in uses:
+            key = f"data.{use}"
+            if path is None:
+                yield warning(key, f"none, which {purpose} needs", f"set {key} to a file of questions")
+                continue
+            try:
+                questions = load_files(config.data, use)
+                source = check_source(path, questions)
+            except (UserError, OSError) as error:
+                yield problem(key, error)
+            else:
+                origin = "" if source is None else f", as fetched from {source.repository} at {source.revision[:12]}"
+                yield ok(key, f"{len(questions)} questions in {path}{origin}")
+                loaded.append(questions)
+        if len(loaded) == 2 and (shared := overlaps(*loaded)):
+            yield warning(
+                "data",
+                f"{len(shared)} held-out questions are also trained on, e.g. {shared[0][1]}",
+                "`workflow-r1 data convert` with --without leaves them out of a file",
+            )
+    if config.warmstart.demonstrations is not None:
+        try:
+            num = len(load_trajectories(config.warmstart.demonstrations))
+        except (UserError, OSError) as error:
+            yield problem("warmstart.demonstrations", error)
+        else:
+            yield ok("warmstart.demonstrations", f"{num} trajectories in {config.warmstart.demonstrations}")
+
+
+# ----------------------------------------------------------------------------------------------- operators and services
+
+
+def check_operators(config: "RunConfig") -> Iterable[Finding]:
+    """The pool, the plugins, and the entry points of installed packages."""
+    from workflow_r1.assembly.components import build_operators, check_pool
+    from workflow_r1.operators import find_operators
+
+    try:
+        found = find_operators(config.plugins)
+        check_pool(config.environment.operators, build_operators(config))
+    except UserError as error:
+        yield problem("operators", error)
+        return
+    pool = config.environment.operators
+    own = [name for name in pool if found.operators[name].origin != "built-in"]
+    yield ok("operators", f"{len(pool)} in the pool" + (f", of your own: {', '.join(own)}" if own else ""))
+    for text in found.problems:
+        yield warning("entry points", text, "this stops only runs that ask for it")
+
+
+def check_llm(config: "RunConfig") -> Iterable[Finding]:
+    """Every endpoint that the pool will use: address, key, model, one request of one token."""
+    from workflow_r1.config.llm import endpoint_chat_config
+    from workflow_r1.running.services import section_of
+
+    names = _who_needs(config, "llm")
+    if not names:
+        return [ok("llm", "no operator of the pool needs it")]
+    if config.llm.kind == "embedded":
+        return [ok("llm", "the embedded world's expert (a simulation)")]
+    if config.store.mode == "replay":
+        return [ok("llm", "replies come from the store of calls alone")]
+    endpoints = _endpoints(config, names)
+    findings: dict[str, Finding] = {}
+    for name in dict.fromkeys(name for each in endpoints for name in each):
+        section = section_of(name)
+        try:
+            findings[name] = asyncio.run(_examine(section, endpoint_chat_config(config.llm, name)))
+        except ConfigError as error:
+            findings[name] = problem(section, error)
+    for name, finding in findings.items():
+        others = [
+            [other for other in each if findings[other].status is not Status.PROBLEM]
+            for each in endpoints
+            if name in each
+        ]
+        if finding.is_service and all(others):
+            findings[name] = warning(
+                finding.subject, finding.found, "until then the other endpoints of its role take over"
+            )
+    return findings.values()
+
+
+async def _examine(section: str, chat_config: "OpenAIChatConfig") -> Finding:
+    """Ask one endpoint for its models, then for one token."""
+    import difflib
+
+    from workflow_r1.inference import OpenAIChatModel
+    from workflow_r1.running.services import ask_once
+
+    update = {"timeout_seconds": ASK_SECONDS, "idle_timeout_seconds": ASK_SECONDS, "max_retries": 0}
+    chat_config = chat_config.model_copy(update=update)
+    variable = chat_config.api_key_env
+    key = f"key from {variable}" if os.environ.get(variable, "").strip() else f"no key in {variable}"
+    failure: ServiceError | None = None
+    async with OpenAIChatModel(chat_config) as chat:
+        served = await chat.served_models()
+        started = time.perf_counter()
+        try:
+            await ask_once(chat, section)
+        except ServiceError as error:
+            failure = error
+        seconds = time.perf_counter() - started
+    near = difflib.get_close_matches(chat_config.model, served, n=1, cutoff=0.3)
+    hint = f"it serves {', '.join(served[:5])}{', ...' if len(served) > 5 else ''}" if served else ""
+    if near and near[0] != chat_config.model:
+        hint += f"; did you mean {near[0]}?"
+    unlisted = bool(served) and chat_config.model not in served
+    if failure is not None:
+        return problem(section, failure, hint if unlisted else "")
+    found = f"{chat_config.model} at {chat_config.address} replied in {seconds:.2f} s ({key})"
+    return warning(section, f"{found}, but does not list that model", hint) if unlisted else ok(section, found)
+
+
+def check_search(config: "RunConfig") -> Iterable[Finding]:
+    """One query, where that takes no index to be built first."""
+    from workflow_r1.assembly.components import build_search
+    from workflow_r1.assembly.stored_search import is_stored
+    from workflow_r1.inference import HoldsConnections
+    from workflow_r1.retrieval.corpus import iterate_corpus
+
+    search = config.search
+    if not _who_needs(config, "search"):
+        yield ok("search", "no operator of the pool needs it")
+        return
+    if config.store.mode == "replay" and is_stored(search):
+        yield ok("search", "answers come from the store of calls alone")
+        return
+    if search.kind == "bm25" and search.index is not None and not search.index.exists() and search.corpus is not None:
+        next(iterate_corpus(search.corpus))
+        size = search.corpus.stat().st_size / 2**20
+        yield warning(
+            "search",
+            f"no index at {search.index} yet",
+            f"the first run builds it from {search.corpus} ({size:.0f} MiB)",
+        )
+        return
+
+    # One attempt: a doctor says at once what retries would hide for a while.
+    once = {
+        kind: section.model_copy(update={"max_retries": 0})
+        for kind in ("server", "web", "mcp")
+        if (section := getattr(search, kind)) is not None
+    }
+
+    async def ask() -> Finding:
+        backend = build_search(search.model_copy(update=once), config.embedded.seed)
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                passages = await backend("Who was born in 1950?", k=search.k)
+        except TimeoutError:
+            return Finding(
+                "search", Status.PROBLEM, f"no reply within {ASK_SECONDS:g} s", "see its log", is_service=True
+            )
+        finally:
+            if isinstance(backend, HoldsConnections):
+                await backend.aclose()
+        seconds = time.perf_counter() - started
+        found = f"{search.kind}: {len(passages)} passages in {seconds:.2f} s"
+        return ok("search", found) if passages else warning("search", found, "is it the right index?")
+
+    yield asyncio.run(ask())
+
+
+def check_store(config: "RunConfig") -> Iterable[Finding]:
+    """Whether the store of calls can be used as configured."""
+    from workflow_r1.store import CallDatabase
+
+    store = config.store
+    if store.mode == "off":
+        yield ok("store", "off: every call goes to its service")
+        return
+    if store.mode != "replay" and not store.path.exists():
+        yield ok("store", f"nothing at {store.path} yet: the first call makes it")
+        return
+    with contextlib.closing(CallDatabase(store.path, read_only=True)) as database:
+        num = sum(row[2] for row in database.sizes())
+    yield ok("store", f"{num} calls in {store.path}")
+
+
+def check_prices(config: "RunConfig") -> Iterable[Finding]:
+    """Every price that a budget of money needs, and whether each that is given has something to be the price of."""
+    from workflow_r1.assembly.components import SIMULATED_EXPERT
+    from workflow_r1.assembly.stored_search import is_stored
+    from workflow_r1.config.llm import endpoint_chat_config
+    from workflow_r1.running.policies import POLICY
+
+    prices = config.prices
+    named, unknown = {SIMULATED_EXPERT, POLICY, config.policy.model}, []
+    if config.policy.base_url is not None and prices.find(POLICY, config.policy.model) is None:
+        unknown.append(f'prices.models."{config.policy.model}"')
+    if config.llm.kind == "openai":
+        named |= {"llm", config.llm.model, *config.llm.endpoints}
+        named |= {endpoint.model for endpoint in config.llm.endpoints.values() if endpoint.model}
+        for name in dict.fromkeys(name for each in _endpoints(config, _who_needs(config, "llm")) for name in each):
+            model = endpoint_chat_config(config.llm, name).model
+            if prices.find(name, model) is None:
+                unknown.append(f'prices.models."{model}"')
+    if _who_needs(config, "search") and is_stored(config.search) and prices.per_search is None:
+        unknown.append("prices.per_search")
+    for key in prices.models:
+        if key not in named:
+            yield warning("prices", f"prices.models has {key!r}, which is no endpoint or model here", "is it misspelt?")
+    told = f"unknown: {', '.join(dict.fromkeys(unknown))}" if unknown else "known for every service"
+    if unknown and config.budget.money is not None and config.store.mode != "replay":
+        yield problem("prices", f"budget.money needs every price; {told}", "set them (0 where it costs nothing)")
+    else:
+        yield ok("prices", told)
+
+
+def _endpoints(config: "RunConfig", operators: Sequence[str]) -> list[tuple[str, ...]]:
+    """The endpoints of each role that some operators have."""
+    from workflow_r1.config.llm import DEFAULT_ROLE
+
+    roles = dict.fromkeys(name if name in config.llm.roles else DEFAULT_ROLE for name in operators)
+    return [config.llm.endpoints_of(role) for role in roles]
+
+
+def _who_needs(config: "RunConfig", need: str) -> list[str]:
+    """The operators of the pool that need a service; one that cannot be had may need any."""
+    from workflow_r1.assembly.components import build_operators
+
+    pool = config.environment.operators
+    try:
+        operators = build_operators(config)
+    except UserError:
+        return list(pool)
+    return [name for name in pool if need in operators[name].needs]
+
+
+# ------------------------------------------------------------------------------------------------------------- policy
+
+
+def check_policy(config: "RunConfig") -> Iterable[Finding]:
+    """The policy's server; or its tokenizer, its files, and the device that it will run on."""
+    from workflow_r1.assembly.components import policy_chat_config
+    from workflow_r1.running.policies import require_engine
+
+    if config.policy.base_url is not None:
+        yield asyncio.run(_examine("policy", policy_chat_config(config)))
+        return
+    require_engine("a policy in this process")
+    import torch
+    from huggingface_hub import try_to_load_from_cache
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from workflow_r1.policy.model import load_tokenizer, model_source, resolve_device
+
+    source = model_source(config.policy)
+    if not Path(source).is_dir():
+        cached = try_to_load_from_cache(source, "config.json")
+        if not isinstance(cached, str):
+            yield warning("policy", f"{source} is not on this machine yet", "the first run downloads it from its hub")
+            return
+        source = str(Path(cached).parent)
+    tokenizer = load_tokenizer(source)
+    try:
+        settings = AutoConfig.from_pretrained(source)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(settings)
+    except (OSError, ValueError, KeyError) as error:
+        yield problem("policy", f"expected a causal language model at {source}: {str(error).splitlines()[0]}")
+        return
+    num = sum(parameter.numel() for parameter in model.parameters())
+    found = f"{source}: {num / 1e6:.1f}M parameters, {len(tokenizer)} tokens, chat template"
+    rows = model.get_input_embeddings().num_embeddings
+    absent = _absent_weights(Path(source))
+    if rows < len(tokenizer):
+        yield problem("policy", f"{found}, but only {rows} embeddings", "model and tokenizer do not belong together")
+    elif absent:
+        yield problem("policy", f"{found}, but no {', '.join(absent)}", "copy the model's weights again")
+    else:
+        yield ok("policy", found)
+    device = resolve_device(config.policy.device)
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        name = torch.cuda.get_device_name(device)
+        yield ok("device", f"{device}: {name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
+    elif num >= SLOW_CPU_PARAMETERS:
+        yield warning("device", f"{device}, {os.cpu_count()} cores", "a policy of this size wants a GPU")
+    else:
+        yield ok("device", f"{device}, {os.cpu_count()} cores, torch {torch.__version__}")
+
+
+def _absent_weights(directory: Path) -> Sequence[str]:
+    """Files of weights that should be in a model's directory and are not; none for a model of a hub."""
+    import json
+
+    if not directory.is_dir():
+        return []
+    index = directory / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        return [name for name in names if not (directory / name).is_file()]
+    return [] if any(directory.glob("*.safetensors")) or any(directory.glob("*.bin")) else ["*.safetensors"]

@@ -1,0 +1,260 @@
+"""Open the policy that a configuration names: in this process, or behind a server."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from workflow_r1.errors import ConfigError
+from workflow_r1.running.configuration import require
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from workflow_r1.accounting import Accounts
+    from workflow_r1.config import RunConfig
+    from workflow_r1.environment import Environment
+    from workflow_r1.inference import ChatModel
+    from workflow_r1.methods import Method
+    from workflow_r1.operators import Operator, OperatorServices
+    from workflow_r1.rollout.policy import Policy
+    from workflow_r1.trajectory import Question
+
+POLICY = "policy"
+"""The method that is the configured policy."""
+
+
+def open_policy(config: "RunConfig", *, temperature: float, accounts: "Accounts") -> "tuple[Policy, ChatModel | None]":
+    """Open the policy for rollouts and evaluation, at a temperature (0 is greedy).
+
+    Args:
+        config: ``policy`` and ``sampling``.
+        temperature: of the sampling.
+        accounts: where the calls of a policy's server are booked and limited.
+
+    Returns:
+        The policy, and its server's model where it has one.
+
+    Raises:
+        ConfigError: the configuration names no usable policy.
+        MissingExtraError: the policy runs in this process, and torch or transformers is not installed.
+        UserError: there is no such model, or it cannot be a policy.
+    """
+    if config.policy.base_url is not None:
+        from workflow_r1.assembly.components import build_server_policy, policy_chat_config
+        from workflow_r1.inference import OpenAIChatModel
+
+        client = OpenAIChatModel(policy_chat_config(config))
+        limited = accounts.limit_chat(client, endpoint=POLICY, model=config.policy.model)
+        chat = accounts.meter_chat(limited, endpoint=POLICY, model=config.policy.model)
+        return build_server_policy(config, temperature=temperature, chat=chat), chat
+    require_engine("a policy in this process")
+    import torch
+
+    from workflow_r1.policy.local_sampler import LocalSampler
+    from workflow_r1.policy.model import load_policy_model
+
+    # Adapters of a trained policy are merged into it; new ones would change nothing and cost time.
+    optimiser = config.optimiser.model_copy(update={"lora": None, "gradient_checkpointing": False})
+    model, tokenizer = load_policy_model(config.model_copy(update={"optimiser": optimiser}))
+    sampling = config.sampling.model_copy(update={"temperature": temperature})
+    autocast = torch.bfloat16 if config.optimiser.precision == "bfloat16" else None
+    return LocalSampler(model, tokenizer, sampling=sampling, name=config.policy.model, autocast=autocast), None
+
+
+def special_tokens(config: "RunConfig") -> Sequence[str]:
+    """Special tokens of the policy's tokenizer, to be neutralised in outside text; none for a server's policy."""
+    if config.policy.base_url is not None:
+        return ()
+    require_engine("a policy in this process")
+    from workflow_r1.policy.model import load_tokenizer, model_source
+
+    tokenizer = load_tokenizer(model_source(config.policy))
+    return sorted({str(token) for token in (*tokenizer.all_special_tokens, *tokenizer.get_added_vocab())})
+
+
+def require_engine(purpose: str) -> None:
+    """Refuse where the native engine's packages are not installed.
+
+    Raises:
+        MissingExtraError: names the extra.
+    """
+    for module in ("torch", "transformers", "safetensors"):
+        require(module, extra="train", purpose=purpose)
+    from transformers.utils import logging
+
+    # Its bars would run through our display.
+    logging.disable_progress_bar()
+
+
+def require_trainable(config: "RunConfig") -> None:
+    """Refuse to train what cannot be trained.
+
+    Raises:
+        ConfigError: the policy is behind a server.
+        MissingExtraError: the native engine's packages are not installed.
+    """
+    if config.policy.base_url is not None:
+        raise ConfigError(
+            "policy.base_url: expected none for training, since a policy behind a server cannot be trained; leave it out "
+            "and let policy.model name a Hugging Face model"
+        )
+    require_engine("training")
+
+
+@dataclass(frozen=True)
+class OpenedMethod:
+    """A policy or method with its environments. ``async with`` closes the connections that it opened."""
+
+    make_policy: "Callable[[], Policy]"
+    """Makes what acts; see ``policy``."""
+    make_environments: "Callable[[OperatorServices], Callable[[Question], Environment]]"
+    """From the services to what makes a fresh environment for each trajectory."""
+    services: "OperatorServices"
+    """What the operators use."""
+    accounts: "Accounts"
+    """What the services take, and may."""
+    search: "Callable[[], Awaitable[None]] | None" = None
+    """What a method does before it can answer, where it searches or learns first; what was done before is not repeated."""
+    server: "ChatModel | None" = None
+    """The policy's server, where it has one."""
+
+    @cached_property
+    def make_environment(self) -> "Callable[[Question], Environment]":
+        """Makes a fresh environment for each trajectory."""
+        return self.make_environments(self.services)
+
+    @cached_property
+    def policy(self) -> "Policy":
+        """What acts. A method that searches first must have done so.
+
+        Raises:
+            ConfigError: something that it needs is missing.
+        """
+        return self.make_policy()
+
+    async def __aenter__(self) -> "OpenedMethod":
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        from workflow_r1.inference import HoldsConnections
+
+        await self.services.aclose()
+        if isinstance(self.server, HoldsConnections):
+            await self.server.aclose()
+
+
+def choose_method(config: "RunConfig", name: str) -> "Method":
+    """Return the method of that name, where it can be used with this configuration.
+
+    Raises:
+        ConfigError: there is none, or it knows the embedded world only and the configuration is about another one.
+    """
+    from workflow_r1.methods import find_method
+
+    chosen = find_method(name)
+    if chosen.only_embedded and not (config.data.source == "embedded" and config.llm.kind == "embedded"):
+        raise ConfigError(f"--method: {name} knows the embedded world only; leave it out, or evaluate that world")
+    return chosen
+
+
+def pool_of(config: "RunConfig", method: str) -> "Mapping[str, Operator]":
+    """What a method may call, by name.
+
+    Raises:
+        ConfigError: there is no such method, or an operator or plug-in of the configuration cannot be used.
+    """
+    from workflow_r1.assembly.components import build_operators
+
+    chosen = None if method == POLICY else choose_method(config, method)
+    if chosen is not None and not chosen.takes_pool:
+        return chosen.pool({})
+    known = build_operators(config)
+    configured = {name: known[name] for name in config.environment.operators}
+    return configured if chosen is None else chosen.pool(configured)
+
+
+def open_method(
+    config: "RunConfig",
+    method: str,
+    *,
+    temperature: float,
+    as_policy: bool = False,
+    accounts: "Accounts | None" = None,
+    services: "OperatorServices | None" = None,
+    questions: "Sequence[Question]" = (),
+    directory: "Path | None" = None,
+    notify: "Callable[[str], None] | None" = None,
+) -> OpenedMethod:
+    """Open the policy or method of that name.
+
+    Args:
+        config: what is configured.
+        method: ``policy``, or a name in ``METHODS``.
+        temperature: of the policy; 0 is greedy.
+        as_policy: let a method act in the policy's own environment (its prompt, pool and limits), where the pool holds all
+            that it calls: its trajectories are then demonstrations for the policy.
+        accounts: where calls are booked and limited; None opens new ones.
+        services: what its operators use; None builds them. Whoever gives them closes them.
+        questions: that will be asked.
+        directory: where a method that searches first keeps what it finds; None where there is no such place.
+        notify: told how far such a search is.
+
+    Raises:
+        ConfigError: there is no such method, or the configuration lacks something that it needs.
+    """
+    from workflow_r1.assembly.components import (
+        build_environment_factory,
+        build_operators,
+        build_services,
+        build_train_questions,
+        open_accounts,
+    )
+    from workflow_r1.methods import MethodContext
+    from workflow_r1.methods.method import method_environment
+
+    accounts = accounts or open_accounts(config, timed=True)
+    if method == POLICY:
+        known = build_operators(config)
+        services = services or build_services(config, operators=known, accounts=accounts)
+        policy, chat = open_policy(config, temperature=temperature, accounts=accounts)
+        tokens = special_tokens(config)
+        return OpenedMethod(
+            lambda: policy,
+            lambda shared: build_environment_factory(config, services=shared, operators=known, special_tokens=tokens),
+            services,
+            accounts,
+            server=chat,
+        )
+    chosen = choose_method(config, method)
+    operators = pool_of(config, method)
+    limits = method_environment(operators)
+    if as_policy and set(operators) <= set(config.environment.operators):
+        operators, limits = build_operators(config), config.environment
+    services = services or build_services(config, pool=limits.operators, operators=operators, accounts=accounts)
+
+    def make_environments(shared: "OperatorServices") -> "Callable[[Question], Environment]":
+        return build_environment_factory(config, services=shared, environment=limits, operators=operators)
+
+    context = MethodContext(
+        services=services,
+        operators={name: operators[name] for name in limits.operators},
+        make_environment=make_environments(services),
+        settings=config.methods,
+        questions=questions,
+        train_questions=lambda: build_train_questions(config),
+        llm_is_simulated=config.llm.kind == "embedded",
+        seed=config.seed,
+        world_seed=config.embedded.seed,
+        directory=directory,
+        concurrency=config.sampling.max_sessions,
+        notify=notify or (lambda line: None),
+    )
+    prepare = chosen.prepare
+    return OpenedMethod(
+        make_policy=lambda: chosen.make_policy(context),
+        make_environments=make_environments,
+        services=services,
+        accounts=accounts,
+        search=None if prepare is None else lambda: prepare(context),
+    )

@@ -1,0 +1,67 @@
+"""What ``workflow-r1 doctor`` finds of the server on which a training run samples (``sampling.server``)."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from workflow_r1.errors import ServiceError
+from workflow_r1.running.checks import Finding, ok, problem, warning
+
+if TYPE_CHECKING:
+    from workflow_r1.config import RunConfig
+    from workflow_r1.rollout.policy_server import PolicyServerConfig
+
+SUBJECT = "sampling.server"
+
+
+def check_policy_server(config: "RunConfig") -> Iterator[Finding]:
+    """Whether the server answers in tokens, takes weights, and has room for a trajectory."""
+    settings = config.sampling.server
+    if settings is None:
+        return
+    once = {"max_retries": 0, "wait_seconds": 0.0, "timeout_seconds": 60.0, "idle_timeout_seconds": 60.0}
+    try:
+        yield from asyncio.run(_ask(settings.model_copy(update=once), config))
+    except ServiceError as error:
+        yield problem(SUBJECT, error)
+    if config.sampling.temperature != 1.0:
+        yield warning(
+            SUBJECT,
+            f"temperature {config.sampling.temperature:g}: vLLM reports log-probabilities before temperature",
+            "start it with --logprobs-mode processed_logprobs",
+        )
+
+
+async def _ask(settings: "PolicyServerConfig", config: "RunConfig") -> list[Finding]:
+    from workflow_r1.rollout.policy_server import PolicyServer, max_length
+
+    server = PolicyServer(settings)
+    try:
+        models = await server.models()
+        names = [str(model.get("id")) for model in models]
+        if settings.model not in names:
+            found = f"{settings.base_url} serves {', '.join(names)}, not {settings.model!r}"
+            return [problem(SUBJECT, found, "set sampling.server.model")]
+        await server.complete([1], max_tokens=1, temperature=1.0, top_p=1.0, seed=0, stop_token_ids=(), stop=())
+        findings = [ok(SUBJECT, f"{settings.model} at {settings.base_url} samples token-in, token-out")]
+        longest = max_length(models)
+        wanted = config.environment.max_prompt_tokens + config.environment.max_response_tokens
+        if longest is not None and longest < wanted:
+            findings.append(
+                warning(
+                    SUBJECT,
+                    f"it takes {longest} tokens, the environment's budgets allow {wanted}",
+                    "raise --max-model-len, or lower environment.max_prompt_tokens and environment.max_response_tokens",
+                )
+            )
+        if config.optimiser.lora is not None and not await server.takes_adapters():
+            findings.append(
+                problem(
+                    SUBJECT,
+                    "it has no endpoint that loads adapters",
+                    "start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True",
+                )
+            )
+        return findings
+    finally:
+        await server.aclose()

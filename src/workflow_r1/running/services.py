@@ -1,0 +1,81 @@
+"""Ask the services once before a long run, so that a wrong address is told at once and not after every retry."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from workflow_r1.errors import ServiceError, ServiceRejectedError
+
+if TYPE_CHECKING:
+    from workflow_r1.config import RunConfig
+    from workflow_r1.inference import ChatModel, OpenAIChatConfig
+    from workflow_r1.operators import OperatorServices
+
+FIRST_ANSWER_SECONDS = 30.0
+"""Longest wait for the first, tiny reply: a server may just be loading its model."""
+
+
+def check_services(config: "RunConfig", services: "OperatorServices", *, policy: bool = False) -> None:
+    """Send one tiny request to each LLM endpoint that will be used.
+
+    An endpoint that cannot be reached is no reason to stop where its role has another one; a refusal (key, model) is: it
+    would not pass.
+
+    Args:
+        config: ``llm``, unless it is replayed; with ``policy`` also ``policy``.
+        services: what the operators that will be called use.
+        policy: whether the policy's server will be used.
+
+    Raises:
+        ServiceError: an endpoint refuses, or a role has none that can be reached; names the key to set.
+    """
+    from workflow_r1.assembly.components import policy_chat_config
+    from workflow_r1.config.llm import DEFAULT_ROLE, endpoint_chat_config
+
+    async def ask() -> None:
+        if config.llm.kind == "openai" and config.store.mode != "replay":
+            roles = [*([] if services.chat is None else [DEFAULT_ROLE]), *services.chats]
+            endpoints = [config.llm.endpoints_of(role) for role in roles]
+            unavailable: dict[str, ServiceError] = {}
+            for name in dict.fromkeys(name for names in endpoints for name in names):
+                try:
+                    await _ask(endpoint_chat_config(config.llm, name), section_of(name))
+                except ServiceRejectedError:
+                    raise
+                except ServiceError as error:
+                    unavailable[name] = error
+            for names in endpoints:
+                if all(name in unavailable for name in names):
+                    raise unavailable[names[0]]
+        if policy and config.policy.base_url is not None:
+            await _ask(policy_chat_config(config), "policy")
+
+    asyncio.run(ask())
+
+
+def section_of(endpoint: str) -> str:
+    """The section of the configuration that describes an endpoint."""
+    from workflow_r1.config.llm import OWN_ENDPOINT
+
+    return "llm" if endpoint == OWN_ENDPOINT else f"llm.endpoints.{endpoint}"
+
+
+async def ask_once(chat: "ChatModel", section: str) -> None:
+    """Ask for one token.
+
+    Raises:
+        ServiceError: the endpoint cannot be reached or refuses; names the keys of ``section`` to set.
+    """
+    from workflow_r1.trajectory import Message
+
+    try:
+        await chat([Message(role="user", content="Say yes.")], max_tokens=1)
+    except ServiceError as error:
+        raise type(error)(f"{error}. Start the server, or set {section}.base_url and {section}.model") from None
+
+
+async def _ask(chat_config: "OpenAIChatConfig", section: str) -> None:
+    from workflow_r1.inference import OpenAIChatModel
+
+    update = {"max_retries": 0, "timeout_seconds": min(chat_config.timeout_seconds, FIRST_ANSWER_SECONDS)}
+    async with OpenAIChatModel(chat_config.model_copy(update=update)) as chat:
+        await ask_once(chat, section)
