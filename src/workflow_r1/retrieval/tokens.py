@@ -35,16 +35,16 @@ _OPTIONAL_MARKS = re.compile(
 )
 """Marks that people leave out."""
 
-_FOLDED = str.maketrans(
+_UNSEEN = dict.fromkeys([0xAD, 0x200C, 0x200D, 0x2060, 0xFEFF, *range(0xFE00, 0xFE10), 0x2122, 0x2120, 0xAE])
+"""What stands inside words without being a part of them: soft hyphen, joiners, variation selectors, signs of a trade mark."""
+
+_LETTERS = str.maketrans(
     {
         **{"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "ı": "i", "þ": "th", "æ": "ae", "œ": "oe"},
         **dict.fromkeys("\u2018\u2019\u02bb\u02bc\u02b9", "'"),
-        # Soft hyphen, joiners, variation selectors, signs of a trade mark.
-        **dict.fromkeys([0xAD, 0x200C, 0x200D, 0x2060, 0xFEFF, *range(0xFE00, 0xFE10), 0x2122, 0x2120, 0xAE]),
     }
 )
-"""Letters that Unicode does not take apart into letter and accent, forms of the apostrophe, and what stands inside words
-without being a part of them."""
+"""Letters that Unicode does not take apart into letter and accent, and forms of the apostrophe."""
 
 _MOST_MARKS = 30
 """Marks in a row that are kept: Unicode's Stream-Safe Text Format (UAX #15). Normalising longer rows is not linear."""
@@ -89,9 +89,9 @@ def _fold(text: str) -> str:
     """Return a text without differences of case, accents and compatibility forms."""
     if text.isascii():
         return text.lower()
-    text = _patterns().many_marks.sub(r"\1", text.casefold().translate(_FOLDED))
+    text = _patterns().many_marks.sub(r"\1", text.translate(_UNSEEN))
     text = _OPTIONAL_MARKS.sub("", unicodedata.normalize("NFKD", text).casefold())
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", text.translate(_LETTERS))
 
 
 def _words_of_any_script(text: str, *, with_characters: bool) -> list[str]:
