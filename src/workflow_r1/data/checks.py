@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from workflow_r1.data.normalise import normalize_answer, normalize_question
 from workflow_r1.trajectory import Question
 
-
 _NAMED = 3
 """Ids named in a note."""
 

@@ -33,7 +33,7 @@ def comparable_answer(text: str, *, unicode_normalise: bool = False) -> str:
         text: an answer.
         unicode_normalise: see ``normalize_answer``.
     """
-    # Deviation: SQuAD compares what is left, nothing, so that `the`, `?!` and an empty answer match a golden answer `A`.
+    # Deviation: answers that SQuAD's normalisation empties are compared as they stand; SQuAD matches any two of them.
     return (
         normalize_answer(text, unicode_normalise=unicode_normalise)
         or " ".join(_without_punctuation(text, unicode_normalise=unicode_normalise).split())

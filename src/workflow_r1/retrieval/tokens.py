@@ -40,7 +40,16 @@ _UNSEEN = dict.fromkeys([0xAD, 0x200C, 0x200D, 0x2060, 0xFEFF, *range(0xFE00, 0x
 
 _LETTERS = str.maketrans(
     {
-        **{"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "ı": "i", "þ": "th", "æ": "ae", "œ": "oe"},
+        "ø": "o",
+        "ł": "l",
+        "đ": "d",
+        "ð": "d",
+        "ħ": "h",
+        "ŧ": "t",
+        "ı": "i",
+        "þ": "th",
+        "æ": "ae",
+        "œ": "oe",
         **dict.fromkeys("\u2018\u2019\u02bb\u02bc\u02b9", "'"),
     }
 )
