@@ -10,7 +10,7 @@ from workflow_r1.trajectory.records import Record
 
 
 class SearchConfig(Record):
-    """What the Search operator searches (docs/search.md). A key or section of another kind is refused, but by ``none``."""
+    """What the Search operator searches (docs/how-to/search.md). A key or section of another kind is refused, but by ``none``."""
 
     kind: Literal["embedded", "bm25", "server", "web", "callable", "mcp", "none"] = "embedded"
     """``embedded``: the embedded world's passages. ``bm25``: an index over ``corpus``. ``server``: a retrieval server that
