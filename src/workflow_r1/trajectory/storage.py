@@ -148,7 +148,7 @@ def _say_form(row: dict[str, Any]) -> str:
     conversation = next((f" and a conversation under {name!r}" for name in _CONVERSATIONS if name in row), "")
     return (
         f"{conversation}: each line is to be a trajectory, an object with schema_version, id, group_id, question, prompt, turns "
-        "and stop_reason, as `workflow-r1 rollout` writes it (docs/run-directory.md describes it)"
+        "and stop_reason, as `workflow-r1 rollout` writes it (docs/reference/run-directory.md describes it)"
     )
 
 
