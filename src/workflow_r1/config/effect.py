@@ -81,7 +81,6 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
     "sampling.server": (
         Needs("engine", ("native", "verl")),
     ),  # The engine for verl refuses it with a reason of its own.
-    "objective.kl_kind": (Needs("objective.kl_coefficient"),),
     "trl": (Needs("engine", ("trl",)),),
     "verl": (Needs("engine", ("verl",)),),
     "methods.aflow.temperature": (Needs("methods.aflow.proposer", ("auto", "llm")),),

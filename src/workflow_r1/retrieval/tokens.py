@@ -35,25 +35,25 @@ _OPTIONAL_MARKS = re.compile(
 )
 """Marks that people leave out."""
 
-_UNSEEN = dict.fromkeys([0xAD, 0x200C, 0x200D, 0x2060, 0xFEFF, *range(0xFE00, 0xFE10), 0x2122, 0x2120, 0xAE])
+_UNSEEN = re.compile("[\u00ad\u200c\u200d\u2060\ufeff\ufe00-\ufe0f\u2120\u2122\u00ae]+")
 """What stands inside words without being a part of them: soft hyphen, joiners, variation selectors, signs of a trade mark."""
 
-_LETTERS = str.maketrans(
-    {
-        "ø": "o",
-        "ł": "l",
-        "đ": "d",
-        "ð": "d",
-        "ħ": "h",
-        "ŧ": "t",
-        "ı": "i",
-        "þ": "th",
-        "æ": "ae",
-        "œ": "oe",
-        **dict.fromkeys("\u2018\u2019\u02bb\u02bc\u02b9", "'"),
-    }
-)
+_LETTERS = {
+    "ø": "o",
+    "ł": "l",
+    "đ": "d",
+    "ð": "d",
+    "ħ": "h",
+    "ŧ": "t",
+    "ı": "i",
+    "þ": "th",
+    "æ": "ae",
+    "œ": "oe",
+    **dict.fromkeys("\u2018\u2019\u02bb\u02bc\u02b9", "'"),
+}
 """Letters that Unicode does not take apart into letter and accent, and forms of the apostrophe."""
+
+_LETTER = re.compile(f"[{''.join(_LETTERS)}]")
 
 _MOST_MARKS = 30
 """Marks in a row that are kept: Unicode's Stream-Safe Text Format (UAX #15). Normalising longer rows is not linear."""
@@ -62,6 +62,10 @@ _SIGN = r"(?:(?:\+{1,2}|#)(?![\w+#]))?"
 _WORD = re.compile(rf"[^\W_]+{_SIGN}")
 _ENDING = re.compile(r"(?<=\w)'\w\b")
 _INITIALS = re.compile(r"\b[^\W\d_](?:\.[^\W\d_])+\b")
+
+# Looked for first, since most texts have neither and these are found much quicker.
+_DOT_OF_INITIALS = re.compile(r"\.(?<=\b[^\W\d_]\.)(?=[^\W\d_])")
+_LONG_FOREIGN_RUN = re.compile(rf"[^\x00-\x7f]{{{_MOST_MARKS + 1}}}")
 
 
 class Tokenizer:
@@ -89,7 +93,7 @@ class Tokenizer:
         if "+" in text or "#" in text:
             bare = [token.rstrip("+#") for token in tokens if token[-1] in "+#"]
             tokens += self._stemmer.stemWords([word for word in bare if len(word) > 1])
-        if "." in text:
+        if _DOT_OF_INITIALS.search(text):
             tokens += [initials.replace(".", "") for initials in _INITIALS.findall(text)]
         return tokens
 
@@ -98,9 +102,11 @@ def _fold(text: str) -> str:
     """Return a text without differences of case, accents and compatibility forms."""
     if text.isascii():
         return text.lower()
-    text = _patterns().many_marks.sub(r"\1", text.translate(_UNSEEN))
+    text = _UNSEEN.sub("", text)
+    if _LONG_FOREIGN_RUN.search(text):
+        text = _patterns().many_marks.sub(r"\1", text)
     text = _OPTIONAL_MARKS.sub("", unicodedata.normalize("NFKD", text).casefold())
-    return unicodedata.normalize("NFC", text.translate(_LETTERS))
+    return unicodedata.normalize("NFC", _LETTER.sub(lambda letter: _LETTERS[letter[0]], text))
 
 
 def _words_of_any_script(text: str, *, with_characters: bool) -> list[str]:
