@@ -214,6 +214,8 @@ def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, 
 def _status(trajectory: Trajectory) -> EvaluationStatus:
     if trajectory.stop_reason.is_infrastructure:
         return EvaluationStatus.FAILED
+    if trajectory.stop_reason is StopReason.CONTENT_REFUSED:
+        return EvaluationStatus.NO_ANSWER
     if trajectory.stop_reason is StopReason.ANSWERED:
         return EvaluationStatus.NO_ANSWER if trajectory.answer == NO_ANSWER else EvaluationStatus.ANSWERED
     if trajectory.turns and not trajectory.turns[-1].well_formed:

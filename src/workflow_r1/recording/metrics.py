@@ -10,6 +10,9 @@ from workflow_r1.trajectory import ScoredTrajectory, StopReason, Trajectory
 Metrics = dict[str, float | int | None]
 """Keys ``stage/quantity``; None where a quantity has no value in this step."""
 
+_RARE_REASONS = (StopReason.CONTEXT_FULL, StopReason.CONTENT_REFUSED)
+"""Stop reasons whose share is written in the steps in which they occur."""
+
 
 def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[str]) -> Metrics:
     """Describe the rollouts of one step.
@@ -50,6 +53,7 @@ def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[s
         **{
             f"rollout/stop/{reason.value}": figures.stop_reasons.get(reason.value, 0) / max(1, len(trajectories))
             for reason in StopReason
+            if reason not in _RARE_REASONS or reason.value in figures.stop_reasons
         },
     }
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from workflow_r1.inference.chat import ChatModel
+from workflow_r1.inference.chat import NO_TEXT, ChatModel
 from workflow_r1.rollout.policy import SampledTurn
 from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.trajectory import FinishReason, Message
@@ -64,6 +64,7 @@ class ChatSession:
         """Ask for the policy's next turn.
 
         Raises:
+            ContentRejectedError: the conversation is too long for the model, or the server does not allow what it says.
             ServiceError: the server failed after its retries.
         """
         at_action = self._sampling.turn_end == "action"
@@ -76,7 +77,7 @@ class ChatSession:
         )
         stopped = at_action and reply.finish_reason is FinishReason.STOP
         text = restore_closing_tag(reply.text) if stopped else reply.text
-        self._messages.append(Message(role="assistant", content=text))
+        self._messages.append(Message(role="assistant", content=text if text.strip() else NO_TEXT))
         return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=reply.finish_reason, usage=reply.usage)
 
 

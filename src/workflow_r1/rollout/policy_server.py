@@ -14,7 +14,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from workflow_r1.errors import EndpointRejectedError, ServiceRejectedError, ServiceTimeoutError, ServiceUnavailableError
+from workflow_r1.errors import (
+    EndpointRejectedError,
+    ServiceRejectedError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+    TooLongError,
+)
 from workflow_r1.services.json_service import JSONService, JSONServiceConfig, read_key
 
 MAX_REPEATS = 3
@@ -146,6 +152,7 @@ class PolicyServer:
         """Sample a continuation of a context.
 
         Raises:
+            TooLongError: the context leaves no room for another token.
             ServiceError: the server is gone for longer than ``wait_seconds``, or refuses.
         """
         request = {
@@ -240,7 +247,7 @@ class PolicyServer:
             self._max_length = max_length(await self.models()) or UNLIMITED
         room = self._max_length - len(prompt)
         if room < 1:
-            raise ServiceRejectedError(
+            raise TooLongError(
                 f"expected room for another token, but the context holds {len(prompt)} tokens and the policy server takes "
                 f"{self._max_length}: raise its --max-model-len, or lower environment.max_prompt_tokens and "
                 "environment.max_response_tokens"

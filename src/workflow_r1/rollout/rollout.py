@@ -12,6 +12,8 @@ Numbered behaviours of :func:`rollout`; the tests use the same numbers.
  5. Where the policy has no tokens (a chat server) the token budgets do not apply.
  6. A ``ServiceError`` of the environment ends this trajectory (``operator_failed``), one of the policy too
     (``sampler_failed``). The message is kept, the turns so far as well. Any other exception is raised.
+    Two errors of the policy are its own outcome: a context that its model does not take (``context_full``), and a context
+    that its server does not allow, once a turn of its own stands in it (``content_refused``).
  7. ``on_event`` is told of each turn when it begins, when it is written, and when its operators have returned, in order.
  8. ``max_response_tokens`` of a rollout lowers the environment's; it never raises it.
 """
@@ -22,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from workflow_r1.environment import Environment, Step
-from workflow_r1.errors import ServiceError
+from workflow_r1.errors import ServiceError, FilteredError, TooLongError
 from workflow_r1.prompts import parse_turn
 from workflow_r1.rollout.events import OnRolloutEvent, TurnFinished, TurnSampled, TurnStarted
 from workflow_r1.rollout.policy import Policy, SampledTurn
@@ -107,7 +109,7 @@ async def rollout(
                     context = ()
                 keep(_turn(index, sampled, step, context, read=stop_reason is None))
     except ServiceError as failure:
-        stop_reason, error = StopReason.SAMPLER_FAILED, _describe(failure)
+        stop_reason, error = _reason_of(failure, has_written=bool(turns)), _describe(failure)
     assert stop_reason is not None
     return Trajectory(
         id=trajectory_id,
@@ -251,6 +253,16 @@ def _turn(
         usage=sampled.usage,
         policy_version=sampled.policy_version,
     )
+
+
+def _reason_of(failure: ServiceError, *, has_written: bool) -> StopReason:
+    """Judge by its cause an error with which the policy's sampler or server gave no turn."""
+    if isinstance(failure, TooLongError):
+        return StopReason.CONTEXT_FULL
+    # Before its first turn the context is the prompt alone, which it did not write.
+    if isinstance(failure, FilteredError) and has_written:
+        return StopReason.CONTENT_REFUSED
+    return StopReason.SAMPLER_FAILED
 
 
 def _tell_nobody(event: object) -> None:
