@@ -211,13 +211,15 @@ def _make_card(
 def _open_directory(config: "RunConfig", output: Path | None, card: "EvaluationCard", names: Sequence[str]) -> Path:
     """A new directory, or one that holds an evaluation which this one can go on with or be added to."""
     from workflow_r1.evaluation.card import CARD, EvaluationCard
-    from workflow_r1.running.run_directory import make_run_directory
+    from workflow_r1.running.run_directory import discard_if_unused, make_run_directory
 
     if output is not None and (output / CARD).is_file():
         card.join(EvaluationCard.read(output), directory=output).write(output)
         return output
     kind = names[0] if len(names) == 1 else f"{len(names)}-methods"
-    directory = make_run_directory(config, output, kind=f"evaluation-{kind}")
+    if output is not None:
+        discard_if_unused(output)  # One that was killed before its card was written has answered nothing.
+    directory = make_run_directory(config, output, kind=f"evaluation-{kind}", option=None)
     card.write(directory)
     return directory
 
@@ -288,6 +290,7 @@ async def _ask_all(
                         log=log,
                         done=done,
                         concurrency=one.config.sampling.max_sessions,
+                        num_calls_left=lambda: accounts.budget.num_calls_left,
                         attempts=attempts,
                         unicode_normalise=unicode_normalise,
                         on_answer=count,
@@ -311,20 +314,20 @@ def _summarise(
     from workflow_r1.cli.tables import print_table
     from workflow_r1.cli.usage import print_spent, print_usage
     from workflow_r1.evaluation import compute_figures
-    from workflow_r1.evaluation.answers import read_answers
-    from workflow_r1.evaluation.comparison import compare_methods
     from workflow_r1.evaluation.figures import figures_by_class
     from workflow_r1.evaluation.harness import ROWS
+    from workflow_r1.evaluation.rows import iterate_rows
+    from workflow_r1.reports.evaluation import build_report
     from workflow_r1.reports.summary import figures_table
     from workflow_r1.trajectory.storage import write_atomically
 
-    answers = read_answers([log.directory / ROWS])
-    known = {method for method, _ in answers}
+    evaluated = {(row.method, row.benchmark) for row in iterate_rows(log.directory / ROWS)}
+    known = {method for method, _ in evaluated}
     reference = reference or (compared[0].name if len(known) > 1 and compared[0].name in known else None)
-    comparison = compare_methods(answers, reference=reference)
-    summary = comparison.model_dump(mode="json")
     where = config.title
-    if len(answers) == 1 and len(compared) == len(asked) == 1:
+    parts: dict[str, object] = {}
+    if len(evaluated) == 1 and len(compared) == len(asked) == 1:
+        comparison = build_report([log.directory], reference=reference).comparison
         trajectories = log.trajectories(compared[0].name, asked[0].name)
         figures = compute_figures(trajectories)
         classes = figures_by_class(trajectories)
@@ -336,13 +339,14 @@ def _summarise(
             soft_wrap=True,
             markup=False,
         )
-        summary |= {
+        parts = {
             "all": figures.model_dump(mode="json"),
             "classes": {name: each.model_dump(mode="json") for name, each in classes.items()},
         }
     else:
-        report_evaluations(console, [log.directory], reference=reference)
+        comparison = report_evaluations(console, [log.directory], reference=reference)
         print_spent(console, accounts)
+    summary = comparison.model_dump(mode="json") | parts
     write_atomically(log.directory / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return comparison
 

@@ -80,6 +80,7 @@ def rollout(
                     group_size=group_size,
                     seed=settings.seed if seed is None else seed,
                     max_concurrency=settings.sampling.max_sessions,
+                    num_calls_left=lambda: opened.accounts.budget.num_calls_left,
                     on_trajectory=keep,
                 )
 

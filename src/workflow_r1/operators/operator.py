@@ -10,10 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from workflow_r1.errors import (
     ConfigError,
+    ContentRejectedError,
     ServiceError,
     ServiceTimeoutError,
     ServiceUnavailableError,
-    ContentRejectedError,
     TooLongError,
     WorkflowR1Error,
 )

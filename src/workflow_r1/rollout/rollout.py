@@ -24,9 +24,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from workflow_r1.environment import Environment, Step
-from workflow_r1.errors import ServiceError, FilteredError, TooLongError
+from workflow_r1.errors import FilteredError, ServiceError, TooLongError
 from workflow_r1.prompts import parse_turn
 from workflow_r1.rollout.events import OnRolloutEvent, TurnFinished, TurnSampled, TurnStarted
+from workflow_r1.rollout.places import Places
 from workflow_r1.rollout.policy import Policy, SampledTurn
 from workflow_r1.rollout.seeding import derive_seed
 from workflow_r1.trajectory import Question, StopReason, Trajectory, Turn
@@ -137,6 +138,7 @@ async def rollout_groups(
     seed: int,
     policy_version: int = 0,
     max_concurrency: int,
+    num_calls_left: Callable[[], int | None] = lambda: None,
     share: Sequence[int] | None = None,
     on_trajectory: Callable[[Trajectory], None] | None = None,
 ) -> list[list[Trajectory]]:
@@ -154,6 +156,7 @@ async def rollout_groups(
         seed: all sampling derives from it.
         policy_version: number of optimiser steps that the policy has taken.
         max_concurrency: trajectories that are live at once.
+        num_calls_left: calls that the budget still allows; None where it is no limit. Near it fewer trajectories are live.
         share: positions in ``questions`` that are sampled here, in rising order, with the ids and seeds that they have in
             the whole list; None samples all.
         on_trajectory: called with each trajectory as soon as it is finished.
@@ -168,11 +171,11 @@ async def rollout_groups(
     """
     if group_size < 1 or max_concurrency < 1:
         raise ValueError(f"expected group_size and max_concurrency of at least 1, got {group_size}, {max_concurrency}")
-    slots = asyncio.Semaphore(max_concurrency)
+    places = Places(max_concurrency, num_calls_left=num_calls_left)
 
     async def run(question: Question, occurrence: int, member: int) -> Trajectory:
         name = name_member(question, member, seed=seed, occurrence=occurrence)
-        async with slots:
+        async with places.take():
             trajectory = await rollout(
                 question,
                 policy=policy,
@@ -182,6 +185,7 @@ async def rollout_groups(
                 seed=name.seed,
                 policy_version=policy_version,
             )
+            places.learn(trajectory)
         if on_trajectory is not None:
             on_trajectory(trajectory)
         return trajectory

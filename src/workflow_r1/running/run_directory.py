@@ -24,19 +24,22 @@ PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy
 """Packages whose versions can change a number."""
 
 
-def make_run_directory(config: "RunConfig", chosen: Path | None, *, kind: str = "") -> Path:
+def make_run_directory(
+    config: "RunConfig", chosen: Path | None, *, kind: str = "", option: str | None = "--resume"
+) -> Path:
     """Make a directory of its own for a run and write the resolved configuration and the environment into it.
 
     Args:
         config: its ``directory`` and ``name`` give the place where none is chosen.
         chosen: the place; must not hold anything yet.
         kind: put between name and time, e.g. ``evaluation``.
+        option: of the command, which continues what a directory holds; None where it has none.
 
     Raises:
         UserError: the chosen place is taken.
     """
     if chosen is not None:
-        check_place(chosen)
+        check_place(chosen, option=option)
         chosen.mkdir(parents=True, exist_ok=True)
         directory = chosen
     else:
@@ -45,17 +48,21 @@ def make_run_directory(config: "RunConfig", chosen: Path | None, *, kind: str = 
     return directory
 
 
-def check_place(chosen: Path | None) -> None:
+def check_place(chosen: Path | None, *, option: str | None = "--resume") -> None:
     """Refuse a place that is taken.
+
+    Args:
+        chosen: the place.
+        option: of the command, which continues what a directory holds; None where it has none.
 
     Raises:
         UserError: it holds something.
     """
     if chosen is not None and chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
-        raise UserError(
-            f"expected a new or empty directory, but {chosen} holds something: choose another, or `--resume {chosen}` if it "
-            "is a run to go on with"
+        remedy = (
+            "choose another" if option is None else f"choose another, or `{option} {chosen}` if it is a run to continue"
         )
+        raise UserError(f"expected a new or empty directory, but {chosen} holds something: {remedy}")
 
 
 def write_description(directory: Path, config: "RunConfig") -> None:
@@ -92,12 +99,21 @@ def _make_unique(parent: Path, stem: str) -> Path:
 
 
 def discard_if_unused(directory: Path) -> None:
-    """Remove a run directory that holds nothing but its description: the run never started."""
-    contents = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-    if contents <= {CONFIG, ENVIRONMENT}:
-        for name in contents:
-            (directory / name).unlink()
+    """Remove a run directory that holds nothing but its description, or a part of it: the run never started."""
+    if not directory.is_dir():
+        return
+    contents = list(directory.iterdir())
+    if all(path.is_file() and _is_description(path.name) for path in contents):
+        for path in contents:
+            path.unlink()
         directory.rmdir()
+
+
+def _is_description(name: str) -> bool:
+    """Whether a file is of the description: whole, or as a process that was killed while it wrote has left it."""
+    from workflow_r1.evaluation.card import CARD
+
+    return name in (CONFIG, ENVIRONMENT) or name.startswith(tuple(f".{part}." for part in (CONFIG, ENVIRONMENT, CARD)))
 
 
 def describe_environment() -> dict[str, Any]:

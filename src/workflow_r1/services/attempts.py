@@ -6,7 +6,9 @@ Everything here holds for any service behind the operators, an LLM or a search, 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -66,6 +68,22 @@ class AttemptError(Exception):
         self.remedy = remedy
 
 
+_on_attempt: ContextVar[Callable[[], None] | None] = ContextVar("on_attempt", default=None)
+
+
+@contextmanager
+def attempts_told_to(tell: Callable[[], None]) -> Iterator[None]:
+    """Call ``tell`` before every attempt in this context, and in the tasks that start in it: what it raises stops the attempt.
+
+    An attempt begins when its request has its place among those in flight, so that what waits for one is not told.
+    """
+    token = _on_attempt.set(tell)
+    try:
+        yield
+    finally:
+        _on_attempt.reset(token)
+
+
 async def ask_patiently(
     attempt: Callable[[], Awaitable[Reply]],
     *,
@@ -97,8 +115,11 @@ async def ask_patiently(
         ServiceRejectedError: the service refuses the request for another reason.
     """
     number = 0
+    tell = _on_attempt.get()
     while True:
         number += 1
+        if tell is not None:
+            tell()
         try:
             return await attempt()
         except AttemptError as error:
