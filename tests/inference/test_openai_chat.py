@@ -17,6 +17,7 @@ import pytest
 from workflow_r1.errors import (
     ConfigError,
     EndpointRejectedError,
+    FilteredError,
     ServiceError,
     ServiceRejectedError,
     ServiceTimeoutError,
@@ -294,7 +295,10 @@ def test_failures_and_retries_are_counted_by_kind() -> None:
         (429, {"code": "insufficient_quota"}, FailureKind.NO_QUOTA, EndpointRejectedError),
         (413, {}, FailureKind.TOO_LONG, TooLongError),
         (400, {"code": "context_length_exceeded"}, FailureKind.TOO_LONG, TooLongError),
-        (400, {"message": "the model's maximum context length is 9"}, FailureKind.TOO_LONG, TooLongError),
+        (400, {"message": "the model's maximum context length is 4096"}, FailureKind.TOO_LONG, TooLongError),
+        # The 1,024 tokens that are asked for fill this context alone: no content could be short enough.
+        (400, {"message": "the model's maximum context length is 1024"}, FailureKind.REJECTED, ServiceRejectedError),
+        (400, {"code": "content_filter"}, FailureKind.CONTENT_FILTER, FilteredError),
         (422, {}, FailureKind.REJECTED, ServiceRejectedError),
     ],
 )
