@@ -17,12 +17,14 @@ import pytest
 from workflow_r1.errors import (
     ConfigError,
     EndpointRejectedError,
+    FilteredError,
     ServiceError,
     ServiceRejectedError,
     ServiceTimeoutError,
     ServiceUnavailableError,
+    TooLongError,
 )
-from workflow_r1.inference import ChatReply, FailureKind, OpenAIChatConfig, OpenAIChatModel
+from workflow_r1.inference import ChatReply, ChatRequest, FailureKind, OpenAIChatConfig, OpenAIChatModel
 from workflow_r1.services import attempts
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
@@ -132,7 +134,7 @@ def config(server: Server, **changes: Any) -> OpenAIChatConfig:
 
 async def call(chat: OpenAIChatModel, **arguments: Any) -> ChatReply:
     async with chat:
-        return await chat(QUESTION, **arguments)
+        return await chat(ChatRequest(QUESTION, **arguments))
 
 
 def ask(chat_config: OpenAIChatConfig, **arguments: Any) -> ChatReply:
@@ -147,7 +149,7 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_reply_and_request() -> None:
     with serving(Answer(completion())) as server:
-        reply = ask(config(server, extra_body={"top_k": 3}), temperature=0.5, max_tokens=9, stop=["</answer>"])
+        reply = ask(config(server, extra_body={"top_k": 3}), temperature=0.5, max_tokens=9, stop=("</answer>",))
     assert reply == ChatReply(
         "Steven Spielberg",
         FinishReason.STOP,
@@ -171,7 +173,7 @@ def test_a_server_without_keys_needs_none_and_a_key_is_sent_where_there_is_one(m
         ask(config(server))
         monkeypatch.setenv("OTHER_KEY", f" {KEY}\n")
         ask(config(server, api_key_env="OTHER_KEY"))
-    assert [headers["authorization"] for headers in server.headers] == ["Bearer no-key-needed", f"Bearer {KEY}"]
+    assert [headers.get("authorization") for headers in server.headers] == [None, f"Bearer {KEY}"]
 
 
 def test_throttled_then_answered() -> None:
@@ -291,9 +293,12 @@ def test_failures_and_retries_are_counted_by_kind() -> None:
         (400, {"code": "model_not_found"}, FailureKind.UNKNOWN_MODEL, EndpointRejectedError),
         (402, {}, FailureKind.NO_QUOTA, EndpointRejectedError),
         (429, {"code": "insufficient_quota"}, FailureKind.NO_QUOTA, EndpointRejectedError),
-        (413, {}, FailureKind.TOO_LONG, ServiceRejectedError),
-        (400, {"code": "context_length_exceeded"}, FailureKind.TOO_LONG, ServiceRejectedError),
-        (400, {"message": "the model's maximum context length is 9"}, FailureKind.TOO_LONG, ServiceRejectedError),
+        (413, {}, FailureKind.TOO_LONG, TooLongError),
+        (400, {"code": "context_length_exceeded"}, FailureKind.TOO_LONG, TooLongError),
+        (400, {"message": "the model's maximum context length is 4096"}, FailureKind.TOO_LONG, TooLongError),
+        # The 1,024 tokens that are asked for fill this context alone: no content could be short enough.
+        (400, {"message": "the model's maximum context length is 1024"}, FailureKind.REJECTED, ServiceRejectedError),
+        (400, {"code": "content_filter"}, FailureKind.CONTENT_FILTER, FilteredError),
         (422, {}, FailureKind.REJECTED, ServiceRejectedError),
     ],
 )
@@ -418,7 +423,7 @@ def test_length_null_content_and_missing_usage() -> None:
 def test_no_more_requests_at_once_than_allowed() -> None:
     async def main(chat: OpenAIChatModel) -> None:
         async with chat:
-            await asyncio.gather(*(chat(QUESTION) for _ in range(12)))
+            await asyncio.gather(*(chat(ChatRequest(QUESTION)) for _ in range(12)))
 
     with serving(Answer(completion(), seconds=0.05)) as server:
         asyncio.run(main(OpenAIChatModel(config(server, concurrency=3))))
@@ -432,7 +437,7 @@ def test_one_object_serves_several_event_loops(close: bool) -> None:
 
     async def main(chat: OpenAIChatModel) -> int:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
-        replies = await asyncio.gather(*(chat(QUESTION) for _ in range(3)))
+        replies = await asyncio.gather(*(chat(ChatRequest(QUESTION)) for _ in range(3)))
         gc.collect()
         if close:
             await chat.aclose()
@@ -455,7 +460,7 @@ def test_the_package_waits_with_its_heavy_imports() -> None:
 def test_text_that_is_no_utf8_is_sent_all_the_same() -> None:
     async def main(server: Server) -> None:
         async with OpenAIChatModel(config(server)) as chat:
-            await chat([Message(role="user", content="é \ud800 \x00 שלום")])
+            await chat(ChatRequest((Message(role="user", content="é \ud800 \x00 שלום"),)))
 
     with serving(Answer(completion())) as server:
         asyncio.run(main(server))
@@ -465,11 +470,11 @@ def test_text_that_is_no_utf8_is_sent_all_the_same() -> None:
 def test_cancelling_frees_the_slot() -> None:
     async def main(server: Server) -> str:
         async with OpenAIChatModel(config(server, concurrency=1)) as chat:
-            await chat(QUESTION)
+            await chat(ChatRequest(QUESTION))
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
-                    await chat(QUESTION)
-            return (await chat(QUESTION)).text
+                    await chat(ChatRequest(QUESTION))
+            return (await chat(ChatRequest(QUESTION))).text
 
     with serving(Answer(completion()), Answer(completion(), seconds=30), Answer(completion("second"))) as server:
         assert asyncio.run(main(server)) == "second"

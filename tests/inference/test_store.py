@@ -9,6 +9,7 @@ import pytest
 from workflow_r1.errors import ReplayMissError, ServiceTimeoutError
 from workflow_r1.inference import (
     ChatReply,
+    ChatRequest,
     Endpoint,
     FailingChatModel,
     RoutedChatModel,
@@ -35,7 +36,7 @@ def ask(inner: Any, path: Path, *requests: dict[str, Any], mode: Any = "use", **
     async def main() -> list[ChatReply]:
         with CallStore(path, mode=mode) as store:
             chat = StoredChatModel(inner, store, **{"model": "m", "endpoint": "http://a/v1", **identity})
-            return [await chat(**{"messages": QUESTION, **request}) for request in requests]
+            return [await chat(ChatRequest(**{"messages": QUESTION, **request})) for request in requests]
 
     return asyncio.run(main())
 
@@ -82,9 +83,7 @@ def test_what_makes_another_service(path: Path, identity: dict[str, Any]) -> Non
 
 def test_equal_requests_in_other_types_are_one_call(path: Path) -> None:
     inner = numbered()
-    ask(
-        inner, path, {"temperature": 0, "stop": ["x"], "messages": list(QUESTION)}, {"temperature": 0.0, "stop": ("x",)}
-    )
+    ask(inner, path, {"temperature": 0}, {"temperature": 0.0})
     assert len(inner.requests) == 1
 
 
@@ -93,7 +92,7 @@ def test_a_server_that_moves_is_the_same_where_the_address_does_not_count(path: 
         with CallStore(path, by_address=False) as store:
             inner = numbered()
             chats = [StoredChatModel(inner, store, model="m", endpoint=f"http://{host}/v1") for host in "ab"]
-            return [(await chat(QUESTION)).text for chat in chats]
+            return [(await chat(ChatRequest(QUESTION))).text for chat in chats]
 
     assert asyncio.run(main()) == ["reply 1", "reply 1"]
 
@@ -131,13 +130,13 @@ def test_a_replay_follows_a_failover(path: Path) -> None:
         questions = [(Message(role="user", content=f"question {number}"),) for number in range(20)]
         with CallStore(path) as store:
             chat = route(store, a=FailingChatModel(), b=numbered())
-            told = [(await chat(question)).text for question in questions]
+            told = [(await chat(ChatRequest(question))).text for question in questions]
             assert chat.failovers["a"] > 0
         with CallStore(path, mode="replay") as store:
             chat = route(store, a=None, b=None)
-            assert [(await chat(question)).text for question in questions] == told
+            assert [(await chat(ChatRequest(question))).text for question in questions] == told
             with pytest.raises(ReplayMissError, match="another question"):
-                await chat([Message(role="user", content="another question")])
+                await chat(ChatRequest((Message(role="user", content="another question"),)))
 
     asyncio.run(main())
 
@@ -164,10 +163,10 @@ def test_closing_reaches_the_llm_and_leaves_the_store_open(path: Path) -> None:
         inner = Connected(["a", "b"])
         with CallStore(path) as store:
             chat = StoredChatModel(inner, store, model="m", endpoint="http://a/v1")
-            await chat(QUESTION)
+            await chat(ChatRequest(QUESTION))
             await chat.aclose()
             assert inner.closed
-            await chat(QUESTION, sample_index=1)
+            await chat(ChatRequest(QUESTION, sample_index=1))
             await StoredChatModel(numbered(), store, model="m", endpoint="http://a/v1").aclose()
 
     asyncio.run(main())

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from workflow_r1.errors import ConfigError, ServiceTimeoutError, ServiceUnavailableError
-from workflow_r1.inference import ChatReply, FailingChatModel, ScriptedChatModel, ScriptedReply
+from workflow_r1.inference import ChatReply, ChatRequest, FailingChatModel, ScriptedChatModel, ScriptedReply
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorResult, OperatorServices
 from workflow_r1.retrieval import Passage, ScriptedSearch, SearchRequest
 from workflow_r1.trajectory import FinishReason, Message, Usage
@@ -246,15 +246,8 @@ class ByIndex(ScriptedChatModel):
         self.most_in_flight = 0
         self.cancelled: list[int] = []
 
-    async def __call__(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        sample_index: int = 0,
-        stop: Sequence[str] = (),
-    ) -> ChatReply:
+    async def __call__(self, request: ChatRequest) -> ChatReply:
+        sample_index = request.sample_index
         self.in_flight += 1
         self.most_in_flight = max(self.in_flight, self.most_in_flight)
         try:

@@ -88,10 +88,10 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         DataError: names the line.
     """
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    rows = []
+    lines = path.read_bytes().splitlines(keepends=True)
+    rows: list[Row] = []
     for number, line in enumerate(lines, start=1):
-        if number == len(lines) and not line.endswith("\n"):
+        if number == len(lines) and not line.endswith(b"\n"):
             break
         try:
             row = json.loads(line)

@@ -18,7 +18,8 @@ from workflow_r1.retrieval.backend import Passage
 from workflow_r1.retrieval.passages import read_passages
 from workflow_r1.services.attempts import AttemptError, ask_patiently, is_web_address, quote
 from workflow_r1.services.failures import FailureKind
-from workflow_r1.services.json_service import MAX_REPLY_BYTES, read_key
+from workflow_r1.services.json_service import MAX_REPLY_BYTES
+from workflow_r1.services.keys import read_key
 from workflow_r1.services.secrets import hide_in_logs, mask, without_login
 from workflow_r1.trajectory.records import Record
 

@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from workflow_r1.inference.chat import NO_TEXT, ChatModel
+from workflow_r1.inference.chat import NO_TEXT, ChatModel, ChatRequest
 from workflow_r1.rollout.policy import SampledTurn
 from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.trajectory import FinishReason, Message
@@ -69,14 +70,17 @@ class ChatSession:
         """
         at_action = self._sampling.turn_end == "action"
         reply = await self._chat(
-            tuple(self._messages),
-            temperature=self._sampling.temperature,
-            max_tokens=min(max_tokens, self._sampling.max_turn_tokens),
-            sample_index=self._sample_index if self._sampling.temperature > 0 else 0,
-            stop=tuple(f"</{tag}>" for tag in _ACTIONS) if at_action else (),
+            ChatRequest(
+                messages=tuple(self._messages),
+                temperature=self._sampling.temperature,
+                max_tokens=min(max_tokens, self._sampling.max_turn_tokens),
+                sample_index=self._sample_index if self._sampling.temperature > 0 else 0,
+                stop=tuple(f"</{tag}>" for tag in _ACTIONS) if at_action else (),
+            )
         )
-        stopped = at_action and reply.finish_reason is FinishReason.STOP
-        text = restore_closing_tag(reply.text) if stopped else reply.text
+        if at_action and reply.finish_reason is FinishReason.STOP:
+            reply = replace(reply, text=restore_closing_tag(reply.text))
+        text = reply.whole_text
         self._messages.append(Message(role="assistant", content=text if text.strip() else NO_TEXT))
         return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=reply.finish_reason, usage=reply.usage)
 

@@ -84,6 +84,13 @@ def attempts_told_to(tell: Callable[[], None]) -> Iterator[None]:
         _on_attempt.reset(token)
 
 
+def tell_of_attempt() -> None:
+    """Tell whoever counts them that a request is about to be sent. :func:`ask_patiently` does so before each attempt."""
+    tell = _on_attempt.get()
+    if tell is not None:
+        tell()
+
+
 async def ask_patiently(
     attempt: Callable[[], Awaitable[Reply]],
     *,
@@ -115,11 +122,9 @@ async def ask_patiently(
         ServiceRejectedError: the service refuses the request for another reason.
     """
     number = 0
-    tell = _on_attempt.get()
     while True:
         number += 1
-        if tell is not None:
-            tell()
+        tell_of_attempt()
         try:
             return await attempt()
         except AttemptError as error:
