@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,12 @@ def read_run(directory: Path | str) -> RunRecord:
                 "`workflow-r1 train` makes run directories"
             )
     metrics = [row for row in read_rows(directory / "metrics.jsonl") if row["step"] > 0]
+    for before, row in pairwise(metrics):
+        if row["step"] != before["step"] + 1:
+            raise DataError(
+                f"{directory / 'metrics.jsonl'}: expected step {before['step'] + 1} after step {before['step']}, found "
+                f"{row['step']}: a line is missing or stands there twice; put the file back from a copy"
+            )
     if not metrics:
         raise DataError(f"{directory / 'metrics.jsonl'} holds no step yet: wait for the first, or resume the run")
     evaluations, services = directory / "evaluations.jsonl", directory / "services.jsonl"
@@ -99,7 +106,7 @@ def read_rows(path: Path) -> list[Row]:
             raise DataError(f"{path}:{number}: expected one JSON object per line, found other text ({error})") from None
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             raise DataError(
-                f"{path}:{number}: expected a JSON object with a whole number `step`, found {line.strip()[:80]}"
+                f"{path}:{number}: expected a JSON object with a whole number `step`, found {line.strip()[:80].decode(errors='replace')}"
             )
         rows.append(row)
     return rows

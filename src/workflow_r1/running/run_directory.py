@@ -99,21 +99,12 @@ def _make_unique(parent: Path, stem: str) -> Path:
 
 
 def discard_if_unused(directory: Path) -> None:
-    """Remove a run directory that holds nothing but its description, or a part of it: the run never started."""
-    if not directory.is_dir():
-        return
-    contents = list(directory.iterdir())
-    if all(path.is_file() and _is_description(path.name) for path in contents):
-        for path in contents:
-            path.unlink()
+    """Remove a run directory that holds nothing but its description: the run never started."""
+    contents = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    if contents <= {CONFIG, ENVIRONMENT}:
+        for name in contents:
+            (directory / name).unlink()
         directory.rmdir()
-
-
-def _is_description(name: str) -> bool:
-    """Whether a file is of the description: whole, or as a process that was killed while it wrote has left it."""
-    from workflow_r1.evaluation.card import CARD
-
-    return name in (CONFIG, ENVIRONMENT) or name.startswith(tuple(f".{part}." for part in (CONFIG, ENVIRONMENT, CARD)))
 
 
 def describe_environment() -> dict[str, Any]:
