@@ -145,14 +145,14 @@ def test_a_taken_directory_is_refused_without_advice_that_the_command_lacks(call
 
 
 def test_summary_and_report_of_one_evaluation_agree_and_no_frontier_holds_an_oracle(call: Call, files: str) -> None:
-    code, _, errors = call("evaluate", "-m", "cot,oracle", "-b", files, "--output", "e")
+    code, _, errors = call("evaluate", "-m", "cot,oracle-script", "-b", files, "--output", "e")
     assert code == 0, errors
     summary = json.loads(Path("e/summary.json").read_text())
     assert json.loads(Path("e/report/report.json").read_text())["comparison"] == summary
-    assert {row["method"] for row in summary["figures"]} == {"cot", "oracle"}
+    assert {row["method"] for row in summary["figures"]} == {"cot", "oracle-script"}
     assert all(frontier["methods"] == ["cot"] for frontier in summary["frontiers"])
     # Alone it stands on none either.
-    code, _, errors = call("evaluate", "-m", "oracle", "-b", files.split(",")[0], "--output", "alone")
+    code, _, errors = call("evaluate", "-m", "oracle-script", "-b", files.split(",")[0], "--output", "alone")
     assert code == 0, errors
     assert all(
         frontier["methods"] == [] for frontier in json.loads(Path("alone/summary.json").read_text())["frontiers"]

@@ -29,7 +29,7 @@ def test_a_damaged_line_of_the_record_is_named_when_a_run_is_resumed(tmp_path, c
     files.cut_back(lengths)
     assert not caplog.records
     path = tmp_path / METRICS
-    path.write_bytes(path.read_bytes().replace(b'{"step": 2}', b'{"st\xff: 2}'))
+    path.write_bytes(path.read_bytes().replace(b'{"step": 2}', b'{"st\xffp": 2}'))
     files.cut_back(lengths)
     assert [record.getMessage() for record in caplog.records] == [
         f"{path}:2: expected one JSON object per line, found other text: put the line back from a copy"

@@ -121,8 +121,8 @@ def test_a_damaged_middle_line_is_never_passed_over(run: Path) -> None:
     damaged = {
         b"".join([lines[0], b"\xff\xfe" + lines[1], *lines[2:]]): "metrics.jsonl:2: expected one JSON object",
         b"".join([lines[0], lines[1].strip() + lines[2], *lines[3:]]): "metrics.jsonl:2: expected one JSON object",
-        b"".join([lines[0], *lines[2:]]): "expected step 2 after step 1, found 3: a line is missing",
-        b"".join([*lines[:2], *lines[1:]]): "expected step 3 after step 2, found 2",
+        b"".join([lines[0], *lines[2:]]): "expected step 1 after step 0, found 2: a line is missing",
+        b"".join([*lines[:2], *lines[1:]]): "expected step 2 after step 1, found 1",
     }
     for content, message in damaged.items():
         path.write_bytes(content)

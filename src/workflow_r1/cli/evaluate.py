@@ -217,7 +217,7 @@ def _open_directory(config: "RunConfig", output: Path | None, card: "EvaluationC
         card.join(EvaluationCard.read(output), directory=output).write(output)
         return output
     kind = names[0] if len(names) == 1 else f"{len(names)}-methods"
-    if output is not None:
+    if output is not None and output.is_dir():
         discard_if_unused(output)  # One that was killed before its card was written has answered nothing.
     directory = make_run_directory(config, output, kind=f"evaluation-{kind}", option=None)
     card.write(directory)

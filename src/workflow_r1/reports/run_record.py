@@ -69,11 +69,11 @@ def read_run(directory: Path | str) -> RunRecord:
                 "`workflow-r1 train` makes run directories"
             )
     metrics = [row for row in read_rows(directory / "metrics.jsonl") if row["step"] > 0]
-    for before, row in pairwise(metrics):
-        if row["step"] != before["step"] + 1:
+    for before, step in pairwise([0, *(row["step"] for row in metrics)]):
+        if step != before + 1:
             raise DataError(
-                f"{directory / 'metrics.jsonl'}: expected step {before['step'] + 1} after step {before['step']}, found "
-                f"{row['step']}: a line is missing or stands there twice; put the file back from a copy"
+                f"{directory / 'metrics.jsonl'}: expected step {before + 1} after step {before}, found {step}: a line is "
+                "missing or stands there twice; put the file back from a copy"
             )
     if not metrics:
         raise DataError(f"{directory / 'metrics.jsonl'} holds no step yet: wait for the first, or resume the run")
