@@ -12,6 +12,7 @@ from workflow_r1.inference import (
     ChatRequest,
     Endpoint,
     FailingChatModel,
+    ReplyFlaw,
     RoutedChatModel,
     ScriptedChatModel,
     StoredChatModel,
@@ -52,6 +53,15 @@ def test_a_reply_comes_back_as_it_was_and_says_that_it_was_stored(path: Path) ->
     assert again.usage == Usage(llm_calls=1, prompt_tokens=7, completion_tokens=5, stored_calls=1, stored_tokens=12)
     (replayed,) = ask(None, path, {}, mode="replay")
     assert replayed == again
+
+
+def test_thought_and_flaw_are_kept_and_a_reply_without_them_is_stored_as_before(path: Path) -> None:
+    silent = ChatReply("", FinishReason.STOP, Usage(llm_calls=1), reasoning="Hm.", flaw=ReplyFlaw.REASONING_ONLY)
+    plain = ChatReply("a", FinishReason.STOP, Usage(llm_calls=1))
+    ask(ScriptedChatModel([silent, plain]), path, {}, {"sample_index": 1, "temperature": 1.0})
+    again, plain_again = ask(None, path, {}, {"sample_index": 1, "temperature": 1.0}, mode="replay")
+    assert (again.text, again.reasoning, again.flaw) == ("", "Hm.", ReplyFlaw.REASONING_ONLY)
+    assert (plain_again.reasoning, plain_again.flaw) == ("", None)
 
 
 @pytest.mark.parametrize(
