@@ -1,6 +1,7 @@
 """An LLM behind the store of calls."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,25 @@ def test_what_makes_another_call(path: Path, request_: dict[str, Any]) -> None:
     plain, other, plain_again, other_again = ask(inner, path, {}, request_, {}, request_)
     assert (plain.text, other.text) == (plain_again.text, other_again.text) == ("reply 1", "reply 2")
     assert len(inner.requests) == 2
+
+
+def test_a_store_recorded_by_an_earlier_version_is_found_again() -> None:
+    """The request that makes the key, literally: another spelling would lose every store that there is."""
+
+    class Keys:
+        mode, by_address = "use", True
+
+        async def answer(self, call: Any, ask: Any) -> tuple[dict[str, Any], bool]:
+            self.request = json.dumps(call.request, sort_keys=True, separators=(",", ":"))
+            return await ask(), False
+
+    keys = Keys()
+    chat = StoredChatModel(numbered(), keys, model="m", endpoint="http://a/v1", extra_body={"top_k": 3})  # type: ignore[arg-type]
+    asyncio.run(chat(ChatRequest(QUESTION, temperature=1, max_tokens=9, sample_index=2, stop=("x",))))
+    assert keys.request == (
+        '{"endpoint":"http://a/v1","extra_body":{"top_k":3},"max_tokens":9,"messages":[["user","Who directed Jaws?"]],'
+        '"model":"m","sample_index":2,"stop":["x"],"temperature":1.0}'
+    )
 
 
 @pytest.mark.parametrize("identity", [{"model": "n"}, {"endpoint": "http://b/v1"}, {"extra_body": {"top_k": 1}}])
