@@ -1,6 +1,7 @@
 """The chat model against a real HTTP server on this machine."""
 
 import asyncio
+import base64
 import gc
 import json
 import subprocess
@@ -505,3 +506,99 @@ def test_no_login_in_messages() -> None:
     with pytest.raises(ServiceError) as caught:
         ask(config(server, base_url=url, max_retries=0))
     assert "hunter2" not in str(caught.value)
+
+
+def refusal_of(parameter: str, message: str) -> Answer:
+    return Answer({"error": {"message": message, "param": parameter, "code": "unsupported_parameter"}}, status=400)
+
+
+NO_MAX_TOKENS = refusal_of("max_tokens", "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+NO_TEMPERATURE = refusal_of("temperature", "Unsupported value: 'temperature' does not support 0.0 with this model.")
+NO_STOP = refusal_of("stop", "Unsupported parameter: 'stop' is not supported with this model.")
+
+
+def test_fields_that_a_model_does_not_take_are_learned_from_its_refusal_once() -> None:
+    async def main(server: Server) -> list[str]:
+        async with OpenAIChatModel(config(server, max_retries=0)) as chat:
+            request = ChatRequest(QUESTION, stop=("\nEnd",))
+            texts = [(await chat(request)).text for _ in range(2)]
+            assert not chat.failures
+            return texts
+
+    told = Answer(completion("Steven Spielberg\nEnd of it\nEnd"))
+    with serving(NO_MAX_TOKENS, NO_TEMPERATURE, NO_STOP, told) as server:
+        # Where the server takes no stop strings, the reply is cut here.
+        assert asyncio.run(main(server)) == ["Steven Spielberg", "Steven Spielberg"]
+    assert [set(body) & {"max_tokens", "max_completion_tokens", "temperature", "stop"} for body in server.bodies] == [
+        {"max_tokens", "temperature", "stop"},
+        {"max_completion_tokens", "temperature", "stop"},
+        {"max_completion_tokens", "stop"},
+        {"max_completion_tokens"},
+        {"max_completion_tokens"},
+    ]
+    assert server.bodies[-1]["max_completion_tokens"] == 1024
+
+
+def test_requests_that_are_under_way_when_one_is_refused_all_learn_from_it() -> None:
+    async def main(server: Server) -> list[str]:
+        async with OpenAIChatModel(config(server, max_retries=0)) as chat:
+            replies = await asyncio.gather(*(chat(ChatRequest(QUESTION)) for _ in range(4)))
+            return [reply.text for reply in replies]
+
+    refused = Answer(NO_MAX_TOKENS.body, status=400, seconds=0.1)
+    with serving(refused, refused, refused, refused, Answer(completion())) as server:
+        assert asyncio.run(main(server)) == ["Steven Spielberg"] * 4
+    assert len(server.bodies) == 8
+
+
+def test_a_server_that_refuses_whatever_is_left_out_is_not_asked_for_ever() -> None:
+    with serving(NO_TEMPERATURE) as server, pytest.raises(ServiceRejectedError, match="does not support"):
+        ask(config(server))
+    assert len(server.bodies) == 2
+
+
+def test_a_field_of_the_users_own_is_not_taken_back() -> None:
+    with serving(NO_TEMPERATURE) as server, pytest.raises(ServiceRejectedError):
+        ask(config(server, extra_body={"temperature": 1}))
+    assert len(server.bodies) == 1
+
+
+def test_fields_are_left_out_and_renamed_as_configured() -> None:
+    with serving(Answer(completion())) as server:
+        ask(config(server, length_field="max_completion_tokens", leave_out=("temperature",)), max_tokens=9)
+        ask(config(server, extra_body={"temperature": None, "max_tokens": None, "top_k": 3}))
+    first, second = server.bodies
+    assert first.keys() == {"path", "model", "messages", "max_completion_tokens"}
+    assert first["max_completion_tokens"] == 9
+    assert second.keys() == {"path", "model", "messages", "top_k"}
+
+
+def test_a_login_in_the_address_is_sent_and_its_query_stays_behind_the_path() -> None:
+    with serving(Answer(completion())) as server:
+        ask(config(server, base_url=server.url.replace("http://", "http://me:p%40ss@") + "/?api-version=1"))
+    assert server.bodies[0]["path"] == "/v1/chat/completions?api-version=1"
+    assert base64.b64decode(server.headers[0]["authorization"].removeprefix("Basic ")) == b"me:p@ss"
+
+
+def test_no_cookie_goes_back_to_the_server() -> None:
+    async def main(server: Server) -> None:
+        async with OpenAIChatModel(config(server)) as chat:
+            for _ in range(2):
+                await chat(ChatRequest(QUESTION))
+
+    with serving(Answer(completion(), headers={"Set-Cookie": "session=1"})) as server:
+        asyncio.run(main(server))
+    assert ["cookie" in headers for headers in server.headers] == [False, False]
+
+
+def test_a_thought_beside_the_content_is_kept_apart() -> None:
+    with serving(Answer(completion("Rome", reasoning_content=f"The key is {KEY}"))) as server:
+        reply = ask(config(server))
+    assert (reply.text, reply.reasoning) == ("Rome", f"The key is {KEY}")
+
+
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"])
+def test_a_server_on_this_machine_is_asked_without_a_proxy(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "socks5://10.255.255.1:1080")
+    with serving(Answer(completion())) as server:
+        assert ask(config(server)).text == "Steven Spielberg"

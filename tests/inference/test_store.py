@@ -1,6 +1,7 @@
 """An LLM behind the store of calls."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from workflow_r1.inference import (
     ChatRequest,
     Endpoint,
     FailingChatModel,
+    ReplyFlaw,
     RoutedChatModel,
     ScriptedChatModel,
     StoredChatModel,
@@ -69,6 +71,15 @@ def test_a_refusal_of_what_was_asked_is_heard_again_in_a_replay(path: Path, refu
     assert len(inner.requests) == 1
 
 
+def test_thought_and_flaw_are_kept_and_a_reply_without_them_is_stored_as_before(path: Path) -> None:
+    silent = ChatReply("", FinishReason.STOP, Usage(llm_calls=1), reasoning="Hm.", flaw=ReplyFlaw.REASONING_ONLY)
+    plain = ChatReply("a", FinishReason.STOP, Usage(llm_calls=1))
+    ask(ScriptedChatModel([silent, plain]), path, {}, {"sample_index": 1, "temperature": 1.0})
+    again, plain_again = ask(None, path, {}, {"sample_index": 1, "temperature": 1.0}, mode="replay")
+    assert (again.text, again.reasoning, again.flaw) == ("", "Hm.", ReplyFlaw.REASONING_ONLY)
+    assert (plain_again.reasoning, plain_again.flaw) == ("", None)
+
+
 @pytest.mark.parametrize(
     "request_",
     [
@@ -86,6 +97,25 @@ def test_what_makes_another_call(path: Path, request_: dict[str, Any]) -> None:
     plain, other, plain_again, other_again = ask(inner, path, {}, request_, {}, request_)
     assert (plain.text, other.text) == (plain_again.text, other_again.text) == ("reply 1", "reply 2")
     assert len(inner.requests) == 2
+
+
+def test_a_store_recorded_by_an_earlier_version_is_found_again() -> None:
+    """The request that makes the key, literally: another spelling would lose every store that there is."""
+
+    class Keys:
+        mode, by_address = "use", True
+
+        async def answer(self, call: Any, ask: Any) -> tuple[dict[str, Any], bool]:
+            self.request = json.dumps(call.request, sort_keys=True, separators=(",", ":"))
+            return await ask(), False
+
+    keys = Keys()
+    chat = StoredChatModel(numbered(), keys, model="m", endpoint="http://a/v1", extra_body={"top_k": 3})  # type: ignore[arg-type]
+    asyncio.run(chat(ChatRequest(QUESTION, temperature=1, max_tokens=9, sample_index=2, stop=("x",))))
+    assert keys.request == (
+        '{"endpoint":"http://a/v1","extra_body":{"top_k":3},"max_tokens":9,"messages":[["user","Who directed Jaws?"]],'
+        '"model":"m","sample_index":2,"stop":["x"],"temperature":1.0}'
+    )
 
 
 @pytest.mark.parametrize("identity", [{"model": "n"}, {"endpoint": "http://b/v1"}, {"extra_body": {"top_k": 1}}])

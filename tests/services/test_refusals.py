@@ -16,6 +16,7 @@ TOO_LONG = [
     (400, {"error": {"message": "This model's maximum context length is 2048 tokens. However, you requested 3000 tokens (2000 in the messages, 1000 in the completion). Please reduce the length of the messages or completion.", "type": "BadRequestError", "code": 400}}),
     (400, {"error": {"message": "You passed 2049 input tokens and requested 1 output tokens. However, the model's context length is only 2048 tokens, resulting in a maximum input length of 2047 tokens.", "type": "BadRequestError", "param": "input_tokens", "code": 400}}),
     (400, {"object": "error", "message": "The decoder prompt (length 3000) is longer than the maximum model length of 2048. Make sure that `max_model_len` is no smaller than the number of text tokens.", "type": "BadRequestError", "code": 400}),
+    (400, {"error": {"message": "This model's maximum context length is 4096 tokens. However, your prompt contains 99035 characters (more than 81920 characters, which is the upper bound for 4096 input tokens). Please reduce the length of the input prompt. (parameter=input_text, value=99035)", "type": "BadRequestError", "param": "input_text", "code": 400}}),
     # llama.cpp
     (400, {"error": {"code": 400, "message": "request (3000 tokens) exceeds the available context size (2048 tokens), try increasing it", "type": "exceed_context_size_error", "n_prompt_tokens": 3000, "n_ctx": 2048}}),
     (500, {"error": {"code": 500, "message": "the request exceeds the available context size. try increasing the context size or enable context shift", "type": "server_error"}}),
@@ -59,6 +60,7 @@ FILTERED = [
 
 OTHERS = [
     # The service's state, the account, the configuration: not what was asked.
+    (400, {"error": {"message": "max_tokens=100000 cannot be greater than max_model_len=1024. Please request fewer output tokens. (parameter=max_tokens, value=100000)", "type": "BadRequestError", "param": "max_tokens", "code": 400}}, FailureKind.REJECTED),
     (400, {"error": {"message": "max_tokens is too large: 5000. This model supports at most 4096 completion tokens", "param": "max_tokens", "code": "invalid_value"}}, FailureKind.REJECTED),
     (400, {"error": {"message": "Unknown parameter: 'safety_identifier'.", "param": "safety_identifier", "code": "unknown_parameter"}}, FailureKind.REJECTED),
     (401, {"error": {"message": "Your account was flagged"}}, FailureKind.BAD_KEY),

@@ -43,7 +43,7 @@ class Echoing(LoopbackServer):
 def test_no_secret_comes_out(status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     caplog.set_level(logging.DEBUG)
-    for name in ("openai", "httpx2", "httpcore2"):
+    for name in ("httpx2", "httpcore2"):
         caplog.set_level(logging.DEBUG, logger=name)
     server = Echoing(ScriptedChatModel())
     server.status = status

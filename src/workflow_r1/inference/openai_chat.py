@@ -47,12 +47,12 @@ class OpenAIChatConfig(JSONServiceConfig):
     """Refuse the reply of another model: one whose name neither contains ``model`` nor stands in it."""
     send_seed: bool = False
     """Send ``sample_index`` as ``seed``: a server that draws by it repeats its replies (vLLM, llama.cpp); some refuse it."""
-    send_temperature: bool = True
-    """Send the temperature; a model that takes none samples at its own."""
     length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """Field that bounds the reply; reasoning models of OpenAI take the second only."""
+    """Field that bounds the reply. Reasoning models of OpenAI take the second only; a refusal of the first is learned from."""
+    leave_out: tuple[str, ...] = ()
+    """Fields that the endpoint takes none of and that are never sent, e.g. ``temperature``; one that it refuses is learned."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of the request, for what an endpoint has of its own, e.g. ``top_k``; None removes a field."""
+    """Further fields of the request, for what an endpoint has of its own, e.g. ``top_k``; None leaves a field out."""
 
     @property
     def url(self) -> str:
@@ -101,8 +101,7 @@ class OpenAIChatModel:
             headers["Authorization"] = f"Basic {base64.b64encode(unquote(login).encode()).decode()}"
         self._secrets = ({key} if key else set()) | secrets_of_url(url)
         self._length_field: str = config.length_field
-        self._sends_temperature = config.send_temperature
-        self._sends_stop = True
+        self._left_out = {*config.leave_out, *(key for key, value in config.extra_body.items() if value is None)}
         self._service = JSONService(
             parts._replace(netloc=host, path=parts.path.rstrip("/")).geturl(),
             config,
@@ -153,7 +152,7 @@ class OpenAIChatModel:
 
         reply = await self._service.ask(sent, self._read, path="/chat/completions", amend=amend)
         self.num_replies += 1
-        if request.stop and not self._sends_stop:
+        if request.stop and "stop" in self._left_out:
             ends = [found for found in (reply.text.find(stop) for stop in request.stop) if found >= 0]
             return replace(reply, text=reply.text[: min(ends)]) if ends else reply
         return reply
@@ -181,26 +180,24 @@ class OpenAIChatModel:
         body: dict[str, Any] = {
             "model": self.config.model,
             "messages": [{"role": message.role, "content": encodable(message.content)} for message in request.messages],
+            "temperature": request.temperature,
+            self._length_field: request.max_tokens,
         }
-        if self._sends_temperature:
-            body["temperature"] = request.temperature
-        body[self._length_field] = request.max_tokens
-        if request.stop and self._sends_stop:
+        if request.stop:
             body["stop"] = list(request.stop)
         if self.config.send_seed:
             body["seed"] = request.sample_index
-        extra = self.config.extra_body
-        return {key: value for key, value in (body | extra).items() if value is not None} if extra else body
+        body |= self.config.extra_body
+        return {key: value for key, value in body.items() if key not in self._left_out} if self._left_out else body
 
     def _learn(self, refusal: Refusal) -> None:
         """Take from a refusal which fields of the request this endpoint does not take."""
         if refusal.parameter == "max_tokens" and self._length_field == "max_tokens":
             self._length_field = "max_completion_tokens"
-        elif refusal.parameter == "temperature" and self._sends_temperature:
-            self._sends_temperature = False
-            logger.warning("%s takes no temperature: it samples at its own", self.config.model)
-        elif refusal.parameter == "stop":
-            self._sends_stop = False
+        elif refusal.parameter in ("temperature", "stop") and refusal.parameter not in self.config.extra_body:
+            if refusal.parameter == "temperature" and "temperature" not in self._left_out:
+                logger.warning("%s takes no temperature: it samples at its own", self.config.model)
+            self._left_out.add(refusal.parameter)
 
     def _read(self, completion: Any) -> ChatReply:
         reply = read_completion(completion)

@@ -260,7 +260,7 @@ class JSONService:
         import httpx2
 
         total, idle = self._config.timeout_seconds, self._config.idle_timeout_seconds
-        # Asked without a client in between: that would keep cookies and look for logins, and costs a third of a call.
+        # Asked without a client in between, which would keep cookies and look for logins at every call.
         request = httpx2.Request(
             "GET" if content is None else "POST",
             target,
