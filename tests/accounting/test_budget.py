@@ -252,3 +252,20 @@ def test_processes_that_count_together_share_a_limit_and_what_was_spent() -> Non
     assert one.spent == other.spent == Spent(calls=5, tokens=10, money=1.25)
     other.end_call(tokens=0, money=None, name="x")
     assert one.spent.money is None
+
+
+def test_a_request_that_is_sent_again_in_another_form_reached_the_server_twice() -> None:
+    async def reply(request: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        if "max_tokens" in request:
+            told = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            return 400, {"error": {"message": told, "param": "max_tokens", "code": "unsupported_parameter"}}
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "x"}}
+        return 200, {"model": "m", "choices": [choice]}
+
+    budget = Budget()
+    with Served(ScriptedChatModel(), routes={"/v1/chat/completions": reply}) as server:
+        chat = over_http(server, budget)
+        asyncio.run(chat(ASK))
+        assert budget.spent.calls == server.num_requests == 2
+        asyncio.run(chat(ASK))
+        assert budget.spent.calls == server.num_requests == 3
