@@ -409,6 +409,7 @@ class Trainer:
             self._model,
             self._tokenizer,
             sampling=self._config.sampling.model_copy(update={"temperature": temperature}),
+            template=self._config.policy.template,
             name=self._config.policy.model,
             autocast=torch.bfloat16 if self._config.optimiser.precision == "bfloat16" else None,
         )
