@@ -2,9 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from workflow_r1.trajectory import FinishReason, Message, Usage
+
+
+class ReplyFlaw(StrEnum):
+    """Why a reply's text is not what was asked for. The service worked: it answered with status 200."""
+
+    REFUSED = "refused"
+    """The LLM declines; the text is its refusal."""
+    FILTERED = "filtered"
+    """A content filter withheld the text, or all of it from somewhere on."""
+    TOOL_CALLS = "tool_calls"
+    """The LLM called tools that nobody offered, and wrote no text."""
+    REASONING_ONLY = "reasoning_only"
+    """The LLM reasoned, and wrote no text."""
+    EMPTY = "empty"
+    """The LLM wrote nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,11 +28,26 @@ class ChatReply:
     """One reply of an LLM."""
 
     text: str
-    """Content of the reply."""
+    """Content of the reply, without a thought that the server moved out of it."""
     finish_reason: FinishReason
     """``length`` where the reply was cut off at ``max_tokens``."""
     usage: Usage
     """The service's own figures (zeros where it gives none)."""
+    reasoning: str = ""
+    """The thought, where the server sends it in a field of its own; empty where it sends none."""
+    flaw: ReplyFlaw | None = None
+    """Why the text is not what was asked for; None where the LLM wrote a text of its own."""
+
+    @property
+    def whole_text(self) -> str:
+        """The text with the thought back at its beginning, as the model wrote both: what a policy wrote in its turn.
+
+        A thought that the content repeats is not put back twice. One that the token budget cut off is left open.
+        """
+        if not self.reasoning.strip() or self.reasoning.strip() in self.text:
+            return self.text
+        is_cut = self.finish_reason is FinishReason.LENGTH and not self.text
+        return f"<think>{self.reasoning}{'' if is_cut else '</think>'}{self.text}"
 
 
 class ChatModel(Protocol):

@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 
 from workflow_r1.errors import (
     EndpointRejectedError,
+    FilteredError,
     ServiceError,
     ServiceRejectedError,
     ServiceTimeoutError,
     ServiceUnavailableError,
+    TooLongError,
 )
 from workflow_r1.services.failures import FailureKind
 from workflow_r1.services.secrets import mask
@@ -32,6 +34,11 @@ _RETRIED_STATUS = frozenset({408, 409, 425})
 """Besides 429 and every status from 500 on."""
 
 _TIMEOUTS = (FailureKind.IDLE, FailureKind.TIMEOUT)
+
+_CONTENT_ERRORS: dict[FailureKind, type[ServiceError]] = {
+    FailureKind.TOO_LONG: TooLongError,
+    FailureKind.CONTENT_FILTER: FilteredError,
+}
 
 MAX_QUOTED_CHARS = 300
 """How much of a service's own message is repeated."""
@@ -85,7 +92,9 @@ async def ask_patiently(
         ServiceUnavailableError: the last attempt failed.
         ServiceTimeoutError: the last attempt took too long.
         EndpointRejectedError: the service refuses whatever is asked.
-        ServiceRejectedError: the service refuses the request.
+        TooLongError: the request is too long.
+        FilteredError: a content filter stopped the request.
+        ServiceRejectedError: the service refuses the request for another reason.
     """
     number = 0
     while True:
@@ -130,6 +139,8 @@ def _error_of_kind(kind: FailureKind) -> type[ServiceError]:
         return ServiceTimeoutError
     if kind.may_pass:
         return ServiceUnavailableError
+    if kind in _CONTENT_ERRORS:
+        return _CONTENT_ERRORS[kind]
     return ServiceRejectedError if kind.is_request else EndpointRejectedError
 
 
