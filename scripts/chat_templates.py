@@ -37,7 +37,16 @@ def make_tokenizer(template: str) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
-    ends = ("<|im_end|>", "<|eot_id|>", "<|eot|>", "<end_of_turn>", "<turn|>", "<|return|>", "<｜end▁of▁sentence｜>", "</s>")
+    ends = (
+        "<|im_end|>",
+        "<|eot_id|>",
+        "<|eot|>",
+        "<end_of_turn>",
+        "<turn|>",
+        "<|return|>",
+        "<｜end▁of▁sentence｜>",
+        "</s>",
+    )
     end = next((token for token in ends if token in special), "<|eos|>")
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -60,7 +69,9 @@ def examine(path: Path) -> dict[str, str]:
         found["thoughts"] = "dropped" if renderer.drops_thoughts() else "kept"
         user = Message(role="user", content=PROMPT)
         context = [*renderer.prompt([user]), *renderer.encode_turn("<think>a</think><tool>B: c</tool>")]
-        text = renderer.tokenizer.decode([*context, *renderer.increment([Message(role="user", content="d")], ended=False)])
+        text = renderer.tokenizer.decode(
+            [*context, *renderer.increment([Message(role="user", content="d")], ended=False)]
+        )
         if "<think>" not in text or not renderer.turn_text([]).startswith(renderer.opening):
             raise UserError("the turn has no thought")
     except UserError as error:
@@ -88,7 +99,14 @@ def main() -> None:
                 "print a date": bool(found["date"]),
             }
         )
-        cells = (path.name, "yes" if works else "no", found["opening"], found["thoughts"], found["date"], found["refused"])
+        cells = (
+            path.name,
+            "yes" if works else "no",
+            found["opening"],
+            found["thoughts"],
+            found["date"],
+            found["refused"],
+        )
         print("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     print("\n" + ", ".join(f"{number} {name}" for name, number in counts.items()))
 

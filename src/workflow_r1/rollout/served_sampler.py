@@ -127,7 +127,9 @@ class ServedSession:
             text=sampler.renderer.turn_text(ids[:-1] if ended else ids),
             token_ids=tuple(ids),
             logprobs=tuple(logprobs),
-            finish_reason=FinishReason.STOP if completion.is_stopped and (is_complete or not at_action) else FinishReason.LENGTH,
+            finish_reason=FinishReason.STOP
+            if completion.is_stopped and (is_complete or not at_action)
+            else FinishReason.LENGTH,
             usage=usage,
             policy_version=completion.version,
         )

@@ -52,7 +52,9 @@ class Compared:
                 str(seed): {
                     "model": each.policy.model,
                     "address": _masked(each.policy.base_url),
-                    "rendered_by": "us" if tokenizer_of_server(each.policy) or each.policy.base_url is None else "the server",
+                    "rendered_by": "us"
+                    if tokenizer_of_server(each.policy) or each.policy.base_url is None
+                    else "the server",
                     "template": each.policy.template.model_dump(mode="json"),
                     "weights_sha256": _fingerprint_of_weights(Path(each.policy.model)),
                 }

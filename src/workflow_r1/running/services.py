@@ -91,7 +91,7 @@ async def ask_for_a_token(settings: "PolicyServerConfig") -> None:
         await server.complete([1], max_tokens=1, temperature=0.0, top_p=1.0, seed=0, stop_token_ids=(), stop=())
     except ServiceError as error:
         raise type(error)(
-            f"{error}. Start the server, or set policy.base_url and policy.model; policy.exchange = \"chat\" asks it in "
+            f'{error}. Start the server, or set policy.base_url and policy.model; policy.exchange = "chat" asks it in '
             "messages"
         ) from None
     finally:
