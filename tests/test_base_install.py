@@ -11,6 +11,7 @@ EXTRAS = (
     "inspect_ai",
     "jaxtyping",
     "matplotlib",
+    "openai",
     "peft",
     "pyarrow",
     "safetensors",

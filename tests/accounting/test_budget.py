@@ -5,12 +5,12 @@ import pytest
 
 from workflow_r1.accounting import Accounts, Budget, BudgetConfig, ModelPrice, PricesConfig, Spent
 from workflow_r1.errors import BudgetExceededError, ConfigError, DataError, ServiceTimeoutError
-from workflow_r1.inference import ChatReply, FailingChatModel, ScriptedChatModel
+from workflow_r1.inference import ChatReply, ChatRequest, FailingChatModel, ScriptedChatModel
 from workflow_r1.retrieval import ScriptedSearch
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
 PRICES = PricesConfig(per_search=0.5, models={"gpt-x": ModelPrice(prompt_per_million=1e6, completion_per_million=2e6)})
-ASK = [Message(role="user", content="one two three")]
+ASK = ChatRequest((Message(role="user", content="one two three"),))
 REPLY = ChatReply(
     text="x", finish_reason=FinishReason.STOP, usage=Usage(llm_calls=1, prompt_tokens=3, completion_tokens=1)
 )

@@ -106,11 +106,11 @@ def test_only_the_infrastructures_failures_are_tried_again(tmp_path: Path) -> No
         def __init__(self) -> None:
             self.num_calls = 0
 
-        async def __call__(self, messages, **options):  # type: ignore[no-untyped-def]
+        async def __call__(self, request):  # type: ignore[no-untyped-def]
             self.num_calls += 1
             if self.num_calls == 1:
                 raise ServiceUnavailableError("down")
-            return await ScriptedChatModel(know)(messages, **options)
+            return await ScriptedChatModel(know)(request)
 
     chat = FailsOnce()
     rows = run(EvaluationLog(tmp_path), chat, benchmarks={"capitals": [ROME]})

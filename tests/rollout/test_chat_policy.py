@@ -63,6 +63,14 @@ def test_stop_strings_end_a_turn_at_its_action():
     assert chat.requests[1].messages[1].content == first.text
 
 
+def test_a_thought_that_the_server_moved_is_put_back_into_turn_and_conversation():
+    reply = ChatReply("<tool>Echo: x", FinishReason.STOP, Usage(), reasoning="a <tool> is due")
+    chat = ScriptedChatModel([reply, "<think>c</think><answer>b"])
+    first, _ = converse(chat, turn_end="action")
+    assert first.text == "<think>a <tool> is due</think><tool>Echo: x</tool>"
+    assert chat.requests[1].messages[1].content == first.text
+
+
 def test_a_turn_cut_off_is_left_open():
     reply = ChatReply(text="<tool>Echo: x", finish_reason=FinishReason.LENGTH, usage=Usage())
     first, _ = converse(ScriptedChatModel([reply, "<think>b</think>"]), turn_end="action")

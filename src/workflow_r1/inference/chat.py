@@ -1,11 +1,27 @@
 """The seam to any LLM: messages in, one reply out."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from workflow_r1.trajectory import FinishReason, Message, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What an LLM is asked."""
+
+    messages: tuple[Message, ...]
+    """The conversation so far."""
+    temperature: float = 0.0
+    """0 asks for the most likely reply."""
+    max_tokens: int = 1024
+    """The longest reply, in the service's tokens."""
+    sample_index: int = 0
+    """0, 1, ... tells apart independent samples of one request: with all else equal and a temperature above 0, another
+    index is another draw. A store of calls needs it in its key."""
+    stop: tuple[str, ...] = ()
+    """Strings that end the reply (left out of it)."""
 
 
 class ReplyFlaw(StrEnum):
@@ -53,24 +69,8 @@ class ChatReply:
 class ChatModel(Protocol):
     """An LLM behind an operator, or behind a policy that is only evaluated."""
 
-    async def __call__(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        sample_index: int = 0,
-        stop: Sequence[str] = (),
-    ) -> ChatReply:
+    async def __call__(self, request: ChatRequest) -> ChatReply:
         """Return one reply.
-
-        Args:
-            messages: the conversation so far.
-            temperature: 0 asks for the most likely reply.
-            max_tokens: the longest reply, in the service's tokens.
-            sample_index: 0, 1, ... tells apart independent samples of one request: with equal arguments and a
-                temperature above 0, another index is another draw. A store of calls needs it in its key.
-            stop: strings that end the reply (left out of it).
 
         Raises:
             ServiceError: the service failed after its retries.

@@ -3,7 +3,7 @@
 The request is one user message: the instructions, the form of the reply, then the inputs, each in its tag. Inputs are
 text: what could close or open a tag inside them is neutralised.
 
-A reply that lacks a tag, leaves one empty, or was cut off is shown to the LLM again with what was wrong, until
+A reply that lacks a tag, leaves one empty, or was cut off, or that consists of reasoning alone, is shown to the LLM again with what was wrong, until
 ``max_attempts`` replies were had. After that the operator goes on with what there is. This is neither the policy's mistake
 nor a failure of the infrastructure: the observation says what came.
 """
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from workflow_r1.inference import ChatRequest, ReplyFlaw
 from workflow_r1.operators.services import OperatorServices
 from workflow_r1.prompts import cut_middle, neutralise
 from workflow_r1.trajectory import FinishReason, Message, Usage
@@ -25,6 +26,15 @@ _CHARS_PER_TOKEN = 8
 
 _NO_TEXT = "(no text)"
 """Stands for an empty reply in the conversation: servers refuse an empty assistant message."""
+
+
+_COMPLAINTS = {
+    ReplyFlaw.REASONING_ONLY: "you reasoned, but the reply itself was missing",
+    ReplyFlaw.TOOL_CALLS: "it called a tool, and there is none",
+    ReplyFlaw.FILTERED: "a content filter withheld some of it, so word it otherwise",
+    ReplyFlaw.EMPTY: "it was empty",
+}
+"""What a reply without a text is asked again for. A refusal is a text: what it lacks is said as of any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,12 @@ async def ask_llm(
     rest = ""
     for _ in range(services.config.max_attempts):
         answer = await chat(
-            messages, temperature=temperature, max_tokens=services.config.max_tokens, sample_index=sample_index
+            ChatRequest(
+                messages=messages,
+                temperature=temperature,
+                max_tokens=services.config.max_tokens,
+                sample_index=sample_index,
+            )
         )
         usage += answer.usage
         text = _leave_out_thinking(answer.text)
@@ -88,7 +103,7 @@ async def ask_llm(
             best = parts
         unfinished = _read_unfinished(text, tags)
         rest = unfinished + CUT_OFF if unfinished and is_cut else unfinished or rest
-        complaint = _complain(missing, reply, is_cut=is_cut)
+        complaint = _complain(missing, reply, is_cut=is_cut, flaw=answer.flaw)
         messages = (
             request,
             Message(role="assistant", content=cut_middle(answer.text.strip(), longest) or _NO_TEXT),
@@ -125,8 +140,8 @@ def _render_form(reply: Mapping[str, str]) -> str:
     return "\n".join(f"<{tag}>{content}</{tag}>" for tag, content in reply.items())
 
 
-def _complain(missing: Sequence[str], reply: Mapping[str, str], *, is_cut: bool) -> str:
-    problems = []
+def _complain(missing: Sequence[str], reply: Mapping[str, str], *, is_cut: bool, flaw: ReplyFlaw | None) -> str:
+    problems = [_COMPLAINTS[flaw]] if flaw in _COMPLAINTS else []
     if is_cut:
         problems.append("it was cut off because it was too long, so be much shorter")
     if missing:

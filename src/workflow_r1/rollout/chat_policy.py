@@ -7,7 +7,7 @@ was trained to see. A server that continues tokens is better asked through ``ser
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from workflow_r1.inference.chat import ChatModel, ChatReply
+from workflow_r1.inference.chat import ChatModel, ChatReply, ChatRequest
 from workflow_r1.prompts import CLOSING_TAGS, action_end, restore_opening
 from workflow_r1.rollout.policy import SampledTurn
 from workflow_r1.rollout.sampling import SamplingConfig
@@ -85,13 +85,15 @@ class ChatSession:
         self._messages.append(Message(role="assistant", content=text))
         return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=reply.finish_reason, usage=usage)
 
-    async def _ask(self, max_tokens: int, *, stop: Sequence[str] = ()) -> ChatReply:
+    async def _ask(self, max_tokens: int, *, stop: tuple[str, ...] = ()) -> ChatReply:
         return await self._chat(
-            tuple(self._messages),
-            temperature=self._sampling.temperature,
-            max_tokens=min(max_tokens, self._sampling.max_turn_tokens),
-            sample_index=self._sample_index if self._sampling.temperature > 0 else 0,
-            stop=stop,
+            ChatRequest(
+                messages=tuple(self._messages),
+                temperature=self._sampling.temperature,
+                max_tokens=min(max_tokens, self._sampling.max_turn_tokens),
+                sample_index=self._sample_index if self._sampling.temperature > 0 else 0,
+                stop=stop,
+            )
         )
 
 

@@ -5,10 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from workflow_r1.accounting import Accounts
-from workflow_r1.inference import ChatReply, HoldsConnections
+from workflow_r1.inference import ChatReply, ChatRequest, HoldsConnections
 from workflow_r1.rollout.completions import Completion
 from workflow_r1.rollout.served_sampler import TokenServer
-from workflow_r1.trajectory import FinishReason, Message, Usage
+from workflow_r1.trajectory import FinishReason, Usage
+
+NOTHING = ChatRequest(messages=())
+"""What the meter hands on of a call by tokens: it does not look."""
 
 
 class MeteredServer:
@@ -36,7 +39,7 @@ class MeteredServer:
         """
         had: list[Completion] = []
 
-        async def ask(messages: Sequence[Message], **_: Any) -> ChatReply:
+        async def ask(request: ChatRequest) -> ChatReply:
             completion = await self.inner.complete(prompt, **options)
             had.append(completion)
             # A price is the meter's to say.
@@ -51,7 +54,7 @@ class MeteredServer:
 
         # The meter and the budget count calls of chat models: a call by tokens is one whose messages nobody reads.
         limited = self._accounts.limit_chat(ask, endpoint=self._endpoint, model=self._model)
-        reply = await self._accounts.meter_chat(limited, endpoint=self._endpoint, model=self._model)(())
+        reply = await self._accounts.meter_chat(limited, endpoint=self._endpoint, model=self._model)(NOTHING)
         return replace(had[-1], usage=reply.usage)
 
     async def aclose(self) -> None:

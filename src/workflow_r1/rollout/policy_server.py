@@ -25,7 +25,9 @@ from workflow_r1.rollout.completions import (
     read_llama_completion,
     vllm_request,
 )
-from workflow_r1.services.json_service import JSONService, JSONServiceConfig, read_key
+from workflow_r1.services.failures import FailureKind
+from workflow_r1.services.json_service import JSONService, JSONServiceConfig
+from workflow_r1.services.keys import read_key
 
 MAX_REPEATS = 3
 """How often a request is repeated that failed while the server answered other requests."""
@@ -110,7 +112,7 @@ class PolicyServer:
             headers, secrets = {"Authorization": f"Bearer {key}"}, (key,)
         root = config.base_url.rstrip("/").removesuffix("/v1")
 
-        def service(settings: JSONServiceConfig, remedies: Mapping[int, str]) -> JSONService:
+        def service(settings: JSONServiceConfig, remedies: Mapping[int | FailureKind, str]) -> JSONService:
             return JSONService(
                 root,
                 settings,

@@ -69,10 +69,11 @@ async def ask_once(chat: "ChatModel", section: str) -> None:
     Raises:
         ServiceError: the endpoint cannot be reached or refuses; names the keys of ``section`` to set.
     """
+    from workflow_r1.inference import ChatRequest
     from workflow_r1.trajectory import Message
 
     try:
-        await chat([Message(role="user", content="Say yes.")], max_tokens=1)
+        await chat(ChatRequest((Message(role="user", content="Say yes."),), max_tokens=1))
     except ServiceError as error:
         raise type(error)(f"{error}. Start the server, or set {section}.base_url and {section}.model") from None
 

@@ -45,6 +45,11 @@ class FailureKind(StrEnum):
         """True where the request itself is refused: another endpoint would do the same."""
         return self in (FailureKind.TOO_LONG, FailureKind.CONTENT_FILTER, FailureKind.REJECTED)
 
+    @property
+    def is_content(self) -> bool:
+        """True where what the request says is refused: who wrote it caused the failure."""
+        return self in (FailureKind.TOO_LONG, FailureKind.CONTENT_FILTER)
+
 
 _LASTING = frozenset(
     {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from workflow_r1.errors import DataError
-from workflow_r1.inference import ChatModel
+from workflow_r1.inference import ChatModel, ChatRequest
 from workflow_r1.methods.aflow.edits import draw_edit
 from workflow_r1.methods.graphs import WorkflowGraph
 from workflow_r1.methods.graphs.checking import make_graph
@@ -135,10 +135,12 @@ class LLMProposer:
             messages.append(Message(role="user", content=complaint))
         # A server that draws by the number of the sample must not repeat a proposal for an unchanged archive.
         reply = await self._chat(
-            messages,
-            temperature=self._temperature,
-            max_tokens=_MAX_TOKENS,
-            sample_index=task.seed % 2**20 + len(refused),
+            ChatRequest(
+                messages=tuple(messages),
+                temperature=self._temperature,
+                max_tokens=_MAX_TOKENS,
+                sample_index=task.seed % 2**20 + len(refused),
+            )
         )
         return Reply(reply.text, reply.usage)
 
