@@ -15,6 +15,7 @@ from workflow_r1.config.verl import VerlConfig
 from workflow_r1.data import FileFormat, QuestionField
 from workflow_r1.environment.config import EnvironmentConfig
 from workflow_r1.operators import OPERATORS
+from workflow_r1.rollout.renderer import TemplateConfig
 from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.store.config import StoreConfig
 from workflow_r1.trajectory.records import Record
@@ -48,6 +49,14 @@ class PolicyConfig(Record):
     """OpenAI-compatible server that serves the policy: for rollouts and evaluation, never for training."""
     api_key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the server's key."""
+    tokenizer: str | None = None
+    """Path or name of the policy's tokenizer, for a policy behind a server: its chat template then renders here, and the server
+    gets and gives tokens, as in training. None leaves the rendering to the server (or to the tokenizer beside ``model``,
+    where that is a directory here)."""
+    exchange: Literal["auto", "tokens", "chat"] = "auto"
+    """What a server is sent. ``tokens``: the context as token ids. ``chat``: messages, which the server renders itself.
+    ``auto``: tokens where there is a tokenizer."""
+    template: TemplateConfig = TemplateConfig()
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ..."""
     threads: int | None = Field(default=None, ge=1)

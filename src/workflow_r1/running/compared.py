@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import ConfigError, DataError
-from workflow_r1.running.policies import POLICY, choose_method, pool_of
+from workflow_r1.running.policies import POLICY, choose_method, pool_of, tokenizer_of_server
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -52,6 +52,10 @@ class Compared:
                 str(seed): {
                     "model": each.policy.model,
                     "address": _masked(each.policy.base_url),
+                    "rendered_by": "us"
+                    if tokenizer_of_server(each.policy) or each.policy.base_url is None
+                    else "the server",
+                    "template": each.policy.template.model_dump(mode="json"),
                     "weights_sha256": _fingerprint_of_weights(Path(each.policy.model)),
                 }
                 for seed, each in self.configs.items()

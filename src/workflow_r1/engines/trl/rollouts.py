@@ -136,6 +136,7 @@ class Rollouts:
             trainer.model,
             trainer.processing_class,
             sampling=config.sampling,
+            template=config.policy.template,
             name=config.policy.model,
             autocast=torch.bfloat16 if config.optimiser.precision == "bfloat16" else None,
         )
