@@ -16,6 +16,7 @@ from workflow_r1.errors import ConfigError, MissingExtraError, UserError
 from workflow_r1.policy.forward import base_model, check_head
 from workflow_r1.policy.portable import make_portable
 from workflow_r1.policy.sharding import is_sharded, whole_state
+from workflow_r1.policy.threads import choose_threads
 from workflow_r1.recording.atomic import atomic_directory
 
 ADAPTERS = "adapters"
@@ -34,29 +35,40 @@ def load_policy_model(
     ratio would measure the noise of the mask. (A ``lora.dropout`` above 0 is the caller's own choice.)
 
     Args:
-        config: ``policy`` names model, device and threads; ``optimiser`` adapters and gradient checkpointing;
+        config: ``policy`` names model, device and most threads; ``optimiser`` adapters and gradient checkpointing;
             ``seed`` initialises the adapters.
         device: in place of the configured one.
 
     Raises:
-        UserError: the model is missing or unreadable, its tokenizer has no chat template or end-of-turn token, its
+        UserError: the model is missing, unreadable or not complete, its tokenizer has no chat template or end-of-turn token, its
             vocabulary is smaller than the tokenizer's, or its logits are not head times hidden states.
         ConfigError: the device does not exist.
         MissingExtraError: LoRA is asked for and peft is not installed.
     """
-    if config.policy.threads is not None:
-        torch.set_num_threads(config.policy.threads)
+    choose_threads(config.policy.threads)
     disable_progress_bar()  # The command line draws its own.
     device = device or resolve_device(config.policy.device)
     source = model_source(config.policy)
     tokenizer = load_tokenizer(source)
     try:
         # Without a word on it transformers would ask on the terminal whether to run the code that came with the model.
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False
+        read: Any = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        model, loaded = read
+    except ImportError as error:
+        raise MissingExtraError(f"the model at {source!r} needs a package: {_first_line(error)}") from None
+    except Exception as error:  # Files from outside, damaged ones among them: each library has errors of its own.
         raise UserError(f"expected a Hugging Face causal language model at {source!r}: {_first_line(error)}") from None
+    if missing := sorted(loaded["missing_keys"]):
+        raise UserError(
+            f"expected all weights of the model at {source!r}, but {len(missing)} are missing, {missing[0]} among them: its "
+            f"files are not complete, or of another kind of model; fetch or save it again"
+        )
     rows = model.get_input_embeddings().num_embeddings
     if rows < len(tokenizer):
         raise UserError(
@@ -128,7 +140,7 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # Files from outside: a damaged tokenizer.json raises a bare Exception.
         raise UserError(f"expected a tokenizer beside the model at {source!r}: {_first_line(error)}") from None
     if not tokenizer.chat_template:
         raise UserError(

@@ -44,6 +44,7 @@ from workflow_r1.policy.model import (
     save_policy,
 )
 from workflow_r1.policy.sharding import is_sharded, shard, whole
+from workflow_r1.policy.threads import explain_threads
 from workflow_r1.recording.events import (
     EvaluationStarted,
     OnEvent,
@@ -166,6 +167,8 @@ class Trainer:
             with self._ranks.agreeing():
                 progress = self._restore(resume)
             self._require_same_step(progress)
+            if (fewer := explain_threads(self._config.policy.threads)) is not None:
+                self._recorder.warn(fewer)
             self._recorder.tell(RunStarted(progress.step, self._config.training.steps, **describe(self._model)))
             result = self._train(progress)
             with self._ranks.agreeing(), whole(self._model):

@@ -20,6 +20,7 @@ from workflow_r1.errors import DataError
 from workflow_r1.policy.forward import out_of_memory_explained, token_scores
 from workflow_r1.policy.model import describe, load_policy_model, save_policy
 from workflow_r1.policy.packing import PackedBatch, num_tokens, pack
+from workflow_r1.policy.threads import explain_threads
 from workflow_r1.recording.events import OnEvent, PolicySaved, RunStarted, ignore
 from workflow_r1.recording.recorder import RunRecorder
 from workflow_r1.rollout.renderer import Renderer
@@ -104,6 +105,8 @@ class Warmstart:
         )
         progress = (store.load_latest(model, optimiser) if resume else None) or Progress()
         recorder.continue_from(progress.file_lengths, watched=progress.watched)
+        if (fewer := explain_threads(config.policy.threads)) is not None:
+            recorder.warn(fewer)
         recorder.tell(RunStarted(progress.step, len(plan), **describe(model)))
 
         started, seconds_before, figures = time.perf_counter(), progress.training_seconds, {}
