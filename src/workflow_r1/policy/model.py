@@ -222,7 +222,8 @@ def save_policy(model: Any, tokenizer: PreTrainedTokenizerBase, directory: Path)
     with atomic_directory(directory) as temporary:
         if has_adapters(model):
             _save_merged(model, temporary)
-            model.save_pretrained(temporary / ADAPTERS, **state)
+            # Frozen embeddings that adapters stand beside are the start's: no part of the adapters.
+            model.save_pretrained(temporary / ADAPTERS, save_embedding_layers=False, **state)
             _check_merged(model, temporary)
         else:
             model.save_pretrained(temporary, **state)

@@ -71,8 +71,10 @@ class AdapterSync:
         # Never the same path twice: a server that outlives a run would find the other's keys and values in its prefix cache.
         path = self._directory / f"{kind}-{version:06d}-{secrets.token_hex(4)}"
         with atomic_directory(path) as temporary:
-            self._model.save_pretrained(temporary)
-            if kind == "full":
+            if kind == "adapter":
+                self._model.save_pretrained(temporary, save_embedding_layers=False)
+            else:
+                self._model.save_pretrained(temporary)
                 self._tokenizer.save_pretrained(temporary)
                 make_portable(temporary)
         self.server.publish(PublishedWeights(kind, path, version))
