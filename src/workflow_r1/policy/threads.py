@@ -1,6 +1,6 @@
 """How many CPU threads torch uses: those that are free, since busy threads on shared processors wait for one another.
 
-Measured (docs/log.md): with two threads on two processors that others used as well, a step took six times as long as with
+Measured (docs/dev/log.md): with two threads on two processors that others used as well, a step took six times as long as with
 one. The number is chosen once, at the start of a process. Results of different numbers differ by rounding.
 """
 
