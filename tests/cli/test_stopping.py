@@ -24,7 +24,9 @@ SMALL = (
 class Command:
     """A command that runs in a process of its own."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, in_background: bool) -> None:
+        # As a shell starts what ends in `&`.
+        ctrl_c = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_background else None
         self._out, self._err = folder / "out.txt", folder / "err.txt"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
@@ -35,6 +37,8 @@ class Command:
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "COLUMNS": "200"},
             )
+        if ctrl_c is not None:
+            signal.signal(signal.SIGINT, ctrl_c)
 
     def when(self, is_time: Callable[[], bool], *signals: signal.Signals) -> tuple[int, str, str]:
         """Send signals once it is time, and return exit code, output and errors."""
@@ -57,8 +61,8 @@ class Command:
 def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
     started: list[Command] = []
 
-    def start(*arguments: str) -> Command:
-        started.append(Command(tmp_path, *arguments))
+    def start(*arguments: str, in_background: bool = False) -> Command:
+        started.append(Command(tmp_path, *arguments, in_background=in_background))
         return started[-1]
 
     yield start
@@ -102,11 +106,14 @@ def test_the_warm_start_ends_with_a_checkpoint(command: Callable[..., Command], 
     assert errors == ""
 
 
-@pytest.mark.parametrize("signals", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("signals", "in_background"),
+    [((signal.SIGTERM,), False), ((signal.SIGTERM,), True), ((signal.SIGINT, signal.SIGINT), False)],
+)
 def test_an_evaluation_can_be_continued(
-    command: Callable[..., Command], tmp_path: Path, signals: tuple[signal.Signals, ...]
+    command: Callable[..., Command], tmp_path: Path, signals: tuple[signal.Signals, ...], in_background: bool
 ) -> None:
-    run = command("evaluate", "--limit", "4000", "--output", "e")
+    run = command("evaluate", "--limit", "4000", "--output", "e", in_background=in_background)
     code, output, errors = run.when(lambda: has_lines(tmp_path / "e" / "rows.jsonl"), *signals)
     assert code == 130, errors
     assert "--output e" in output

@@ -79,6 +79,9 @@ def main() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell lets jobs in the background ignore Ctrl-C; they must end all the same when they are asked to.
+        raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)
 
 
