@@ -60,7 +60,8 @@ class PolicyConfig(Record):
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ..."""
     threads: int | None = Field(default=None, ge=1)
-    """CPU threads of torch; None leaves torch's own choice."""
+    """Most CPU threads of torch, of those that are free at the start; None for as many as torch would take.
+    ``OMP_NUM_THREADS`` lowers it."""
 
 
 class EmbeddedConfig(Record):
