@@ -1,11 +1,12 @@
 """One TOML file, one validated run configuration."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workflow_r1.accounting import BudgetConfig, PricesConfig
+from workflow_r1.config.effect import refuse_keys_without_effect
 from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.methods import MethodsConfig
 from workflow_r1.config.search import SearchConfig
@@ -113,6 +114,11 @@ class RunConfig(Record):
     warmstart: WarmstartConfig = WarmstartConfig()
     methods: MethodsConfig = MethodsConfig()
     logging: LoggingConfig = LoggingConfig()
+
+    @model_validator(mode="after")
+    def _refuse_keys_without_effect(self) -> Self:
+        refuse_keys_without_effect(self)
+        return self
 
     @property
     def is_simulation(self) -> bool:

@@ -146,7 +146,10 @@ class Asked:
 
         report = report_questions(self.questions)
         source = None if self.file is None else read_source(self.file)
-        return {
+        # A key of its own, and only where it says something: a card from before answers were compared so stays the same card
+        # for all other questions.
+        emptied: Described = {"emptied_answers": report.emptied_note()} if report.empty_answers else {}
+        return emptied | {
             "file": None if self.file is None else str(self.file),
             "num_questions": report.num_questions,
             "fingerprint": report.fingerprint,
