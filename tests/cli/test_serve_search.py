@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from workflow_r1.installation import install_command
+
 pytest.importorskip("uvicorn")
 
 
@@ -110,4 +112,4 @@ def test_without_the_extra(call: Callable, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, _, errors = call("serve-search")
     assert code == 2
-    assert "workflow-r1[serve]" in errors
+    assert install_command("serve") in errors

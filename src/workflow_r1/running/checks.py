@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from workflow_r1.errors import ConfigError, ServiceError, ServiceRejectedError, UserError
+from workflow_r1.installation import DISTRIBUTION, install_command
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
     from workflow_r1.inference import OpenAIChatConfig
     from workflow_r1.trajectory import Question
 
-DISTRIBUTION = "workflow-r1"
 ASK_SECONDS = 20.0
 """Longest wait for one reply of a service."""
 SPACE_PROBLEM, SPACE_WARNING = 200 * 2**20, 2 * 2**30
@@ -135,7 +135,7 @@ def check_packages() -> Iterable[Finding]:
             if version is not None and not _is_new_enough(version, packages[name])
         ]
         subject = f"extra {extra}" if extra else "packages"
-        install = f'pip install "{DISTRIBUTION}[{extra}]"' if extra else f"pip install {DISTRIBUTION}"
+        install = install_command(extra)
         if old or (absent and not extra):
             wrong = [*old, *(f"{name} is not installed" for name in absent)]
             yield (warning if extra else problem)(subject, ", ".join(wrong), install)

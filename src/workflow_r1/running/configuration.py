@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import ConfigError, MissingExtraError
+from workflow_r1.installation import install_command
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
@@ -39,9 +40,7 @@ def require(module: str, *, extra: str, purpose: str) -> None:
         MissingExtraError: ``module`` is not installed.
     """
     if importlib.util.find_spec(module) is None:
-        raise MissingExtraError(
-            f'{purpose} needs {module}, which is not installed; run: pip install "workflow-r1[{extra}]"'
-        )
+        raise MissingExtraError(f"{purpose} needs {module}, which is not installed; run: {install_command(extra)}")
 
 
 def with_questions(config: "RunConfig", file: Path | None) -> "RunConfig":
