@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, SourceOption
+from workflow_r1.cli.parameters import Overrides, SourceOption, Trust
 from workflow_r1.errors import ConfigError
 from workflow_r1.printable import printable
 from workflow_r1.running.configuration import open_config
@@ -24,6 +24,7 @@ def ask(
     ] = None,
     config: SourceOption = None,
     override: Overrides = None,
+    trust: Trust = False,
     method: Annotated[
         str,
         typer.Option(
@@ -47,7 +48,7 @@ def ask(
 ) -> None:
     """Ask one question and watch how the policy gets to its answer, turn by turn."""
     try:
-        _ask(question, open_config(config, override), method, temperature, seed, as_json, save, no_save)
+        _ask(question, open_config(config, override, trust=trust), method, temperature, seed, as_json, save, no_save)
     except KeyboardInterrupt:
         typer.secho("interrupted; nothing was saved", fg="yellow", err=True)
         raise typer.Exit(130) from None

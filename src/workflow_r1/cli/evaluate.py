@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.errors import BudgetExceededError, ServiceUnavailableError, UserError
 from workflow_r1.running.configuration import open_config, with_questions
 
@@ -31,6 +31,7 @@ SPENT = "spent.json"
 def evaluate(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     methods: Annotated[
         list[str] | None,
         typer.Option(
@@ -101,10 +102,10 @@ def evaluate(
     from workflow_r1.running.services import check_services
     from workflow_r1.trajectory.storage import write_atomically
 
-    settings = with_questions(open_config(config, override), questions)
+    settings = with_questions(open_config(config, override, trust=trust), questions)
     console = Terminal()
     chosen_seeds = _read_seeds(seeds, settings.seed)
-    compared = read_methods(settings, methods or [POLICY], seeds=chosen_seeds)
+    compared = read_methods(settings, methods or [POLICY], seeds=chosen_seeds, trust=trust)
     if reference is not None and reference not in [one.name for one in compared]:
         raise UserError(f"--reference: expected one of the methods, received {reference!r}")
     with console.status("getting ready"):

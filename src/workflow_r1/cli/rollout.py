@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.errors import BudgetExceededError, UserError
 from workflow_r1.running.configuration import open_config, open_questions, with_questions
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def rollout(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="JSONL of trajectories; must not exist yet.")
     ] = Path("trajectories.jsonl"),
@@ -52,7 +53,7 @@ def rollout(
     from workflow_r1.trajectory import append_trajectories
     from workflow_r1.trajectory.storage import iterate_trajectories
 
-    settings = with_questions(open_config(config, override), questions)
+    settings = with_questions(open_config(config, override, trust=trust), questions)
     if output.exists():
         raise UserError(f"expected a new file, but {output} exists; choose another --output")
     check_can_append(output, option="--output")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.errors import ConfigError
 from workflow_r1.running.configuration import open_config
 
@@ -22,6 +22,7 @@ EXAMPLE_QUESTION = "Who directed Jaws?"
 def serve(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     method: Annotated[
         str,
         typer.Option(
@@ -75,7 +76,7 @@ def serve(
     from workflow_r1.running.services import check_services
 
     require_server("serve")
-    settings = open_config(config, override)
+    settings = open_config(config, override, trust=trust)
     key = _read_key(api_key_env)
     if max_concurrency is not None:
         sampling = settings.sampling.model_copy(update={"max_sessions": max_concurrency})

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.running.configuration import open_config
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def serve_search(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     index: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="A BM25 index; built there from --corpus where absent.", show_default=False),
@@ -44,7 +45,7 @@ def serve_search(
     from workflow_r1.errors import ConfigError
 
     require_server("serve-search")
-    settings = open_config(config, override)
+    settings = open_config(config, override, trust=trust)
     search_config = settings.search
     if index is not None or corpus is not None:
         if config is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.errors import (
     CheckpointError,
     ConfigError,
@@ -39,6 +39,7 @@ RunDirectory = Annotated[
 def train(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     resume: Resume = None,
     run_directory: RunDirectory = None,
     engine: Annotated[
@@ -67,7 +68,7 @@ def train(
     from workflow_r1.running.policies import require_trainable
 
     overrides = [*(override or []), *([f"engine={engine}"] if engine else [])]
-    settings = open_run(config, overrides, resume, run_directory)
+    settings = open_run(config, overrides, resume, run_directory, trust=trust)
     require_trainable(settings)
     console = Terminal()
     if settings.engine == "verl":
@@ -100,7 +101,12 @@ def train(
 
 
 def open_run(
-    config: str | None, override: list[str] | None, resume: Path | None, run_directory: Path | None
+    config: str | None,
+    override: list[str] | None,
+    resume: Path | None,
+    run_directory: Path | None,
+    *,
+    trust: bool,
 ) -> "RunConfig":
     """The configuration of a new run, or of the run that goes on.
 
@@ -109,14 +115,14 @@ def open_run(
         CheckpointError: there is nothing to go on with.
     """
     if resume is None:
-        return open_config(config, override)
+        return open_config(config, override, trust=trust)
     if config is not None or run_directory is not None:
         raise ConfigError(
             "expected --resume alone: the run's own config.toml says the rest; single keys can be changed with -o"
         )
     if not (resume / "config.toml").is_file():
         raise CheckpointError(f"expected a run directory to resume, found no config.toml in {resume}")
-    return open_config(str(resume / "config.toml"), override)
+    return open_config(str(resume / "config.toml"), override, trust=trust)
 
 
 def _launch(
