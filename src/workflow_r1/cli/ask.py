@@ -75,6 +75,7 @@ def _ask(
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
     from workflow_r1.running.services import check_services
+    from workflow_r1.running.simulation import is_simulated, notes_on
     from workflow_r1.trajectory import append_trajectories
     from workflow_r1.trajectory.storage import to_json_line
 
@@ -90,7 +91,10 @@ def _ask(
         check_services(config, opened.services, policy=method == POLICY)
     trace = LiveTrace(console, currency=config.prices.currency)
     if not as_json:
-        trace.show_question(asked, title=config.title, policy=opened.policy.name)
+        simulated = is_simulated(config, method, own_questions=text is not None)
+        trace.show_question(asked, title=config.titled(simulation=simulated), policy=opened.policy.name)
+    for note in notes_on(config, asked.text, method) if text is not None else ():
+        typer.secho(note, fg="yellow", err=True)
     name = f"ask-{uuid.uuid4().hex[:16]}"
 
     async def run() -> "Trajectory":

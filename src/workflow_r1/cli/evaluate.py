@@ -196,7 +196,7 @@ def _make_card(
 
     return EvaluationCard(
         title=config.name,
-        is_simulation=config.is_simulation or any(one.file is None for one in asked),
+        is_simulation=_is_simulated(compared, asked),
         methods={one.name: one.describe(temperature) for one in compared},
         benchmarks={one.name: one.describe() for one in asked},
         seeds=seeds,
@@ -221,6 +221,15 @@ def _open_directory(config: "RunConfig", output: Path | None, card: "EvaluationC
     directory = make_run_directory(config, output, kind=f"evaluation-{kind}")
     card.write(directory)
     return directory
+
+
+def _is_simulated(compared: "Sequence[Compared]", asked: "Sequence[Asked]") -> bool:
+    """Whether any question, or any service that a method needs, is the embedded world's."""
+    from workflow_r1.running.simulation import is_simulated
+
+    return any(one.file is None for one in asked) or any(
+        is_simulated(one.config, one.method, own_questions=True) for one in compared
+    )
 
 
 async def _ask_all(
@@ -266,7 +275,9 @@ async def _ask_all(
                 directory=log.search_directory(one.name, seed),
                 notify=lambda line: console.print(line, soft_wrap=True, markup=False),
             )
-            title = f"{one.config.title}: {one.name}" + (f", seed {seed}" if len(seeds) > 1 else "")
+            title = f"{one.config.titled(simulation=_is_simulated(compared, asked))}: {one.name}" + (
+                f", seed {seed}" if len(seeds) > 1 else ""
+            )
             async with opened:
                 if opened.search is not None:
                     await opened.search()
@@ -324,7 +335,7 @@ def _summarise(
     reference = reference or (compared[0].name if len(known) > 1 and compared[0].name in known else None)
     comparison = compare_methods(answers, reference=reference)
     summary = comparison.model_dump(mode="json")
-    where = config.title
+    where = config.titled(simulation=_is_simulated(compared, asked))
     if len(answers) == 1 and len(compared) == len(asked) == 1:
         trajectories = log.trajectories(compared[0].name, asked[0].name)
         figures = compute_figures(trajectories)

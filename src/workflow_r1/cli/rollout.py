@@ -50,6 +50,7 @@ def rollout(
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
     from workflow_r1.running.services import check_services
+    from workflow_r1.running.simulation import is_simulated
     from workflow_r1.trajectory import append_trajectories
     from workflow_r1.trajectory.storage import iterate_trajectories
 
@@ -64,7 +65,11 @@ def rollout(
         opened = open_method(settings, method, temperature=heat, as_policy=True, questions=chosen)
         check_services(settings, opened.services, policy=method == POLICY)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with TrajectoryCounter(console, f"{settings.title}: {opened.policy.name}", len(chosen) * group_size) as counter:
+    with TrajectoryCounter(
+        console,
+        f"{settings.titled(simulation=is_simulated(settings, method))}: {opened.policy.name}",
+        len(chosen) * group_size,
+    ) as counter:
 
         def keep(trajectory: "Trajectory") -> None:
             if trajectory.question.golden_answers and not trajectory.stop_reason.is_infrastructure:

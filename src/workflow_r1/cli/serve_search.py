@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workflow_r1.cli.parameters import Overrides, Source, Trust
+from workflow_r1.cli.serving import AllowHost, ApiKeyEnv
 from workflow_r1.running.configuration import open_config
 
 if TYPE_CHECKING:
@@ -28,9 +29,11 @@ def serve_search(
         typer.Option(metavar="FILE", help="JSONL of `id, title, text` or `id, contents`, or .gz.", show_default=False),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at. There is no login: 0.0.0.0 serves everyone who can reach it.")
+        str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8000,
+    api_key_env: ApiKeyEnv = None,
+    allow_host: AllowHost = None,
     k: Annotated[
         int | None,
         typer.Option(
@@ -39,7 +42,7 @@ def serve_search(
     ] = None,
 ) -> None:
     """Serve a search over HTTP in the protocol of Search-R1's retrieval server: POST /retrieve, GET /health."""
-    from workflow_r1.cli.serving import address_of, listen, require_server, serve_until_stopped
+    from workflow_r1.cli.serving import address_of, listen, read_key, require_server, serve_until_stopped
     from workflow_r1.cli.terminal import Terminal
     from workflow_r1.config.search import SearchConfig
     from workflow_r1.errors import ConfigError
@@ -54,14 +57,17 @@ def serve_search(
             raise ConfigError(f"expected --index with --corpus: the directory where the index of {corpus} is kept")
         search_config = SearchConfig(kind="bm25", index=index, corpus=corpus)
     default_k = k or search_config.k
+    key = read_key(api_key_env)
     console = Terminal()
     with listen(host, port) as listening:
         search = _open(search_config, settings.embedded.seed, console)
         description = describe(search_config, search, default_k)
 
         from workflow_r1.retrieval.server_app import make_app
+        from workflow_r1.services.admission import AdmissionRules
 
-        app = make_app(search, default_k=default_k, description=description)
+        rules = AdmissionRules(hosts=tuple(allow_host or ()), api_key=key)
+        app = make_app(search, default_k=default_k, description=description, rules=rules)
         place = address_of(listening)
         console.print(f"{_name(description)} at [bold]{place}[/]", soft_wrap=True)
         console.print(

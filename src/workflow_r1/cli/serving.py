@@ -1,12 +1,33 @@
 """Run an application as an HTTP server: a port that is free, one line on where it is, a quiet end."""
 
 import errno
+import os
 import signal
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from workflow_r1.errors import UserError
+import typer
+
+from workflow_r1.errors import ConfigError, UserError
 from workflow_r1.running.configuration import require
+
+ApiKeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Environment variable with the key that clients must send; without it none is asked for.",
+        show_default=False,
+    ),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        help="Name besides this machine's own under which clients reach the server, e.g. a proxy's. Repeatable.",
+        show_default=False,
+    ),
+]
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -61,11 +82,33 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def read_key(variable: str | None) -> str | None:
+    """Read the key that clients must send.
+
+    Raises:
+        ConfigError: the variable holds none that can be sent.
+    """
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ConfigError(f"--api-key-env: expected a key in the environment variable {variable}, found none; set it")
+    if not key.isascii() or not key.isprintable():
+        raise ConfigError(
+            f"--api-key-env: expected plain ASCII in the environment variable {variable}; choose another key"
+        )
+    return key
+
+
 def serve_until_stopped(app: "ASGIApp", listening: socket.socket) -> None:
     """Serve until Ctrl-C or a termination; requests that are under way are finished first, for at most 10 seconds."""
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10))
+    from workflow_r1.services.connections import server_options
+
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10, **server_options(max_connections=1024))
+    )
     # uvicorn hands on a signal that it has obeyed: a termination then ends as a Ctrl-C does.
     terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -13,12 +13,15 @@ from rich.panel import Panel
 from rich.spinner import Spinner
 from rich.text import Text
 
-from workflow_r1.prompts import parse_turn
+from workflow_r1.prompts import cut_middle, parse_turn
 from workflow_r1.rollout.events import RolloutEvent, TurnFinished, TurnSampled, TurnStarted
 from workflow_r1.trajectory import ScoredTrajectory
 
 if TYPE_CHECKING:
     from workflow_r1.trajectory import Question, Trajectory, Turn, Usage
+
+MAX_QUESTION_CHARS = 2000
+"""A longer question is shown by its two ends."""
 
 
 class LiveTrace:
@@ -50,7 +53,7 @@ class LiveTrace:
         """Show what is asked, and of whom."""
         from workflow_r1.evaluation import question_class
 
-        body = Text(question.text, style="bold")
+        body = Text(cut_middle(question.text, MAX_QUESTION_CHARS), style="bold")
         if question.golden_answers:
             body.append(f"\ngold: {', '.join(question.golden_answers)}   ({question_class(question)})", style="dim")
         if not self._console.is_terminal:

@@ -58,7 +58,7 @@ def draw_curve(run: RunRecord) -> list[Path]:
         _draw_training(training, run)
         _draw_held_out(held_out, run)
         _draw_operator_mix(mix, run)
-        figure.suptitle(run.config.title, fontsize=12, fontweight="bold", color=INK, x=0.01, ha="left")
+        figure.suptitle(run.title, fontsize=12, fontweight="bold", color=INK, x=0.01, ha="left")
         return [
             _save(figure, run.directory / "curve.png", dpi=160),
             _save(figure, run.directory / "curve.svg", metadata={"Date": None}),
