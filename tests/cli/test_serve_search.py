@@ -19,6 +19,9 @@ from workflow_r1.installation import install_command
 pytest.importorskip("uvicorn")
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     path = tmp_path / "corpus.jsonl"
@@ -47,7 +50,9 @@ def running(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], str
 
 def retrieve(address: str, query: str) -> list[dict]:
     body = json.dumps({"queries": [query], "topk": 3, "return_scores": True}).encode()
-    with urllib.request.urlopen(urllib.request.Request(f"{address}/retrieve", data=body), timeout=10) as reply:
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{address}/retrieve", data=body, headers=JSON), timeout=10
+    ) as reply:
         (passages,) = json.load(reply)["result"]
         return passages
 

@@ -55,10 +55,8 @@ def ask_within(request: AnswerRequest, how: History, *, fits: Callable[[str], bo
         lines = [f"{message.role}: {message.text}" for message in others]
 
         def with_newest(number: int) -> str:
-            said = "\n".join(lines[len(lines) - number :])
-            return (
-                f"What was said before:\n{said}\n\nThe question now: {request.question}" if number else request.question
-            )
+            newest = lines[len(lines) - number :]
+            return "\n".join([*newest, f"user: {request.question}"]) if newest else request.question
 
         # The first number of messages that is too many, less one.
         number = bisect_left(range(len(lines) + 1), True, key=lambda each: not fits(with_newest(each))) - 1

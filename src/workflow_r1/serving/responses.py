@@ -97,7 +97,7 @@ def _read_item(item: Mapping[str, Any], at: int) -> Said | None:
     elif isinstance(content, str):
         text = content
     else:
-        raise RequestError(400, f"{param}.content: expected a text or a list of parts", param=param)
+        raise RequestError(400, f"{param}.content: expected a text or a list of parts", param=f"{param}.content")
     return Said("system" if role == "developer" else str(role), text)
 
 
