@@ -122,10 +122,11 @@ def test_a_body_is_bounded_by_what_is_said_and_by_what_comes(start: Callable) ->
     place = start(max_body_bytes=10)
     assert post(place, b"x" * 10).text == "x" * 10
     assert post(place, b"x" * 11).status_code == 413
+    assert post(place, b"x" * 160).status_code == 413
     with socket.create_connection(place, timeout=5) as connection:
         connection.sendall(
             b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            b"Transfer-Encoding: chunked\r\n\r\nb\r\nxxxxxxxxxxx\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n" + b"b\r\nxxxxxxxxxxx\r\n" * 20
         )
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 

@@ -27,6 +27,9 @@ Receive = Callable[[], Awaitable[ASGIMessage]]
 Send = Callable[[ASGIMessage], Awaitable[None]]
 ASGIApplication = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
+DISCARDED = 16
+"""Times the longest body that are read of a longer one before it is refused."""
+
 
 @dataclass(frozen=True, slots=True)
 class AdmissionRules:
@@ -131,8 +134,7 @@ class Admission:
         kind = next((value for name, value in headers if name == "content-type"), "")
         if kind.partition(";")[0].strip().lower() != "application/json":
             return Refusal(415, f"expected the header Content-Type: application/json, received {kind[:100]!r}")
-        length = next((value for name, value in headers if name == "content-length"), "0")
-        return self._too_long() if length.isdigit() and int(length[:20]) > rules.max_body_bytes else None
+        return None
 
     def _is_own(self, host: str) -> bool:
         name = host.strip().lower()
@@ -146,27 +148,28 @@ class Admission:
         return True
 
     async def _read_body(self, receive: Receive) -> bytes | Refusal:
-        """Read the body, and stop reading where it is longer or slower than it may be."""
-        body = bytearray()
+        """Read the body, and stop keeping it where it is longer, or reading it where it is slower than it may be."""
+        limit = self._rules.max_body_bytes
+        body, length = bytearray(), 0
         try:
             async with asyncio.timeout(self._rules.body_seconds):
                 more = True
-                while more:
+                # A client that is still sending does not see a reply: somewhat too long a body is read to its end.
+                while more and length <= DISCARDED * limit:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         return Refusal(400, "expected a whole body, the client left")
-                    body += message.get("body", b"")
-                    if len(body) > self._rules.max_body_bytes:
-                        return self._too_long()
+                    part = message.get("body", b"")
+                    length += len(part)
+                    if length <= limit:
+                        body += part
                     more = message.get("more_body", False)
         except TimeoutError:
             return Refusal(408, f"expected the body within {self._rules.body_seconds:g} s")
-        return bytes(body)
-
-    def _too_long(self) -> Refusal:
-        # What is left of the body is not read: the connection cannot be used again.
-        message = f"expected a body of at most {self._rules.max_body_bytes} bytes"
-        return Refusal(413, message, headers={"Connection": "close"})
+        if length <= limit:
+            return bytes(body)
+        headers = {"Connection": "close"} if more else None
+        return Refusal(413, f"expected a body of at most {limit} bytes", headers=headers)
 
     async def _refuse(self, refusal: Refusal, send: Send) -> None:
         body = json.dumps(self._describe(refusal)).encode()
