@@ -69,7 +69,9 @@ def train(
 
     overrides = [*(override or []), *([f"engine={engine}"] if engine else [])]
     settings = open_run(config, overrides, resume, run_directory, trust=trust)
-    require_trainable(settings)
+    # What rollouts cost can be estimated with the policy behind a server, too; it cannot be trained there.
+    if not (dry_run and settings.policy.base_url is not None and settings.engine == "native"):
+        require_trainable(settings)
     console = Terminal()
     if settings.engine == "verl":
         if processes > 1:
