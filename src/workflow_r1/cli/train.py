@@ -151,7 +151,8 @@ def _launch(
         kept = f"The checkpoint {checkpoints[-1]} stands" if checkpoints else "There is no checkpoint yet"
         return f"{kept}; go on with:  [bold]{command_of(f'--resume {show_path(directory)}', num)}[/]"
 
-    arguments = ["train", *source, *place, *(part for override in overrides for part in ("-o", override))]
+    # Trust was settled here: the processes of the run do not ask again.
+    arguments = ["train", *source, *place, "--trust", *(part for override in overrides for part in ("-o", override))]
     return launch(arguments, num=num, tell=lambda line: console.print(line, soft_wrap=True), go_on=go_on)
 
 
