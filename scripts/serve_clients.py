@@ -5,7 +5,7 @@
 
 Each trial needs its library in the Python that runs this file, which needs nothing else (``pip install openai
 langchain-openai litellm "pydantic-ai-slim[openai]" llm inspect_ai``); one whose library is absent is skipped. The table in
-``docs/serve.md`` is the output of a run.
+``docs/how-to/serve.md`` is the output of a run.
 """
 
 import asyncio

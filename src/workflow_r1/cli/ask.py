@@ -28,7 +28,9 @@ def ask(
     method: Annotated[
         str,
         typer.Option(
-            "--method", "-m", help="policy, or a fixed workflow such as direct, cot or ensemble: docs/methods.md."
+            "--method",
+            "-m",
+            help="policy, or a fixed workflow such as direct, cot or ensemble: docs/reference/methods.md.",
         ),
     ] = "policy",
     temperature: Annotated[float, typer.Option(min=0.0, help="Of the policy; 0 is greedy.")] = 0.0,

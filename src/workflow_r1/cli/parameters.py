@@ -20,6 +20,6 @@ Trust = Annotated[
     typer.Option(
         "--trust",
         help="Trust the run directory, which somebody else may have made, to run the code and ask the services that its "
-        "configuration names; remembered. See docs/security.md.",
+        "configuration names; remembered. See docs/explanation/security.md.",
     ),
 ]

@@ -30,7 +30,9 @@ def rollout(
     method: Annotated[
         str,
         typer.Option(
-            "--method", "-m", help="policy, or a fixed workflow such as direct, cot or ensemble: docs/methods.md."
+            "--method",
+            "-m",
+            help="policy, or a fixed workflow such as direct, cot or ensemble: docs/reference/methods.md.",
         ),
     ] = "policy",
     temperature: Annotated[

@@ -30,7 +30,7 @@ class TrlTrainer:
         accounts: "Accounts",
         ranks: "Ranks | None" = None,
     ) -> None:
-        # Whoever asks for this engine has been told that TRL calls its rollout function experimental: docs/trl.md. It reads
+        # Whoever asks for this engine has been told that TRL calls its rollout function experimental: docs/how-to/trl.md. It reads
         # the variable when it is imported or made.
         os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
         from workflow_r1.engines.native.batching import draw

@@ -6,7 +6,7 @@ neither made nor trusted. Runs that are made here are trusted by a record that i
 resolved path and one content: a directory that is moved, or whose configuration or code is changed, is asked about again.
 
 Records lie in ``$XDG_STATE_HOME/workflow-r1/trusted`` (``~/.local/state`` where the variable is not set), one small file
-for each directory, outside every run directory. ``docs/security.md`` says what an untrusted directory can still do.
+for each directory, outside every run directory. ``docs/explanation/security.md`` says what an untrusted directory can still do.
 """
 
 import contextlib
