@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.errors import BudgetExceededError, ServiceUnavailableError, UserError
 from workflow_r1.running.configuration import open_config, with_questions
 
@@ -32,6 +32,7 @@ SPENT = "spent.json"
 def evaluate(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     methods: Annotated[
         list[str] | None,
         typer.Option(
@@ -102,10 +103,10 @@ def evaluate(
     from workflow_r1.running.services import check_services
     from workflow_r1.trajectory.storage import write_atomically
 
-    settings = with_questions(open_config(config, override), questions)
+    settings = with_questions(open_config(config, override, trust=trust), questions)
     console = Terminal()
     chosen_seeds = _read_seeds(seeds, settings.seed)
-    compared = read_methods(settings, methods or [POLICY], seeds=chosen_seeds)
+    compared = read_methods(settings, methods or [POLICY], seeds=chosen_seeds, trust=trust)
     if reference is not None and reference not in [one.name for one in compared]:
         raise UserError(f"--reference: expected one of the methods, received {reference!r}")
     with console.status("getting ready"):
@@ -196,7 +197,7 @@ def _make_card(
 
     return EvaluationCard(
         title=config.name,
-        is_simulation=config.is_simulation or any(one.file is None for one in asked),
+        is_simulation=_is_simulated(compared, asked),
         methods={one.name: one.describe(temperature) for one in compared},
         benchmarks={one.name: one.describe() for one in asked},
         seeds=seeds,
@@ -228,6 +229,15 @@ def _open_directory(
             card = card.join(EvaluationCard.read(directory), directory=directory)
         card.write(directory)
         yield directory
+
+
+def _is_simulated(compared: "Sequence[Compared]", asked: "Sequence[Asked]") -> bool:
+    """Whether any question, or any service that a method needs, is the embedded world's."""
+    from workflow_r1.running.simulation import is_simulated
+
+    return any(one.file is None for one in asked) or any(
+        is_simulated(one.config, one.method, own_questions=True) for one in compared
+    )
 
 
 async def _ask_all(
@@ -273,7 +283,9 @@ async def _ask_all(
                 directory=log.search_directory(one.name, seed),
                 notify=lambda line: console.print(line, soft_wrap=True, markup=False),
             )
-            title = f"{one.config.title}: {one.name}" + (f", seed {seed}" if len(seeds) > 1 else "")
+            title = f"{one.config.titled(simulation=_is_simulated(compared, asked))}: {one.name}" + (
+                f", seed {seed}" if len(seeds) > 1 else ""
+            )
             async with opened:
                 if opened.search is not None:
                     await opened.search()
@@ -330,7 +342,7 @@ def _summarise(
     evaluated = {(row.method, row.benchmark) for row in iterate_rows(log.directory / ROWS)}
     known = {method for method, _ in evaluated}
     reference = reference or (compared[0].name if len(known) > 1 and compared[0].name in known else None)
-    where = config.title
+    where = config.titled(simulation=_is_simulated(compared, asked))
     parts: dict[str, object] = {}
     if len(evaluated) == 1 and len(compared) == len(asked) == 1:
         comparison = build_report([log.directory], reference=reference).comparison

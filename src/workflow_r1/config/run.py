@@ -1,5 +1,6 @@
 """One TOML file, one validated run configuration."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -120,24 +121,30 @@ class RunConfig(Record):
         refuse_keys_without_effect(self)
         return self
 
+    def simulated_services(self, needs: Collection[str]) -> tuple[str, ...]:
+        """Which of the services that are needed (``llm``, ``search``) are the embedded world's."""
+        kinds = {"llm": self.llm.kind, "search": self.search.kind}
+        return tuple(service for service, kind in kinds.items() if kind == "embedded" and service in needs)
+
     @property
     def is_simulation(self) -> bool:
-        """Whether any part is the embedded world's: its figures then say nothing about real questions.
+        """Whether anything that is used is the embedded world's: its figures then say nothing about real questions.
 
-        An operator of the user's own may search, too; it is not imported to find out, since a configuration is also read
-        to report on a run of somebody else's. ``search.kind = "none"`` says that none does.
+        The questions are, or the LLM or the search that an operator of the pool needs. An operator of the user's own may
+        need both; it is not imported to find out, since a configuration is also read to report on a run of somebody else's.
+        ``search.kind = "none"`` says that none searches.
         """
         pool = [OPERATORS.get(name) for name in self.environment.operators]
-        searches = any(operator is None or "search" in operator.needs for operator in pool)
-        return (
-            self.data.source == "embedded"
-            or self.llm.kind == "embedded"
-            or (self.search.kind == "embedded" and searches)
-        )
+        needs = {need for each in pool for need in (("llm", "search") if each is None else each.needs)}
+        return self.data.source == "embedded" or bool(self.simulated_services(needs))
 
     @property
     def title(self) -> str:
         """Name of the run, and that it is a simulation where it is one."""
-        if not self.is_simulation:
+        return self.titled(simulation=self.is_simulation)
+
+    def titled(self, *, simulation: bool) -> str:
+        """Name of the run, and that it is a simulation where what is done with it is one."""
+        if not simulation:
             return self.name
         return f"{'' if self.name == 'embedded' else f'{self.name}: '}embedded world (a simulation)"

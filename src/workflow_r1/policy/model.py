@@ -13,6 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 from workflow_r1.config.run import PolicyConfig, RunConfig
 from workflow_r1.config.training import LoraSettings
 from workflow_r1.errors import ConfigError, MissingExtraError, UserError
+from workflow_r1.installation import install_command
 from workflow_r1.policy.forward import base_model, check_head
 from workflow_r1.policy.portable import make_portable
 from workflow_r1.policy.sharding import is_sharded, whole_state
@@ -144,7 +145,7 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise MissingExtraError("LoRA needs peft: pip install 'workflow-r1[train]'") from error
+        raise MissingExtraError(f"LoRA needs peft, which is not installed; run: {install_command('train')}") from error
     targets = settings.target_modules
     torch.manual_seed(seed)
     settings_of_peft = LoraConfig(

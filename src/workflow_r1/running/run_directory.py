@@ -77,12 +77,18 @@ def _taken(chosen: Path, option: str | None) -> UserError:
 
 
 def write_description(directory: Path, config: "RunConfig") -> None:
-    """Write ``config.toml`` and ``environment.json``."""
+    """Write ``config.toml`` and ``environment.json``, and remember that the run was made here."""
     from workflow_r1.config import dump_toml
+    from workflow_r1.running.simulation import is_simulated
+    from workflow_r1.running.trust import effects_of, remember
     from workflow_r1.trajectory.storage import write_atomically
 
+    # A report reads it here: it imports no operator to find out.
+    described = describe_environment() | {"simulation": is_simulated(config)}
     write_atomically(directory / CONFIG, dump_toml(config))
-    write_atomically(directory / ENVIRONMENT, json.dumps(describe_environment(), indent=2) + "\n")
+    write_atomically(directory / ENVIRONMENT, json.dumps(described, indent=2) + "\n")
+    if effects_of(config):
+        remember(directory)
 
 
 def choose_place(config: "RunConfig") -> Path:
