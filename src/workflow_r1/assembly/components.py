@@ -255,6 +255,7 @@ def policy_chat_config(config: RunConfig) -> OpenAIChatConfig:
         check_model=config.llm.check_model,
         max_retries=config.llm.max_retries,
         concurrency=config.sampling.max_sessions,
+        extra_body={"chat_template_kwargs": config.policy.template.kwargs} if config.policy.template.kwargs else {},
     )
 
 

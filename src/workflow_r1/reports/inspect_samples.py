@@ -207,6 +207,7 @@ def _limit(trajectory: Trajectory) -> EvalSampleLimit | None:
         StopReason.MAX_TURNS: ("turn", len(trajectory.turns)),
         StopReason.MAX_OPERATOR_CALLS: ("custom", sum(len(turn.calls) for turn in trajectory.turns)),
         StopReason.MAX_RESPONSE_TOKENS: ("token", sum(_policy_usage(trajectory))),
+        StopReason.CONTEXT_FULL: ("context", sum(_policy_usage(trajectory))),
     }
     if trajectory.stop_reason not in reached:
         return None

@@ -4,7 +4,7 @@ import io
 import json
 import logging
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from workflow_r1.errors import DataError
 from workflow_r1.trajectory.records import SCHEMA_VERSION, ScoredTrajectory, Trajectory
 
 logger = logging.getLogger(__name__)
+
+UNFINISHED = ".unfinished-"
+"""How the names of files and folders begin that are not complete yet, or that a killed process has left."""
 
 _BLOCK = 1 << 16
 """Bytes read at a time when looking for the last line."""
@@ -185,15 +188,14 @@ def write_atomically(path: Path | str, data: str | bytes) -> None:
     """Replace a file in one step: readers see the old content or the new, never a part, even after a crash."""
     path = Path(path)
     payload = data.encode("utf-8") if isinstance(data, str) else data
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Opened by name, so that who may read it follows the umask.
+    temporary = path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            # mkstemp lets nobody else read.
-            os.fchmod(descriptor, 0o644)
+        with temporary.open("xb") as file:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
