@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.errors import BudgetExceededError, ServiceUnavailableError, UserError
 from workflow_r1.running.configuration import open_config, with_questions
 
@@ -32,6 +32,7 @@ SPENT = "spent.json"
 def evaluate(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     methods: Annotated[
         list[str] | None,
         typer.Option(
@@ -102,10 +103,10 @@ def evaluate(
     from workflow_r1.running.services import check_services
     from workflow_r1.trajectory.storage import write_atomically
 
-    settings = with_questions(open_config(config, override), questions)
+    settings = with_questions(open_config(config, override, trust=trust), questions)
     console = Terminal()
     chosen_seeds = _read_seeds(seeds, settings.seed)
-    compared = read_methods(settings, methods or [POLICY], seeds=chosen_seeds)
+    compared = read_methods(settings, methods or [POLICY], seeds=chosen_seeds, trust=trust)
     if reference is not None and reference not in [one.name for one in compared]:
         raise UserError(f"--reference: expected one of the methods, received {reference!r}")
     with console.status("getting ready"):
@@ -196,7 +197,7 @@ def _make_card(
 
     return EvaluationCard(
         title=config.name,
-        is_simulation=config.is_simulation or any(one.file is None for one in asked),
+        is_simulation=_is_simulated(compared, asked),
         methods={one.name: one.describe(temperature) for one in compared},
         benchmarks={one.name: one.describe() for one in asked},
         seeds=seeds,
@@ -222,12 +223,21 @@ def _open_directory(
         directory = output
     else:
         kind = names[0] if len(names) == 1 else f"{len(names)}-methods"
-        directory = make_run_directory(config, output, kind=f"evaluation-{kind}")
+        directory = make_run_directory(config, output, kind=f"evaluation-{kind}", option=None)
     with hold_run_directory(directory):
         if (directory / CARD).is_file():
             card = card.join(EvaluationCard.read(directory), directory=directory)
         card.write(directory)
         yield directory
+
+
+def _is_simulated(compared: "Sequence[Compared]", asked: "Sequence[Asked]") -> bool:
+    """Whether any question, or any service that a method needs, is the embedded world's."""
+    from workflow_r1.running.simulation import is_simulated
+
+    return any(one.file is None for one in asked) or any(
+        is_simulated(one.config, one.method, own_questions=True) for one in compared
+    )
 
 
 async def _ask_all(
@@ -273,7 +283,9 @@ async def _ask_all(
                 directory=log.search_directory(one.name, seed),
                 notify=lambda line: console.print(line, soft_wrap=True, markup=False),
             )
-            title = f"{one.config.title}: {one.name}" + (f", seed {seed}" if len(seeds) > 1 else "")
+            title = f"{one.config.titled(simulation=_is_simulated(compared, asked))}: {one.name}" + (
+                f", seed {seed}" if len(seeds) > 1 else ""
+            )
             async with opened:
                 if opened.search is not None:
                     await opened.search()
@@ -296,6 +308,7 @@ async def _ask_all(
                         log=log,
                         done=done,
                         concurrency=one.config.sampling.max_sessions,
+                        num_calls_left=lambda: accounts.budget.num_calls_left,
                         attempts=attempts,
                         unicode_normalise=unicode_normalise,
                         on_answer=count,
@@ -319,20 +332,20 @@ def _summarise(
     from workflow_r1.cli.tables import print_table
     from workflow_r1.cli.usage import print_spent, print_usage
     from workflow_r1.evaluation import compute_figures
-    from workflow_r1.evaluation.answers import read_answers
-    from workflow_r1.evaluation.comparison import compare_methods
     from workflow_r1.evaluation.figures import figures_by_class
     from workflow_r1.evaluation.harness import ROWS
+    from workflow_r1.evaluation.rows import iterate_rows
+    from workflow_r1.reports.evaluation import build_report
     from workflow_r1.reports.summary import figures_table
     from workflow_r1.trajectory.storage import write_atomically
 
-    answers = read_answers([log.directory / ROWS])
-    known = {method for method, _ in answers}
+    evaluated = {(row.method, row.benchmark) for row in iterate_rows(log.directory / ROWS)}
+    known = {method for method, _ in evaluated}
     reference = reference or (compared[0].name if len(known) > 1 and compared[0].name in known else None)
-    comparison = compare_methods(answers, reference=reference)
-    summary = comparison.model_dump(mode="json")
-    where = config.title
-    if len(answers) == 1 and len(compared) == len(asked) == 1:
+    where = config.titled(simulation=_is_simulated(compared, asked))
+    parts: dict[str, object] = {}
+    if len(evaluated) == 1 and len(compared) == len(asked) == 1:
+        comparison = build_report([log.directory], reference=reference).comparison
         trajectories = log.trajectories(compared[0].name, asked[0].name)
         figures = compute_figures(trajectories)
         classes = figures_by_class(trajectories)
@@ -344,13 +357,14 @@ def _summarise(
             soft_wrap=True,
             markup=False,
         )
-        summary |= {
+        parts = {
             "all": figures.model_dump(mode="json"),
             "classes": {name: each.model_dump(mode="json") for name, each in classes.items()},
         }
     else:
-        report_evaluations(console, [log.directory], reference=reference)
+        comparison = report_evaluations(console, [log.directory], reference=reference)
         print_spent(console, accounts)
+    summary = comparison.model_dump(mode="json") | parts
     write_atomically(log.directory / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return comparison
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.errors import BudgetExceededError, UserError
 from workflow_r1.running.configuration import open_config, open_questions, with_questions
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def rollout(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="JSONL of trajectories; must not exist yet.")
     ] = Path("trajectories.jsonl"),
@@ -51,11 +52,12 @@ def rollout(
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
     from workflow_r1.running.services import check_services
+    from workflow_r1.running.simulation import is_simulated
     from workflow_r1.store.lock import held_alone
     from workflow_r1.trajectory import append_trajectories
     from workflow_r1.trajectory.storage import iterate_trajectories
 
-    settings = with_questions(open_config(config, override), questions)
+    settings = with_questions(open_config(config, override, trust=trust), questions)
     if output.exists():
         raise _taken(output)
     check_can_append(output, option="--output")
@@ -66,7 +68,11 @@ def rollout(
         opened = open_method(settings, method, temperature=heat, as_policy=True, questions=chosen)
         check_services(settings, opened.services, policy=method == POLICY)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with TrajectoryCounter(console, f"{settings.title}: {opened.policy.name}", len(chosen) * group_size) as counter:
+    with TrajectoryCounter(
+        console,
+        f"{settings.titled(simulation=is_simulated(settings, method))}: {opened.policy.name}",
+        len(chosen) * group_size,
+    ) as counter:
 
         def keep(trajectory: "Trajectory") -> None:
             if trajectory.question.golden_answers and not trajectory.stop_reason.is_infrastructure:
@@ -83,6 +89,7 @@ def rollout(
                     group_size=group_size,
                     seed=settings.seed if seed is None else seed,
                     max_concurrency=settings.sampling.max_sessions,
+                    num_calls_left=lambda: opened.accounts.budget.num_calls_left,
                     on_trajectory=keep,
                 )
 

@@ -7,16 +7,18 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from workflow_r1.config.run import PolicyConfig, RunConfig
 from workflow_r1.config.training import LoraSettings
 from workflow_r1.errors import ConfigError, MissingExtraError, UserError
+from workflow_r1.installation import install_command
 from workflow_r1.policy.forward import base_model, check_head
 from workflow_r1.policy.portable import make_portable
 from workflow_r1.policy.sharding import is_sharded, whole_state
 from workflow_r1.policy.threads import choose_threads
+from workflow_r1.policy.tokenizer import first_line, load_tokenizer
 from workflow_r1.recording.atomic import atomic_directory
 
 ADAPTERS = "adapters"
@@ -61,9 +63,9 @@ def load_policy_model(
         )
         model, loaded = read
     except ImportError as error:
-        raise MissingExtraError(f"the model at {source!r} needs a package: {_first_line(error)}") from None
+        raise MissingExtraError(f"the model at {source!r} needs a package: {first_line(error)}") from None
     except Exception as error:  # Files from outside, damaged ones among them: each library has errors of its own.
-        raise UserError(f"expected a Hugging Face causal language model at {source!r}: {_first_line(error)}") from None
+        raise UserError(f"expected a Hugging Face causal language model at {source!r}: {first_line(error)}") from None
     if missing := sorted(loaded["missing_keys"]):
         raise UserError(
             f"expected all weights of the model at {source!r}, but {len(missing)} are missing, {missing[0]} among them: its "
@@ -125,36 +127,9 @@ def resolve_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"`policy.device` = {name!r} cannot be used here ({_first_line(error)}); try 'auto' or 'cpu'"
+            f"`policy.device` = {name!r} cannot be used here ({first_line(error)}); try 'auto' or 'cpu'"
         ) from None
     return device
-
-
-def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    """Load a tokenizer and make sure that turns can be rendered with it.
-
-    A missing pad token is no fault: the end-of-turn token stands in, since padding is never read.
-
-    Raises:
-        UserError: it is missing, or has no chat template or no end-of-turn token.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except Exception as error:  # Files from outside: a damaged tokenizer.json raises a bare Exception.
-        raise UserError(f"expected a tokenizer beside the model at {source!r}: {_first_line(error)}") from None
-    if not tokenizer.chat_template:
-        raise UserError(
-            f"expected a tokenizer with a chat template at {source!r}, found none: use an instruction-tuned model, or "
-            f"put a `chat_template.jinja` beside the tokenizer"
-        )
-    if tokenizer.eos_token_id is None:
-        raise UserError(
-            f"expected an end-of-turn token (`eos_token`) in the tokenizer at {source!r}, found none: set it in "
-            f"tokenizer_config.json to the token that ends an assistant's message"
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def add_adapters(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -> Any:
@@ -170,7 +145,7 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise MissingExtraError("LoRA needs peft: pip install 'workflow-r1[train]'") from error
+        raise MissingExtraError(f"LoRA needs peft, which is not installed; run: {install_command('train')}") from error
     targets = settings.target_modules
     torch.manual_seed(seed)
     settings_of_peft = LoraConfig(
@@ -188,7 +163,7 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -
             warnings.filterwarnings("ignore", message=r"Model has `tie_word_embeddings=True`")
             return get_peft_model(model, settings_of_peft)
     except ValueError as error:
-        raise ConfigError(f"`optimiser.lora.target_modules` = {targets!r}: {_first_line(error)}") from None
+        raise ConfigError(f"`optimiser.lora.target_modules` = {targets!r}: {first_line(error)}") from None
 
 
 def has_adapters(model: nn.Module) -> bool:
@@ -300,11 +275,6 @@ def _enable_gradient_checkpointing(model: Any) -> None:
         model.activation_checkpointing_enable(options)
     else:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def describe(model: nn.Module) -> dict[str, int]:

@@ -26,25 +26,28 @@ PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy
 """Packages whose versions can change a number."""
 
 
-def make_run_directory(config: "RunConfig", chosen: Path | None, *, kind: str = "") -> Path:
+def make_run_directory(
+    config: "RunConfig", chosen: Path | None, *, kind: str = "", option: str | None = "--resume"
+) -> Path:
     """Make a directory of its own for a run and write the resolved configuration and the environment into it.
 
     Args:
         config: its ``directory`` and ``name`` give the place where none is chosen.
         chosen: the place; must not hold anything yet.
         kind: put between name and time, e.g. ``evaluation``.
+        option: of the command, which continues what a directory holds; None where it has none.
 
     Raises:
         UserError: the chosen place is taken.
     """
     if chosen is not None:
-        check_place(chosen)
+        check_place(chosen, option=option)
         chosen.mkdir(parents=True, exist_ok=True)
         try:
             # Of several that start at once, one makes the file.
             (chosen / CONFIG).touch(exist_ok=False)
         except FileExistsError:
-            raise _taken(chosen) from None
+            raise _taken(chosen, option) from None
         directory = chosen
     else:
         directory = _make_unique(config.directory, _stem(config, kind))
@@ -52,30 +55,40 @@ def make_run_directory(config: "RunConfig", chosen: Path | None, *, kind: str = 
     return directory
 
 
-def check_place(chosen: Path | None) -> None:
+def check_place(chosen: Path | None, *, option: str | None = "--resume") -> None:
     """Refuse a place that is taken.
+
+    Args:
+        chosen: the place.
+        option: of the command, which continues what a directory holds; None where it has none.
 
     Raises:
         UserError: it holds something.
     """
     if chosen is not None and chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
-        raise _taken(chosen)
+        raise _taken(chosen, option)
 
 
-def _taken(chosen: Path) -> UserError:
-    return UserError(
-        f"expected a new or empty directory, but {chosen} holds something: choose another, or `--resume {chosen}` if it is a "
-        "run to go on with"
+def _taken(chosen: Path, option: str | None) -> UserError:
+    remedy = (
+        "choose another" if option is None else f"choose another, or `{option} {chosen}` if it is a run to continue"
     )
+    return UserError(f"expected a new or empty directory, but {chosen} holds something: {remedy}")
 
 
 def write_description(directory: Path, config: "RunConfig") -> None:
-    """Write ``config.toml`` and ``environment.json``."""
+    """Write ``config.toml`` and ``environment.json``, and remember that the run was made here."""
     from workflow_r1.config import dump_toml
+    from workflow_r1.running.simulation import is_simulated
+    from workflow_r1.running.trust import effects_of, remember
     from workflow_r1.trajectory.storage import write_atomically
 
+    # A report reads it here: it imports no operator to find out.
+    described = describe_environment() | {"simulation": is_simulated(config)}
     write_atomically(directory / CONFIG, dump_toml(config))
-    write_atomically(directory / ENVIRONMENT, json.dumps(describe_environment(), indent=2) + "\n")
+    write_atomically(directory / ENVIRONMENT, json.dumps(described, indent=2) + "\n")
+    if effects_of(config):
+        remember(directory)
 
 
 def choose_place(config: "RunConfig") -> Path:

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
@@ -139,6 +140,21 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
+_CONVERSATIONS = ("messages", "conversations", "conversation", "prompt", "completion")
+"""Fields of chat data sets."""
+
+
+def _say_form(row: dict[str, Any]) -> str:
+    """Say which form is wanted where a row is no trajectory at all."""
+    if "schema_version" in row:
+        return ""
+    conversation = next((f" and a conversation under {name!r}" for name in _CONVERSATIONS if name in row), "")
+    return (
+        f"{conversation}: each line is to be a trajectory, an object with schema_version, id, group_id, question, prompt, turns "
+        "and stop_reason, as `workflow-r1 rollout` writes it (docs/reference/run-directory.md describes it)"
+    )
+
+
 def parse_trajectory(line: bytes, place: str) -> Trajectory:
     """Read one line of a file of trajectories.
 
@@ -159,7 +175,7 @@ def parse_trajectory(line: bytes, place: str) -> Trajectory:
         raise DataError(f"{place}: expected a JSON object, found a {type(row).__name__}")
     version = row.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise DataError(f"{place}: expected schema_version {SCHEMA_VERSION}, found {version!r}")
+        raise DataError(f"{place}: expected schema_version {SCHEMA_VERSION}, found {version!r}{_say_form(row)}")
     try:
         return (ScoredTrajectory if "reward" in row else Trajectory).model_validate(row)
     except ValidationError as error:

@@ -89,7 +89,7 @@ class AdapterSync:
     def sampler(self, temperature: float) -> ServedSampler:
         """Return a sampler of the weights that the server was given last."""
         inner = self._model.get_base_model() if has_adapters(self._model) else self._model
-        renderer = Renderer(self._tokenizer)
+        renderer = Renderer(self._tokenizer, self._config.policy.template)
         return ServedSampler(
             self.server,
             renderer,

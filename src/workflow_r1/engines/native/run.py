@@ -22,6 +22,7 @@ from workflow_r1.engines.native.batching import draw
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
 from workflow_r1.engines.native.optimiser import build_optimiser
+from workflow_r1.engines.native.sampler_check import refuse_another_distribution
 from workflow_r1.engines.native.update import PolicyUpdate, reference_copy
 from workflow_r1.environment import Environment
 from workflow_r1.errors import (
@@ -81,6 +82,10 @@ class TrainingResult:
     """The limit that was reached, and what was spent, where the cause is ``budget``."""
 
 
+CHECKED_TRAJECTORIES = 16
+"""Trajectories on which a server's log-probabilities are compared with the trainer's."""
+
+
 class Trainer:
     """One run of reinforcement learning on this machine.
 
@@ -137,6 +142,7 @@ class Trainer:
         )
         self._evaluation: Metrics = {}
         self._stop = False
+        self._sampler_is_checked = False
 
     def request_stop(self) -> None:
         """Ask for a clean stop: the current step ends, a checkpoint is saved, :meth:`run` returns."""
@@ -243,6 +249,7 @@ class Trainer:
         recorder.report_failures(trajectories, step)
         sampled = time.perf_counter()
 
+        self._check_sampler(trajectories)
         num_mini_batches = -(-len(scored) // training.mini_batch_questions)
         recorder.tell(UpdateStarted(step, num_mini_batches))
         with self._watching_processors(), out_of_memory_explained(), lost_process_explained():
@@ -362,6 +369,22 @@ class Trainer:
                 wall_seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu
             )
 
+    def _check_sampler(self, trajectories: Sequence[Trajectory]) -> None:
+        """Compare the server's log-probabilities with the trainer's, once in each start of a run.
+
+        Raises:
+            UserError: they are those of another distribution.
+        """
+        if self._sync is None or self._sampler_is_checked:
+            return
+        sampling = self._config.sampling
+        first = [each for each in trajectories if not each.stop_reason.is_infrastructure][:CHECKED_TRAJECTORIES]
+        with out_of_memory_explained(), lost_process_explained():
+            differences = self._update.sampler_differences(first)
+            raw = [] if sampling.temperature == 1.0 else self._update.sampler_differences(first, temperature=1.0)
+        refuse_another_distribution(differences, sampling, before_temperature=raw)
+        self._sampler_is_checked = bool(first)
+
     def _open_sync(self) -> AdapterSync | None:
         """Return what gives a policy server the weights, where one samples."""
         settings = self._config.sampling.server
@@ -402,6 +425,7 @@ class Trainer:
             self._model,
             self._tokenizer,
             sampling=self._config.sampling.model_copy(update={"temperature": temperature}),
+            template=self._config.policy.template,
             name=self._config.policy.model,
             autocast=torch.bfloat16 if self._config.optimiser.precision == "bfloat16" else None,
         )

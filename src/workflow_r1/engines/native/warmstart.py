@@ -245,7 +245,7 @@ def encode_demonstrations(
     Raises:
         DataError: no trajectory has a turn.
     """
-    renderer = Renderer(tokenizer)
+    renderer = Renderer(tokenizer, config.policy.template)
     encoded = [
         trajectory
         if trajectory.prompt_token_ids
@@ -272,13 +272,14 @@ def encode_demonstration(
         turn_end: how turns end in sampling.
 
     Raises:
-        DataError: the prompt is missing, or a turn but the last has no observation, so that the context is unknown.
+        DataError: the prompt is missing, or a turn but the last has no observation, so that the context is unknown; or a
+            turn has no thought, and the chat template opens one.
     """
     if not trajectory.prompt:
         raise DataError(f"trajectory {trajectory.id!r}: expected the messages of its prompt, found none")
     turns = []
     for position, turn in enumerate(trajectory.turns):
-        ids = tuple(renderer.tokenizer.encode(turn.text, add_special_tokens=False, split_special_tokens=True))
+        ids = renderer.encode_turn(turn.text)
         by_action = turn_end == "action" and turn.text.rstrip().endswith(("</tool>", "</answer>"))
         ended = turn.finish_reason is FinishReason.STOP and not by_action
         context: tuple[int, ...] = ()

@@ -41,8 +41,11 @@ def to_fields(trajectories: Sequence[Trajectory], *, pad_token_id: int) -> dict[
     """
     fields: dict[str, list[Any]] = {name: [] for name in FIELDS}
     for trajectory in trajectories:
+        row: tuple[Any, ...]
         if not isinstance(trajectory, ScoredTrajectory):
-            row: tuple[Any, ...] = ([pad_token_id], [pad_token_id], [0.0], [0], None)
+            row = ([pad_token_id], [pad_token_id], [0.0], [0], None)
+        elif not trajectory.turns:  # The prompt alone filled the context: TRL can take no empty completion.
+            row = (list(trajectory.prompt_token_ids), [pad_token_id], [0.0], [0], trajectory.reward.total)
         else:
             batch, start = pack([trajectory]), len(trajectory.prompt_token_ids)
             row = (
@@ -133,6 +136,7 @@ class Rollouts:
             trainer.model,
             trainer.processing_class,
             sampling=config.sampling,
+            template=config.policy.template,
             name=config.policy.model,
             autocast=torch.bfloat16 if config.optimiser.precision == "bfloat16" else None,
         )
