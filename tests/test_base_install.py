@@ -13,6 +13,7 @@ EXTRAS = (
     "inspect_ai",
     "jaxtyping",
     "matplotlib",
+    "openai",
     "peft",
     "pyarrow",
     "safetensors",

@@ -123,8 +123,9 @@ def _ask(
         file.parent.mkdir(parents=True, exist_ok=True)
         append_trajectories(file, [trajectory])
         typer.secho(f"saved to {file}", dim=True, err=as_json)
-    if trajectory.stop_reason.is_infrastructure:
+    if trajectory.error is not None or trajectory.stop_reason.is_infrastructure:
         typer.secho(printable(f"error: {trajectory.error or trajectory.stop_reason}"), fg="red", err=True)
+    if trajectory.stop_reason.is_infrastructure:
         raise typer.Exit(1)
 
 

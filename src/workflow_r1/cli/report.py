@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from workflow_r1.evaluation.answers import Figure
+    from workflow_r1.evaluation.comparison import Comparison
 
 
 def report(
@@ -63,8 +64,11 @@ def report_evaluations(
     figure: str = "exact_match",
     confidence: float = 0.95,
     output: Path | None = None,
-) -> None:
+) -> "Comparison":
     """Write the report of evaluations and show its tables; the arguments are those of the command.
+
+    Returns:
+        What the report's figures, tests and frontiers are.
 
     Raises:
         DataError: a directory holds no evaluation, or a damaged one.
@@ -105,6 +109,7 @@ def report_evaluations(
     if missing is not None:
         console.print(str(missing), style="yellow", markup=False, soft_wrap=True)
     console.print(f"wrote {', '.join(files)} in {place}", style="dim", soft_wrap=True, markup=False)
+    return record.comparison
 
 
 def _read_figure(given: str) -> "Figure":

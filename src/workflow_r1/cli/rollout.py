@@ -53,12 +53,13 @@ def rollout(
     from workflow_r1.running.saving import check_can_append
     from workflow_r1.running.services import check_services
     from workflow_r1.running.simulation import is_simulated
+    from workflow_r1.store.lock import held_alone
     from workflow_r1.trajectory import append_trajectories
     from workflow_r1.trajectory.storage import iterate_trajectories
 
     settings = with_questions(open_config(config, override, trust=trust), questions)
     if output.exists():
-        raise UserError(f"expected a new file, but {output} exists; choose another --output")
+        raise _taken(output)
     check_can_append(output, option="--output")
     heat = settings.sampling.temperature if temperature is None else temperature
     console = Terminal()
@@ -88,15 +89,29 @@ def rollout(
                     group_size=group_size,
                     seed=settings.seed if seed is None else seed,
                     max_concurrency=settings.sampling.max_sessions,
+                    num_calls_left=lambda: opened.accounts.budget.num_calls_left,
                     on_trajectory=keep,
                 )
 
         try:
-            asyncio.run(run())
+            with held_alone(output.with_name(f".{output.name}.lock"), place=output):
+                if output.exists():
+                    raise _taken(output)
+                asyncio.run(run())
         except BudgetExceededError as exceeded:
-            kept = f"The trajectories that were finished are in {output}" if output.exists() else "None was finished"
-            tell_used_up(console, exceeded, None, kept=kept)
+            tell_used_up(console, exceeded, None, kept=_kept(output))
             raise typer.Exit(EXIT_CODE) from None
+        except KeyboardInterrupt:
+            console.print(f"\ninterrupted. {_kept(output)}", soft_wrap=True, markup=False)
+            raise typer.Exit(130) from None
     trajectories = iterate_trajectories(output) if output.exists() else ()
     print_usage(console, trajectories, currency=settings.prices.currency, accounts=opened.accounts)
     console.print(f"trajectories in {output}", style="dim", soft_wrap=True, markup=False)
+
+
+def _taken(output: Path) -> UserError:
+    return UserError(f"expected a new file, but {output} exists; choose another --output")
+
+
+def _kept(output: Path) -> str:
+    return f"The trajectories that were finished are in {output}" if output.exists() else "None was finished"

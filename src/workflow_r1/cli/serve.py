@@ -65,16 +65,17 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the policy with its operators as an OpenAI-compatible chat endpoint: POST /v1/chat/completions."""
-    from workflow_r1.cli.serving import address_of, listen, read_key, require_server, serve_until_stopped
+    from workflow_r1.cli.serving import address_of, listen, require_server, serve_until_stopped
     from workflow_r1.cli.terminal import Terminal
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
     from workflow_r1.running.services import check_services
     from workflow_r1.running.simulation import is_simulated, notes_on
+    from workflow_r1.services.keys import read_key
 
     require_server("serve")
     settings = open_config(config, override, trust=trust)
-    key = read_key(api_key_env)
+    key = None if api_key_env is None else read_key(api_key_env, purpose="the key of --api-key-env")
     if max_concurrency is not None:
         sampling = settings.sampling.model_copy(update={"max_sessions": max_concurrency})
         settings = settings.model_copy(update={"sampling": sampling})

@@ -42,10 +42,11 @@ def serve_search(
     ] = None,
 ) -> None:
     """Serve a search over HTTP in the protocol of Search-R1's retrieval server: POST /retrieve, GET /health."""
-    from workflow_r1.cli.serving import address_of, listen, read_key, require_server, serve_until_stopped
+    from workflow_r1.cli.serving import address_of, listen, require_server, serve_until_stopped
     from workflow_r1.cli.terminal import Terminal
     from workflow_r1.config.search import SearchConfig
     from workflow_r1.errors import ConfigError
+    from workflow_r1.services.keys import read_key
 
     require_server("serve-search")
     settings = open_config(config, override, trust=trust)
@@ -57,7 +58,7 @@ def serve_search(
             raise ConfigError(f"expected --index with --corpus: the directory where the index of {corpus} is kept")
         search_config = SearchConfig(kind="bm25", index=index, corpus=corpus)
     default_k = k or search_config.k
-    key = read_key(api_key_env)
+    key = None if api_key_env is None else read_key(api_key_env, purpose="the key of --api-key-env")
     console = Terminal()
     with listen(host, port) as listening:
         search = _open(search_config, settings.embedded.seed, console)

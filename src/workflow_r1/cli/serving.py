@@ -1,14 +1,13 @@
 """Run an application as an HTTP server: a port that is free, one line on where it is, a quiet end."""
 
 import errno
-import os
 import signal
 import socket
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.errors import ConfigError, UserError
+from workflow_r1.errors import UserError
 from workflow_r1.running.configuration import require
 
 ApiKeyEnv = Annotated[
@@ -80,24 +79,6 @@ def address_of(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def read_key(variable: str | None) -> str | None:
-    """Read the key that clients must send.
-
-    Raises:
-        ConfigError: the variable holds none that can be sent.
-    """
-    if variable is None:
-        return None
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise ConfigError(f"--api-key-env: expected a key in the environment variable {variable}, found none; set it")
-    if not key.isascii() or not key.isprintable():
-        raise ConfigError(
-            f"--api-key-env: expected plain ASCII in the environment variable {variable}; choose another key"
-        )
-    return key
 
 
 def serve_until_stopped(app: "ASGIApp", listening: socket.socket) -> None:

@@ -266,7 +266,7 @@ def _trainer_of(config: "RunConfig") -> "Callable[..., Any]":
 
         require_tested_trl()
         return TrlTrainer
-    from workflow_r1.engines.native.trainer import Trainer
+    from workflow_r1.engines.native.run import Trainer
 
     return Trainer
 

@@ -80,7 +80,7 @@ def _demonstrations(config: "RunConfig", console: "Console") -> "list[Trajectory
             "own; `workflow-r1 rollout` samples some from a stronger policy or a fixed workflow"
         )
     from workflow_r1.embedded import WARM_START
-    from workflow_r1.engines.native.embedded_policy import make_demonstrations
+    from workflow_r1.embedded.demonstrations import make_demonstrations
 
     num = config.warmstart.num_demonstrations
     with console.status(f"making {num} demonstrations") as status:

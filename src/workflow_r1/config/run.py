@@ -2,11 +2,12 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workflow_r1.accounting import BudgetConfig, PricesConfig
+from workflow_r1.config.effect import refuse_keys_without_effect
 from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.methods import MethodsConfig
 from workflow_r1.config.search import SearchConfig
@@ -16,6 +17,7 @@ from workflow_r1.config.verl import VerlConfig
 from workflow_r1.data import FileFormat, QuestionField
 from workflow_r1.environment.config import EnvironmentConfig
 from workflow_r1.operators import OPERATORS
+from workflow_r1.rollout.renderer import TemplateConfig
 from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.store.config import StoreConfig
 from workflow_r1.trajectory.records import Record
@@ -49,10 +51,19 @@ class PolicyConfig(Record):
     """OpenAI-compatible server that serves the policy: for rollouts and evaluation, never for training."""
     api_key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the server's key."""
+    tokenizer: str | None = None
+    """Path or name of the policy's tokenizer, for a policy behind a server: its chat template then renders here, and the server
+    gets and gives tokens, as in training. None leaves the rendering to the server (or to the tokenizer beside ``model``,
+    where that is a directory here)."""
+    exchange: Literal["auto", "tokens", "chat"] = "auto"
+    """What a server is sent. ``tokens``: the context as token ids. ``chat``: messages, which the server renders itself.
+    ``auto``: tokens where there is a tokenizer."""
+    template: TemplateConfig = TemplateConfig()
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ..."""
     threads: int | None = Field(default=None, ge=1)
-    """CPU threads of torch; None leaves torch's own choice."""
+    """Most CPU threads of torch, of those that are free at the start; None for as many as torch would take.
+    ``OMP_NUM_THREADS`` lowers it."""
 
 
 class EmbeddedConfig(Record):
@@ -104,6 +115,11 @@ class RunConfig(Record):
     warmstart: WarmstartConfig = WarmstartConfig()
     methods: MethodsConfig = MethodsConfig()
     logging: LoggingConfig = LoggingConfig()
+
+    @model_validator(mode="after")
+    def _refuse_keys_without_effect(self) -> Self:
+        refuse_keys_without_effect(self)
+        return self
 
     def simulated_services(self, needs: Collection[str]) -> tuple[str, ...]:
         """Which of the services that are needed (``llm``, ``search``) are the embedded world's."""

@@ -72,6 +72,11 @@ def read_rows(path: Path, format: FileFormat = "auto") -> Iterator[tuple[str, Ro
         raise DataError(f"{path}: cannot be read ({error})") from error
 
 
+def is_table(path: Path, format: FileFormat = "auto") -> bool:
+    """Whether a file is CSV or TSV, whose cells hold nothing but text."""
+    return (_format_of(path) if format == "auto" else format) in ("csv", "tsv")
+
+
 def _format_of(path: Path) -> str:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":

@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,12 @@ def read_run(directory: Path | str) -> RunRecord:
                 "`workflow-r1 train` makes run directories"
             )
     metrics = [row for row in read_rows(directory / "metrics.jsonl") if row["step"] > 0]
+    for before, step in pairwise([0, *(row["step"] for row in metrics)]):
+        if step != before + 1:
+            raise DataError(
+                f"{directory / 'metrics.jsonl'}: expected step {before + 1} after step {before}, found {step}: a line is "
+                "missing or stands there twice; put the file back from a copy"
+            )
     if not metrics:
         raise DataError(f"{directory / 'metrics.jsonl'} holds no step yet: wait for the first, or resume the run")
     evaluations, services = directory / "evaluations.jsonl", directory / "services.jsonl"
@@ -99,10 +106,10 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         DataError: names the line.
     """
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    rows = []
+    lines = path.read_bytes().splitlines(keepends=True)
+    rows: list[Row] = []
     for number, line in enumerate(lines, start=1):
-        if number == len(lines) and not line.endswith("\n"):
+        if number == len(lines) and not line.endswith(b"\n"):
             break
         try:
             row = json.loads(line)
@@ -110,7 +117,7 @@ def read_rows(path: Path) -> list[Row]:
             raise DataError(f"{path}:{number}: expected one JSON object per line, found other text ({error})") from None
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             raise DataError(
-                f"{path}:{number}: expected a JSON object with a whole number `step`, found {line.strip()[:80]}"
+                f"{path}:{number}: expected a JSON object with a whole number `step`, found {line.strip()[:80].decode(errors='replace')}"
             )
         rows.append(row)
     return rows

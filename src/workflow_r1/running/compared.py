@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import ConfigError, DataError
-from workflow_r1.running.policies import POLICY, choose_method, pool_of
+from workflow_r1.running.policies import POLICY, choose_method, pool_of, tokenizer_of_server
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -52,6 +52,10 @@ class Compared:
                 str(seed): {
                     "model": each.policy.model,
                     "address": _masked(each.policy.base_url),
+                    "rendered_by": "us"
+                    if tokenizer_of_server(each.policy) or each.policy.base_url is None
+                    else "the server",
+                    "template": each.policy.template.model_dump(mode="json"),
                     "weights_sha256": _fingerprint_of_weights(Path(each.policy.model)),
                 }
                 for seed, each in self.configs.items()
@@ -148,7 +152,10 @@ class Asked:
 
         report = report_questions(self.questions)
         source = None if self.file is None else read_source(self.file)
-        return {
+        # A key of its own, and only where it says something: a card from before answers were compared so stays the same card
+        # for all other questions.
+        emptied: Described = {"emptied_answers": report.emptied_note()} if report.empty_answers else {}
+        return emptied | {
             "file": None if self.file is None else str(self.file),
             "num_questions": report.num_questions,
             "fingerprint": report.fingerprint,

@@ -298,7 +298,8 @@ class _Endpoint:
             raise RequestError(429, "the server's budget is used up", code="insufficient_quota") from None
         if self._on_trajectory is not None:
             self._on_trajectory(trajectory)
-        if trajectory.stop_reason is StopReason.PROMPT_TOO_LONG:
+        prompt_fills_context = trajectory.stop_reason is StopReason.CONTEXT_FULL and not trajectory.turns
+        if trajectory.stop_reason is StopReason.PROMPT_TOO_LONG or prompt_fills_context:
             raise _too_long(len(wanted.question))
         if trajectory.stop_reason.is_infrastructure:
             # Its message names addresses that are none of the client's business; the log has it.
