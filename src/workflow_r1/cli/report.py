@@ -135,7 +135,7 @@ def _report_run(run: Path) -> None:
 
     record = read_run(run)
     console = Terminal()
-    console.print(f"\n{record.config.title}", style="bold", markup=False)
+    console.print(f"\n{record.title}", style="bold", markup=False)
     if record.evaluations:
         print_table(console, "held-out exact match [95% interval]", *evaluation_table(record))
     print_table(console, "training", *training_table(record))

@@ -51,6 +51,17 @@ class RunRecord:
         path = self.directory / "trajectories.jsonl"
         return list(deque(iterate_trajectories(path), maxlen=num)) if path.exists() else []
 
+    @property
+    def is_simulation(self) -> bool:
+        """Whether anything that the run used is the embedded world's: as the run recorded, else as its configuration reads."""
+        recorded = self.environment.get("simulation")
+        return recorded if isinstance(recorded, bool) else self.config.is_simulation
+
+    @property
+    def title(self) -> str:
+        """Name of the run, and that it is a simulation where it is one."""
+        return self.config.titled(simulation=self.is_simulation)
+
 
 def read_run(directory: Path | str) -> RunRecord:
     """Read a run directory, one of a run that is still going on included.

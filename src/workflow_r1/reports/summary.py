@@ -29,8 +29,8 @@ def write_summary(run: RunRecord, *, pictures: Sequence[str] = ()) -> str:
         run: read by :func:`~workflow_r1.reports.run_record.read_run`.
         pictures: file names in the run directory to show.
     """
-    parts = [f"# {escape_markdown(run.config.title)}", *_describe(run)]
-    if run.config.is_simulation:
+    parts = [f"# {escape_markdown(run.title)}", *_describe(run)]
+    if run.is_simulation:
         parts.append(
             "Questions, passages or the LLM behind the operators are the embedded world's: **a simulation**. The figures say "
             "how the system learns, and nothing about real questions."

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow_r1.errors import UserError
+from workflow_r1.recording.run_lock import LOCK
 from workflow_r1.services.secrets import mask_addresses
+from workflow_r1.trajectory.storage import UNFINISHED
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
@@ -41,6 +43,11 @@ def make_run_directory(
     if chosen is not None:
         check_place(chosen, option=option)
         chosen.mkdir(parents=True, exist_ok=True)
+        try:
+            # Of several that start at once, one makes the file.
+            (chosen / CONFIG).touch(exist_ok=False)
+        except FileExistsError:
+            raise _taken(chosen, option) from None
         directory = chosen
     else:
         directory = _make_unique(config.directory, _stem(config, kind))
@@ -59,19 +66,29 @@ def check_place(chosen: Path | None, *, option: str | None = "--resume") -> None
         UserError: it holds something.
     """
     if chosen is not None and chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
-        remedy = (
-            "choose another" if option is None else f"choose another, or `{option} {chosen}` if it is a run to continue"
-        )
-        raise UserError(f"expected a new or empty directory, but {chosen} holds something: {remedy}")
+        raise _taken(chosen, option)
+
+
+def _taken(chosen: Path, option: str | None) -> UserError:
+    remedy = (
+        "choose another" if option is None else f"choose another, or `{option} {chosen}` if it is a run to continue"
+    )
+    return UserError(f"expected a new or empty directory, but {chosen} holds something: {remedy}")
 
 
 def write_description(directory: Path, config: "RunConfig") -> None:
-    """Write ``config.toml`` and ``environment.json``."""
+    """Write ``config.toml`` and ``environment.json``, and remember that the run was made here."""
     from workflow_r1.config import dump_toml
+    from workflow_r1.running.simulation import is_simulated
+    from workflow_r1.running.trust import effects_of, remember
     from workflow_r1.trajectory.storage import write_atomically
 
+    # A report reads it here: it imports no operator to find out.
+    described = describe_environment() | {"simulation": is_simulated(config)}
     write_atomically(directory / CONFIG, dump_toml(config))
-    write_atomically(directory / ENVIRONMENT, json.dumps(describe_environment(), indent=2) + "\n")
+    write_atomically(directory / ENVIRONMENT, json.dumps(described, indent=2) + "\n")
+    if effects_of(config):
+        remember(directory)
 
 
 def choose_place(config: "RunConfig") -> Path:
@@ -98,11 +115,17 @@ def _make_unique(parent: Path, stem: str) -> Path:
             return directory
 
 
+def is_described_only(directory: Path) -> bool:
+    """Return whether a directory holds a run's description, perhaps of a run that was killed there, and nothing else."""
+    names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    return CONFIG in names and all(name in (CONFIG, ENVIRONMENT, LOCK) or name.startswith(UNFINISHED) for name in names)
+
+
 def discard_if_unused(directory: Path) -> None:
-    """Remove a run directory that holds nothing but its description: the run never started."""
-    contents = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-    if contents <= {CONFIG, ENVIRONMENT}:
-        for name in contents:
+    """Remove a run directory that holds nothing but its description, and in which no one is at work: it never started."""
+    names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    if names <= {CONFIG, ENVIRONMENT}:
+        for name in names:
             (directory / name).unlink()
         directory.rmdir()
 

@@ -71,7 +71,7 @@ class Rollouts:
         questions: of all steps, ``training.questions_per_step`` for each, in the order in which they are asked.
         make_environment: a fresh environment for each trajectory.
         runner: whose event loop the services' connections belong to.
-        on_trajectory: told of each trajectory of this process, and of how many there will be.
+        on_trajectory: receives each trajectory of this process when it ends.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Rollouts:
         questions: Sequence[Question],
         make_environment: Callable[[Question], Environment],
         runner: asyncio.Runner,
-        on_trajectory: Callable[[Trajectory, int], None] = lambda trajectory, total: None,
+        on_trajectory: Callable[[Trajectory], None] = lambda trajectory: None,
     ) -> None:
         self._config = config
         self._questions = questions
@@ -136,6 +136,7 @@ class Rollouts:
             trainer.model,
             trainer.processing_class,
             sampling=config.sampling,
+            template=config.policy.template,
             name=config.policy.model,
             autocast=torch.bfloat16 if config.optimiser.precision == "bfloat16" else None,
         )
@@ -158,7 +159,7 @@ class Rollouts:
                     policy_version=trainer.state.global_step,
                 )
             outage.observe(trajectory)
-            self._on_trajectory(trajectory, len(members))
+            self._on_trajectory(trajectory)
             return trajectory if trajectory.stop_reason.is_infrastructure else score_trajectory(trajectory)
 
         try:
