@@ -1,13 +1,14 @@
 """``workflow-r1 serve``."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.errors import ConfigError
 from workflow_r1.running.configuration import open_config
-from workflow_r1.services.keys import read_key
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -120,7 +121,16 @@ def serve(
 
 
 def _read_key(variable: str | None) -> str | None:
-    return None if variable is None else read_key(variable, purpose="the key of --api-key-env")
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise ConfigError(f"--api-key-env: expected a key in the environment variable {variable}, found none; set it")
+    if not key.isascii() or not key.isprintable():
+        raise ConfigError(
+            f"--api-key-env: expected plain ASCII in the environment variable {variable}; choose another key"
+        )
+    return key
 
 
 def _show_start(
