@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from pydantic import Field
 
 from workflow_r1.errors import ConfigError, MissingExtraError
+from workflow_r1.installation import install_command
 from workflow_r1.nearest import did_you_mean
 from workflow_r1.retrieval.backend import Passage
 from workflow_r1.retrieval.passages import read_passages
@@ -94,7 +95,7 @@ class MCPSearch:
             import mcp  # noqa: F401 - here, since it takes most of a second that --help need not pay
         except ImportError:
             raise MissingExtraError(
-                'search.kind = "mcp" needs mcp, which is not installed; run: pip install "workflow-r1[mcp]"'
+                f'search.kind = "mcp" needs mcp, which is not installed; run: {install_command("mcp")}'
             ) from None
         if (config.url is None) == (not config.command):
             received = "both" if config.command else "neither"

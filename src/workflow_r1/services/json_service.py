@@ -17,6 +17,7 @@ from workflow_r1.services.attempts import (
     is_web_address,
     quote,
     retry_after_seconds,
+    tell_of_attempt,
 )
 from workflow_r1.services.bounded_reply import UnboundedReplyError, read_bounded
 from workflow_r1.services.failures import FailureKind
@@ -174,6 +175,7 @@ class JSONService:
                 if amended is None:
                     raise self._judge(refusal, status, headers)
                 content = json.dumps(amended).encode()
+                tell_of_attempt()
             try:
                 return read(self._decode(body, as_text=as_text))
             except AttemptError as error:
