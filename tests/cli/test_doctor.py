@@ -136,7 +136,7 @@ def test_a_model_that_is_unknown_or_not_listed(examine: Callable, endpoint: str)
     code, findings = examine(*openai(endpoint, "exprt"))
     assert code == 2
     assert "no model exprt" in findings["llm"]["found"]
-    assert findings["llm"]["remedy"] == "it serves expert, other; did you mean expert?"
+    assert findings["llm"]["remedy"] == "it serves expert, other; did you mean 'expert'?"
     code, findings = examine(*openai(endpoint, "alias"))
     assert (code, findings["llm"]["status"]) == (0, "warning")
 

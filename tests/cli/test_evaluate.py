@@ -112,8 +112,8 @@ def test_policies_by_name(call: Call, tmp_path: Path) -> None:
     [
         (("-m", "cot,cot"), "every name once"),
         (("-m", "mine=nowhere"), "NAME=PATH"),
-        (("-m", "ct"), "did you mean cot?"),
-        (("-b", "hotpot"), "did you mean hotpotqa?"),
+        (("-m", "ct"), "did you mean 'cot'?"),
+        (("-b", "hotpot"), "did you mean 'hotpotqa'?"),
         (("-b", "nq"), "workflow-r1 data fetch nq"),
         (("--seeds", "0,0"), "every seed once"),
         (("--seeds", "one"), "whole numbers"),

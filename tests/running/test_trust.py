@@ -82,7 +82,7 @@ def test_the_embedded_world_and_files_need_no_trust(tmp_path: Path) -> None:
         ('[search]\nkind = "web"\nweb = {}', "ask https://google.serper.dev/search with the key in the environment variable "
          "SERPER_API_KEY"),
         ('[search]\nkind = "server"\nserver = {url = "http://me:pw@u"}', "ask http://u"),
-        ('[llm]\nkind = "openai"\nmodel = "m"', "ask the openai client's default address with the key in OPENAI_API_KEY"),
+        ('[llm]\nkind = "openai"\nmodel = "m"', "ask OpenAI's own address with the key in OPENAI_API_KEY"),
         ('[llm]\nkind = "openai"\nmodel = "m"\nbase_url = "http://u"', "ask http://u with the key in the environment variable OPENAI_API_KEY"),
         ('[llm]\nkind = "openai"\nmodel = "m"\nbase_url = "http://u"\napi_key_env = "AWS"', "ask http://u with the key in the "
          "environment variable AWS"),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workflow_r1.errors import ConfigError, ServiceError, ServiceRejectedError, UserError
 from workflow_r1.installation import DISTRIBUTION, install_command
+from workflow_r1.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
@@ -308,8 +309,6 @@ def check_llm(config: "RunConfig") -> Iterable[Finding]:
 
 async def _examine(section: str, chat_config: "OpenAIChatConfig") -> Finding:
     """Ask one endpoint for its models, then for one token."""
-    import difflib
-
     from workflow_r1.inference import OpenAIChatModel
     from workflow_r1.running.services import ask_once
 
@@ -325,11 +324,10 @@ async def _examine(section: str, chat_config: "OpenAIChatConfig") -> Finding:
         except ServiceError as error:
             failure = error
         seconds = time.perf_counter() - started
-    near = difflib.get_close_matches(chat_config.model, served, n=1, cutoff=0.3)
     hint = f"it serves {', '.join(served[:5])}{', ...' if len(served) > 5 else ''}" if served else ""
-    if near and near[0] != chat_config.model:
-        hint += f"; did you mean {near[0]}?"
     unlisted = bool(served) and chat_config.model not in served
+    if unlisted:
+        hint += did_you_mean(chat_config.model, served, cutoff=0.3)
     if failure is not None:
         return problem(section, failure, hint if unlisted else "")
     found = f"{chat_config.model} at {chat_config.address} replied in {seconds:.2f} s ({key})"
