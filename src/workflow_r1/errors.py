@@ -5,6 +5,7 @@
     |  |- ConfigError            a configuration key or value            (also a ValueError)
     |  |- DataError              a question, corpus or trajectory file   (also a ValueError)
     |  |- CheckpointError        a checkpoint that cannot be continued   (also a ValueError)
+    |  |- UntrustedError         a run directory of somebody else's that would run code or ask services (also a PermissionError)
     |  |- MissingExtraError      an optional dependency is not installed (also an ImportError)
     |  `- StoreError             a store of calls that cannot be used as asked
     |     `- ReplayMissError     a call that a replay needs and the store lacks (also a LookupError)
@@ -43,6 +44,10 @@ class DataError(UserError, ValueError):
 
 class CheckpointError(UserError, ValueError):
     """A checkpoint that is missing, damaged, or belongs to another configuration."""
+
+
+class UntrustedError(UserError, PermissionError):
+    """A run directory that its user neither made nor trusted would run code, start programs, ask services or send keys."""
 
 
 class MissingExtraError(UserError, ImportError):

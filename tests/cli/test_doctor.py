@@ -16,6 +16,7 @@ from workflow_r1.cli.doctor import _run
 from workflow_r1.embedded import policy_directory
 from workflow_r1.inference import ChatReply, ChatRequest, ScriptedChatModel
 from workflow_r1.inference.loopback import LoopbackServer
+from workflow_r1.installation import install_command
 from workflow_r1.rollout.doubles import LoopbackPolicy
 from workflow_r1.running.checks import Finding, Status, check_directory, ok
 from workflow_r1.store import CallDatabase
@@ -135,7 +136,7 @@ def test_a_model_that_is_unknown_or_not_listed(examine: Callable, endpoint: str)
     code, findings = examine(*openai(endpoint, "exprt"))
     assert code == 2
     assert "no model exprt" in findings["llm"]["found"]
-    assert findings["llm"]["remedy"] == "it serves expert, other; did you mean expert?"
+    assert findings["llm"]["remedy"] == "it serves expert, other; did you mean 'expert'?"
     code, findings = examine(*openai(endpoint, "alias"))
     assert (code, findings["llm"]["status"]) == (0, "warning")
 
@@ -322,7 +323,7 @@ def test_without_torch_the_extra_is_named(tmp_path: Path) -> None:
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2, done.stderr
-    assert 'pip install "workflow-r1[train]"' in done.stdout
+    assert install_command("train") in done.stdout
     assert "1 to fix" in done.stdout
 
 

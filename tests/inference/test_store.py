@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from workflow_r1.errors import ReplayMissError, ServiceTimeoutError
+from workflow_r1.errors import (
+    ContentRejectedError,
+    FilteredError,
+    ReplayMissError,
+    ServiceTimeoutError,
+    TooLongError,
+)
 from workflow_r1.inference import (
     ChatReply,
     ChatRequest,
@@ -54,6 +60,15 @@ def test_a_reply_comes_back_as_it_was_and_says_that_it_was_stored(path: Path) ->
     assert again.usage == Usage(llm_calls=1, prompt_tokens=7, completion_tokens=5, stored_calls=1, stored_tokens=12)
     (replayed,) = ask(None, path, {}, mode="replay")
     assert replayed == again
+
+
+@pytest.mark.parametrize("refusal", [TooLongError("9 tokens"), FilteredError("flagged")])
+def test_a_refusal_of_what_was_asked_is_heard_again_in_a_replay(path: Path, refusal: ContentRejectedError) -> None:
+    inner = ScriptedChatModel(lambda _: refusal)
+    for chat, mode in ((inner, "use"), (inner, "use"), (None, "replay")):
+        with pytest.raises(type(refusal), match=str(refusal)):
+            ask(chat, path, {}, mode=mode)
+    assert len(inner.requests) == 1
 
 
 def test_thought_and_flaw_are_kept_and_a_reply_without_them_is_stored_as_before(path: Path) -> None:

@@ -120,10 +120,10 @@ def test_only_named_variables_reach_the_command(monkeypatch: pytest.MonkeyPatch)
     [
         (
             {"tool": "serch"},
-            "tools without it: search, read, as_json, long, environment, fail, hang, die_once (did you mean 'search'?); set",
+            "tools without it: search, read, as_json, long, environment, fail, hang, die_once; did you mean 'search'?; set",
         ),
         ({"tool": "search", "query_argument": "text"}, "not 'text'; set search.mcp.query_argument"),
-        ({"tool": "search", "k_argument": "nun"}, "not 'nun' (did you mean 'num'?); set search.mcp.k_argument"),
+        ({"tool": "search", "k_argument": "nun"}, "not 'nun'; did you mean 'num'?; set search.mcp.k_argument"),
         ({"tool": "search", "arguments": {"lang": "de"}}, "a tool with arguments query, num, language, not 'lang'"),
     ],
 )
@@ -166,7 +166,7 @@ def test_where_the_server_is(changes: dict[str, Any], message: str) -> None:
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mcp", None)
-    with pytest.raises(MissingExtraError, match=r"workflow-r1\[mcp\]"):
+    with pytest.raises(MissingExtraError, match=r"\[mcp\]"):
         MCPSearch(config(tool="search"))
 
 

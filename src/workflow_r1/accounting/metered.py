@@ -80,12 +80,8 @@ class BudgetedChatModel:
             BudgetExceededError: a limit is reached; nothing was asked.
             ConfigError: what is limited cannot be counted.
         """
-        self._budget.begin_call()
-        try:
+        with self._budget.call():
             reply = await self.inner(request)
-        except ServiceError:
-            self._budget.cancel_call()
-            raise
         tokens = reply.usage.prompt_tokens + reply.usage.completion_tokens
         self._budget.end_call(tokens=tokens or None, money=price_of(reply.usage, self._price), name=self.endpoint)
         return reply
@@ -157,12 +153,8 @@ class BudgetedSearch:
             ServiceError: the search service failed after its retries.
             BudgetExceededError: a limit is reached; nothing was searched.
         """
-        self._budget.begin_call()
-        try:
+        with self._budget.call():
             found = await self.inner(query, k=k)
-        except ServiceError:
-            self._budget.cancel_call()
-            raise
         self._budget.end_call(tokens=0, money=self._price, name=self.endpoint)
         return found
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workflow_r1.errors import DataError, UserError
+from workflow_r1.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from workflow_r1.data import FileFormat, QuestionField
@@ -121,6 +122,10 @@ def convert(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of --draw.")] = 42,
     prefix_ids: Annotated[bool, typer.Option("--prefix-ids", help="Make every id dataset/id.")] = False,
+    drop_duplicates: Annotated[
+        bool,
+        typer.Option("--drop-duplicates", help="Leave out rows that say the same as an earlier one, ids included."),
+    ] = False,
 ) -> None:
     """Write questions of any published or own layout as one JSONL file; ids of several datasets become dataset/id."""
     from workflow_r1.cli.terminal import Terminal
@@ -129,10 +134,19 @@ def convert(
     if output.exists():
         raise UserError(f"expected a new file, but {output} exists; choose another --output")
     columns, file_format = _columns(column), _format(format)
-    questions = mix(
-        load_questions(file, format=file_format, columns=columns, dataset=dataset, split=split, prefix_ids=prefix_ids)
+    parts = (
+        load_questions(
+            file,
+            format=file_format,
+            columns=columns,
+            dataset=dataset,
+            split=split,
+            prefix_ids=prefix_ids,
+            drop_duplicates=drop_duplicates,
+        )
         for file in files
     )
+    questions = mix(parts, drop_duplicates=drop_duplicates)
     for file in without or []:
         shared = {id for _, id in overlaps(load_questions(file), questions)}
         questions = [question for question in questions if question.id not in shared]
@@ -199,9 +213,11 @@ def check(
                 f"{file}: {repeated} repeated questions, e.g. {_some('; '.join(d) for d in report.duplicates)}"
             )
         if report.empty_answers:
+            notes.append(f"{file}: {report.emptied_note()}")
+        if report.lists_as_text:
             notes.append(
-                f"{file}: {len(report.empty_answers)} questions have a golden answer that normalises to nothing, so that an "
-                f"empty answer matches: {_some(report.empty_answers)}"
+                f"{file}: {len(report.lists_as_text)} questions have a golden answer that looks like a list and is compared as "
+                f"text: {_some(report.lists_as_text)}; write several answers as a JSON list"
             )
     for number, (first, questions) in enumerate(loaded.items()):
         for second in list(loaded)[number + 1 :]:
@@ -222,16 +238,13 @@ def check(
 
 
 def _chosen(names: Sequence[str]) -> list[str]:
-    import difflib
-
     from workflow_r1.data import BENCHMARKS
 
     if not names:
         raise UserError(f"expected the name of a benchmark or `all`: {', '.join(BENCHMARKS)}")
     for name in names:
         if name != "all" and name not in BENCHMARKS:
-            near = difflib.get_close_matches(name, BENCHMARKS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, BENCHMARKS)
             raise UserError(f"expected a benchmark among {', '.join(BENCHMARKS)}, received {name!r}{hint}")
     return list(BENCHMARKS) if "all" in names else list(dict.fromkeys(names))
 

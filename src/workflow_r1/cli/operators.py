@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, SourceOption
+from workflow_r1.cli.parameters import Overrides, SourceOption, Trust
 from workflow_r1.errors import ConfigError
+from workflow_r1.nearest import did_you_mean
 from workflow_r1.running.configuration import open_config
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def operators(
     ] = None,
     config: SourceOption = None,
     override: Overrides = None,
+    trust: Trust = False,
     call: Annotated[
         str | None,
         typer.Option(metavar="INPUT", help="Run NAME once, on the configured services, with this input."),
@@ -35,7 +37,7 @@ def operators(
     from workflow_r1.cli.terminal import Terminal
     from workflow_r1.operators import find_operators
 
-    settings = open_config(config, override)
+    settings = open_config(config, override, trust=trust)
     if call is not None and name is None:
         raise ConfigError("--call: expected the NAME of the operator to call before it")
     found = find_operators(settings.plugins)
@@ -53,12 +55,9 @@ def operators(
 
 
 def _choose(name: str, found: "FoundOperators") -> "FoundOperator":
-    import difflib
-
     if name in found.operators:
         return found.operators[name]
-    near = difflib.get_close_matches(name, found.operators, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(name, found.operators)
     left_out = "".join(f"\nleft out: {problem}" for problem in found.problems)
     raise ConfigError(f"expected one of {', '.join(found.operators)}, received {name}{hint}{left_out}")
 

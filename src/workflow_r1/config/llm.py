@@ -130,8 +130,6 @@ class LLMConfig(Record):
         if self.endpoints and not self.roles:
             first = next(iter(self.endpoints))
             raise ValueError(f"llm.roles to say what llm.endpoints are for, e.g. {DEFAULT_ROLE} = [{first!r}]")
-        if self.kind == "embedded" and (self.endpoints or self.roles):
-            raise ValueError('llm.kind = "openai", since llm.endpoints or llm.roles are configured')
         return self
 
     def endpoints_of(self, role: str) -> tuple[str, ...]:

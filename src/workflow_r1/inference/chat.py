@@ -6,6 +6,9 @@ from typing import Protocol, runtime_checkable
 
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
+NO_TEXT = "(no text)"
+"""Stands for an empty reply that is shown to an LLM again: many servers refuse an empty message."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:

@@ -6,6 +6,7 @@ from typing import Any
 
 from workflow_r1.inference.chat import ChatModel, ChatReply, ChatRequest, HoldsConnections, ReplyFlaw
 from workflow_r1.store import Call, CallStore
+from workflow_r1.store.refusals import keeping_refusals, raise_refusal
 from workflow_r1.trajectory import FinishReason, Usage
 
 _NAMED_CHARS = 120
@@ -89,7 +90,8 @@ class StoredChatModel:
             name=f"{self._place}, temperature {request.temperature:g}, sample {request.sample_index}, asked "
             f"{_beginning_and_end(request.messages[-1].content if request.messages else '')!r}",
         )
-        answer, is_stored = await self._store.answer(call, ask)
+        answer, is_stored = await self._store.answer(call, keeping_refusals(ask))
+        raise_refusal(answer)
         counts = {name: answer[name] for name in ("llm_calls", "prompt_tokens", "completion_tokens")}
         flaw = answer.get("flaw")
         reply = ChatReply(

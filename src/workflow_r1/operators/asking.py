@@ -3,9 +3,9 @@
 The request is one user message: the instructions, the form of the reply, then the inputs, each in its tag. Inputs are
 text: what could close or open a tag inside them is neutralised.
 
-A reply that lacks a tag, leaves one empty, or was cut off, or that consists of reasoning alone, is shown to the LLM again with what was wrong, until
-``max_attempts`` replies were had. After that the operator goes on with what there is. This is neither the policy's mistake
-nor a failure of the infrastructure: the observation says what came.
+A reply that lacks a tag, leaves one empty, was cut off, or consists of reasoning alone is shown to the LLM again with what
+was wrong, until ``max_attempts`` replies were had, or the service refuses the longer request. The operator then continues with
+what there is. This is neither the policy's mistake nor a failure of the infrastructure: the observation says what came.
 """
 
 import re
@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from workflow_r1.errors import ContentRejectedError
 from workflow_r1.inference import ChatRequest, ReplyFlaw
+from workflow_r1.inference.chat import NO_TEXT
 from workflow_r1.operators.services import OperatorServices
 from workflow_r1.prompts import cut_middle, neutralise
 from workflow_r1.trajectory import FinishReason, Message, Usage
@@ -23,9 +25,6 @@ CUT_OFF = " [cut off]"
 
 _CHARS_PER_TOKEN = 8
 """More than a token has on average in any language."""
-
-_NO_TEXT = "(no text)"
-"""Stands for an empty reply in the conversation: servers refuse an empty assistant message."""
 
 
 _COMPLAINTS = {
@@ -71,6 +70,7 @@ async def ask_llm(
         result as far as it was written, else a reply that ignored the tags as the result, else nothing.
 
     Raises:
+        ContentRejectedError: the LLM service refuses what the inputs say: their length, their content.
         ServiceError: the LLM service failed after its retries.
         ConfigError: there is no LLM.
     """
@@ -84,14 +84,18 @@ async def ask_llm(
     best: dict[str, str] = {}
     rest = ""
     for _ in range(services.config.max_attempts):
-        answer = await chat(
-            ChatRequest(
-                messages=messages,
-                temperature=temperature,
-                max_tokens=services.config.max_tokens,
-                sample_index=sample_index,
-            )
+        asked = ChatRequest(
+            messages=messages,
+            temperature=temperature,
+            max_tokens=services.config.max_tokens,
+            sample_index=sample_index,
         )
+        try:
+            answer = await chat(asked)
+        except ContentRejectedError:
+            if messages[:-1]:
+                break  # The first request was taken: what the service refuses now is the LLM's own reply in it.
+            raise
         usage += answer.usage
         text = _leave_out_thinking(answer.text)
         parts = read_parts(text, tags)
@@ -106,7 +110,7 @@ async def ask_llm(
         complaint = _complain(missing, reply, is_cut=is_cut, flaw=answer.flaw)
         messages = (
             request,
-            Message(role="assistant", content=cut_middle(answer.text.strip(), longest) or _NO_TEXT),
+            Message(role="assistant", content=cut_middle(answer.text.strip(), longest) or NO_TEXT),
             Message(role="user", content=complaint),
         )
     return TaggedReply(parts=best or ({tags[-1]: rest} if rest else {}), usage=usage)

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from workflow_r1.errors import ServiceRejectedError, UserError
+from workflow_r1.errors import TooLongError, UserError
 from workflow_r1.policy.ragged_attention import ATTENTION_NAME, AttentionGroup, RaggedBatch, SlotCache
 from workflow_r1.prompts import CLOSING_TAGS, action_end
 from workflow_r1.rollout.policy import SampledTurn
@@ -257,7 +257,7 @@ class LocalSampler:
         held = int(self._length[session.slot]) + len(session.pending)
         num_tokens = min(max_tokens, self.sampling.max_turn_tokens, self.max_context - held)
         if num_tokens < 1:
-            raise ServiceRejectedError(
+            raise TooLongError(
                 f"expected room for another token, but the context holds {held} tokens, the model takes "
                 f"{self.max_context}, and {max_tokens} were asked for: lower `environment.max_prompt_tokens` and "
                 "`environment.max_response_tokens`, so that together they fit the model"
@@ -622,7 +622,7 @@ class LocalSession:
         """Sample one turn.
 
         Raises:
-            ServiceRejectedError: the context has no room for another token.
+            TooLongError: the context has no room for another token.
             ValueError: a turn is being sampled already, or the session was never extended.
         """
         if self.turn is not None or not self.pending:

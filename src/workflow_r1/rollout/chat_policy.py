@@ -7,7 +7,7 @@ was trained to see. A server that continues tokens is better asked through ``ser
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from workflow_r1.inference.chat import ChatModel, ChatReply, ChatRequest
+from workflow_r1.inference.chat import NO_TEXT, ChatModel, ChatReply, ChatRequest
 from workflow_r1.prompts import CLOSING_TAGS, action_end, restore_opening
 from workflow_r1.rollout.policy import SampledTurn
 from workflow_r1.rollout.sampling import SamplingConfig
@@ -69,6 +69,7 @@ class ChatSession:
         """Ask for the policy's next turn.
 
         Raises:
+            ContentRejectedError: the conversation is too long for the model, or the server does not allow what it says.
             ServiceError: the server failed after its retries.
         """
         reply = await self._ask(max_tokens, stop=CLOSING_TAGS if self._sampling.turn_end == "action" else ())
@@ -82,7 +83,7 @@ class ChatSession:
                 text = text[: action_end(text)]
             else:
                 text = restore_closing_tag(text)
-        self._messages.append(Message(role="assistant", content=text))
+        self._messages.append(Message(role="assistant", content=text if text.strip() else NO_TEXT))
         return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=reply.finish_reason, usage=usage)
 
     async def _ask(self, max_tokens: int, *, stop: tuple[str, ...] = ()) -> ChatReply:

@@ -60,6 +60,7 @@ class PolicySession(Protocol):
         """Sample one turn of at most ``max_tokens`` tokens and append it to the context.
 
         Raises:
+            ContentRejectedError: the context is too long for the model, or its server does not allow what it says.
             ServiceError: the sampler or its server failed.
         """
         ...

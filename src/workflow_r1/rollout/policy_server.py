@@ -14,7 +14,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from workflow_r1.errors import EndpointRejectedError, ServiceRejectedError, ServiceTimeoutError, ServiceUnavailableError
+from workflow_r1.errors import (
+    EndpointRejectedError,
+    ServiceRejectedError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+    TooLongError,
+)
 from workflow_r1.rollout.completions import (
     Completion,
     CompletionRequest,
@@ -145,6 +151,7 @@ class PolicyServer:
         """Sample a continuation of a context.
 
         Raises:
+            TooLongError: the context leaves no room for another token.
             ServiceError: the server is gone for longer than ``wait_seconds``, or refuses.
         """
         repeats = 0
@@ -228,7 +235,7 @@ class PolicyServer:
             self._max_length, self._is_llama = max_length(models) or UNLIMITED, is_llama_server(models)
         room = self._max_length - len(prompt)
         if room < 1:
-            raise ServiceRejectedError(
+            raise TooLongError(
                 f"expected room for another token, but the context holds {len(prompt)} tokens and the policy server takes "
                 f"{self._max_length}: raise its --max-model-len, or lower environment.max_prompt_tokens and "
                 "environment.max_response_tokens"

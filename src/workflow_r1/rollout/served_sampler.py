@@ -95,7 +95,8 @@ class ServedSession:
         """Sample one turn.
 
         Raises:
-            ServiceError: the server is gone and does not come back, or refuses; it has no room for another token.
+            TooLongError: the model has no room for another token.
+            ServiceError: the server is gone and does not come back, or refuses.
         """
         sampler, sampling = self._sampler, self._sampler.sampling
         limit = min(max_tokens, sampling.max_turn_tokens)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import ConfigError, DataError
+from workflow_r1.nearest import did_you_mean
 from workflow_r1.running.policies import POLICY, choose_method, pool_of, tokenizer_of_server
 
 if TYPE_CHECKING:
@@ -67,15 +68,19 @@ class Compared:
         return described | {"summary": method.summary, "settings": settings.get(method.settings_name, {})}
 
 
-def read_methods(config: "RunConfig", given: Iterable[str], *, seeds: Sequence[int]) -> list[Compared]:
+def read_methods(
+    config: "RunConfig", given: Iterable[str], *, seeds: Sequence[int], trust: bool = False
+) -> list[Compared]:
     """Read names of methods: ``cot``, ``policy+search``, or ``NAME=PATH`` for the policy of a run or model.
 
     Args:
         config: of the evaluation.
         given: values of the option; each may hold several, with commas between. ``{seed}`` in a path stands for each seed.
         seeds: of the evaluation.
+        trust: the user trusts the run directories among the paths.
 
     Raises:
+        UntrustedError: a run directory among the paths is somebody else's, and would run code or ask services.
         ConfigError: there is no such method, its path leads nowhere, or a name comes twice.
     """
     compared: list[Compared] = []
@@ -83,7 +88,7 @@ def read_methods(config: "RunConfig", given: Iterable[str], *, seeds: Sequence[i
         name, is_policy, path = each.partition("=")
         if is_policy:
             paths = {seed: path.replace(SEED, str(seed)) for seed in seeds}
-            compared.append(_of_one_pool(Compared(name, POLICY, _with_policies(config, paths, name))))
+            compared.append(_of_one_pool(Compared(name, POLICY, _with_policies(config, paths, name, trust))))
         elif each == POLICY + WITH_SEARCH:
             compared.append(Compared(each, POLICY, dict.fromkeys(seeds, _with_search(config))))
         else:
@@ -95,8 +100,10 @@ def read_methods(config: "RunConfig", given: Iterable[str], *, seeds: Sequence[i
     return compared
 
 
-def _with_policies(config: "RunConfig", paths: "Mapping[int, str]", name: str) -> "Mapping[int, RunConfig]":
-    opened = {path: _with_policy(config, path, name) for path in dict.fromkeys(paths.values())}
+def _with_policies(
+    config: "RunConfig", paths: "Mapping[int, str]", name: str, trust: bool
+) -> "Mapping[int, RunConfig]":
+    opened = {path: _with_policy(config, path, name, trust) for path in dict.fromkeys(paths.values())}
     return {seed: opened[path] for seed, path in paths.items()}
 
 
@@ -108,7 +115,7 @@ def _of_one_pool(compared: Compared) -> Compared:
     return compared
 
 
-def _with_policy(config: "RunConfig", path: str, name: str) -> "RunConfig":
+def _with_policy(config: "RunConfig", path: str, name: str, trust: bool) -> "RunConfig":
     from workflow_r1.running.configuration import open_config
 
     if not name or not Path(path).exists():
@@ -116,7 +123,7 @@ def _with_policy(config: "RunConfig", path: str, name: str) -> "RunConfig":
             f"--methods: expected NAME=PATH with the directory of a run or of a Hugging Face model, received {name}={path}"
         )
     if (Path(path) / "config.toml").is_file():
-        of_run = open_config(path)
+        of_run = open_config(path, trust=trust)
         return config.model_copy(update={"policy": of_run.policy, "environment": of_run.environment})
     return config.model_copy(update={"policy": config.policy.model_copy(update={"model": path, "base_url": None})})
 
@@ -146,7 +153,10 @@ class Asked:
 
         report = report_questions(self.questions)
         source = None if self.file is None else read_source(self.file)
-        return {
+        # A key of its own, and only where it says something: a card from before answers were compared so stays the same card
+        # for all other questions.
+        emptied: Described = {"emptied_answers": report.emptied_note()} if report.empty_answers else {}
+        return emptied | {
             "file": None if self.file is None else str(self.file),
             "num_questions": report.num_questions,
             "fingerprint": report.fingerprint,
@@ -196,8 +206,6 @@ def read_benchmarks(config: "RunConfig", given: Iterable[str], *, directory: Pat
 
 
 def _find_benchmark(given: str, directory: Path) -> tuple[str, Path]:
-    import difflib
-
     from workflow_r1.data import BENCHMARKS
 
     benchmark = BENCHMARKS.get(given)
@@ -211,8 +219,7 @@ def _find_benchmark(given: str, directory: Path) -> tuple[str, Path]:
         return given, file
     name, _, path = given.rpartition("=")
     if not Path(path).is_file():
-        near = difflib.get_close_matches(given, [*BENCHMARKS, "embedded"], n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(given, [*BENCHMARKS, "embedded"])
         raise ConfigError(
             f"--benchmarks: expected embedded, {', '.join(BENCHMARKS)}, a file or NAME=FILE, received {given!r}{hint}"
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workflow_r1.operators import Operator, OperatorServices
     from workflow_r1.rollout.policy import Policy
     from workflow_r1.rollout.policy_server import PolicyServerConfig
-    from workflow_r1.trajectory import Question
+    from workflow_r1.trajectory import Message, Question
 
 POLICY = "policy"
 """The method that is the configured policy."""
@@ -194,6 +194,13 @@ def require_trainable(config: "RunConfig") -> None:
     require_engine("training")
 
 
+def _token_counter(policy: "Policy") -> "Callable[[Sequence[Message]], int]":
+    from workflow_r1.policy.local_sampler import LocalSampler
+
+    assert isinstance(policy, LocalSampler)
+    return lambda messages: len(policy.renderer.prompt(messages))
+
+
 @dataclass(frozen=True)
 class OpenedMethod:
     """A policy or method with its environments. ``async with`` closes the connections that it opened."""
@@ -210,6 +217,8 @@ class OpenedMethod:
     """What a method does before it can answer, where it searches or learns first; what was done before is not repeated."""
     server: "HoldsConnections | None" = None
     """What holds the connections to the policy's server, where it has one."""
+    count_tokens: "Callable[[Sequence[Message]], int] | None" = None
+    """Tokens of a prompt, where the policy's tokenizer is here."""
 
     @cached_property
     def make_environment(self) -> "Callable[[Question], Environment]":
@@ -315,6 +324,7 @@ def open_method(
             services,
             accounts,
             server=server,
+            count_tokens=None if server is not None else _token_counter(policy),
         )
     chosen = choose_method(config, method)
     operators = pool_of(config, method)

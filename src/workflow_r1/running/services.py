@@ -1,9 +1,9 @@
-"""Ask the services once before a long run, so that a wrong address is told at once and not after every retry."""
+"""Ask the services before a long run, so that a wrong address is told at once and not after every retry."""
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from workflow_r1.errors import ServiceError, ServiceRejectedError
+from workflow_r1.errors import ServiceError, ServiceRejectedError, ServiceUnavailableError
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
@@ -100,8 +100,20 @@ async def ask_for_a_token(settings: "PolicyServerConfig") -> None:
 
 
 async def _ask(chat_config: "OpenAIChatConfig", section: str) -> None:
+    """Ask an endpoint that is there as patiently as any call does: throttled, overloaded or cut off it is tried again."""
     from workflow_r1.inference import OpenAIChatModel
+    from workflow_r1.services.failures import FailureKind
 
-    update = {"max_retries": 0, "timeout_seconds": min(chat_config.timeout_seconds, FIRST_ANSWER_SECONDS)}
-    async with OpenAIChatModel(chat_config.model_copy(update=update)) as chat:
+    first = {"max_retries": 0, "timeout_seconds": min(chat_config.timeout_seconds, FIRST_ANSWER_SECONDS)}
+    async with OpenAIChatModel(chat_config.model_copy(update=first)) as chat:
+        try:
+            await ask_once(chat, section)
+        except ServiceUnavailableError:
+            if chat.failures[FailureKind.UNREACHABLE] or not chat_config.max_retries:
+                raise
+        else:
+            return
+    await asyncio.sleep(chat_config.backoff_seconds)
+    again = {"max_retries": chat_config.max_retries - 1, "timeout_seconds": first["timeout_seconds"]}
+    async with OpenAIChatModel(chat_config.model_copy(update=again)) as chat:
         await ask_once(chat, section)

@@ -6,7 +6,9 @@ Everything here holds for any service behind the operators, an LLM or a search, 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -66,6 +68,29 @@ class AttemptError(Exception):
         self.remedy = remedy
 
 
+_on_attempt: ContextVar[Callable[[], None] | None] = ContextVar("on_attempt", default=None)
+
+
+@contextmanager
+def attempts_told_to(tell: Callable[[], None]) -> Iterator[None]:
+    """Call ``tell`` before every attempt in this context, and in the tasks that start in it: what it raises stops the attempt.
+
+    An attempt begins when its request has its place among those in flight, so that what waits for one is not told.
+    """
+    token = _on_attempt.set(tell)
+    try:
+        yield
+    finally:
+        _on_attempt.reset(token)
+
+
+def tell_of_attempt() -> None:
+    """Tell whoever counts them that a request is about to be sent. :func:`ask_patiently` does so before each attempt."""
+    tell = _on_attempt.get()
+    if tell is not None:
+        tell()
+
+
 async def ask_patiently(
     attempt: Callable[[], Awaitable[Reply]],
     *,
@@ -99,6 +124,7 @@ async def ask_patiently(
     number = 0
     while True:
         number += 1
+        tell_of_attempt()
         try:
             return await attempt()
         except AttemptError as error:

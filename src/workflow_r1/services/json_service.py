@@ -17,6 +17,7 @@ from workflow_r1.services.attempts import (
     is_web_address,
     quote,
     retry_after_seconds,
+    tell_of_attempt,
 )
 from workflow_r1.services.bounded_reply import UnboundedReplyError, read_bounded
 from workflow_r1.services.failures import FailureKind
@@ -174,6 +175,7 @@ class JSONService:
                 if amended is None:
                     raise self._judge(refusal, status, headers)
                 content = json.dumps(amended).encode()
+                tell_of_attempt()
             try:
                 return read(self._decode(body, as_text=as_text))
             except AttemptError as error:
@@ -258,7 +260,7 @@ class JSONService:
         import httpx2
 
         total, idle = self._config.timeout_seconds, self._config.idle_timeout_seconds
-        # Asked without a client in between: that would keep cookies and look for logins, and costs a third of a call.
+        # Asked without a client in between, which would keep cookies and look for logins at every call.
         request = httpx2.Request(
             "GET" if content is None else "POST",
             target,

@@ -218,8 +218,9 @@ class PolicyUpdate:
             rows = _with_advantages(groups[start : start + size], self._objective)
             if not rows:
                 continue
-            # Without a KL, a trajectory whose advantage is 0 has a gradient of 0: only its count matters.
-            kept = [row for row in rows if row[1] != 0.0 or self._objective.kl_coefficient > 0]
+            # Without a KL, a trajectory whose advantage is 0 has a gradient of 0: only its count matters. So it is with one
+            # whose prompt alone filled the context: it has no tokens of the policy's.
+            kept = [row for row in rows if row[0].turns and (row[1] != 0.0 or self._objective.kl_coefficient > 0)]
             cut.append(
                 MiniBatch(
                     batch=self._pack([trajectory for trajectory, _ in kept]),
@@ -465,7 +466,7 @@ def _with_advantages(
 def _num_units(trajectory: Trajectory, unit: str) -> int:
     if unit == "token":
         return trajectory.num_policy_tokens
-    return len(trajectory.turns) if unit == "turn" else 1
+    return len(trajectory.turns) if unit == "turn" else int(bool(trajectory.turns))
 
 
 def _mean(values: Sequence[float]) -> float | None:

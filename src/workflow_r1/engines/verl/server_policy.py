@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
-from workflow_r1.errors import ServiceUnavailableError
+from workflow_r1.errors import ServiceUnavailableError, TooLongError
 from workflow_r1.prompts import action_end
 from workflow_r1.rollout.policy import SampledTurn, log_probabilities
 from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.rollout.seeding import derive_seed
+from workflow_r1.services.failures import FailureKind
+from workflow_r1.services.refusals import read_refusal
 from workflow_r1.trajectory import FinishReason, Message
 
 
@@ -92,6 +94,7 @@ class ServerSession:
         """Sample one turn.
 
         Raises:
+            TooLongError: the server takes no longer context.
             ServiceUnavailableError: the server failed, broke off, or answered with nothing.
         """
         policy = self._policy
@@ -108,6 +111,10 @@ class ServerSession:
             # verl sends the turns of one id to one server, whose prefix cache then holds the trajectory so far.
             reply = await policy.generate(f"{self._seed:x}", prompt_ids=list(self._context), sampling_params=parameters)
         except policy.failures as failure:
+            # Ray wraps what the server raised; the last line is its message.
+            last = str(failure).strip().rpartition("\n")[2]
+            if read_refusal(400, last.encode(), max_tokens=limit).kind is FailureKind.TOO_LONG:
+                raise TooLongError(f"the policy's server takes no longer context: {last}") from failure
             raise ServiceUnavailableError(
                 f"the policy's server failed: {type(failure).__name__}: {failure}"
             ) from failure
