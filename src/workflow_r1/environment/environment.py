@@ -171,7 +171,7 @@ class Environment:
             observation = format_observation([ONE_CALL_INSTRUCTION if too_many else MALFORMED_INSTRUCTION])
         else:
             calls = await self._run(turn.calls)
-            texts = _within([call.observation for call in calls], self._config.max_turn_observation_chars)
+            texts = _within([call.observation for call in calls], self._config.turn_observation_chars)
             if self._num_calls >= self._config.max_operator_calls:
                 texts.append(NO_CALLS_LEFT)
             observation = format_observation(texts)
