@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Literal
 from workflow_r1.errors import ConfigError, ServiceError, ServiceRejectedError, UserError
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from workflow_r1.config import RunConfig
     from workflow_r1.inference import OpenAIChatConfig
     from workflow_r1.trajectory import Question
@@ -474,6 +476,7 @@ def check_policy(config: "RunConfig") -> Iterable[Finding]:
         yield problem("policy", f"{found}, but no {', '.join(absent)}", "copy the model's weights again")
     else:
         yield ok("policy", found)
+    yield from _misfits(config, settings)
     device = resolve_device(config.policy.device)
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
@@ -483,6 +486,26 @@ def check_policy(config: "RunConfig") -> Iterable[Finding]:
         yield warning("device", f"{device}, {os.cpu_count()} cores", "a policy of this size wants a GPU")
     else:
         yield ok("device", f"{device}, {os.cpu_count()} cores, torch {torch.__version__}")
+
+
+def _misfits(config: "RunConfig", settings: "PretrainedConfig") -> Iterable[Finding]:
+    """What of the budgets and the prompt the policy in this process cannot follow."""
+    room = getattr(settings, "max_position_embeddings", None)
+    budget = config.environment.max_prompt_tokens + config.environment.max_response_tokens
+    if room is not None and budget > room:
+        yield problem(
+            "budgets",
+            f"the policy's context has room for {room:,} tokens, and a trajectory may take {budget:,}",
+            "lower `environment.max_prompt_tokens` and `environment.max_response_tokens`, so that together they fit it",
+        )
+    if config.policy.model == "embedded" and (
+        config.environment.prompt_style != "brief" or config.sampling.turn_end != "action"
+    ):
+        yield problem(
+            "prompt",
+            "the embedded policy knows the bare question and turns that end with their action",
+            'set environment.prompt_style = "brief" and sampling.turn_end = "action", as the preset `embedded` does',
+        )
 
 
 def _absent_weights(directory: Path) -> Sequence[str]:
