@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import reference_pages  # noqa: E402
+
 import workflow_r1  # noqa: E402
 
 project = "Workflow-R1"

@@ -6,6 +6,7 @@ pages of Python from ``__all__`` and the docstrings.
 
 import ast
 import importlib
+import itertools
 import pkgutil
 import sys
 from collections.abc import Iterator
@@ -138,7 +139,7 @@ def _attribute_doc(module: ModuleType, name: str) -> str:
         if source.__file__ is None or name not in vars(source):
             continue
         body = ast.parse(Path(source.__file__).read_text(encoding="utf-8")).body
-        for definition, below in zip(body, body[1:], strict=False):
+        for definition, below in itertools.pairwise(body):
             targets = getattr(definition, "targets", None) or [getattr(definition, "target", None)]
             if any(isinstance(each, ast.Name) and each.id == name for each in targets) and isinstance(below, ast.Expr):
                 return " ".join(str(ast.literal_eval(below.value)).split())

@@ -13,7 +13,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block of ``bash`` or ``sh``."""
+    """One fenced block of ``bash``, ``sh`` or, on pages that are followed line by line, ``python``."""
 
     page: Path
     """Where it stands."""
@@ -21,9 +21,13 @@ class Block:
     """Its title, such as ``needs a server``: then it cannot run here. Empty: it runs anywhere."""
     text: str
     """The commands as printed."""
+    is_python: bool = False
+    """Whether it is Python rather than commands."""
 
     def commands(self) -> list[list[str]]:
         """Return the words of every command, comments, continuations, loops and variables in front aside."""
+        if self.is_python:
+            return []
         text = re.sub(r"for \w+ in [^;]+; do (.*?); done", r"\1", self.text.replace("\\\n", " "))
         lines = [shlex.split(line, comments=True) for line in text.splitlines()]
         return [
@@ -36,10 +40,18 @@ class Block:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """Read the blocks of commands of a page."""
-    fences = re.compile(r'^( *)```(?:bash|sh)(?: title="([^"]*)")?\n(.*?)^\1```', flags=re.MULTILINE | re.DOTALL)
-    for _, title, text in fences.findall(page.read_text(encoding="utf-8")):
-        yield Block(page, title, text)
+    """Read the blocks of commands of a page, in order; on a tutorial and the page of Python, the Python as well."""
+    fences = re.compile(r'^( *)```(bash|sh|python)(?: title="([^"]*)")?\n(.*?)^\1```', flags=re.MULTILINE | re.DOTALL)
+    is_followed = page.parent.name == "tutorials" or page.name == "python.md"
+    for _, language, title, text in fences.findall(page.read_text(encoding="utf-8")):
+        if language != "python":
+            yield Block(page, title, text)
+        elif is_followed and not NAMED.match(text):
+            yield Block(page, title, text, is_python=True)
+
+
+NAMED = re.compile(r"# [\w./]+\.\w+\n")
+"""A first line such as ``# my.toml``: the block is the content of that file."""
 
 
 def write_files_of_the_page(page: Path, folder: Path) -> None:
@@ -64,4 +76,6 @@ def write_reader_files(folder: Path) -> None:
     for name in ("questions.jsonl", "test.jsonl", "data/eval/bamboogle.jsonl"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in questions), encoding="utf-8")
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    (folder / ".venv" / "bin" / "activate").touch()
     (folder / "faq.csv").write_text("query,reply\nHow often is it descaled?,monthly\n", encoding="utf-8")

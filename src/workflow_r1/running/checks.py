@@ -127,7 +127,7 @@ def check_packages() -> Iterable[Finding]:
         if match is not None:
             groups.setdefault(match[3] or "", {})[match[1]] = match[2].strip()
     for extra, packages in groups.items():
-        if extra == "dev":
+        if extra in ("dev", "docs"):
             continue
         versions = {name: _installed(name) for name in packages}
         absent = [name for name, version in versions.items() if version is None]
