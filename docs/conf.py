@@ -8,11 +8,15 @@ from posixpath import dirname, join, normpath
 from typing import Any
 
 from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import TextLexer, get_lexer_for_filename
 from pygments.util import ClassNotFound
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.ext.napoleon import Config
+from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -25,7 +29,7 @@ project = "Workflow-R1"
 version = release = workflow_r1.__version__
 author = "the authors of Workflow-R1"
 copyright = ""
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["conf.py"]
 myst_heading_anchors = 4
 autodoc_typehints = "signature"
@@ -36,6 +40,9 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 html_theme = "furo"
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = "Workflow-R1"
 html_show_copyright = False
 html_copy_source = False
@@ -50,12 +57,15 @@ MADE = {
 
 
 def setup(app: Sphinx) -> None:
-    """Connect the four steps below."""
+    """Connect the steps below."""
+    app.add_html_math_renderer("mathml", (write_inline_math, None), (write_math_block, None))
     app.connect("source-read", make_reference)
     app.connect("source-read", show_titles)
     app.connect("doctree-read", link_to_files)
     app.connect("missing-reference", link_to_public_names)
+    app.connect("autodoc-process-docstring", read_google_style)
     app.connect("html-collect-pages", file_pages)
+    app.connect("build-finished", refuse_requests_elsewhere)
 
 
 def make_reference(app: Sphinx, page: str, source: list[str]) -> None:
@@ -96,6 +106,39 @@ def link_to_public_names(app: Sphinx, env: Any, node: Any, content: Any) -> node
         return None
     address = f"{app.builder.get_relative_uri(node['refdoc'], entry.docname)}#{entry.node_id}"
     return nodes.reference("", "", content, refuri=address, internal=True)
+
+
+def read_google_style(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
+    """Read the sections of a docstring; under an attribute stands prose, whose colon does not part a type from it."""
+    if what not in ("attribute", "property", "data"):
+        lines[:] = GoogleDocstring(lines, Config(), app, what, name, value, options).lines()
+
+
+def write_inline_math(writer: Any, node: nodes.math) -> None:
+    """Write a formula as MathML, which browsers know, instead of asking another site for a script."""
+    writer.body.append(mathml(node.astext(), is_block=False))
+    raise nodes.SkipNode
+
+
+def write_math_block(writer: Any, node: nodes.math_block) -> None:
+    """Write a formula that stands by itself."""
+    writer.body.append(f"<p>{mathml(node.astext(), is_block=True)}</p>")
+    raise nodes.SkipNode
+
+
+def mathml(formula: str, *, is_block: bool) -> str:
+    """Translate TeX; brackets grow with their content in MathML, and the translator knows no command for it."""
+    return tex2mathml(re.sub(r"\\[bB]igg?[lr]?(?![a-zA-Z])", "", formula), as_block=is_block)
+
+
+def refuse_requests_elsewhere(app: Sphinx, error: Exception | None) -> None:
+    """Fail where a page would load anything from another place: the site has to open from a file, without a network."""
+    loads = re.compile(
+        r'<(?:script|img|iframe|source)[^>]*\ssrc="(?:https?:)?//|<link[^>]*\shref="(?:https?:)?//|@import'
+    )
+    for page in () if error else Path(app.outdir).rglob("*.html"):
+        if found := loads.search(page.read_text(encoding="utf-8")):
+            raise ExtensionError(f"{page} asks another place: {found.group()}")
 
 
 def file_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -19,6 +19,8 @@ import workflow_r1
 PACKAGE = Path(workflow_r1.__file__).parent
 NOT_FOR_IMPORT = {"cli"}
 """Packages whose ``__all__`` is no library: the command line has a page of its own."""
+WORDS = {"str": "text", "int": "number", "int range": "number", "float": "number", "float range": "number"}
+"""What a type of an option is called."""
 
 
 def commands_page() -> str:
@@ -51,8 +53,8 @@ def _parameters(command: Any, name: str) -> Iterator[str]:
     if rows:
         yield "| option | takes | meaning |\n|---|---|---|"
         for words, each in rows:
-            takes = "" if getattr(each, "is_flag", False) else each.display_type_rich(context)
-            yield f"| {words} | {_escape(takes.strip('<>'))} | {_escape(_meaning(each))} |"
+            takes = "" if getattr(each, "is_flag", False) else each.display_type_rich(context).strip("<>")
+            yield f"| {words} | {_escape(WORDS.get(takes, takes))} | {_escape(_meaning(each))} |"
         yield ""
 
 
@@ -121,7 +123,7 @@ def _entries(module: ModuleType, module_name: str) -> Iterator[str]:
     for name in _exported(module_name):
         value = getattr(module, name)
         if isinstance(value, type):
-            yield f".. autoclass:: {module_name}.{name}\n   :members:\n   :show-inheritance:\n"
+            yield f".. autoclass:: {module_name}.{name}\n   :members:\n"
         elif callable(value) and hasattr(value, "__code__"):
             yield f".. autofunction:: {module_name}.{name}\n"
         elif isinstance(value, ModuleType):
