@@ -75,6 +75,13 @@ def test_every_page_has_its_place_in_the_site():
     }
 
 
+def test_the_table_of_the_log_has_a_row_for_each_entry_in_eight_words():
+    page = ROOT / "docs" / "dev" / "log.md"
+    rows = re.findall(r"^\| .+ \| \[.+\]\(#(.+)\) \| (.+) \|$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert {anchor for anchor, _ in rows} == anchors(page) - {"log"}
+    assert all(len(outcome.replace("✗", "").split()) <= 8 for _, outcome in rows)
+
+
 def test_the_readme_can_be_read_in_one_sitting():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 

@@ -120,6 +120,7 @@ def _run(folder: Path, commands: str) -> None:
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
+        timeout=900,
     )
     assert done.returncode == 0, f"{commands}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
 
