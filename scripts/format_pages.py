@@ -74,7 +74,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit code 1 where a page would change")
     check = parser.parse_args().check
-    changed = [page for page in PAGES if page.read_text(encoding="utf-8") != format_page(page.read_text(encoding="utf-8"))]
+    changed = [
+        page for page in PAGES if page.read_text(encoding="utf-8") != format_page(page.read_text(encoding="utf-8"))
+    ]
     for page in changed:
         if check:
             print(f"{page.relative_to(ROOT)}: more or less than one sentence a line; make format mends it")

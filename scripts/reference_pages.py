@@ -6,8 +6,10 @@ pages of Python from ``__all__`` and the docstrings.
 
 import ast
 import importlib
+import inspect
 import itertools
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,7 +84,7 @@ def public_packages() -> list[str]:
 
 def python_page() -> str:
     """Return the top of the package, then every public package, each with what it exports."""
-    top = ["## `workflow_r1`\n", _documented("workflow_r1")] if _exported("workflow_r1") else []
+    top = ["## `workflow_r1`\n", _documented("workflow_r1"), _results()] if _exported("workflow_r1") else []
     return "\n".join([*top, *(part for name in public_packages() if name != "trajectory" for part in _package(name))])
 
 
@@ -101,6 +103,26 @@ def public_names() -> dict[str, str]:
             if isinstance(value, type) or callable(value):
                 places.setdefault(f"{value.__module__}.{getattr(value, '__qualname__', name)}", f"{module_name}.{name}")
     return places
+
+
+def _results() -> str:
+    """Return the records that the functions at the top return, which stand in modules that nobody imports from."""
+    results: dict[str, str] = {}
+    for name in _exported("workflow_r1"):
+        function = getattr(workflow_r1, name)
+        for word in re.findall(r"\w+", str(inspect.signature(function).return_annotation)):
+            value = getattr(_module_of(word), word, None) if _module_of(word) else None
+            if isinstance(value, type):
+                results[f"{value.__module__}.{word}"] = f".. autoclass:: {value.__module__}.{word}\n   :members:\n"
+    return "\n".join(["```{eval-rst}", *results.values(), "```\n"]) if results else ""
+
+
+def _module_of(name: str) -> ModuleType | None:
+    """Return the module of ``running`` that defines a class of this name."""
+    for file in (PACKAGE / "running").glob("*.py"):
+        if re.search(rf"^class {name}\b", file.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            return importlib.import_module(f"workflow_r1.running.{file.stem}")
+    return None
 
 
 def _exported(module_name: str) -> list[str]:
