@@ -54,6 +54,13 @@ def test_links_lead_somewhere(page):
                 assert anchor in anchors(file), f"{page.relative_to(ROOT)} links to {link}"
 
 
+def test_pages_that_the_code_names_exist():
+    for folder in ("src", "tests", "scripts", "examples", "configs", "benchmarks"):
+        for path in (path for ending in ("py", "toml") for path in (ROOT / folder).rglob(f"*.{ending}")):
+            for name in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8")):
+                assert (ROOT / name).is_file(), f"{path.relative_to(ROOT)} names {name}"
+
+
 def test_anchors_are_those_of_github(tmp_path):
     (tmp_path / "page.md").write_text(
         "# `[llm.roles]`\n## It *stops*, and goes on\n## Size\n```\n# no heading\n```\n## Size\n"
