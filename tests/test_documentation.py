@@ -15,6 +15,13 @@ def test_the_page_of_the_configuration_is_the_one_that_its_script_writes():
     assert script["PAGE"].read_text(encoding="utf-8") == script["render"](), "run: python scripts/configuration_page.py"
 
 
+def test_every_meaning_on_the_page_of_the_configuration_reads_as_a_phrase():
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
+    meanings = re.findall(r"^\| `\w+` \|.*\| ([^|]+) \|$", page, flags=re.MULTILINE)
+    assert len(meanings) > 100
+    assert not [meaning for meaning in meanings if meaning.startswith("Of ") or " told" in meaning]
+
+
 def test_every_deviation_in_the_code_is_listed_and_every_listed_one_is_in_the_code():
     package = ROOT / "src" / "workflow_r1"
     marked = {

@@ -67,7 +67,7 @@ class OpenAIChatConfig(Record):
     api_key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the key. An endpoint named by ``base_url`` may do without."""
     timeout_seconds: float = Field(default=120.0, gt=0.0)
-    """Of one attempt, from sending to the last byte."""
+    """Longest time of one attempt, from sending to the last byte."""
     idle_timeout_seconds: float = Field(default=60.0, gt=0.0)
     """Longest time in an attempt without a byte. A server sends none before its reply is written: allow for that."""
     max_retries: int = Field(default=4, ge=0)
