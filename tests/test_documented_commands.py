@@ -16,7 +16,7 @@ from workflow_r1.config import RunConfig
 
 WITH_BLOCKS = [page for page in PAGES if any(True for _ in blocks(page))]
 NEEDS = {
-    "needs a GPU and vLLM", "needs a server", "needs GPUs", "needs TRL", "needs a real model", "needs the checkout", "needs the fetched benchmarks",
+    "needs a GPU and vLLM", "needs a server", "needs GPUs", "needs TRL", "needs a real model", "needs the checkout", "needs the downloaded files", "needs the fetched benchmarks",
     "needs the network", "needs the server above", "needs verl and GPUs", "needs your services", "runs until Ctrl-C",
     "takes hours",
 }  # fmt: skip
