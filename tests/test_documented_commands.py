@@ -119,7 +119,7 @@ def _run(folder: Path, commands: str) -> None:
         env={**os.environ, "PATH": f"{shell}:{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        stdin=subprocess.DEVNULL,
+        input="y\n",
         timeout=900,
     )
     assert done.returncode == 0, f"{commands}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from workflow_r1.store import CallDatabase, StoredCall
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -76,6 +78,9 @@ def write_reader_files(folder: Path) -> None:
     for name in ("questions.jsonl", "test.jsonl", "data/eval/bamboogle.jsonl"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in questions), encoding="utf-8")
+    database = CallDatabase(folder / "store" / "calls.sqlite3")
+    database.put(StoredCall("1", "llm", "my-llm", "{}", '{"text": "yes"}', 1000.0), replace=False)
+    database.close()
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "bin" / "activate").touch()
     (folder / "faq.csv").write_text("query,reply\nHow often is it descaled?,monthly\n", encoding="utf-8")
