@@ -35,6 +35,8 @@ workflow-r1 evaluate runs/NAME-TIME                 # a run directory: its confi
   The value is read as TOML; anything that is not TOML is a bare string.
   An empty value returns the key to its default.
 * A misspelt key is refused with the nearest right one, a wrong value with the expected one; both with their line.
+* A key without effect, since it belongs to a source or kind that is not chosen, is refused with what to set
+  ([which, and why](../decisions/keys-without-effect.md)).
 * Relative paths are relative to the working directory, except those of files in `plugins`, which are relative to the TOML file.
   Keys of services stand in environment variables, never in a file.
 * The resolved configuration of a run, defaults included, is `config.toml` in its directory.

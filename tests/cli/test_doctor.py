@@ -15,6 +15,7 @@ import pytest
 from workflow_r1.cli.doctor import _run
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.inference.loopback import LoopbackServer
+from workflow_r1.installation import install_command
 from workflow_r1.running.checks import Finding, Status, check_directory, ok
 from workflow_r1.store import CallDatabase
 
@@ -334,7 +335,7 @@ def test_without_torch_the_extra_is_named(tmp_path: Path) -> None:
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2, done.stderr
-    assert 'pip install "workflow-r1[train]"' in done.stdout
+    assert install_command("train") in done.stdout
     assert "1 to fix" in done.stdout
 
 

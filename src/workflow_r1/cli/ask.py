@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, SourceOption
+from workflow_r1.cli.parameters import Overrides, SourceOption, Trust
 from workflow_r1.errors import ConfigError
 from workflow_r1.printable import printable
 from workflow_r1.running.configuration import open_config
@@ -24,6 +24,7 @@ def ask(
     ] = None,
     config: SourceOption = None,
     override: Overrides = None,
+    trust: Trust = False,
     method: Annotated[
         str,
         typer.Option(
@@ -49,7 +50,7 @@ def ask(
 ) -> None:
     """Ask one question and watch how the policy gets to its answer, turn by turn."""
     try:
-        _ask(question, open_config(config, override), method, temperature, seed, as_json, save, no_save)
+        _ask(question, open_config(config, override, trust=trust), method, temperature, seed, as_json, save, no_save)
     except KeyboardInterrupt:
         typer.secho("interrupted; nothing was saved", fg="yellow", err=True)
         raise typer.Exit(130) from None
@@ -76,6 +77,7 @@ def _ask(
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
     from workflow_r1.running.services import check_services
+    from workflow_r1.running.simulation import is_simulated, notes_on
     from workflow_r1.trajectory import append_trajectories
     from workflow_r1.trajectory.storage import to_json_line
 
@@ -91,7 +93,10 @@ def _ask(
         check_services(config, opened.services, policy=method == POLICY)
     trace = LiveTrace(console, currency=config.prices.currency)
     if not as_json:
-        trace.show_question(asked, title=config.title, policy=opened.policy.name)
+        simulated = is_simulated(config, method, own_questions=text is not None)
+        trace.show_question(asked, title=config.titled(simulation=simulated), policy=opened.policy.name)
+    for note in notes_on(config, asked.text, method) if text is not None else ():
+        typer.secho(note, fg="yellow", err=True)
     name = f"ask-{uuid.uuid4().hex[:16]}"
 
     async def run() -> "Trajectory":
@@ -118,8 +123,9 @@ def _ask(
         file.parent.mkdir(parents=True, exist_ok=True)
         append_trajectories(file, [trajectory])
         typer.secho(f"saved to {file}", dim=True, err=as_json)
-    if trajectory.stop_reason.is_infrastructure:
+    if trajectory.error is not None or trajectory.stop_reason.is_infrastructure:
         typer.secho(printable(f"error: {trajectory.error or trajectory.stop_reason}"), fg="red", err=True)
+    if trajectory.stop_reason.is_infrastructure:
         raise typer.Exit(1)
 
 

@@ -1,12 +1,13 @@
 """``workflow-r1 evaluate``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.errors import BudgetExceededError, ServiceUnavailableError, UserError
 from workflow_r1.running.configuration import open_config, with_questions
 
@@ -31,6 +32,7 @@ SPENT = "spent.json"
 def evaluate(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     methods: Annotated[
         list[str] | None,
         typer.Option(
@@ -101,10 +103,10 @@ def evaluate(
     from workflow_r1.running.services import check_services
     from workflow_r1.trajectory.storage import write_atomically
 
-    settings = with_questions(open_config(config, override), questions)
+    settings = with_questions(open_config(config, override, trust=trust), questions)
     console = Terminal()
     chosen_seeds = _read_seeds(seeds, settings.seed)
-    compared = read_methods(settings, methods or [POLICY], seeds=chosen_seeds)
+    compared = read_methods(settings, methods or [POLICY], seeds=chosen_seeds, trust=trust)
     if reference is not None and reference not in [one.name for one in compared]:
         raise UserError(f"--reference: expected one of the methods, received {reference!r}")
     with console.status("getting ready"):
@@ -120,37 +122,37 @@ def evaluate(
             settings, compared, asked, seeds=chosen_seeds, repeats=repeats, temperature=temperature,
             unicode_normalise=unicode_normalise,
         )  # fmt: skip
-    directory = _open_directory(settings, output, card, [one.name for one in compared])
-    log = EvaluationLog(directory)
-    budget = accounts.budget
-    budget.restart(Spent.read(directory / SPENT))
-    place = show_path(directory)
-    try:
-        asyncio.run(
-            _ask_all(
-                console, compared, asked, log=log, services=services, accounts=accounts, seeds=chosen_seeds,
-                repeats=repeats, temperature=temperature, attempts=attempts, unicode_normalise=unicode_normalise,
-            )
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        console.print(f"\ninterrupted; go on with the same command and  --output {place}", soft_wrap=True)
-        raise typer.Exit(130) from None
-    except BudgetExceededError as exceeded:
-        kept = f"The answers that are done are in {place}; the same command with this goes on"
-        tell_used_up(console, exceeded, f"--output {place}", kept=kept)
-        raise typer.Exit(EXIT_CODE) from None
-    except ServiceUnavailableError as down:
-        raise ServiceUnavailableError(
-            f"{down}. The answers that are done are in {place}; when the service is back, the same command with "
-            f"--output {place} goes on"
-        ) from None
-    finally:
-        budget.spent.write(directory / SPENT)
-    described = {"currency": settings.prices.currency, **accounts.ledger.rows()}
-    write_atomically(directory / SERVICES, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
-    comparison = _summarise(console, settings, log, compared, asked, accounts=accounts, reference=reference)
-    console.print(f"rows, trajectories and summary in {place}", style="dim", soft_wrap=True, markup=False)
-    _tell_failures(console, comparison, log, place)
+    with _open_directory(settings, output, card, [one.name for one in compared]) as directory:
+        log = EvaluationLog(directory)
+        budget = accounts.budget
+        budget.restart(Spent.read(directory / SPENT))
+        place = show_path(directory)
+        try:
+            asyncio.run(
+                _ask_all(
+                    console, compared, asked, log=log, services=services, accounts=accounts, seeds=chosen_seeds,
+                    repeats=repeats, temperature=temperature, attempts=attempts, unicode_normalise=unicode_normalise,
+                )
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            console.print(f"\ninterrupted; go on with the same command and  --output {place}", soft_wrap=True)
+            raise typer.Exit(130) from None
+        except BudgetExceededError as exceeded:
+            kept = f"The answers that are done are in {place}; the same command with this goes on"
+            tell_used_up(console, exceeded, f"--output {place}", kept=kept)
+            raise typer.Exit(EXIT_CODE) from None
+        except ServiceUnavailableError as down:
+            raise ServiceUnavailableError(
+                f"{down}. The answers that are done are in {place}; when the service is back, the same command with "
+                f"--output {place} goes on"
+            ) from None
+        finally:
+            budget.spent.write(directory / SPENT)
+        described = {"currency": settings.prices.currency, **accounts.ledger.rows()}
+        write_atomically(directory / SERVICES, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+        comparison = _summarise(console, settings, log, compared, asked, accounts=accounts, reference=reference)
+        console.print(f"rows, trajectories and summary in {place}", style="dim", soft_wrap=True, markup=False)
+        _tell_failures(console, comparison, log, place)
 
 
 def _read_seeds(given: str | None, configured: int) -> tuple[int, ...]:
@@ -195,7 +197,7 @@ def _make_card(
 
     return EvaluationCard(
         title=config.name,
-        is_simulation=config.is_simulation or any(one.file is None for one in asked),
+        is_simulation=_is_simulated(compared, asked),
         methods={one.name: one.describe(temperature) for one in compared},
         benchmarks={one.name: one.describe() for one in asked},
         seeds=seeds,
@@ -208,18 +210,34 @@ def _make_card(
     )
 
 
-def _open_directory(config: "RunConfig", output: Path | None, card: "EvaluationCard", names: Sequence[str]) -> Path:
-    """A new directory, or one that holds an evaluation which this one can go on with or be added to."""
+@contextmanager
+def _open_directory(
+    config: "RunConfig", output: Path | None, card: "EvaluationCard", names: Sequence[str]
+) -> Iterator[Path]:
+    """Hold a new directory, or one that holds an evaluation which this one can continue or be added to."""
     from workflow_r1.evaluation.card import CARD, EvaluationCard
-    from workflow_r1.running.run_directory import make_run_directory
+    from workflow_r1.recording.run_lock import hold_run_directory
+    from workflow_r1.running.run_directory import is_described_only, make_run_directory
 
-    if output is not None and (output / CARD).is_file():
-        card.join(EvaluationCard.read(output), directory=output).write(output)
-        return output
-    kind = names[0] if len(names) == 1 else f"{len(names)}-methods"
-    directory = make_run_directory(config, output, kind=f"evaluation-{kind}")
-    card.write(directory)
-    return directory
+    if output is not None and ((output / CARD).is_file() or is_described_only(output)):
+        directory = output
+    else:
+        kind = names[0] if len(names) == 1 else f"{len(names)}-methods"
+        directory = make_run_directory(config, output, kind=f"evaluation-{kind}", option=None)
+    with hold_run_directory(directory):
+        if (directory / CARD).is_file():
+            card = card.join(EvaluationCard.read(directory), directory=directory)
+        card.write(directory)
+        yield directory
+
+
+def _is_simulated(compared: "Sequence[Compared]", asked: "Sequence[Asked]") -> bool:
+    """Whether any question, or any service that a method needs, is the embedded world's."""
+    from workflow_r1.running.simulation import is_simulated
+
+    return any(one.file is None for one in asked) or any(
+        is_simulated(one.config, one.method, own_questions=True) for one in compared
+    )
 
 
 async def _ask_all(
@@ -265,7 +283,9 @@ async def _ask_all(
                 directory=log.search_directory(one.name, seed),
                 notify=lambda line: console.print(line, soft_wrap=True, markup=False),
             )
-            title = f"{one.config.title}: {one.name}" + (f", seed {seed}" if len(seeds) > 1 else "")
+            title = f"{one.config.titled(simulation=_is_simulated(compared, asked))}: {one.name}" + (
+                f", seed {seed}" if len(seeds) > 1 else ""
+            )
             async with opened:
                 if opened.search is not None:
                     await opened.search()
@@ -288,6 +308,7 @@ async def _ask_all(
                         log=log,
                         done=done,
                         concurrency=one.config.sampling.max_sessions,
+                        num_calls_left=lambda: accounts.budget.num_calls_left,
                         attempts=attempts,
                         unicode_normalise=unicode_normalise,
                         on_answer=count,
@@ -311,20 +332,20 @@ def _summarise(
     from workflow_r1.cli.tables import print_table
     from workflow_r1.cli.usage import print_spent, print_usage
     from workflow_r1.evaluation import compute_figures
-    from workflow_r1.evaluation.answers import read_answers
-    from workflow_r1.evaluation.comparison import compare_methods
     from workflow_r1.evaluation.figures import figures_by_class
     from workflow_r1.evaluation.harness import ROWS
+    from workflow_r1.evaluation.rows import iterate_rows
+    from workflow_r1.reports.evaluation import build_report
     from workflow_r1.reports.summary import figures_table
     from workflow_r1.trajectory.storage import write_atomically
 
-    answers = read_answers([log.directory / ROWS])
-    known = {method for method, _ in answers}
+    evaluated = {(row.method, row.benchmark) for row in iterate_rows(log.directory / ROWS)}
+    known = {method for method, _ in evaluated}
     reference = reference or (compared[0].name if len(known) > 1 and compared[0].name in known else None)
-    comparison = compare_methods(answers, reference=reference)
-    summary = comparison.model_dump(mode="json")
-    where = config.title
-    if len(answers) == 1 and len(compared) == len(asked) == 1:
+    where = config.titled(simulation=_is_simulated(compared, asked))
+    parts: dict[str, object] = {}
+    if len(evaluated) == 1 and len(compared) == len(asked) == 1:
+        comparison = build_report([log.directory], reference=reference).comparison
         trajectories = log.trajectories(compared[0].name, asked[0].name)
         figures = compute_figures(trajectories)
         classes = figures_by_class(trajectories)
@@ -336,13 +357,14 @@ def _summarise(
             soft_wrap=True,
             markup=False,
         )
-        summary |= {
+        parts = {
             "all": figures.model_dump(mode="json"),
             "classes": {name: each.model_dump(mode="json") for name, each in classes.items()},
         }
     else:
-        report_evaluations(console, [log.directory], reference=reference)
+        comparison = report_evaluations(console, [log.directory], reference=reference)
         print_spent(console, accounts)
+    summary = comparison.model_dump(mode="json") | parts
     write_atomically(log.directory / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return comparison
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, SourceOption
+from workflow_r1.cli.parameters import Overrides, SourceOption, Trust
 from workflow_r1.running.configuration import open_config
 
 graph = typer.Typer(
@@ -29,6 +29,7 @@ def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A workflow graph in JSON.")],
     config: SourceOption = None,
     override: Overrides = None,
+    trust: Trust = False,
     form: Annotated[
         Drawing, typer.Option("--as", help="text; mermaid, which Markdown viewers draw; json, every default filled in.")
     ] = Drawing.TEXT,
@@ -37,7 +38,7 @@ def show(
     from workflow_r1.methods.graphs import draw_mermaid, draw_text, load_graph
     from workflow_r1.operators import find_operators
 
-    found = find_operators(open_config(config, override).plugins).operators
+    found = find_operators(open_config(config, override, trust=trust).plugins).operators
     loaded = load_graph(file, {name: each.operator for name, each in found.items()})
     draw = {Drawing.TEXT: draw_text, Drawing.MERMAID: draw_mermaid, Drawing.JSON: lambda it: it.to_json().rstrip()}
     typer.echo(draw[form](loaded))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, SourceOption
+from workflow_r1.cli.parameters import Overrides, SourceOption, Trust
 from workflow_r1.errors import ConfigError
 from workflow_r1.running.configuration import open_config
 
@@ -25,6 +25,7 @@ def operators(
     ] = None,
     config: SourceOption = None,
     override: Overrides = None,
+    trust: Trust = False,
     call: Annotated[
         str | None,
         typer.Option(metavar="INPUT", help="Run NAME once, on the configured services, with this input."),
@@ -35,7 +36,7 @@ def operators(
     from workflow_r1.cli.terminal import Terminal
     from workflow_r1.operators import find_operators
 
-    settings = open_config(config, override)
+    settings = open_config(config, override, trust=trust)
     if call is not None and name is None:
         raise ConfigError("--call: expected the NAME of the operator to call before it")
     found = find_operators(settings.plugins)

@@ -15,3 +15,11 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--override", "-o", metavar="KEY=VALUE", help="Set one key, e.g. -o training.steps=5. Repeatable."),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Trust the run directory, which somebody else may have made, to run the code and ask the services that its "
+        "configuration names; remembered. See docs/explanation/security.md.",
+    ),
+]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from workflow_r1.evaluation.answers import Figure
+    from workflow_r1.evaluation.comparison import Comparison
 
 
 def report(
@@ -63,8 +64,11 @@ def report_evaluations(
     figure: str = "exact_match",
     confidence: float = 0.95,
     output: Path | None = None,
-) -> None:
+) -> "Comparison":
     """Write the report of evaluations and show its tables; the arguments are those of the command.
+
+    Returns:
+        What the report's figures, tests and frontiers are.
 
     Raises:
         DataError: a directory holds no evaluation, or a damaged one.
@@ -105,6 +109,7 @@ def report_evaluations(
     if missing is not None:
         console.print(str(missing), style="yellow", markup=False, soft_wrap=True)
     console.print(f"wrote {', '.join(files)} in {place}", style="dim", soft_wrap=True, markup=False)
+    return record.comparison
 
 
 def _read_figure(given: str) -> "Figure":
@@ -130,7 +135,7 @@ def _report_run(run: Path) -> None:
 
     record = read_run(run)
     console = Terminal()
-    console.print(f"\n{record.config.title}", style="bold", markup=False)
+    console.print(f"\n{record.title}", style="bold", markup=False)
     if record.evaluations:
         print_table(console, "held-out exact match [95% interval]", *evaluation_table(record))
     print_table(console, "training", *training_table(record))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.errors import BudgetExceededError, UserError
 from workflow_r1.running.configuration import open_config, open_questions, with_questions
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def rollout(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="JSONL of trajectories; must not exist yet.")
     ] = Path("trajectories.jsonl"),
@@ -51,12 +52,14 @@ def rollout(
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
     from workflow_r1.running.services import check_services
+    from workflow_r1.running.simulation import is_simulated
+    from workflow_r1.store.lock import held_alone
     from workflow_r1.trajectory import append_trajectories
     from workflow_r1.trajectory.storage import iterate_trajectories
 
-    settings = with_questions(open_config(config, override), questions)
+    settings = with_questions(open_config(config, override, trust=trust), questions)
     if output.exists():
-        raise UserError(f"expected a new file, but {output} exists; choose another --output")
+        raise _taken(output)
     check_can_append(output, option="--output")
     heat = settings.sampling.temperature if temperature is None else temperature
     console = Terminal()
@@ -65,7 +68,11 @@ def rollout(
         opened = open_method(settings, method, temperature=heat, as_policy=True, questions=chosen)
         check_services(settings, opened.services, policy=method == POLICY)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with TrajectoryCounter(console, f"{settings.title}: {opened.policy.name}", len(chosen) * group_size) as counter:
+    with TrajectoryCounter(
+        console,
+        f"{settings.titled(simulation=is_simulated(settings, method))}: {opened.policy.name}",
+        len(chosen) * group_size,
+    ) as counter:
 
         def keep(trajectory: "Trajectory") -> None:
             if trajectory.question.golden_answers and not trajectory.stop_reason.is_infrastructure:
@@ -82,15 +89,29 @@ def rollout(
                     group_size=group_size,
                     seed=settings.seed if seed is None else seed,
                     max_concurrency=settings.sampling.max_sessions,
+                    num_calls_left=lambda: opened.accounts.budget.num_calls_left,
                     on_trajectory=keep,
                 )
 
         try:
-            asyncio.run(run())
+            with held_alone(output.with_name(f".{output.name}.lock"), place=output):
+                if output.exists():
+                    raise _taken(output)
+                asyncio.run(run())
         except BudgetExceededError as exceeded:
-            kept = f"The trajectories that were finished are in {output}" if output.exists() else "None was finished"
-            tell_used_up(console, exceeded, None, kept=kept)
+            tell_used_up(console, exceeded, None, kept=_kept(output))
             raise typer.Exit(EXIT_CODE) from None
+        except KeyboardInterrupt:
+            console.print(f"\ninterrupted. {_kept(output)}", soft_wrap=True, markup=False)
+            raise typer.Exit(130) from None
     trajectories = iterate_trajectories(output) if output.exists() else ()
     print_usage(console, trajectories, currency=settings.prices.currency, accounts=opened.accounts)
     console.print(f"trajectories in {output}", style="dim", soft_wrap=True, markup=False)
+
+
+def _taken(output: Path) -> UserError:
+    return UserError(f"expected a new file, but {output} exists; choose another --output")
+
+
+def _kept(output: Path) -> str:
+    return f"The trajectories that were finished are in {output}" if output.exists() else "None was finished"

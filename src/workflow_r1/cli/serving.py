@@ -3,10 +3,30 @@
 import errno
 import signal
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from workflow_r1.errors import UserError
 from workflow_r1.running.configuration import require
+
+ApiKeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Environment variable with the key that clients must send; without it none is asked for.",
+        show_default=False,
+    ),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        help="Name besides this machine's own under which clients reach the server, e.g. a proxy's. Repeatable.",
+        show_default=False,
+    ),
+]
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -65,7 +85,11 @@ def serve_until_stopped(app: "ASGIApp", listening: socket.socket) -> None:
     """Serve until Ctrl-C or a termination; requests that are under way are finished first, for at most 10 seconds."""
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10))
+    from workflow_r1.services.connections import server_options
+
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10, **server_options(max_connections=1024))
+    )
     # uvicorn hands on a signal that it has obeyed: a termination then ends as a Ctrl-C does.
     terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.errors import (
     CheckpointError,
     ConfigError,
@@ -39,6 +39,7 @@ RunDirectory = Annotated[
 def train(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     resume: Resume = None,
     run_directory: RunDirectory = None,
     engine: Annotated[
@@ -67,8 +68,10 @@ def train(
     from workflow_r1.running.policies import require_trainable
 
     overrides = [*(override or []), *([f"engine={engine}"] if engine else [])]
-    settings = open_run(config, overrides, resume, run_directory)
-    require_trainable(settings)
+    settings = open_run(config, overrides, resume, run_directory, trust=trust)
+    # What rollouts cost can be estimated with the policy behind a server, too; it cannot be trained there.
+    if not (dry_run and settings.policy.base_url is not None and settings.engine == "native"):
+        require_trainable(settings)
     console = Terminal()
     if settings.engine == "verl":
         if processes > 1:
@@ -100,7 +103,12 @@ def train(
 
 
 def open_run(
-    config: str | None, override: list[str] | None, resume: Path | None, run_directory: Path | None
+    config: str | None,
+    override: list[str] | None,
+    resume: Path | None,
+    run_directory: Path | None,
+    *,
+    trust: bool,
 ) -> "RunConfig":
     """The configuration of a new run, or of the run that goes on.
 
@@ -109,14 +117,14 @@ def open_run(
         CheckpointError: there is nothing to go on with.
     """
     if resume is None:
-        return open_config(config, override)
+        return open_config(config, override, trust=trust)
     if config is not None or run_directory is not None:
         raise ConfigError(
             "expected --resume alone: the run's own config.toml says the rest; single keys can be changed with -o"
         )
     if not (resume / "config.toml").is_file():
         raise CheckpointError(f"expected a run directory to resume, found no config.toml in {resume}")
-    return open_config(str(resume / "config.toml"), override)
+    return open_config(str(resume / "config.toml"), override, trust=trust)
 
 
 def _launch(
@@ -143,7 +151,8 @@ def _launch(
         kept = f"The checkpoint {checkpoints[-1]} stands" if checkpoints else "There is no checkpoint yet"
         return f"{kept}; go on with:  [bold]{command_of(f'--resume {show_path(directory)}', num)}[/]"
 
-    arguments = ["train", *source, *place, *(part for override in overrides for part in ("-o", override))]
+    # Trust was settled here: the processes of the run do not ask again.
+    arguments = ["train", *source, *place, "--trust", *(part for override in overrides for part in ("-o", override))]
     return launch(arguments, num=num, tell=lambda line: console.print(line, soft_wrap=True), go_on=go_on)
 
 
@@ -257,7 +266,7 @@ def _trainer_of(config: "RunConfig") -> "Callable[..., Any]":
 
         require_tested_trl()
         return TrlTrainer
-    from workflow_r1.engines.native.trainer import Trainer
+    from workflow_r1.engines.native.run import Trainer
 
     return Trainer
 

@@ -44,7 +44,7 @@ def train_on_verl(config: "RunConfig", console: "Console", resume: Path | None, 
         build_environment_factory(config, services=services, special_tokens=special_tokens(config))
 
         from workflow_r1.engines.verl.options import check_possible
-        from workflow_r1.engines.verl.training import VerlTraining
+        from workflow_r1.engines.verl.run import VerlTraining
         from workflow_r1.policy.model import model_source
         from workflow_r1.recording import events
 

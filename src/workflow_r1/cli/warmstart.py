@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.cli.train import Resume, RunDirectory
 from workflow_r1.errors import ConfigError, UserError
 
@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 
 
 def warmstart(
-    config: Source = None, override: Overrides = None, resume: Resume = None, run_directory: RunDirectory = None
+    config: Source = None,
+    override: Overrides = None,
+    trust: Trust = False,
+    resume: Resume = None,
+    run_directory: RunDirectory = None,
 ) -> None:
     """Teach a policy the grammar from demonstrations, before reinforcement learning."""
     from workflow_r1.cli.terminal import Terminal
     from workflow_r1.cli.train import open_run
     from workflow_r1.running.policies import require_trainable
 
-    settings = open_run(config, override, resume, run_directory)
+    settings = open_run(config, override, resume, run_directory, trust=trust)
     require_trainable(settings)
     if not _warmstart(settings, Terminal(), resume, run_directory):
         raise typer.Exit(130)
@@ -76,7 +80,7 @@ def _demonstrations(config: "RunConfig", console: "Console") -> "list[Trajectory
             "own; `workflow-r1 rollout` samples some from a stronger policy or a fixed workflow"
         )
     from workflow_r1.embedded import WARM_START
-    from workflow_r1.engines.native.embedded_policy import make_demonstrations
+    from workflow_r1.embedded.demonstrations import make_demonstrations
 
     num = config.warmstart.num_demonstrations
     with console.status(f"making {num} demonstrations") as status:

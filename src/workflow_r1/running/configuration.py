@@ -6,14 +6,53 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import ConfigError, MissingExtraError
+from workflow_r1.installation import install_command
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
     from workflow_r1.trajectory import Question
 
 
-def open_config(source: str | None, overrides: list[str] | None = None) -> "RunConfig":
-    """Read what CONFIG names. A run directory stands for its configuration with its trained policy."""
+def open_config(source: str | None, overrides: list[str] | None = None, *, trust: bool = False) -> "RunConfig":
+    """Read what CONFIG names, to act on it. A run directory stands for its configuration with its trained policy.
+
+    A TOML file that a person names is trusted as a Makefile is. A run directory, and the ``config.toml`` in one, may be
+    somebody else's, and is not: see :mod:`workflow_r1.running.trust`.
+
+    Args:
+        source: a TOML file, a preset's name or a run directory; None takes the default preset.
+        overrides: ``section.key=value``.
+        trust: the user trusts the run directory; that is recorded.
+
+    Raises:
+        ConfigError: it cannot be read.
+        UntrustedError: the run directory is not trusted, and its configuration would run code, start programs or ask services.
+    """
+    from workflow_r1.running.trust import check_trust
+
+    config = read_config(source, overrides)
+    directory = run_directory_of(source)
+    if directory is not None:
+        check_trust(directory, config, overrides=overrides or (), trust=trust)
+    return config
+
+
+def run_directory_of(source: str | None) -> Path | None:
+    """Return the run directory that CONFIG names, by itself or by its ``config.toml``; None for other files and presets."""
+    if source is None:
+        return None
+    path = Path(source)
+    if path.is_dir():
+        return path
+    return path.parent if path.name == "config.toml" and path.is_file() else None
+
+
+def read_config(source: str | None, overrides: list[str] | None = None) -> "RunConfig":
+    """Read what CONFIG names, only to look at it: nothing that it names may be run or asked.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     from workflow_r1.config import load_run_config
 
     given = list(overrides or [])
@@ -39,9 +78,7 @@ def require(module: str, *, extra: str, purpose: str) -> None:
         MissingExtraError: ``module`` is not installed.
     """
     if importlib.util.find_spec(module) is None:
-        raise MissingExtraError(
-            f'{purpose} needs {module}, which is not installed; run: pip install "workflow-r1[{extra}]"'
-        )
+        raise MissingExtraError(f"{purpose} needs {module}, which is not installed; run: {install_command(extra)}")
 
 
 def with_questions(config: "RunConfig", file: Path | None) -> "RunConfig":
