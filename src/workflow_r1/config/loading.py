@@ -5,6 +5,7 @@ import re
 import tomllib
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -207,6 +208,7 @@ def describe(annotation: Any) -> str:
         bool: "true or false",
         str: "a string",
         Path: "a path (a string)",
+        date: "a date such as 2026-01-31",
     }
     for part in plain:
         if part is type(None):
