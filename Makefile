@@ -30,12 +30,14 @@ test: check ## Install, then the quick gate: format, lint, types, import contrac
 check: $(VENV)/.installed-dev ## Format, lint, types and import contracts only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python scripts/format_pages.py --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/.installed-dev ## Rewrite the files as `make check` wants them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python scripts/format_pages.py
 
 test-slow: $(VENV)/.installed-dev ## The tests that take minutes
 	$(BIN)/python -m pytest -q -m "slow and not data and not server" $(ARGS)
