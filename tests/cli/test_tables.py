@@ -5,7 +5,7 @@ import io
 import pytest
 
 from workflow_r1.cli.tables import print_table
-from workflow_r1.cli.terminal import Terminal
+from workflow_r1.running.terminal import Terminal
 
 HEADER = ["", "LLM calls", "tokens in", "cost (USD)", "seconds"]
 ROWS = [["MultiAnswerGenerate", "3.00", "176", "unknown", "0.38"], ["all", "4.00", "240", "unknown", "0.42"]]

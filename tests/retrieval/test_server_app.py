@@ -16,7 +16,6 @@ import pytest
 
 pytest.importorskip("uvicorn")
 
-from workflow_r1.cli.serving import address_of, listen
 from workflow_r1.errors import ServiceTimeoutError, ServiceUnavailableError, UserError
 from workflow_r1.retrieval import (
     BM25Index,
@@ -28,6 +27,7 @@ from workflow_r1.retrieval import (
 )
 from workflow_r1.retrieval import server_app as module
 from workflow_r1.retrieval.server_app import ServerLimits, make_app
+from workflow_r1.running.http_server import address_of, listen
 
 PASSAGES = [
     Passage("p0", "Jaws", "A film directed by Steven Spielberg about a shark.", 0.0),

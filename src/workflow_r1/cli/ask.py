@@ -67,13 +67,13 @@ def _ask(
     import uuid
     from contextlib import nullcontext
 
-    from workflow_r1.cli.terminal import Terminal
-    from workflow_r1.cli.trace import LiveTrace
     from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import derive_seed, rollout
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
     from workflow_r1.running.services import check_services
+    from workflow_r1.running.terminal import Terminal
+    from workflow_r1.running.trace import LiveTrace
     from workflow_r1.trajectory import append_trajectories
     from workflow_r1.trajectory.storage import to_json_line
 

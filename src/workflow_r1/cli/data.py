@@ -37,8 +37,8 @@ Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of q
 def list_benchmarks(directory: Directory = Path("data")) -> None:
     """Show the benchmarks: where they are published, and what is here."""
     from workflow_r1.cli.tables import print_table
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.data import BENCHMARKS
+    from workflow_r1.running.terminal import Terminal
 
     console = Terminal()
     rows = []
@@ -74,9 +74,9 @@ def fetch(
     force: Annotated[bool, typer.Option("--force", help="Fetch again what is here.")] = False,
 ) -> None:
     """Download benchmarks from the Hugging Face hub, and write them as JSONL with a record of their source."""
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.data import BENCHMARKS, load_questions
     from workflow_r1.data.hub import check_source, fetch_benchmark, read_source
+    from workflow_r1.running.terminal import Terminal
 
     console = Terminal()
     for name in _chosen(names or []):
@@ -123,8 +123,8 @@ def convert(
     prefix_ids: Annotated[bool, typer.Option("--prefix-ids", help="Make every id dataset/id.")] = False,
 ) -> None:
     """Write questions of any published or own layout as one JSONL file; ids of several datasets become dataset/id."""
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.data import Draw, draw_questions, fingerprint, load_questions, mix, overlaps, save_questions
+    from workflow_r1.running.terminal import Terminal
 
     if output.exists():
         raise UserError(f"expected a new file, but {output} exists; choose another --output")
@@ -160,9 +160,9 @@ def check(
 ) -> None:
     """Count questions, find duplicates, empty answers and overlaps between files, and compare with the recorded source."""
     from workflow_r1.cli.tables import print_table
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.data import BENCHMARKS, load_questions, overlaps, report_questions
     from workflow_r1.data.hub import check_source
+    from workflow_r1.running.terminal import Terminal
 
     console = Terminal()
     columns, file_format = _columns(column), _format(format)

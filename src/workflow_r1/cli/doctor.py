@@ -34,8 +34,8 @@ def doctor(
     Looks at packages, data, operators, endpoints and keys, search, the store of calls, prices and the policy.
     Exit code 2: something is yours to fix. 1: a service is down. 0: neither.
     """
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.running.checks import check_packages, check_python, ok, plan, problem
+    from workflow_r1.running.terminal import Terminal
 
     console = Terminal()
     findings = [*check_python(), *check_packages()]

@@ -92,13 +92,13 @@ def evaluate(
     from workflow_r1.accounting import Spent
     from workflow_r1.assembly.components import open_accounts
     from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.cli.train import show_path
     from workflow_r1.evaluation.harness import EvaluationLog
     from workflow_r1.operators import OperatorServices
     from workflow_r1.running.compared import read_benchmarks, read_methods
     from workflow_r1.running.policies import POLICY
     from workflow_r1.running.services import check_services
+    from workflow_r1.running.terminal import Terminal
     from workflow_r1.trajectory.storage import write_atomically
 
     settings = with_questions(open_config(config, override), questions)
@@ -237,8 +237,8 @@ async def _ask_all(
     unicode_normalise: bool,
 ) -> None:
     """Every method under every seed, one after the other: searched where it searches, then asked."""
-    from workflow_r1.cli.display import TrajectoryCounter
     from workflow_r1.evaluation.harness import ask, draws_of
+    from workflow_r1.running.display import TrajectoryCounter
     from workflow_r1.running.policies import open_method
 
     done = log.done()

@@ -32,8 +32,8 @@ def operators(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
     """List the operators that a policy can be given: built-in ones, those of plugins, those of installed packages."""
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.operators import find_operators
+    from workflow_r1.running.terminal import Terminal
 
     settings = open_config(config, override)
     if call is not None and name is None:

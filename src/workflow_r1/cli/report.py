@@ -32,9 +32,9 @@ def report(
     Of a run: curve.png, curve.svg and report.md. Of evaluations: report/ with report.md, report.html, report.csv, report.json,
     frontier.svg and frontier.png.
     """
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.errors import UserError
     from workflow_r1.reports.evaluation import is_evaluation
+    from workflow_r1.running.terminal import Terminal
 
     kinds = [is_evaluation(directory) for directory in directories]
     if any(kinds):
@@ -121,11 +121,11 @@ def _read_figure(given: str) -> "Figure":
 
 def _report_run(run: Path) -> None:
     from workflow_r1.cli.tables import print_table
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.errors import MissingExtraError
     from workflow_r1.reports import draw_curve, read_run, write_summary
     from workflow_r1.reports.services import services_table
     from workflow_r1.reports.summary import evaluation_table, training_table
+    from workflow_r1.running.terminal import Terminal
     from workflow_r1.trajectory.storage import write_atomically
 
     record = read_run(run)

@@ -41,14 +41,14 @@ def rollout(
     import asyncio
 
     from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
-    from workflow_r1.cli.display import TrajectoryCounter
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.cli.usage import print_usage
     from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import rollout_groups
+    from workflow_r1.running.display import TrajectoryCounter
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
     from workflow_r1.running.services import check_services
+    from workflow_r1.running.terminal import Terminal
     from workflow_r1.trajectory import append_trajectories
     from workflow_r1.trajectory.storage import iterate_trajectories
 

@@ -68,11 +68,11 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the policy with its operators as an OpenAI-compatible chat endpoint: POST /v1/chat/completions."""
-    from workflow_r1.cli.serving import address_of, listen, require_server, serve_until_stopped
-    from workflow_r1.cli.terminal import Terminal
+    from workflow_r1.running.http_server import address_of, listen, require_server, serve_until_stopped
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
     from workflow_r1.running.services import check_services
+    from workflow_r1.running.terminal import Terminal
 
     require_server("serve")
     settings = open_config(config, override)
@@ -167,7 +167,7 @@ def _note(console: "Console", trajectory: "Trajectory", save: Path | None, curre
     """Tell of a trajectory in one line, and save it."""
     import time
 
-    from workflow_r1.cli.trace import outcome_parts
+    from workflow_r1.running.trace import outcome_parts
     from workflow_r1.trajectory import append_trajectories
 
     line = f"{time.strftime('%H:%M:%S')}  {trajectory.stop_reason}: {', '.join(outcome_parts(trajectory, currency))}"

@@ -38,10 +38,10 @@ def serve_search(
     ] = None,
 ) -> None:
     """Serve a search over HTTP in the protocol of Search-R1's retrieval server: POST /retrieve, GET /health."""
-    from workflow_r1.cli.serving import address_of, listen, require_server, serve_until_stopped
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.config.search import SearchConfig
     from workflow_r1.errors import ConfigError
+    from workflow_r1.running.http_server import address_of, listen, require_server, serve_until_stopped
+    from workflow_r1.running.terminal import Terminal
 
     require_server("serve-search")
     settings = open_config(config, override)

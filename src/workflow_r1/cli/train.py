@@ -63,8 +63,8 @@ def train(
 ) -> None:
     """Train a policy by reinforcement learning (GSsPO). Without CONFIG: the embedded quickstart, minutes on a CPU."""
     from workflow_r1.cli.dry_run import dry_run as estimate
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.running.policies import require_trainable
+    from workflow_r1.running.terminal import Terminal
 
     overrides = [*(override or []), *([f"engine={engine}"] if engine else [])]
     settings = open_run(config, overrides, resume, run_directory)
@@ -157,8 +157,8 @@ def _train(
         open_accounts,
     )
     from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
-    from workflow_r1.cli.display import stop_once, watch
     from workflow_r1.reports import open_trackers
+    from workflow_r1.running.display import stop_once, watch
     from workflow_r1.running.policies import special_tokens
     from workflow_r1.running.run_directory import check_place, discard_if_unused, make_run_directory, write_description
     from workflow_r1.running.services import check_services

@@ -27,9 +27,9 @@ def train_on_verl(config: "RunConfig", console: "Console", resume: Path | None, 
         ServiceError: verl broke off, or infrastructure failed every trajectory of a step.
     """
     from workflow_r1.assembly.components import build_environment_factory, build_questions, build_services
-    from workflow_r1.cli.display import stop_once, watch
     from workflow_r1.cli.train import draw_report, show_path, tell_aborted
     from workflow_r1.reports import open_trackers
+    from workflow_r1.running.display import stop_once, watch
     from workflow_r1.running.policies import special_tokens
     from workflow_r1.running.run_directory import check_place, discard_if_unused, make_run_directory, write_description
     from workflow_r1.running.services import check_services

@@ -20,9 +20,9 @@ def warmstart(
     config: Source = None, override: Overrides = None, resume: Resume = None, run_directory: RunDirectory = None
 ) -> None:
     """Teach a policy the grammar from demonstrations, before reinforcement learning."""
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.cli.train import open_run
     from workflow_r1.running.policies import require_trainable
+    from workflow_r1.running.terminal import Terminal
 
     settings = open_run(config, override, resume, run_directory)
     require_trainable(settings)
@@ -31,9 +31,9 @@ def warmstart(
 
 
 def _warmstart(config: "RunConfig", console: "Console", resume: Path | None, chosen: Path | None) -> bool:
-    from workflow_r1.cli.display import stop_once, watch
     from workflow_r1.cli.train import show_path, tell_aborted
     from workflow_r1.engines.native.warmstart import Warmstart
+    from workflow_r1.running.display import stop_once, watch
     from workflow_r1.running.policies import special_tokens
     from workflow_r1.running.run_directory import discard_if_unused, make_run_directory
 
