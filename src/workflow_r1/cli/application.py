@@ -25,20 +25,31 @@ from workflow_r1.cli.rollout import rollout
 from workflow_r1.cli.serve import serve
 from workflow_r1.cli.serve_search import serve_search
 from workflow_r1.cli.store import store
-from workflow_r1.cli.train import train
-from workflow_r1.cli.warmstart import warmstart
+from workflow_r1.cli.train import train, warmstart
 from workflow_r1.cli.world import world
 from workflow_r1.errors import BudgetExceededError, ProcessLostError, ServiceError, UserError
 from workflow_r1.printable import printable
 from workflow_r1.running.processes import EXIT_CODE as LOST
 from workflow_r1.running.processes import is_launched, num_started, rank
 
+OLD_SPELLINGS = {
+    "benchmarks": "benchmark",
+    "directory": "data",
+    "methods": "method",
+    "run-directory": "output",
+    "seeds": "seed",
+}
+"""Options that had another name before: they still work, and no help shows them."""
+
 app = typer.Typer(
     name="workflow-r1",
     help="Train a language model to build its workflow turn by turn, with GSsPO.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: OLD_SPELLINGS.get(token, token),
+    },
 )
 for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search):
     app.command()(command)

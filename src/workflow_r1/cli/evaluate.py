@@ -92,10 +92,10 @@ def evaluate(
     from workflow_r1.accounting import Spent
     from workflow_r1.assembly.components import open_accounts
     from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
-    from workflow_r1.cli.train import show_path
     from workflow_r1.evaluation.harness import EvaluationLog
     from workflow_r1.operators import OperatorServices
     from workflow_r1.running.compared import read_benchmarks, read_methods
+    from workflow_r1.running.display import show_path
     from workflow_r1.running.policies import POLICY
     from workflow_r1.running.services import check_services
     from workflow_r1.running.terminal import Terminal

@@ -9,6 +9,32 @@ from workflow_r1.trajectory import Trajectory
 
 
 @dataclass(frozen=True, slots=True)
+class Preparing:
+    """Something takes a while before the run has a directory."""
+
+    what: str
+    """What is done, in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOpened:
+    """The run is prepared and has its directory; the model is loaded next."""
+
+    directory: Path
+    """The run directory."""
+    title: str
+    """How the run is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Ctrl-C, or whoever watches, has asked the run to stop cleanly."""
+
+    what_follows: str
+    """What happens until it stops."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted:
     """The model is loaded and training begins or goes on."""
 
@@ -149,7 +175,10 @@ class HeldOutScored:
 
 
 Event = (
-    RunStarted
+    Preparing
+    | RunOpened
+    | StopRequested
+    | RunStarted
     | StepStarted
     | TrajectoryFinished
     | UpdateStarted

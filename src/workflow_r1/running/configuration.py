@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,27 @@ if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
     from workflow_r1.trajectory import Question
 
+Overrides = str | Sequence[str] | Mapping[str, object] | None
+"""Single keys to set: ``section.key=value``, one or several, or values by ``section.key``."""
 
-def open_config(source: str | None, overrides: list[str] | None = None) -> "RunConfig":
-    """Read what CONFIG names. A run directory stands for its configuration with its trained policy."""
-    from workflow_r1.config import load_run_config
 
-    given = list(overrides or [])
+def open_config(source: "str | Path | RunConfig | None", overrides: Overrides = None) -> "RunConfig":
+    """Read a configuration: the embedded quickstart's for None, a preset's by its name, a file's, or a run directory's.
+
+    A run directory stands for its configuration with its trained policy.
+
+    Args:
+        source: what names it, or the configuration itself.
+        overrides: ``section.key=value`` texts, or values by ``section.key``; later ones win.
+
+    Raises:
+        ConfigError: names every wrong key and value, where it stands, what was expected, and the nearest right key.
+    """
+    from workflow_r1.config import RunConfig, change_run_config, load_run_config
+
+    given = _read_overrides(overrides)
+    if isinstance(source, RunConfig):
+        return change_run_config(source, given)
     if source is None or not Path(source).is_dir():
         return load_run_config(source, given)
     directory = Path(source)
@@ -30,6 +46,14 @@ def open_config(source: str | None, overrides: list[str] | None = None) -> "RunC
     if policy.is_dir() and not any(override.startswith("policy.model") for override in given):
         config = config.model_copy(update={"policy": config.policy.model_copy(update={"model": str(policy)})})
     return config
+
+
+def _read_overrides(given: Overrides) -> list[str]:
+    from workflow_r1.config import write_override
+
+    if isinstance(given, Mapping):
+        return [write_override(key, value) for key, value in given.items()]
+    return [given] if isinstance(given, str) else list(given or [])
 
 
 def require(module: str, *, extra: str, purpose: str) -> None:
