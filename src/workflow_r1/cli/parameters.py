@@ -1,4 +1,4 @@
-"""Arguments that several commands share."""
+"""Arguments that several commands share: one name and one meaning each."""
 
 from typing import Annotated
 
@@ -10,8 +10,20 @@ CONFIG_HELP = (
 )
 
 Source = Annotated[str | None, typer.Argument(metavar="CONFIG", help=CONFIG_HELP, show_default=False)]
-SourceOption = Annotated[str | None, typer.Option("--config", "-c", help=CONFIG_HELP, show_default=False)]
+OldConfigOption = Annotated[str | None, typer.Option("--config", "-c", hidden=True)]
+"""Where CONFIG stood before it came first; still read."""
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--override", "-o", metavar="KEY=VALUE", help="Set one key, e.g. -o training.steps=5. Repeatable."),
 ]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        "-m",
+        metavar="NAME",
+        help="policy, or a fixed workflow such as direct, cot or ensemble: docs/methods.md.",
+    ),
+]
+PolicyTemperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature of the policy; 0 is greedy.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Ask only the first questions, so many.", show_default=False)]

@@ -48,6 +48,20 @@ def open_config(source: "str | Path | RunConfig | None", overrides: Overrides = 
     return config
 
 
+def names_configuration(text: str | None) -> bool:
+    """Whether a text is the name of a preset, or a path at which something lies."""
+    from workflow_r1.config import preset_names
+
+    return text is not None and (text in preset_names() or _exists(text))
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # A text too long for a file's name, or with a null in it.
+        return False
+
+
 def _read_overrides(given: Overrides) -> list[str]:
     from workflow_r1.config import write_override
 
