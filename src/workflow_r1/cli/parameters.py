@@ -1,5 +1,6 @@
 """Arguments that several commands share: one name and one meaning each."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,4 +27,7 @@ Method = Annotated[
     ),
 ]
 PolicyTemperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature of the policy; 0 is greedy.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Ask only the first questions, so many.", show_default=False)]
+Questions = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Questions in place of the configuration's held-out ones.", show_default=False),
+]

@@ -10,7 +10,7 @@ from workflow_r1.trajectory import Trajectory
 
 @dataclass(frozen=True, slots=True)
 class Preparing:
-    """Something takes a while before the run has a directory."""
+    """Something takes a while before the run has a directory, or after its work is done."""
 
     what: str
     """What is done, in a few words."""
@@ -24,6 +24,26 @@ class RunOpened:
     """The run directory."""
     title: str
     """How the run is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweringStarted:
+    """A method begins to answer the questions of an evaluation."""
+
+    title: str
+    """How it is called."""
+    total: int
+    """Answers in all."""
+    done: int
+    """Those that were there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A line that says how far something is."""
+
+    line: str
+    """The line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +197,8 @@ class HeldOutScored:
 Event = (
     Preparing
     | RunOpened
+    | AnsweringStarted
+    | Noted
     | StopRequested
     | RunStarted
     | StepStarted

@@ -322,6 +322,57 @@ class TrainingDisplay:
                     self._shown.receive(event)
 
 
+class AnsweringDisplay:
+    """Shows methods that answer questions, from events: an evaluation's or a rollout's. Use it as a context manager.
+
+    Args:
+        console: where it is shown: live in a terminal, line by line in a notebook, a pipe or a log.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Terminal()
+        self._stack = ExitStack()
+        self._status: Status | None = None
+        self._counter: TrajectoryCounter | None = None
+        self.directory: Path | None = None
+        """Where the answers are kept, once there is such a place."""
+
+    def __enter__(self) -> "AnsweringDisplay":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def receive(self, event: "Event") -> None:
+        """Show one event."""
+        from workflow_r1.recording import events
+
+        match event:
+            case events.Preparing():
+                if self._status is None:
+                    self._clear()
+                    self._status = self._stack.enter_context(self._console.status(event.what))
+                self._status.update(event.what)
+            case events.RunOpened():
+                self.directory = event.directory
+            case events.Noted():
+                self._clear()
+                self._console.print(event.line, soft_wrap=True, markup=False)
+            case events.AnsweringStarted():
+                self._clear()
+                counter = TrajectoryCounter(self._console, event.title, event.total, done=event.done)
+                self._counter = self._stack.enter_context(counter)
+            case events.TrajectoryFinished():
+                if self._counter is not None:
+                    self._counter.count(event.trajectory)
+            case _:
+                pass
+
+    def _clear(self) -> None:
+        self._stack.close()
+        self._status = self._counter = None
+
+
 def show_path(path: Path) -> str:
     """A path as a person would type it: relative where it lies below the working directory, quoted where needed."""
     here = Path.cwd()

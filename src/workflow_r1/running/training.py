@@ -16,7 +16,6 @@ from workflow_r1.errors import (
     CheckpointError,
     ConfigError,
     DataError,
-    MissingExtraError,
     UserError,
 )
 from workflow_r1.recording.events import (
@@ -161,7 +160,7 @@ def train(
                 discard_if_unused(place)
             raise
         if is_main:
-            draw_report(place, tell)
+            _report(place, tell)
     return TrainResult(place, outcome.cause, outcome.step, outcome.evaluation, outcome.exceeded)
 
 
@@ -211,21 +210,16 @@ def _run(run: EngineRun, engine: Engine, tell: OnEvent, stop: Stop, *, resume: b
         return run.run(resume)
 
 
-def draw_report(directory: Path, tell: OnEvent = ignore) -> None:
+def _report(directory: Path, tell: OnEvent) -> None:
     """Draw the curve and write the summary; a run that has no step yet has neither."""
-    from workflow_r1.reports import draw_curve, read_run, write_summary
-    from workflow_r1.trajectory.storage import write_atomically
+    from workflow_r1.running.reports import report_run
 
     try:
-        run = read_run(directory)
+        written = report_run(directory)
     except DataError:
         return
-    try:
-        pictures = [path.name for path in draw_curve(run) if path.suffix == ".png"]
-    except MissingExtraError as error:
-        tell(Warned(f"no picture: {error}"))
-        pictures = []
-    write_atomically(directory / "report.md", write_summary(run, pictures=pictures))
+    if written.missing is not None:
+        tell(Warned(f"no picture: {written.missing}"))
 
 
 def newest_checkpoint(directory: Path) -> str | None:
