@@ -11,7 +11,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from workflow_r1 import __version__
 from workflow_r1.cli.ask import ask
 from workflow_r1.cli.budget import EXIT_CODE
 from workflow_r1.cli.data import data
@@ -31,6 +30,7 @@ from workflow_r1.errors import BudgetExceededError, ProcessLostError, ServiceErr
 from workflow_r1.printable import printable
 from workflow_r1.running.processes import EXIT_CODE as LOST
 from workflow_r1.running.processes import is_launched, num_started, rank
+from workflow_r1.version import __version__
 
 OLD_SPELLINGS = {
     "benchmarks": "benchmark",

@@ -51,7 +51,7 @@ def ask(
 
     if old_config is not None:
         config, question = old_config, config
-    source, text = (config, None) if old_config and question is None else split_question(config, question)
+    source, text = (config, question) if old_config is not None else split_question(config, question)
     settings = open_config(source, override)
     if save is not None and no_save:
         raise ConfigError("expected either --save or --no-save, received both")

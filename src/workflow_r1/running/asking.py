@@ -41,14 +41,8 @@ def split_question(first: str | None, second: str | None) -> tuple[str | None, s
 
     Returns:
         The configuration's name and the question; None for what was not given.
-
-    Raises:
-        ConfigError: a path or a misspelt preset stands where the question is expected.
     """
-    source, question = (first, second) if second is not None or names_configuration(first) else (None, first)
-    if question is not None:
-        _refuse_path(question)
-    return source, question
+    return (first, second) if second is not None or names_configuration(first) else (None, first)
 
 
 def _refuse_path(question: str) -> None:
@@ -98,6 +92,7 @@ def ask(
         The trajectory. Where a service failed, its stop reason says so and ``error`` says why; it has no answer then.
 
     Raises:
+        ConfigError: a path or a misspelt preset stands where the question is expected.
         UserError: the configuration cannot be used.
         ServiceError: a service refuses, or cannot be reached at the start.
     """
@@ -139,6 +134,5 @@ def _choose_question(config: "RunConfig", text: str | None, seed: int | None) ->
     if text is None:
         held_out = build_evaluation_questions(config, max(1, config.training.evaluation_questions))
         return random.Random(seed).choice(held_out)
-    if not text.strip():
-        raise ConfigError("expected a question, received an empty text")
+    _refuse_path(text)
     return Question(id="asked", text=text.strip(), golden_answers=())

@@ -30,7 +30,7 @@ from workflow_r1.recording.events import (
     ignore,
 )
 from workflow_r1.recording.run_files import METRICS, TRAJECTORIES
-from workflow_r1.running.configuration import open_config
+from workflow_r1.running.configuration import Overrides, open_config
 from workflow_r1.running.engines import ENGINES, Cause, Engine, EngineRun, Outcome
 from workflow_r1.running.interrupts import Stop
 from workflow_r1.running.processes import joined
@@ -84,7 +84,7 @@ class TrainResult:
 
 def open_run(
     config: "str | Path | RunConfig | None",
-    overrides: list[str] | None = None,
+    overrides: Overrides = None,
     *,
     resume: Path | None = None,
     directory: Path | None = None,

@@ -52,7 +52,7 @@ def build_report(
     Raises:
         DataError: a directory is no evaluation's, a file in it is damaged, or there is no such reference.
     """
-    evaluations = open_evaluations(directories)
+    evaluations = open_evaluations(directories, methods=None if log is None else [log.methods])
     if log is None:
         notify("reading answers")
         log = collect_answers(chain.from_iterable(evaluation.rows() for evaluation in evaluations))
