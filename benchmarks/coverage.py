@@ -2,7 +2,7 @@
 
 Questions, seeds and answers are drawn anew in every simulation, from a population whose true figure is known: a question
 is answered right with probability ``mean + ease of the question + luck of the seed``, the two added parts having mean 0. Prints
-the tables of ``docs/statistics.md``::
+the tables of ``docs/explanation/statistics.md``::
 
     python benchmarks/coverage.py [--simulations 2000]
 """

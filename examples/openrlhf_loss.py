@@ -1,7 +1,7 @@
 """GSsPO as OpenRLHF's policy loss: a module with the signature of its ``PolicyLoss``; needs torch and this package only.
 
 Copy it, and let the actor's trainer use it (``self.actor_loss_fn = GSsPOLoss(...)`` in place of ``PolicyLoss(...)``).
-``docs/other-trainers.md`` says which signature was read where. OpenRLHF itself was not run.
+``docs/how-to/other-trainers.md`` says which signature was read where. OpenRLHF itself was not run.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Operators of your own: your LLM, your tool and your search, each in about ten lines.
 
-Written for ``own_operator.toml``; docs/own-operators.md explains every part.
+Written for ``own_operator.toml``; docs/how-to/own-operators.md explains every part.
 """
 
 import re

@@ -5,7 +5,7 @@
 
 Set ``trainer.algorithm.loss_reduction=sequence_mean``. SkyRL adds losses up and divides the advantages beforehand; under that
 setting by (trajectories of the mini-batch x policy tokens of the trajectory). The second factor is taken back here, since a turn
-weighs by the number of turns. ``docs/other-trainers.md`` says which signature was read where. SkyRL itself was not run.
+weighs by the number of turns. ``docs/how-to/other-trainers.md`` says which signature was read where. SkyRL itself was not run.
 """
 
 from typing import Any

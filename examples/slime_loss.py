@@ -4,7 +4,7 @@
 
 slime adds the samples of a batch up and divides by the global batch itself, so the loss here is a sum over trajectories.
 Its own helper makes log-probabilities of Megatron's logits. Context parallelism cuts turns in pieces and is refused.
-``docs/other-trainers.md`` says which signature was read where. slime itself was not run.
+``docs/how-to/other-trainers.md`` says which signature was read where. slime itself was not run.
 """
 
 from collections.abc import Callable, Mapping

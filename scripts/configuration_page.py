@@ -1,4 +1,4 @@
-"""Writes ``docs/configuration.md`` from the configuration's own records: ``python scripts/configuration_page.py``."""
+"""Writes ``docs/reference/configuration.md`` from the configuration's own records: ``python scripts/configuration_page.py``."""
 
 import ast
 import inspect
@@ -15,7 +15,7 @@ from workflow_r1.config import RunConfig, preset_names
 from workflow_r1.config.loading import describe
 from workflow_r1.trajectory.records import Record
 
-PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "configuration.md"
 
 INTRODUCTION = """\
 # Configuration
@@ -30,7 +30,7 @@ workflow-r1 train my.toml -o training.steps=5 -o optimiser.lora.rank=8
 workflow-r1 evaluate runs/NAME-TIME                 # a run directory: its configuration and its trained policy
 ```
 
-* Presets ({presets}) are files in [`config/presets/`](../src/workflow_r1/config/presets): copy one to begin with.
+* Presets ({presets}) are files in [`config/presets/`](../../src/workflow_r1/config/presets): copy one to begin with.
 * `-o section.key=value` sets one key and may be repeated; the last one wins. The value is read as TOML, and what is not
   TOML is a bare string. An empty value returns the key to its default.
 * A misspelt key is refused with the nearest right one, a wrong value with what was expected; both with their line.

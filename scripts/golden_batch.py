@@ -1,6 +1,6 @@
 """Write ``tests/engines/golden_batch.json``: one small batch, and what every engine's loss must make of it.
 
-Loss and gradient are computed here in plain Python, term by term from the formulas of ``docs/objective.md``, with none of
+Loss and gradient are computed here in plain Python, term by term from the formulas of ``docs/explanation/objective.md``, with none of
 the package's mathematics: the engines are held to the formulas, not to each other.
 
     python scripts/golden_batch.py

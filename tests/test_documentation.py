@@ -22,7 +22,7 @@ def test_every_deviation_in_the_code_is_listed_and_every_listed_one_is_in_the_co
         for path in package.rglob("*.py")
         for text in re.findall(r"# Deviation: (.*)", path.read_text(encoding="utf-8"))
     }
-    page = (ROOT / "docs" / "deviations.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "explanation" / "deviations.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `([\w/]+\.py)` \| (.*?) \|", page, flags=re.MULTILINE))
     assert marked == listed
     assert len(marked) > 4
@@ -82,7 +82,7 @@ def test_the_make_targets_of_the_pages_exist():
 def test_the_table_of_benchmarks_is_that_of_the_code():
     from workflow_r1.data import BENCHMARKS
 
-    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "benchmarks.md").read_text(encoding="utf-8")
     rows = {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)` \|(.*)\|(.*)\|(.*)\|(.*)\|(.*)\|$", page, re.MULTILINE)}
     assert list(rows) == list(BENCHMARKS)
     for name, (evaluated, questions, others, licence, citation) in rows.items():

@@ -1,4 +1,4 @@
-"""Train a real language model on real questions, end to end, on this machine: ``docs/real-input.md``.
+"""Train a real language model on real questions, end to end, on this machine: ``docs/how-to/real-input.md``.
 
     python scripts/real_input/run.py [--directory runs/real-input] [--steps 3]
 

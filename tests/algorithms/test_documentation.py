@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "objective.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "explanation" / "objective.md"
 
 
 def test_the_snippet_runs():

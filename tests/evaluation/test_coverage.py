@@ -1,4 +1,4 @@
-"""Statistics checked by simulation. ``benchmarks/coverage.py`` makes the long tables of ``docs/statistics.md`` from the same parts."""
+"""Statistics checked by simulation. ``benchmarks/coverage.py`` makes the long tables of ``docs/explanation/statistics.md`` from the same parts."""
 
 import importlib.util
 import math

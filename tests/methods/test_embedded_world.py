@@ -14,7 +14,7 @@ from workflow_r1.methods import METHODS, find_method
 from workflow_r1.running.compared import read_methods
 from workflow_r1.running.policies import open_method
 
-PAGE = Path(__file__).parents[2] / "docs" / "methods.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "methods.md"
 TABLE = PAGE.read_text(encoding="utf-8").partition("\n## The table\n")[2].partition("\n## ")[0]
 ROWS = dict(re.findall(r"^\| `([\w+-]+)` \| ([^|]+?) \|", TABLE, re.MULTILINE))
 """Method -> what the page says of its calls."""

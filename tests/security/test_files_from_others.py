@@ -1,4 +1,4 @@
-"""docs/security.md, "Files from others": JSON and TOML that is nested too deep or counts too far, names, pickles, code."""
+"""docs/explanation/security.md, "Files from others": JSON and TOML that is nested too deep or counts too far, names, pickles, code."""
 
 import json
 from pathlib import Path

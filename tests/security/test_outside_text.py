@@ -1,4 +1,4 @@
-"""docs/security.md, "Outside text": forged tags and special tokens, injected requests, addresses, very long replies."""
+"""docs/explanation/security.md, "Outside text": forged tags and special tokens, injected requests, addresses, very long replies."""
 
 import asyncio
 import inspect

@@ -1,4 +1,4 @@
-"""docs/security.md, "A service that lies": what a server behind an LLM endpoint may send, and cannot reach by it."""
+"""docs/explanation/security.md, "A service that lies": what a server behind an LLM endpoint may send, and cannot reach by it."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""docs/security.md, "What people look at": the terminal, the report, its pictures, and messages in a log."""
+"""docs/explanation/security.md, "What people look at": the terminal, the report, its pictures, and messages in a log."""
 
 import json
 import re

@@ -1,7 +1,7 @@
 """The mathematics of the update: pure functions of tensors, which know only torch.
 
 ``units`` -> ``advantage``, ``loss``, ``kl``, ``correction``, ``metrics``; ``presets`` names the published variants.
-``docs/objective.md`` explains the objective and how to use it in another trainer.
+``docs/explanation/objective.md`` explains the objective and how to use it in another trainer.
 """
 
 from workflow_r1.algorithms.advantage import (

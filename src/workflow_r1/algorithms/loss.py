@@ -49,7 +49,7 @@ def policy_loss(
 
     With the turn as the unit and uniform weights it is GSsPO (Workflow-R1, arXiv:2602.01202); with the token, GRPO
     (DeepSeekMath, arXiv:2402.03300); with the sequence, GSPO (arXiv:2507.18071). ReMA (arXiv:2503.09501) and AT2PO
-    (arXiv:2601.04767) used the turn's ratio before. ``docs/objective.md`` has the whole table.
+    (arXiv:2601.04767) used the turn's ratio before. ``docs/explanation/objective.md`` has the whole table.
 
     Args:
         logprobs: log-probability of each token under the policy, in nats. Masked positions may hold anything.

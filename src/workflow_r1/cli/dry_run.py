@@ -174,7 +174,7 @@ def _show(console: "Console", config: "RunConfig", bill: "Bill") -> None:
     print_table(console, config.title, ["", "per trajectory", "whole run", "95% interval"], rows)
     if bill.cost is None:
         console.print(
-            "The cost is unknown: set the prices under [prices] (docs/cost.md).", style="yellow", markup=False
+            "The cost is unknown: set the prices under [prices] (docs/how-to/cost.md).", style="yellow", markup=False
         )
 
 

@@ -21,7 +21,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--method", "-m", metavar="NAME,...",
-            help="policy (the default), or others by name: docs/methods.md lists them. NAME=DIR is the policy of a run or "
+            help="policy (the default), or others by name: docs/reference/methods.md lists them. NAME=DIR is the policy of a run or "
             "of a Hugging Face model; {seed} in it stands for each seed. Repeatable.",
         ),
     ] = None,

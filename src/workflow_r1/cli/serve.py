@@ -25,7 +25,9 @@ def serve(
     method: Annotated[
         str,
         typer.Option(
-            "--method", "-m", help="policy, or a fixed workflow such as direct, cot or ensemble: docs/methods.md."
+            "--method",
+            "-m",
+            help="policy, or a fixed workflow such as direct, cot or ensemble: docs/reference/methods.md.",
         ),
     ] = "policy",
     host: Annotated[

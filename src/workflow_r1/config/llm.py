@@ -48,7 +48,7 @@ class EndpointConfig(Record):
 
 
 class LLMConfig(Record):
-    """The LLM that carries out the operators; several endpoints and their roles: ``docs/services.md``."""
+    """The LLM that carries out the operators; several endpoints and their roles: ``docs/how-to/services.md``."""
 
     kind: Literal["embedded", "openai"] = "embedded"
     """``embedded``: the simulated expert. ``openai``: any OpenAI-compatible endpoint."""

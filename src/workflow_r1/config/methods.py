@@ -70,7 +70,7 @@ class RandomConfig(Record):
 
 
 class MethodsConfig(Record):
-    """A section for each method that has settings; ``docs/methods.md`` says what they do."""
+    """A section for each method that has settings; ``docs/reference/methods.md`` says what they do."""
 
     self_consistency: SelfConsistencyConfig = SelfConsistencyConfig()
     medprompt: MedPromptConfig = MedPromptConfig()

@@ -20,7 +20,7 @@ _KIND_OF_KEY = {
 
 
 class SearchConfig(Record):
-    """What the Search operator searches (docs/search.md). A key or section of another kind is refused, but by ``none``."""
+    """What the Search operator searches (docs/how-to/search.md). A key or section of another kind is refused, but by ``none``."""
 
     kind: Literal["embedded", "bm25", "server", "web", "callable", "mcp", "none"] = "embedded"
     """``embedded``: the embedded world's passages. ``bm25``: an index over ``corpus``. ``server``: a retrieval server that

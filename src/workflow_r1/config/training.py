@@ -8,7 +8,7 @@ from workflow_r1.trajectory.records import Record
 
 
 class ObjectiveConfig(Record):
-    """The objective over units: ``docs/objective.md``."""
+    """The objective over units: ``docs/explanation/objective.md``."""
 
     preset: Literal["gsspo", "gspo", "grpo"] = "gsspo"
     """Sets ``unit``, ``weight`` and the clip; the fields below override it one by one."""

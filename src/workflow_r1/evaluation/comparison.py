@@ -134,7 +134,7 @@ def compare_methods(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
-    """Compare methods on benchmarks. Which interval and test is used where stands in ``docs/statistics.md``.
+    """Compare methods on benchmarks. Which interval and test is used where stands in ``docs/explanation/statistics.md``.
 
     Args:
         answers: by ``(method, benchmark)``, from :func:`~workflow_r1.evaluation.answers.read_answers`.

@@ -3,7 +3,7 @@
 Scores are an array ``(questions,)``, or ``(questions, seeds)`` where a method was run under several seeds, each of which
 answered every question; a question that was repeated under one seed enters with its mean. Their unit is the figure's own
 (0 to 1 for exact match and F1). What each interval covers, and how often it does so in simulations, stands in
-``docs/statistics.md``. Every function is deterministic; those that draw take a seed.
+``docs/explanation/statistics.md``. Every function is deterministic; those that draw take a seed.
 """
 
 import math

@@ -1,7 +1,7 @@
 """What an evaluation evaluates besides the trained policy: fixed workflows, loops, and workflows found by a search.
 
 Each is a ``Policy`` that acts in an ``Environment`` like any other: same operators, same records, same scoring.
-``METHODS`` names them; ``docs/methods.md`` describes each, with its source.
+``METHODS`` names them; ``docs/reference/methods.md`` describes each, with its source.
 """
 
 from workflow_r1.methods.catalogue import METHODS, find_method

@@ -57,7 +57,7 @@ def find_method(name: str, *, key: str = "--method") -> Method:
         if isinstance(own, Method):
             return own
         raise ConfigError(
-            f"{key}: expected a Method at {name}, found a {type(own).__name__}; make one with fixed_method (docs/methods.md)"
+            f"{key}: expected a Method at {name}, found a {type(own).__name__}; make one with fixed_method (docs/reference/methods.md)"
         )
     near = difflib.get_close_matches(name, [POLICY, *METHODS], n=1)
     hint = f"; did you mean {near[0]}?" if near else ""

@@ -1,4 +1,4 @@
-"""The eight operators. ``docs/operators.md`` lists them from these definitions."""
+"""The eight operators. ``docs/reference/operators.md`` lists them from these definitions."""
 
 import asyncio
 import re

@@ -28,7 +28,7 @@ POLL_SECONDS = 2.0
 
 
 class PolicyServerConfig(JSONServiceConfig):
-    """A vLLM server on which a training run samples: ``docs/served-rollouts.md``."""
+    """A vLLM server on which a training run samples: ``docs/how-to/served-rollouts.md``."""
 
     base_url: str = Field(default="http://127.0.0.1:8000/v1", min_length=1)
     """Its OpenAI-compatible address."""

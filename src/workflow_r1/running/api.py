@@ -150,7 +150,7 @@ def evaluate(
     Args:
         config: see :func:`load_config`.
         overrides: see :func:`load_config`.
-        methods: ``policy`` and names of ``docs/methods.md``; ``NAME=DIR`` is the policy of a run or a Hugging Face model.
+        methods: ``policy`` and names of ``docs/reference/methods.md``; ``NAME=DIR`` is the policy of a run or a Hugging Face model.
         benchmarks: names, files, or ``NAME=FILE``; none takes the configuration's held-out questions.
         questions: a file of questions in place of the configuration's held-out ones.
         data: where fetched benchmarks lie.

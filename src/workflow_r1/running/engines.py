@@ -147,7 +147,7 @@ def prepare_trl(config: "RunConfig", on_event: "OnEvent") -> Start:
     require_tested_trl()
 
     def start(*, directory: Path, on_event: "OnEvent", ranks: "Ranks | None") -> EngineRun:
-        # TRL calls its rollout function experimental, and docs/trl.md says so to whoever asks for this engine. It reads the
+        # TRL calls its rollout function experimental, and docs/how-to/trl.md says so to whoever asks for this engine. It reads the
         # variable when it is imported or made.
         os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
         from workflow_r1.engines.trl.run import TrlRun

@@ -120,7 +120,7 @@ class Evaluation:
     """What an evaluation found, and where it lies."""
 
     directory: Path
-    """Rows, trajectories, summary and report (``docs/evaluation.md``)."""
+    """Rows, trajectories, summary and report (``docs/how-to/evaluation.md``)."""
     comparison: "Comparison"
     """Figures with their intervals, and paired tests, over all rows of the directory."""
     accounts: "Accounts"

@@ -48,7 +48,7 @@ class TrainResult:
     """How a run of training ended, and where it left what it made."""
 
     directory: Path
-    """The run directory (``docs/run-directory.md``)."""
+    """The run directory (``docs/reference/run-directory.md``)."""
     cause: Cause
     """``finished``: all steps are done. ``interrupted``: resume continues. ``budget``: so does resume with a higher limit."""
     step: int
@@ -66,7 +66,7 @@ class TrainResult:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of ``metrics.jsonl``, one for each step; ``docs/run-directory.md`` explains the keys and their units."""
+        """The rows of ``metrics.jsonl``, one for each step; ``docs/reference/run-directory.md`` explains the keys and their units."""
         file = self.directory / METRICS
         return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
 

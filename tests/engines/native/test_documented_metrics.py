@@ -1,4 +1,4 @@
-"""``docs/run-directory.md`` names every metric that a run writes, and no other."""
+"""``docs/reference/run-directory.md`` names every metric that a run writes, and no other."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import pytest
 from workflow_r1.accounting import Account
 from workflow_r1.trajectory import Usage
 
-PAGE = Path(__file__).parents[3] / "docs" / "run-directory.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "run-directory.md"
 
 PLACEHOLDERS = (
     (r"/calls/[^/]+$", "/calls/NAME"),

@@ -92,11 +92,11 @@ def test_three_steps_leave_what_every_engine_leaves(whole: Path) -> None:
     assert all(isinstance(trajectory, ScoredTrajectory) for trajectory in trajectories)
     assert rows[1]["rollout/reward"] == pytest.approx(sum(t.reward.total for t in trajectories[:16]) / 16)
     assert rows[1]["update/sampler_difference"] < 1e-4
-    page = (Path(__file__).parents[3] / "docs" / "run-directory.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "run-directory.md").read_text(encoding="utf-8")
     for name in rows[2]:
         pattern = re.sub(r"turn_\d+", "turn_K", name)
         pattern = re.sub(r"(rollout/calls|rollout/stop|evaluation/calls)/.*", r"\1/", pattern)
-        assert pattern in page, f"docs/run-directory.md does not name {name}"
+        assert pattern in page, f"docs/reference/run-directory.md does not name {name}"
     assert {path.name for path in (whole / "checkpoints").iterdir() if path.name.startswith("checkpoint")} == {
         "checkpoint-4",
         "checkpoint-6",

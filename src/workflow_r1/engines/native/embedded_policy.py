@@ -280,7 +280,7 @@ def _initialise_induction(model: Any, years: Sequence[int], rope_theta: float) -
     """Let an untrained model copy: what followed the last occurrence of this token is likely to follow again.
 
     Layer 0 gets two previous-token heads, layer 1 four induction heads (Olsson et al., arXiv:2209.11895). From random
-    weights a model this small found shortcuts instead of the match, and misread names (docs/log.md).
+    weights a model this small found shortcuts instead of the match, and misread names (docs/dev/log.md).
 
     The hidden state is divided: dimension 0 is the same constant for every token, so that a head can attend by distance
     alone; dimension 1 says how late a year is; then comes what the token is; the last ``2 * head_dim`` say what the token

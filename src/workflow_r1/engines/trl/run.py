@@ -84,7 +84,7 @@ class TrlRun:
 
     Args:
         config: everything that a run is told.
-        run_directory: gets the files of every engine (``docs/run-directory.md``), and TRL's checkpoints.
+        run_directory: gets the files of every engine (``docs/reference/run-directory.md``), and TRL's checkpoints.
         model: the policy, trainable, whole in this process.
         tokenizer: its tokenizer.
         questions: ``training.questions_per_step`` for each step, in the order in which they are asked.

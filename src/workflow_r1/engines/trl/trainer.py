@@ -214,7 +214,7 @@ class GSsPOTrainer(GRPOTrainer):
         entropy: Float[Tensor, "batch time"],
         turn_ids: Int[Tensor, "batch time"],
     ) -> None:
-        """Keep the figures of a batch until the next log; the names are those of ``docs/run-directory.md``."""
+        """Keep the figures of a batch until the next log; the names are those of ``docs/reference/run-directory.md``."""
         mask, sampler = turn_ids > 0, inputs.get("sampling_per_token_logps")
         common: dict[str, Any] = {
             "logprobs": logprobs,

@@ -2,5 +2,5 @@
 
 Read in this order: ``plugin`` (what verl loads), ``agent_loop`` with ``server_policy`` (the rollout), ``objective`` (advantage
 and loss), ``options`` with ``schema`` (our configuration in verl's words), ``launch`` (how it is started and followed).
-``docs/cluster.md`` explains how to use it.
+``docs/how-to/cluster.md`` explains how to use it.
 """

@@ -1,6 +1,6 @@
 """Our configuration in verl's words.
 
-Every option says which key of ours it comes from: that is what a refusal names, and what ``docs/cluster.md`` lists. What
+Every option says which key of ours it comes from: that is what a refusal names, and what ``docs/how-to/cluster.md`` lists. What
 verl cannot do is refused here, before anything is started.
 """
 
