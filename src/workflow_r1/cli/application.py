@@ -102,8 +102,8 @@ def _leave(error: Exception) -> NoReturn:
         sys.exit(0)
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
         _complain(f"the disk is full ({cause.filename or 'while writing'}); free some space, then resume", 1)
-    if isinstance(cause, PermissionError | NotADirectoryError | IsADirectoryError) or (
-        isinstance(cause, OSError) and cause.errno in (errno.EROFS, errno.ENAMETOOLONG)
+    if isinstance(cause, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError) or (
+        isinstance(cause, OSError) and cause.errno in (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
     ):
         _complain(f"cannot use {cause.filename}: {cause.strerror}; choose another place", 2)
     raise error

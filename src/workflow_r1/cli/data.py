@@ -17,8 +17,8 @@ data = typer.Typer(name="data", help="List, fetch, convert and check questions."
 SHOWN_IDS = 3
 """Ids named for each finding."""
 
-Directory = Annotated[
-    Path, typer.Option("--directory", "-d", metavar="DIR", help="Where fetched questions lie, in eval/ and train/.")
+Data = Annotated[
+    Path, typer.Option("--data", "-d", metavar="DIR", help="Where fetched questions lie, in eval/ and train/.")
 ]
 Columns = Annotated[
     list[str] | None,
@@ -29,12 +29,12 @@ Columns = Annotated[
         "nested objects. Repeatable.",
     ),
 ]
-Format = Annotated[str, typer.Option(help="auto (by the name), jsonl, json, csv, tsv, parquet.")]
+Format = Annotated[str, typer.Option(help="Format of the files: auto (by the name), jsonl, json, csv, tsv or parquet.")]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of questions.")]
 
 
 @data.command("list")
-def list_benchmarks(directory: Directory = Path("data")) -> None:
+def list_benchmarks(data: Data = Path("data")) -> None:
     """Show the benchmarks: where they are published, and what is here."""
     from workflow_r1.cli.tables import print_table
     from workflow_r1.data import BENCHMARKS
@@ -47,7 +47,7 @@ def list_benchmarks(directory: Directory = Path("data")) -> None:
         here = [
             f"{_num_lines(path):,} in {path}"
             for each in benchmark.splits
-            if (path := benchmark.path_in(directory, each)).is_file()
+            if (path := benchmark.path_in(data, each)).is_file()
         ]
         published = f"{benchmark.file_of(split).questions:,}"
         if draw := benchmark.drawn(split):
@@ -64,9 +64,11 @@ def fetch(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="train, dev or test. Default: the one that figures are reported on.", show_default=False),
+        typer.Option(
+            help="Which split: train, dev or test. Default: the one that figures are reported on.", show_default=False
+        ),
     ] = None,
-    directory: Directory = Path("data"),
+    data: Data = Path("data"),
     revision: Annotated[
         str | None,
         typer.Option(help="Commit or branch of the repository in place of the one in our table.", show_default=False),
@@ -83,7 +85,7 @@ def fetch(
         benchmark = BENCHMARKS[name]
         wanted = split or benchmark.default_split
         benchmark.file_of(wanted)
-        path = benchmark.path_in(directory, wanted)
+        path = benchmark.path_in(data, wanted)
         before = read_source(path) if path.is_file() and not force else None
         if path.is_file() and not force:
             check_source(path, load_questions(path))
@@ -91,7 +93,7 @@ def fetch(
             console.print(f"{name}: {path} is here ({known}); --force fetches it again", markup=False, soft_wrap=True)
             continue
         console.print(f"{name}: {benchmark.file_of(wanted).path} of {benchmark.repository}", markup=False)
-        source = fetch_benchmark(benchmark, wanted, directory, revision=revision)
+        source = fetch_benchmark(benchmark, wanted, data, revision=revision)
         drawn = "" if source.draw_seed is None else f" of {source.num_published:,}, drawn with seed {source.draw_seed}"
         console.print(
             f"{name}: {source.num_questions:,} questions{drawn} in {path}\n"
@@ -117,9 +119,10 @@ def convert(
         ),
     ] = None,
     draw: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Draw so many, as pandas' sample does.", show_default=False)
+        int | None,
+        typer.Option(min=1, metavar="N", help="Draw N questions, as pandas' sample does.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of --draw.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of --draw.")] = 42,
     prefix_ids: Annotated[bool, typer.Option("--prefix-ids", help="Make every id dataset/id.")] = False,
 ) -> None:
     """Write questions of any published or own layout as one JSONL file; ids of several datasets become dataset/id."""

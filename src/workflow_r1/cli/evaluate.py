@@ -21,7 +21,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--method", "-m", metavar="NAME,...",
-            help="policy (the default), or others by name: docs/reference/methods.md lists them. NAME=DIR is the policy of a run or "
+            help="Who answers: policy (the default), or others by name: docs/reference/methods.md lists them. NAME=DIR is the policy of a run or "
             "of a Hugging Face model; {seed} in it stands for each seed. Repeatable.",
         ),
     ] = None,
@@ -29,7 +29,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--benchmark", "-b", metavar="NAME,...",
-            help="nq, hotpotqa, ... (`workflow-r1 data list`), embedded, a file, or NAME=FILE. Default: the configuration's "
+            help="What is asked: nq, hotpotqa, ... (`workflow-r1 data list`), embedded, a file, or NAME=FILE. Default: the configuration's "
             "held-out questions. Repeatable.", show_default=False,
         ),
     ] = None,

@@ -37,7 +37,10 @@ def show(
     ],
     override: Overrides = None,
     form: Annotated[
-        Drawing, typer.Option("--as", help="text; mermaid, which Markdown viewers draw; json, every default filled in.")
+        Drawing,
+        typer.Option(
+            "--as", help="How to draw it: text; mermaid, which Markdown viewers draw; json, every default filled in."
+        ),
     ] = Drawing.TEXT,
     old_config: OldConfigOption = None,
 ) -> None:

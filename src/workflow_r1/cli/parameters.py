@@ -23,7 +23,7 @@ Method = Annotated[
         "--method",
         "-m",
         metavar="NAME",
-        help="policy, or a fixed workflow such as direct, cot or ensemble: docs/reference/methods.md.",
+        help="Who answers: policy, or a fixed workflow such as direct, cot or ensemble: docs/reference/methods.md.",
     ),
 ]
 PolicyTemperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature of the policy; 0 is greedy.")]

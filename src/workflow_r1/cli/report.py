@@ -33,8 +33,8 @@ def report(
 ) -> None:  # fmt: skip
     """Show what a training run or an evaluation of methods reached: tables here, pictures and a report in its directory.
 
-    Of a run: curve.png, curve.svg and report.md. Of evaluations: report/ with report.md, report.html, report.csv, report.json,
-    frontier.svg and frontier.png.
+    A run gets curve.png, curve.svg and report.md. Evaluations get report/ with report.md, report.html, report.csv,
+    report.json, frontier.svg and frontier.png.
     """
     from workflow_r1.reports.evaluation import is_evaluation
     from workflow_r1.running.reports import report_evaluations, report_run

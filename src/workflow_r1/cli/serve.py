@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import Method, Overrides, Source
 from workflow_r1.errors import ConfigError
 from workflow_r1.running.configuration import open_config
 
@@ -22,14 +22,7 @@ EXAMPLE_QUESTION = "Who directed Jaws?"
 def serve(
     config: Source = None,
     override: Overrides = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            "-m",
-            help="policy, or a fixed workflow such as direct, cot or ensemble: docs/reference/methods.md.",
-        ),
-    ] = "policy",
+    method: Method = "policy",
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
@@ -47,7 +40,8 @@ def serve(
         ),
     ] = None,
     temperature: Annotated[
-        float, typer.Option(min=0.0, max=2.0, help="Of requests that do not name one; 0 is greedy.")
+        float,
+        typer.Option(min=0.0, max=2.0, help="Sampling temperature of requests that do not name one; 0 is greedy."),
     ] = 0.0,
     max_concurrency: Annotated[
         int | None,

@@ -243,7 +243,7 @@ def ask(
         from workflow_r1.running.terminal import Terminal
         from workflow_r1.running.trace import LiveTrace
 
-        trace = LiveTrace(Terminal(), currency=settings.prices.currency)
+        trace = LiveTrace(Terminal(force_jupyter=False), currency=settings.prices.currency)
         with trace.live():
             trajectory = ask_method(
                 settings, question, method=method, temperature=temperature, seed=seed,

@@ -291,7 +291,7 @@ class TrainingDisplay:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Terminal()
+        self._console = console or Terminal(force_jupyter=False)
         self._stack = ExitStack()
         self._status: Status | None = None
         self._shown: TrainingBoard | PlainLines | None = None
@@ -330,7 +330,7 @@ class AnsweringDisplay:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Terminal()
+        self._console = console or Terminal(force_jupyter=False)
         self._stack = ExitStack()
         self._status: Status | None = None
         self._counter: TrajectoryCounter | None = None

@@ -23,6 +23,7 @@ from workflow_r1.recording.events import (
 from workflow_r1.running.compared import Asked, Compared, read_benchmarks, read_methods
 from workflow_r1.running.interrupts import Stop, run_loop
 from workflow_r1.running.policies import POLICY, open_method, pool_of
+from workflow_r1.running.saving import check_can_make
 
 if TYPE_CHECKING:
     from workflow_r1.accounting import Accounts
@@ -45,7 +46,7 @@ class EvaluationPlan:
     """What an evaluation asks of whom, and how its answers count."""
 
     config: "RunConfig"
-    """Of the services, and of the policy where a method does not bring its own."""
+    """The services, and the policy where a method does not bring its own."""
     compared: tuple[Compared, ...]
     """The methods, in the order in which they are asked."""
     asked: tuple[Asked, ...]
@@ -190,6 +191,7 @@ def evaluate(
     from workflow_r1.trajectory.storage import write_atomically
 
     config = plan.config
+    check_can_make(directory or config.directory)
     on_event(Preparing("getting ready"))
     accounts = open_accounts(config, timed=True)
     services = _shared_services(plan, accounts)

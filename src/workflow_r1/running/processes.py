@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workflow_r1.policy.distributed import Ranks
 
 EXIT_CODE = 4
-"""Of a process that ended because another of its run did."""
+"""The exit code of a process that ended because another of its run did."""
 
 LAUNCHED = "WORKFLOW_R1_LAUNCHED"
 """Set in processes that :func:`launch` has started: their standard input ends when it does."""

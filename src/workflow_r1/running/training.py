@@ -35,6 +35,7 @@ from workflow_r1.running.engines import ENGINES, Cause, Engine, EngineRun, Outco
 from workflow_r1.running.interrupts import Stop
 from workflow_r1.running.processes import joined
 from workflow_r1.running.run_directory import check_place, discard_if_unused, make_run_directory, write_description
+from workflow_r1.running.saving import check_can_make
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
@@ -145,6 +146,7 @@ def train(
         with together():
             if not resume and is_main:
                 check_place(directory)
+                check_can_make(directory or config.directory)
         with together():
             start = engine.prepare(config, tell)
         with together():
