@@ -53,7 +53,7 @@ def list_benchmarks(data: Data = Path("data")) -> None:
         if draw := benchmark.drawn(split):
             published = f"{draw.size:,} of {published}"
         rows.append((benchmark.name, split, published, benchmark.repository, benchmark.licence, "; ".join(here) or "-"))
-    print_table(console, "benchmarks", ("name", "split", "questions", "published at", "licence", "here"), rows)
+    print_table(console, "benchmarks", ("name", "split", "questions", "repository", "licence", "here"), rows)
     console.print("what to cite, and how to get them: `workflow-r1 data fetch --help`, docs/how-to/benchmarks.md")
 
 

@@ -69,7 +69,7 @@ def show_report(console: "Console", written: "WrittenReport") -> None:
     from workflow_r1.reports.evaluation.document import Grid, Points, score_grid
 
     def print_grid(grid: Grid) -> None:
-        print_table(console, grid.caption, grid.header, grid.rows)
+        print_table(console, grid.caption, grid.header, grid.rows, num_names=grid.num_names)
 
     record, document = written.record, written.document
     console.print(f"\n{document.title}", style="bold", markup=False)

@@ -44,6 +44,8 @@ def run_anywhere(work: Callable[[Stop], Value]) -> Value:
         asyncio.get_running_loop()
     except RuntimeError:
         return work(stop)
+    # Not the thread's own `join`: one that was interrupted takes the thread for ended.
+    ended = threading.Event()
     values: list[Value] = []
     errors: list[BaseException] = []
 
@@ -52,14 +54,15 @@ def run_anywhere(work: Callable[[Stop], Value]) -> Value:
             values.append(work(stop))
         except BaseException as error:
             errors.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=do, name="workflow-r1", daemon=True)
-    thread.start()
+    threading.Thread(target=do, name="workflow-r1", daemon=True).start()
     try:
-        thread.join()
+        ended.wait()
     except KeyboardInterrupt:
         stop.request()
-        thread.join()
+        ended.wait()
     if not errors:
         return values[0]
     if isinstance(errors[0], asyncio.CancelledError):
