@@ -124,7 +124,7 @@ def test_a_run_is_trained_in_a_running_loop(tmp_path: Path, capsys: pytest.Captu
     result = asyncio.run(notebook())
     assert capsys.readouterr().out == ""
     assert (result.cause, result.step, result.directory) == ("finished", 1, tmp_path / "r")
-    assert [row["step"] for row in result.metrics] == [0, 1]
+    assert [row["step"] for row in result.metrics()] == [0, 1]
     assert len(list(result.trajectories())) == 4
     assert result.policy_directory == tmp_path / "r" / "policy"
     assert "evaluation/exact_match" in result.evaluation
@@ -132,7 +132,7 @@ def test_a_run_is_trained_in_a_running_loop(tmp_path: Path, capsys: pytest.Captu
     assert sum(isinstance(event, StepFinished) for event in events) == 1
     assert (tmp_path / "r" / "report.md").is_file()
     resumed = train(resume=tmp_path / "r", overrides={"training.steps": 2}, progress=True)
-    assert [row["step"] for row in resumed.metrics] == [0, 1, 2]
+    assert [row["step"] for row in resumed.metrics()] == [0, 1, 2]
     assert "step 2/2" in capsys.readouterr().out
     assert load_config(resumed.directory).policy.model == str(result.policy_directory)
 

@@ -65,9 +65,11 @@ class TrainResult:
         policy = self.directory / "policy"
         return policy if policy.is_dir() else None
 
-    @property
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of ``metrics.jsonl``, one for each step; ``docs/reference/run-directory.md`` explains the keys and their units."""
+        """Read the rows of ``metrics.jsonl``, one for each step.
+
+        ``docs/reference/run-directory.md`` explains the keys and their units.
+        """
         file = self.directory / METRICS
         return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
 
