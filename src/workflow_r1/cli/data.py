@@ -65,7 +65,7 @@ def fetch(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Which split: train, dev or test. Default: the one that figures are reported on.", show_default=False
+            help="Split to fetch: train, dev or test. Default: the one that figures are reported on.", show_default=False
         ),
     ] = None,
     data: Data = Path("data"),
