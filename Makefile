@@ -75,11 +75,11 @@ $(BIN)/python:
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing the tested versions into $(VENV); the first time this downloads some hundred megabytes"
 	$(PIP) "$(TORCH)"
-	$(PIP) -c constraints.txt -e ".[train]"
+	$(PIP) -c constraints.txt -e ".[train,serve]"
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.installed
-	$(PIP) -c constraints.txt -e ".[train,dev]"
+	$(PIP) -c constraints.txt -e ".[train,serve,dev]"
 	@touch $@
 
 # verl wants a transformers of its own, and none of it belongs into the main environment.

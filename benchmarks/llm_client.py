@@ -2,8 +2,9 @@
 
 A server in a process of its own replies after a fixed time. Trajectories run through the real operators and environment:
 one ``AnswerGenerate``, one ``MultiAnswerGenerate`` (three calls) and one ``ScEnsemble``, five calls each. The bound is
-concurrency / latency. Beside it, in the same run, a plain client as one writes it first: a session per call, the three
-answers one after the other, a second's sleep per turn; and bare sockets, which show what the machine can do meanwhile::
+concurrency / latency. Beside it, in the same run, bare sockets, which show what the machine can do meanwhile; and, where
+the package openai is installed, the official SDK's client: pooled, and as one writes it first (a session per call, the three
+answers one after the other, a second's sleep per turn)::
 
     python benchmarks/llm_client.py [--trajectories 512] [--concurrency 64] [--latency 0.2]
 """
@@ -14,15 +15,26 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
-import openai
+try:
+    import openai
+except ImportError:
+    openai = None  # type: ignore[assignment]
 
 from workflow_r1.environment import Environment, EnvironmentConfig
-from workflow_r1.inference import ChatModel, ChatReply, OpenAIChatConfig, OpenAIChatModel, ScriptedChatModel
+from workflow_r1.inference import (
+    ChatModel,
+    ChatReply,
+    ChatRequest,
+    OpenAIChatConfig,
+    OpenAIChatModel,
+    ScriptedChatModel,
+)
 from workflow_r1.inference.loopback import LoopbackServer
 from workflow_r1.operators import OPERATORS, Operator, OperatorResult, OperatorServices, operator
 from workflow_r1.rollout import ScriptedPolicy, rollout_groups
@@ -47,29 +59,19 @@ class SessionPerCall:
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
 
-    async def __call__(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        sample_index: int = 0,
-        stop: Sequence[str] = (),
-    ) -> ChatReply:
+    async def __call__(self, request: ChatRequest) -> ChatReply:
         """Ask once."""
         async with openai.AsyncOpenAI(api_key="none", base_url=self._base_url) as client:
-            return await ask_sdk(client, messages, temperature=temperature, max_tokens=max_tokens)
+            return await ask_sdk(client, request)
 
 
-async def ask_sdk(
-    client: openai.AsyncOpenAI, messages: Sequence[Message], *, temperature: float = 0.0, max_tokens: int = 1024
-) -> ChatReply:
+async def ask_sdk(client: "openai.AsyncOpenAI", request: ChatRequest) -> ChatReply:
     """Ask once through the SDK's usual call."""
     completion = await client.chat.completions.create(
         model="m",
-        messages=[{"role": "user", "content": message.content} for message in messages],
-        temperature=temperature,
-        max_tokens=max_tokens,
+        messages=[{"role": "user", "content": message.content} for message in request.messages],
+        temperature=request.temperature,
+        max_tokens=request.max_tokens,
     )
     return ChatReply(completion.choices[0].message.content or "", FinishReason.STOP, Usage(llm_calls=1))
 
@@ -88,7 +90,7 @@ class BareSockets:
         body = json.dumps({"model": "m", "messages": [{"role": "user", "content": QUESTION * 10}]}).encode()
         self._request = b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
-    async def __call__(self, messages: Sequence[Message], **arguments: object) -> ChatReply:
+    async def __call__(self, request: ChatRequest) -> ChatReply:
         """Ask once."""
         async with self._slots:
             reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(*self._address)
@@ -184,11 +186,11 @@ async def roll_out(
 async def call_alone(ask: ChatModel, *, num: int, concurrency: int) -> Measured:
     """Time calls without operators around them."""
     slots = asyncio.Semaphore(concurrency)
-    messages = [Message(role="user", content=QUESTION * 10)]
+    request = ChatRequest((Message(role="user", content=QUESTION * 10),))
 
     async def one() -> None:
         async with slots:
-            await ask(messages)
+            await ask(request)
 
     await asyncio.gather(*(one() for _ in range(concurrency)))  # opens the connections
     started, cpu = time.perf_counter(), time.process_time()
@@ -209,33 +211,32 @@ async def measure(url: str, arguments: argparse.Namespace) -> None:
         ours = await roll_out(chat, scripted, pool, num=num, concurrency=concurrency)
         alone = await call_alone(chat, num=CALLS * num, concurrency=concurrency)
         assert not chat.failures, f"expected no failures, counted {chat.failures}"
-    async with openai.AsyncOpenAI(api_key="none", base_url=url) as client:
-
-        async def ask(messages: Sequence[Message], **arguments: object) -> ChatReply:
-            return await ask_sdk(client, messages)
-
-        sdk = await call_alone(ask, num=CALLS * num, concurrency=concurrency)
     bare = BareSockets(url, concurrency)
     await call_alone(bare, num=concurrency, concurrency=concurrency)
     machine = await roll_out(bare, scripted, pool, num=num, concurrency=concurrency)
     machine_alone = await call_alone(bare, num=CALLS * num, concurrency=concurrency)
     await bare.aclose()
-    plain = await roll_out(
-        SessionPerCall(url),
-        SleepyPolicy(scripted),
-        {**pool, "MultiAnswerGenerate": one_after_the_other},
-        num=min(num, concurrency),
-        concurrency=concurrency,
-    )
-    print("| trajectories by | calls/s | of the bound | CPU ms per call, operators included |")
-    print("|---|---|---|---|")
-    for name, measured in (("this client", ours), ("bare sockets", machine), ("a plain client", plain)):
-        print(f"| {name} | {measured.per_second:.1f} | {measured.per_second / bound:.3f} | {measured.cpu_ms:.2f} |")
-    print(f"\nratio {ours.per_second / plain.per_second:.1f}\n")
-    print("| calls alone, pooled | calls/s | of the bound | CPU ms per call |")
-    print("|---|---|---|---|")
-    for name, measured in (("this client", alone), ("bare sockets", machine_alone), ("the SDK's own call", sdk)):
-        print(f"| {name} | {measured.per_second:.1f} | {measured.per_second / bound:.3f} | {measured.cpu_ms:.2f} |")
+    trajectories = {"this client": ours, "bare sockets": machine}
+    calls = {"this client": alone, "bare sockets": machine_alone}
+    if openai is not None:
+        async with openai.AsyncOpenAI(api_key="none", base_url=url) as client:
+            calls["the SDK's client"] = await call_alone(
+                partial(ask_sdk, client), num=CALLS * num, concurrency=concurrency
+            )
+        trajectories["a plain client"] = await roll_out(
+            SessionPerCall(url),
+            SleepyPolicy(scripted),
+            {**pool, "MultiAnswerGenerate": one_after_the_other},
+            num=min(num, concurrency),
+            concurrency=concurrency,
+        )
+    for title, table in (("trajectories by", trajectories), ("calls alone, pooled", calls)):
+        print(f"| {title} | calls/s | of the bound | CPU ms per call | calls per CPU second |")
+        print("|---|---|---|---|---|")
+        for name, measured in table.items():
+            shares = f"{measured.per_second:.1f} | {measured.per_second / bound:.3f}"
+            print(f"| {name} | {shares} | {measured.cpu_ms:.2f} | {1000 / measured.cpu_ms:.0f} |")
+        print()
 
 
 def serve(latency: float) -> None:
@@ -248,7 +249,7 @@ def serve(latency: float) -> None:
 class ScriptedReplies(ScriptedChatModel):
     """Always the same reply; keeps nothing."""
 
-    async def __call__(self, messages: Sequence[Message], **arguments: object) -> ChatReply:  # type: ignore[override]
+    async def __call__(self, request: ChatRequest) -> ChatReply:
         """Reply."""
         return ChatReply(REPLY, FinishReason.STOP, Usage(llm_calls=1, prompt_tokens=100, completion_tokens=200))
 

@@ -35,7 +35,7 @@ from trl import GRPOConfig, GRPOTrainer
 from workflow_r1.assembly.components import build_environment_factory, build_questions
 from workflow_r1.config import load_run_config
 from workflow_r1.config.run import RunConfig
-from workflow_r1.engines.native.trainer import Trainer
+from workflow_r1.engines.native.run import Trainer
 from workflow_r1.environment import Environment
 from workflow_r1.policy.local_sampler import LocalSampler
 from workflow_r1.policy.packing import pack

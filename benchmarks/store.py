@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflow_r1.inference import ChatModel, ScriptedChatModel, StoredChatModel
+from workflow_r1.inference import ChatModel, ChatRequest, ScriptedChatModel, StoredChatModel
 from workflow_r1.store import CallStore
 from workflow_r1.trajectory import Message
 
@@ -23,7 +23,9 @@ async def measure(chat: ChatModel, requests: Sequence[Sequence[Message]], *, con
     """Return wall and CPU seconds of all requests."""
     wall, cpu = time.perf_counter(), time.process_time()
     for start in range(0, len(requests), concurrency):
-        await asyncio.gather(*(chat(messages) for messages in requests[start : start + concurrency]))
+        await asyncio.gather(
+            *(chat(ChatRequest(tuple(messages))) for messages in requests[start : start + concurrency])
+        )
     return time.perf_counter() - wall, time.process_time() - cpu
 
 

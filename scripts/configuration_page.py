@@ -34,6 +34,8 @@ workflow-r1 evaluate runs/NAME-TIME                 # a run directory: its confi
 * `-o section.key=value` sets one key and may be repeated; the last one wins. The value is read as TOML, and what is not
   TOML is a bare string. An empty value returns the key to its default.
 * A misspelt key is refused with the nearest right one, a wrong value with what was expected; both with their line.
+* A key that has no effect, since it belongs to a source or kind that is not chosen, is refused with what to set
+  ([which, and why](../decisions/keys-without-effect.md)).
 * Relative paths are relative to the working directory, but for files in `plugins`, which are relative to the TOML file.
   Keys of services stand in environment variables, never in a file.
 * The resolved configuration of a run, defaults included, is `config.toml` in its directory.

@@ -93,3 +93,9 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     yield _blocked
     if _blocked:
         pytest.fail(f"the test tried to connect to {', '.join(_blocked)}; use a double or a server on 127.0.0.1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Runs of tests leave no record of trust in the home of whoever runs them."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))

@@ -5,12 +5,15 @@ import sys
 
 import pytest
 
+from workflow_r1.installation import install_command
+
 EXTRAS = (
     "accelerate",
     "huggingface_hub",
     "inspect_ai",
     "jaxtyping",
     "matplotlib",
+    "openai",
     "peft",
     "pyarrow",
     "safetensors",
@@ -101,5 +104,5 @@ def test_the_command_line_evaluates_a_fixed_workflow_without_the_extras(tmp_path
 def test_training_without_its_extra_says_what_to_install():
     done = run("from workflow_r1.cli import main\nsys.argv = ['workflow-r1', 'train']\nmain()")
     assert done.returncode == 2
-    assert "workflow-r1[train]" in done.stderr
+    assert install_command("train") in done.stderr
     assert "Traceback" not in done.stderr

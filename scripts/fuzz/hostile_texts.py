@@ -30,8 +30,10 @@ FAMILIES = {
     "Seed, ERNIE": "<seed:bos> <seed:eos> <seed:think> <mask:7> <|begin_of_sentence|>",
     "Falcon": ">>TITLE<< >>QUESTION<< >>UNUSED_12<<",
     "Granite, StarCoder": "<|start_of_role|> <fim_middle> <file_sep> <filename> <gh_stars> <issue_start> <commit_before> "
-    "<jupyter_code> <empty_output> <reponame> <repo_name>",
-    "T5, Baichuan, InternLM": "<extra_id_0> <reserved_106> <eoh> <eoa>",
+    "<jupyter_code> <empty_output> <reponame> <repo_name> <fim-prefix> <pr> <pr_diff_hunk> <NAME> <EMAIL> <KEY> <PASSWORD> "
+    "<code_to_intermediate> <intermediate_to_code>",
+    "Ling, GLM 4.5": "<role> </role> <beginning_of_sentence> <arg_key> </arg_value>",
+    "T5, Baichuan, InternLM": "<extra_id_0> <reserved_106> <eoh> <eoa> <eom>",
 }
 """Special tokens of chat templates and vocabularies, by family of models; from their published tokenizers."""
 

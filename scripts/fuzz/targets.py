@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.errors import ServiceError
-from workflow_r1.inference import ChatReply, OpenAIChatConfig, OpenAIChatModel, ScriptedChatModel
+from workflow_r1.inference import ChatReply, ChatRequest, OpenAIChatConfig, OpenAIChatModel, ScriptedChatModel
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
 from workflow_r1.operators.arguments import parse_arguments
 from workflow_r1.operators.asking import ask_llm, read_parts, render_request
@@ -266,7 +266,7 @@ class Loopback:
 
         async def main() -> ChatReply | ServiceError:
             try:
-                return await self._chat([Message(role="user", content="q")])
+                return await self._chat(ChatRequest((Message(role="user", content="q"),)))
             except ServiceError as error:
                 return error
 

@@ -5,13 +5,17 @@
     |  |- ConfigError            a configuration key or value            (also a ValueError)
     |  |- DataError              a question, corpus or trajectory file   (also a ValueError)
     |  |- CheckpointError        a checkpoint that cannot be continued   (also a ValueError)
+    |  |- UntrustedError         a run directory of somebody else's that would run code or ask services (also a PermissionError)
     |  |- MissingExtraError      an optional dependency is not installed (also an ImportError)
     |  `- StoreError             a store of calls that cannot be used as asked
     |     `- ReplayMissError     a call that a replay needs and the store lacks (also a LookupError)
     |- ServiceError              infrastructure: ends a trajectory, never scored as the policy's mistake
     |  |- ServiceUnavailableError  unreachable, throttled, broken reply, after all retries (also a ConnectionError)
     |  |- ServiceTimeoutError      no answer in time, after all retries                    (also a TimeoutError)
-    |  `- ServiceRejectedError     the service refuses, and would again: the request is too long, or not understood
+    |  `- ServiceRejectedError     the service refuses, and would again: the request is not understood
+    |     |- ContentRejectedError     it refuses what the request says: who wrote that caused it
+    |     |  |- TooLongError             longer than the model or the server takes
+    |     |  `- FilteredError            a content filter stopped it
     |     `- EndpointRejectedError    it refuses whatever is asked: bad key, unknown model, no quota
     |- ProcessLostError          another process of the same run died or stopped answering: the run ends, and can be resumed
     `- BudgetExceededError       what the run may spend is spent: it stops cleanly and can go on with more
@@ -42,6 +46,10 @@ class CheckpointError(UserError, ValueError):
     """A checkpoint that is missing, damaged, or belongs to another configuration."""
 
 
+class UntrustedError(UserError, PermissionError):
+    """A run directory that its user neither made nor trusted would run code, start programs, ask services or send keys."""
+
+
 class MissingExtraError(UserError, ImportError):
     """An optional dependency is needed and absent; the message names the extra to install."""
 
@@ -68,6 +76,21 @@ class ServiceTimeoutError(ServiceError, TimeoutError):
 
 class ServiceRejectedError(ServiceError):
     """The service refuses the request (length, form): neither a retry nor another endpoint can help."""
+
+
+class ContentRejectedError(ServiceRejectedError):
+    """The service refuses what the request says: not its own state but the writer of the content is the cause.
+
+    Where the policy wrote the content (its own context, an operator's argument), the refusal is the policy's outcome.
+    """
+
+
+class TooLongError(ContentRejectedError):
+    """The request is longer than the model or the server takes."""
+
+
+class FilteredError(ContentRejectedError):
+    """A content filter or a moderation of the service stopped the request."""
 
 
 class EndpointRejectedError(ServiceRejectedError):

@@ -1,16 +1,34 @@
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from workflow_r1.accounting import Accounts, Budget, BudgetConfig, ModelPrice, PricesConfig, Spent
-from workflow_r1.errors import BudgetExceededError, ConfigError, DataError, ServiceTimeoutError
-from workflow_r1.inference import ChatReply, FailingChatModel, ScriptedChatModel
-from workflow_r1.retrieval import ScriptedSearch
+from workflow_r1.errors import (
+    BudgetExceededError,
+    ConfigError,
+    DataError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+)
+from workflow_r1.inference import (
+    ChatModel,
+    ChatReply,
+    ChatRequest,
+    FailingChatModel,
+    OpenAIChatConfig,
+    OpenAIChatModel,
+    ScriptedChatModel,
+)
+from workflow_r1.inference.loopback import Fault, LoopbackServer
+from workflow_r1.retrieval import ScriptedSearch, SearchBackend
+from workflow_r1.retrieval.server_search import RetrievalServerConfig, RetrievalServerSearch
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
 PRICES = PricesConfig(per_search=0.5, models={"gpt-x": ModelPrice(prompt_per_million=1e6, completion_per_million=2e6)})
-ASK = [Message(role="user", content="one two three")]
+ASK = ChatRequest((Message(role="user", content="one two three"),))
 REPLY = ChatReply(
     text="x", finish_reason=FinishReason.STOP, usage=Usage(llm_calls=1, prompt_tokens=3, completion_tokens=1)
 )
@@ -55,12 +73,85 @@ def test_calls_in_flight_do_not_pass_a_limit_of_calls() -> None:
     assert sum(isinstance(reply, BudgetExceededError) for reply in replies) == 15
 
 
-def test_a_call_that_failed_is_not_spent() -> None:
-    chat, budget, _ = limited(BudgetConfig(calls=1), inner=FailingChatModel(ServiceTimeoutError("late")))
-    for _ in range(3):
+def test_a_call_that_failed_is_spent_since_it_reached_the_service() -> None:
+    chat, budget, _ = limited(BudgetConfig(calls=2), inner=FailingChatModel(ServiceTimeoutError("late")))
+    for _ in range(2):
         with pytest.raises(ServiceTimeoutError):
             asyncio.run(chat(ASK))
-    assert budget.spent == Spent()
+    with pytest.raises(BudgetExceededError):
+        asyncio.run(chat(ASK))
+    assert budget.spent == Spent(calls=2)
+
+
+class Served(LoopbackServer):
+    """Counts the requests that reach it, failed on purpose or not."""
+
+    num_requests = 0
+
+    def _draw(self, body: bytes) -> Fault | None:
+        self.num_requests += 1
+        return super()._draw(body)
+
+
+def over_http(server: LoopbackServer, budget: Budget, *, concurrency: int = 4, max_retries: int = 8) -> ChatModel:
+    config = OpenAIChatConfig(
+        model="m", base_url=server.url, concurrency=concurrency, max_retries=max_retries, backoff_seconds=0.0
+    )
+    return Accounts(budget=budget).limit_chat(OpenAIChatModel(config), endpoint="m")
+
+
+def test_what_reached_the_server_is_what_is_counted_retries_and_lost_calls_included() -> None:
+    faults = (Fault.ERROR_503, Fault.RESET, Fault.THROTTLED)
+    for limit in (None, 25):
+        budget = Budget(BudgetConfig(calls=limit))
+        with Served(ScriptedChatModel(lambda _: REPLY), fault_rate=0.5, faults=faults, seed=1) as server:
+            chat = over_http(server, budget, max_retries=1)
+            requests = [ChatRequest((Message(role="user", content=f"{number}"),)) for number in range(30)]
+
+            async def ask_all(chat: ChatModel = chat, requests: list[ChatRequest] = requests) -> list[object]:
+                return await asyncio.gather(*map(chat, requests), return_exceptions=True)
+
+            replies = asyncio.run(ask_all())
+            num_lost = sum(isinstance(reply, ServiceUnavailableError) for reply in replies)
+            assert num_lost > 0 or limit is not None
+            assert budget.spent.calls == server.num_requests
+            assert server.num_requests == 25 if limit else server.num_requests > 30
+
+
+def test_a_call_that_is_given_up_while_it_waits_for_its_place_is_given_back() -> None:
+    budget = Budget(BudgetConfig(calls=10))
+
+    async def run(chat: ChatModel, server: Served) -> None:
+        calls = [asyncio.create_task(chat(ASK)) for _ in range(10)]
+        while server.num_requests < 2:  # noqa: ASYNC110 - of the server's thread
+            await asyncio.sleep(0.01)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    with Served(ScriptedChatModel(lambda _: REPLY), latency_seconds=30.0) as server:
+        asyncio.run(run(over_http(server, budget, concurrency=2), server))
+        assert budget.spent.calls == server.num_requests == 2
+    assert budget.num_calls_left == 8
+
+
+def test_searches_of_one_request_count_one_each_and_its_repetition_once() -> None:
+    async def found(request: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        return 200, {"result": [[{"document": {"contents": '"T"\nx'}, "score": 1.0}] for _ in request["queries"]]}
+
+    budget = Budget()
+
+    async def run(search: SearchBackend) -> None:
+        await asyncio.gather(*(search(f"query {number}", k=1) for number in range(5)))
+
+    with Served(
+        ScriptedChatModel(), routes={"/retrieve": found}, fault_rate=0.8, faults=[Fault.ERROR_503], seed=0
+    ) as server:
+        config = RetrievalServerConfig(url=server.url.removesuffix("/v1"), backoff_seconds=0.0, max_retries=50)
+        search = Accounts(budget=budget).limit_search(RetrievalServerSearch(config), endpoint="search")
+        asyncio.run(run(search))
+        assert server.num_requests > 1  # The first attempt of this request is drawn to fail.
+        assert budget.spent.calls == 5 + server.num_requests - 1
 
 
 def test_minutes_are_counted_from_the_start_and_over_a_resume() -> None:
@@ -161,3 +252,20 @@ def test_processes_that_count_together_share_a_limit_and_what_was_spent() -> Non
     assert one.spent == other.spent == Spent(calls=5, tokens=10, money=1.25)
     other.end_call(tokens=0, money=None, name="x")
     assert one.spent.money is None
+
+
+def test_a_request_that_is_sent_again_in_another_form_reached_the_server_twice() -> None:
+    async def reply(request: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        if "max_tokens" in request:
+            told = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            return 400, {"error": {"message": told, "param": "max_tokens", "code": "unsupported_parameter"}}
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "x"}}
+        return 200, {"model": "m", "choices": [choice]}
+
+    budget = Budget()
+    with Served(ScriptedChatModel(), routes={"/v1/chat/completions": reply}) as server:
+        chat = over_http(server, budget)
+        asyncio.run(chat(ASK))
+        assert budget.spent.calls == server.num_requests == 2
+        asyncio.run(chat(ASK))
+        assert budget.spent.calls == server.num_requests == 3

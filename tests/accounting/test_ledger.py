@@ -5,14 +5,14 @@ import pytest
 
 from workflow_r1.accounting import POLICY, Accounts, Ledger, ModelPrice, PricesConfig, charged_to
 from workflow_r1.errors import ServiceTimeoutError
-from workflow_r1.inference import ChatReply, FailingChatModel, ScriptedChatModel
+from workflow_r1.inference import ChatReply, ChatRequest, FailingChatModel, ScriptedChatModel
 from workflow_r1.retrieval import RecalledPassages, ScriptedSearch
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
 PRICES = PricesConfig(
     per_search=0.002, models={"gpt-x": ModelPrice(prompt_per_million=2.0, completion_per_million=10.0)}
 )
-ASK = [Message(role="user", content="one two three")]
+ASK = ChatRequest((Message(role="user", content="one two three"),))
 
 
 def reply(prompt_tokens: int = 100, completion_tokens: int = 20, **usage: float) -> ChatReply:

@@ -4,6 +4,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
+from workflow_r1.inference.loopback import Fault, LoopbackServer
+
 PRICED = (
     "-o", 'prices.models."simulated expert".prompt_per_million=1e6',
     "-o", 'prices.models."simulated expert".completion_per_million=1e6',
@@ -29,6 +32,49 @@ def test_an_evaluation_stops_at_its_budget_and_goes_on(call: Callable, tmp_path:
     assert "spent" not in errors
     assert "spent on services: 6 calls" in output
     assert len((tmp_path / "e" / "rows.jsonl").read_text().splitlines()) == 6
+
+
+class Counted(LoopbackServer):
+    """Counts the requests that reach it, failed on purpose or not."""
+
+    num_requests = 0
+
+    def _draw(self, body: bytes) -> Fault | None:
+        self.num_requests += 1
+        return super()._draw(body)
+
+
+def test_budgets_below_the_number_of_sessions_are_spent_on_answers(call: Callable, tmp_path: Path) -> None:
+    def served(server: LoopbackServer, *options: str) -> int:
+        code, _, errors = call(
+            "evaluate", "--limit", "40", "-o", "llm.kind=openai", "-o", f"llm.base_url={server.url}",
+            "-o", "llm.model=expert", *options,
+        )  # fmt: skip
+        assert code in (0, 3), errors
+        return code
+
+    def rows(name: str) -> int:
+        return len((tmp_path / name / "rows.jsonl").read_text().splitlines())
+
+    def spent(name: str) -> int:
+        return json.loads((tmp_path / name / "spent.json").read_text())["calls"]
+
+    with Counted(SimulatedExpert(EmbeddedWorld(0)), latency_seconds=0.01) as server:
+        for number, calls in enumerate((10, 20, 30, 40), start=1):
+            code = served(server, "-m", "cot", "--output", "one", "-o", f"budget.calls={calls}")
+            assert (code, rows("one"), spent("one")) == (0 if calls == 40 else 3, calls, calls)
+            # Each command asks the server once before it starts, which no budget counts.
+            assert server.num_requests == calls + number
+        # Four calls for each answer: a budget for a few of them gives a few.
+        server.num_requests = 0
+        assert served(server, "-m", "ensemble", "--output", "four", "-o", "budget.calls=30") == 3
+        assert rows("four") >= 5
+        assert spent("four") == 30 == server.num_requests - 1
+    with Counted(SimulatedExpert(EmbeddedWorld(0)), fault_rate=0.2, faults=[Fault.ERROR_503], seed=3) as server:
+        served(server, "-m", "cot", "--output", "faults", "-o", "budget.calls=500", "--limit", "12")
+        # At the start as well an attempt may fail, and is made again.
+        assert rows("faults") == 12 < spent("faults")
+        assert server.num_requests - 2 <= spent("faults") <= server.num_requests - 1
 
 
 def test_a_rollout_at_its_budget_says_whether_it_kept_any_trajectory(call: Callable, tmp_path: Path) -> None:

@@ -162,3 +162,56 @@ def test_the_configuration_maps_columns(call: Callable, tmp_path: Path) -> None:
     assert code == 2
     assert "data.columns" in errors
     shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+
+
+def test_identical_rows_are_dropped_on_demand(call: Callable, tmp_path: Path) -> None:
+    repeated = write(tmp_path / "repeated.jsonl", row(1), row(2), row(1), row(2))
+    code, _, errors = call("data", "convert", str(repeated), "--output", "new.jsonl")
+    assert code == 2
+    assert "--drop-duplicates` leaves out rows that say the same (2 of the 2 repeated ids)" in errors
+    assert "repeated.jsonl:4: expected ids that differ, found 'test_2' again" in errors
+    again = write(tmp_path / "again.jsonl", row(2), row(3))
+    code, output, errors = call(
+        "data", "convert", str(repeated), str(again), "--dataset", "d", "--drop-duplicates", "--output", "new.jsonl"
+    )
+    assert code == 0, errors
+    assert "3 questions in new.jsonl" in output
+    assert [question.id for question in load_questions("new.jsonl")] == ["test_1", "test_2", "test_3"]
+
+
+def test_answers_that_look_like_lists_are_named(call: Callable, tmp_path: Path) -> None:
+    write(tmp_path / "q.jsonl", {"id": "a", "question": "Which range?", "answer": "[1.95, 3.58]"})
+    output = call("data", "check", "q.jsonl").stdout
+    assert "1 questions have a golden answer that looks like a list and is compared as text: a;" in output
+
+
+def test_evaluate_and_its_card_say_what_is_done_with_emptied_answers(
+    call: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "q.jsonl", row(1, golden_answers=["A"]), row(2))
+    code, _, errors = call("evaluate", "-m", "direct", "--questions", "q.jsonl", "--output", "e")
+    assert code == 0, errors
+    note = "1 questions have a golden answer that normalises to nothing (such as A or ---); it is compared as it stands"
+    assert note in caplog.text
+    (described,) = json.loads(Path("e/card.json").read_text())["benchmarks"].values()
+    assert described["emptied_answers"].startswith(note)
+    write(tmp_path / "plain.jsonl", row(2))
+    assert call("evaluate", "-m", "direct", "--questions", "plain.jsonl", "--output", "f")[0] == 0
+    (described,) = json.loads(Path("f/card.json").read_text())["benchmarks"].values()
+    assert "emptied_answers" not in described
+
+
+def test_training_questions_with_emptied_answers_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from workflow_r1.assembly.components import build_train_questions
+    from workflow_r1.config import load_run_config
+
+    file = write(tmp_path / "q.jsonl", row(1, golden_answers=["---"]), row(2, golden_answers=["A", "x"]), row(3))
+    config = load_run_config(None, ["data.source=files", f"data.train={file}"])
+    assert len(build_train_questions(config)) == 3
+    assert "data.train: 2 questions have a golden answer that normalises to nothing" in caplog.text
+    caplog.clear()
+    assert (
+        len(build_train_questions(load_run_config(None, ["data.source=files", f"data.train={file}", "data.limit=1"])))
+        == 1
+    )
+    assert "data.train: 1 questions" in caplog.text

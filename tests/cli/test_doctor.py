@@ -14,6 +14,7 @@ import pytest
 
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.inference.loopback import LoopbackServer
+from workflow_r1.installation import install_command
 from workflow_r1.running.checks import check_directory
 from workflow_r1.running.findings import Finding, Status, ok, run_checks
 from workflow_r1.store import CallDatabase
@@ -319,7 +320,7 @@ def test_without_torch_the_extra_is_named(tmp_path: Path) -> None:
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2, done.stderr
-    assert 'pip install "workflow-r1[train]"' in done.stdout
+    assert install_command("train") in done.stdout
     assert "1 to fix" in done.stdout
 
 

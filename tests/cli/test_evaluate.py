@@ -125,6 +125,40 @@ def test_mistakes_leave_nothing(call: Call, tmp_path: Path, options: tuple[str, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_evaluation_that_was_killed_before_its_card_is_run_again(call: Call, files: str) -> None:
+    directory = Path("e")
+    directory.mkdir()
+    (directory / "config.toml").write_text("name = 'x'\n")
+    (directory / "environment.json").write_text("{}\n")
+    code, _, errors = call("evaluate", "-m", "cot", "-b", files, "--output", "e")
+    assert code == 0, errors
+    assert len(list(iterate_rows("e/rows.jsonl"))) == 12
+
+
+def test_a_taken_directory_is_refused_without_advice_that_the_command_lacks(call: Call, files: str) -> None:
+    directory = Path("e")
+    directory.mkdir()
+    (directory / "notes.txt").write_text("mine")
+    code, _, errors = call("evaluate", "-m", "cot", "-b", files, "--output", "e")
+    assert code == 2
+    assert "holds something" in errors and "--resume" not in errors
+
+
+def test_summary_and_report_of_one_evaluation_agree_and_no_frontier_holds_an_oracle(call: Call, files: str) -> None:
+    code, _, errors = call("evaluate", "-m", "cot,oracle-script", "-b", files, "--output", "e")
+    assert code == 0, errors
+    summary = json.loads(Path("e/summary.json").read_text())
+    assert json.loads(Path("e/report/report.json").read_text())["comparison"] == summary
+    assert {row["method"] for row in summary["figures"]} == {"cot", "oracle-script"}
+    assert all(frontier["methods"] == ["cot"] for frontier in summary["frontiers"])
+    # Alone it stands on none either.
+    code, _, errors = call("evaluate", "-m", "oracle-script", "-b", files.split(",")[0], "--output", "alone")
+    assert code == 0, errors
+    assert all(
+        frontier["methods"] == [] for frontier in json.loads(Path("alone/summary.json").read_text())["frontiers"]
+    )
+
+
 def test_accents_may_be_let_go(call: Call, tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_text('{"id": "1", "question": "Who?", "golden_answers": ["\u00dcnknown"]}\n')
     for flags, matched in (((), 0.0), (("--unicode-normalise",), 1.0)):

@@ -6,6 +6,7 @@ import pytest
 
 from workflow_r1.data import save_questions
 from workflow_r1.embedded import EmbeddedWorld
+from workflow_r1.installation import install_command
 
 
 def test_export_for_inspect(call: Callable) -> None:
@@ -35,4 +36,4 @@ def test_without_the_extra(call: Callable, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, _, errors = call("export", "inspect", "e")
     assert code == 2
-    assert 'pip install "workflow-r1[inspect]"' in errors
+    assert install_command("inspect") in errors

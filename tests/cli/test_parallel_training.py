@@ -14,7 +14,8 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from workflow_r1.embedded import WARM_START
-from workflow_r1.engines.native.embedded_policy import BuildSettings, make_demonstrations, new_policy
+from workflow_r1.embedded.demonstrations import make_demonstrations
+from workflow_r1.engines.native.embedded_policy import BuildSettings, new_policy
 from workflow_r1.policy.model import save_policy
 
 TINY = (

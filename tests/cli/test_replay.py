@@ -16,6 +16,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
+from workflow_r1.inference import ChatRequest
 from workflow_r1.trajectory import Message
 
 # Operators that ask the LLM are all that there is to call.
@@ -40,8 +41,8 @@ def expert_server(world: EmbeddedWorld, draws: Iterator[int]) -> Iterator[tuple[
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             requests.append(request)
-            messages = [Message(**message) for message in request["messages"]]
-            reply = asyncio.run(expert(messages, temperature=1.0, sample_index=next(draws)))
+            messages = tuple(Message(**message) for message in request["messages"])
+            reply = asyncio.run(expert(ChatRequest(messages, temperature=1.0, sample_index=next(draws))))
             tokens = {"prompt_tokens": reply.usage.prompt_tokens, "completion_tokens": reply.usage.completion_tokens}
             message = {"role": "assistant", "content": reply.text}
             body = json.dumps(

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from workflow_r1.installation import install_command
 from workflow_r1.trajectory import load_trajectories
 
 FIXED = ("-m", "cot", "-o", "data.limit=4")
@@ -118,4 +119,4 @@ def test_without_the_extra_its_name_is_told(call: Callable, monkeypatch: pytest.
     )
     done = call("serve")
     assert done.returncode == 2
-    assert 'pip install "workflow-r1[serve]"' in done.stderr
+    assert install_command("serve") in done.stderr

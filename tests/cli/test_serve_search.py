@@ -14,7 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from workflow_r1.installation import install_command
+
 pytest.importorskip("uvicorn")
+
+
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
@@ -45,7 +50,9 @@ def running(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], str
 
 def retrieve(address: str, query: str) -> list[dict]:
     body = json.dumps({"queries": [query], "topk": 3, "return_scores": True}).encode()
-    with urllib.request.urlopen(urllib.request.Request(f"{address}/retrieve", data=body), timeout=10) as reply:
+    with urllib.request.urlopen(
+        urllib.request.Request(f"{address}/retrieve", data=body, headers=JSON), timeout=10
+    ) as reply:
         (passages,) = json.load(reply)["result"]
         return passages
 
@@ -110,4 +117,4 @@ def test_without_the_extra(call: Callable, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, _, errors = call("serve-search")
     assert code == 2
-    assert "workflow-r1[serve]" in errors
+    assert install_command("serve") in errors

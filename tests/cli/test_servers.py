@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from workflow_r1.errors import ServiceUnavailableError
 from workflow_r1.inference import ScriptedChatModel
-from workflow_r1.inference.loopback import LoopbackServer
+from workflow_r1.inference.loopback import Fault, LoopbackServer
+from workflow_r1.trajectory import Message
 
 REPLY = "<think>I know it.</think><answer>Paris</answer>"
 
@@ -45,6 +47,50 @@ def server() -> Iterator[tuple[str, list[dict]]]:
         yield f"http://127.0.0.1:{running.server_port}/v1", requests
         running.shutdown()
         thread.join()
+
+
+@pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.ERROR_503, Fault.RESET, Fault.INVALID_JSON])
+def test_a_first_attempt_that_fails_does_not_end_the_run(call: Callable, questions: Path, fault: Fault) -> None:
+    class FailsOnce(LoopbackServer):
+        def _draw(self, body: bytes) -> Fault | None:
+            self.num_seen = getattr(self, "num_seen", 0) + 1
+            return fault if self.num_seen == 1 else None
+
+    with FailsOnce(ScriptedChatModel(lambda _: REPLY)) as server:
+        code, _, errors = call(
+            "evaluate", "--questions", str(questions), "-o", f"policy.base_url={server.url}", "-o", "policy.model=policy",
+            "-o", "llm.kind=openai", "-o", f"llm.base_url={server.url}", "-o", "llm.model=expert", "--output", "e",
+        )  # fmt: skip
+    assert code == 0, errors
+    assert server.injected == {fault: 1}
+
+
+def test_what_is_left_out_is_told_with_the_figure_if_it_were_wrong(call: Callable, tmp_path: Path) -> None:
+    rows = [
+        {"id": str(number), "question": f"Question {number}: capital of France?", "golden_answers": ["Paris"]}
+        for number in range(4)
+    ]
+    (tmp_path / "four.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def answer(messages: tuple[Message, ...]) -> str | Exception:
+        return ServiceUnavailableError("down") if "Question 3:" in messages[-1].content else REPLY
+
+    with LoopbackServer(ScriptedChatModel(answer)) as server:
+        options = (
+            "evaluate", "--questions", "four.jsonl", "-o", f"policy.base_url={server.url}", "-o", "policy.model=policy",
+            "-o", "llm.max_retries=0", "-o", "environment.operators=['Search']", "--attempts", "1",
+        )  # fmt: skip
+        code, output, errors = call(*options, "--output", "e")
+        assert code == 0, errors
+        assert "left out" in output and "if wrong" in output and "0.750" in output
+        summary = json.loads((tmp_path / "e" / "summary.json").read_text())
+        assert summary["all"]["exact_match"]["rate"] == 1.0
+        assert summary["all"]["exact_match_if_left_out_wrong"] == 0.75
+        assert summary["figures"][0]["exact_match_if_left_out_wrong"] == 0.75
+        call("report", "e")
+        for name in ("report.md", "report.html"):
+            assert "1 left out, 0.750 if wrong" in (tmp_path / "e" / "report" / name).read_text()
+        assert "exact_match_if_left_out_wrong" in (tmp_path / "e" / "report" / "report.csv").read_text()
 
 
 @pytest.fixture

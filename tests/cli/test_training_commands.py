@@ -11,8 +11,9 @@ pytest.importorskip("transformers")
 
 from workflow_r1.config import load_run_config
 from workflow_r1.embedded import WARM_START
-from workflow_r1.engines.native.embedded_policy import BuildSettings, make_demonstrations, new_policy
-from workflow_r1.engines.native.trainer import Trainer
+from workflow_r1.embedded.demonstrations import make_demonstrations
+from workflow_r1.engines.native.embedded_policy import BuildSettings, new_policy
+from workflow_r1.engines.native.run import Trainer
 from workflow_r1.errors import ServiceUnavailableError
 from workflow_r1.policy.model import save_policy
 

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from workflow_r1.assembly.components import build_services
 from workflow_r1.config import dump_toml, load_run_config
-from workflow_r1.config.llm import endpoint_chat_config
+from workflow_r1.config.llm import LLMConfig, endpoint_chat_config
 from workflow_r1.errors import ConfigError
 from workflow_r1.inference import OpenAIChatModel, RoutedChatModel
 
@@ -131,3 +132,12 @@ def test_the_example_holds() -> None:
     services = build_services(config)
     assert isinstance(services.chat, RoutedChatModel)
     assert set(services.chats) == {"Review", "Revise"}
+
+
+def test_a_null_that_a_run_directory_could_not_keep_is_refused(file: Path) -> None:
+    for section in ({"extra_body": {"stop": None}}, {"endpoints": {"a": {"extra_body": {"stop": None}}}}):
+        with pytest.raises(ValidationError, match=r"to send no stop, set leave_out = \['stop'\]"):
+            LLMConfig.model_validate({"kind": "openai", "model": "m"} | section)
+    llm = load_run_config(file, ["llm.leave_out=['stop']", "llm.endpoints.strong.leave_out=['temperature']"]).llm
+    assert endpoint_chat_config(llm, "twin").leave_out == ("stop",)
+    assert endpoint_chat_config(llm, "strong").leave_out == ("temperature",)

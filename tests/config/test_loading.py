@@ -57,6 +57,7 @@ def test_overrides_are_toml_values_or_bare_strings(tmp_path: Path) -> None:
             "environment.operators=['Search', \"Custom\"]",
             "optimiser.lora={rank=4}",
             "optimiser.lora.alpha=2",
+            "data.source=files",
             "data.train=questions/مرحبا.jsonl",
             "logging.tensorboard=true",
         ],

@@ -109,3 +109,21 @@ def test_a_run_is_a_simulation_where_an_operator_may_search_the_embedded_world(
         }
     )
     assert config.is_simulation is expected
+
+
+@pytest.mark.parametrize(
+    ("pool", "changes", "expected"),
+    [
+        (("Search",), {"search": {"kind": "bm25", "index": "i"}}, False),
+        (("Review",), {"search": {"kind": "bm25", "index": "i"}}, True),
+        (("Search",), {}, True),
+        (("Search",), {"search": {"kind": "bm25", "index": "i"}, "data": {"source": "embedded"}}, True),
+    ],
+)
+def test_a_service_that_no_operator_needs_makes_no_simulation(
+    pool: tuple[str, ...], changes: dict, expected: bool
+) -> None:
+    fields = {"name": "n", "data": {"source": "files"}, "environment": {"operators": pool}} | changes
+    config = RunConfig.model_validate(fields)
+    assert config.is_simulation is expected
+    assert config.title == ("n: embedded world (a simulation)" if expected else "n")

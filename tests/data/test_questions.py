@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -314,12 +315,82 @@ def test_the_forms_of_the_hub(tmp_path, name, row, expected):
         (1914, ("1914",)),
         ([1914, 1.5, None, float("nan")], ("1914", "1.5")),
         ("１９１４–１８", ("１９１４–１８",)),
+        (True, ("yes",)),
+        ([False, None], ("no",)),
+        (1937.0, ("1937",)),
+        ([-2.0, 1e22], ("-2", "10000000000000000000000")),
+        ("1937.0", ("1937.0",)),
+        ("True", ("True",)),
     ],
 )
-@pytest.mark.parametrize("column", ["golden_answers", "possible_answers", "answer", "answers"])
+@pytest.mark.parametrize("column", ["golden_answers", "possible_answers", "answers"])
 def test_answers_may_be_a_text_a_list_or_a_list_as_text(tmp_path, cell, expected, column):
     (question,) = load_questions(write(tmp_path, "q.jsonl", jsonl({"question": "Q?", column: cell})))
     assert question.golden_answers == expected
+
+
+@pytest.mark.parametrize("column", ["golden_answers", "answers", "answer", "Answer", "target"])
+@pytest.mark.parametrize("name", ["q.jsonl", "q.csv", "q.tsv"])
+def test_numbers_in_brackets_are_one_answer(tmp_path, column, name):
+    cells = {"question": "Q?", column: "[1.95, 3.58]"}
+    content = (
+        jsonl(cells) if name == "q.jsonl" else table(cells, cells.values(), delimiter="\t" if "tsv" in name else ",")
+    )
+    columns = {"golden_answers": "target"} if column == "target" else {}
+    (question,) = load_questions(write(tmp_path, name, content), columns=columns)
+    assert question.golden_answers == ("[1.95, 3.58]",)
+
+
+@pytest.mark.parametrize("column", ["answer", "Answer"])
+def test_a_column_of_single_answers_holds_no_lists_as_text(tmp_path, column):
+    (question,) = load_questions(write(tmp_path, "q.jsonl", jsonl({"question": "Q?", column: '["a", "b"]'})))
+    assert question.golden_answers == ('["a", "b"]',)
+
+
+def test_popqa_writes_every_list_as_text(tmp_path):
+    row = {"question": "Q?", "possible_answers": "[1937, 1938.0]"}
+    assert load_questions(write(tmp_path, "q.jsonl", jsonl(row)))[0].golden_answers == ("1937", "1938")
+
+
+def test_strategy_qa_and_bool_q(tmp_path):
+    strategy = {"qid": "872c", "term": "Genghis Khan", "question": "Q?", "answer": True, "facts": ["f"]}
+    assert load_questions(write(tmp_path, "strategyqa/dev.json", json.dumps([strategy]))) == [
+        Question(
+            id="872c",
+            text="Q?",
+            golden_answers=("yes",),
+            dataset="strategyqa",
+            split="dev",
+            metadata={"term": "Genghis Khan", "facts": ["f"]},
+        )
+    ]
+    bool_q = {"question": "is it", "title": "It", "answer": False, "passage": "long"}
+    assert load_questions(write(tmp_path, "boolq/dev.jsonl", jsonl(bool_q))) == [
+        Question(
+            id="boolq-1", text="is it", golden_answers=("no",), dataset="boolq", split="dev", metadata={"title": "It"}
+        )
+    ]
+
+
+def test_whole_numbers_of_a_table_with_gaps(tmp_path):
+    rows = table(["question", "answer"], ["When?", "1937.0"], ["How much?", "19.50"], ["Which?", "v1.0"])
+    answers = [question.golden_answers for question in load_questions(write(tmp_path, "q.csv", rows))]
+    assert answers == [("1937",), ("19.50",), ("v1.0",)]
+
+
+def test_numbers_of_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    values = {
+        "floats": pyarrow.array([1937.0, 2.5]),
+        "decimals": pyarrow.array([Decimal("1937.00"), Decimal("2.50")], pyarrow.decimal128(9, 2)),
+        "truths": pyarrow.array([True, False]),
+    }
+    expected = {"floats": ["1937", "2.5"], "decimals": ["1937", "2.50"], "truths": ["yes", "no"]}
+    for name, answers in values.items():
+        path = tmp_path / f"{name}.parquet"
+        parquet.write_table(pyarrow.table({"question": ["Q?", "R?"], "answer": answers}), path)
+        assert [question.golden_answers for question in load_questions(path)] == [(each,) for each in expected[name]]
 
 
 def test_other_common_forms_of_answers(tmp_path):
@@ -389,6 +460,40 @@ def test_ids_are_unique_in_a_file_and_may_be_prefixed(tmp_path):
     assert [question.id for question in load_questions(path, prefix_ids=True)] == ["nq/a1", "popqa/a1"]
 
 
+def test_repeated_ids_are_named_together(tmp_path):
+    rows = [OWN | {"id": f"a{number % 40}", "hops": number % 80} for number in range(100)]
+    path = write(tmp_path, "q.jsonl", jsonl(*rows))
+    with pytest.raises(DataError) as caught:
+        load_questions(path)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 60
+    assert lines[0].startswith(f"{path}:41: expected ids that differ, found 'a0' again (first at {path}:1): ")
+    assert "20 of the 60 repeated ids" in lines[0]
+    assert lines[-1] == f"{path}:100: expected ids that differ, found 'a19' again (first at {path}:20)"
+    # What says the same goes; what does not is refused still.
+    with pytest.raises(DataError) as caught:
+        load_questions(path, drop_duplicates=True)
+    assert len(str(caught.value).splitlines()) == 40
+
+
+def test_very_many_repeated_ids_are_counted(tmp_path):
+    path = write(tmp_path, "q.jsonl", jsonl(*[OWN] * 300))
+    with pytest.raises(DataError, match=r"\.\.\. and 99 more"):
+        load_questions(path)
+
+
+def test_rows_that_say_the_same_are_dropped_on_demand(tmp_path, caplog):
+    path = write(tmp_path, "q.jsonl", jsonl(OWN, OWN | {"id": "a2"}, OWN))
+    assert [question.id for question in load_questions(path, drop_duplicates=True)] == ["a1", "a2"]
+    assert "left out 1 rows that say the same as an earlier one" in caplog.text
+    # Where rows have no ids, the number that stands in for one is no part of what they say.
+    bare = {"question": "Q?", "answer": "A"}
+    path = write(tmp_path, "bare.jsonl", jsonl(bare, bare, bare | {"question": "R?"}))
+    assert [question.text for question in load_questions(path)] == ["Q?", "Q?", "R?"]
+    dropped = load_questions(path, drop_duplicates=True)
+    assert [(question.id, question.text) for question in dropped] == [("bare-1", "Q?"), ("bare-2", "R?")]
+
+
 def test_search_r1_parquet(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
@@ -413,7 +518,7 @@ def test_a_broken_parquet_file_is_named(tmp_path):
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"workflow-r1\[data\]"):
+    with pytest.raises(MissingExtraError, match=r"\[data\]"):
         load_questions(write(tmp_path, "q.parquet", b""))
 
 
@@ -518,7 +623,7 @@ HEADER = "question,answer\n"
         ("q.csv", HEADER + "a,b,c\n", r"q\.csv:2: expected 2 cells, as in the header, found 3"),
         ("q.csv", HEADER + 'a,"b\n', r"q\.csv:2: not a well-quoted table"),
         ("q.csv", "question,answer,answer\na,b,c\n", "found answer more than once"),
-        ("q.jsonl", jsonl({"query": "Q?", "answer": "A"}), "expected a column 'question' or 'Question', found query, answer: map"),
+        ("q.jsonl", jsonl({"query": "Q?", "answer": "A"}), "expected a column 'question' or 'Question', found query, answer: map your column to 'question': data.columns = . question = \"YOUR COLUMN\" . in the configuration, .--column question=COLUMN"),
         ("q.jsonl", jsonl({"question": "Q?", "gold": "A"}), "expected a column 'golden_answers' or .*found question, gold: map"),
         ("q.jsonl", jsonl(OWN, {"id": "2", "question": "Q?"}), r":2: expected a column 'golden_answers', found id, question"),
         ("q.jsonl", jsonl(OWN | {"question": " "}), ":1: expected the text of a question in 'question', found an empty one"),
@@ -527,7 +632,7 @@ HEADER = "question,answer\n"
         ("q.jsonl", jsonl(OWN | {"golden_answers": ["", " "]}), "at least one answer"),
         ("q.jsonl", jsonl(OWN | {"golden_answers": None}), "at least one answer"),
         ("q.jsonl", jsonl(OWN | {"golden_answers": [{"x": 1}]}), "expected text or a list of texts in 'golden_answers'"),
-        ("q.jsonl", jsonl(OWN | {"golden_answers": [True]}), "found True"),
+        ("q.jsonl", jsonl(OWN | {"golden_answers": [float("inf")]}), "found inf"),
         ("q.csv", "question,golden_answers\nQ?,\"['a' 'b']\"\n", "expected a JSON list in 'golden_answers', found neither that nor a Python"),
         ("q.csv", "question,golden_answers\nQ?,\"['a', print()]\"\n", "found neither that nor a Python list"),
         ("q.csv", "question,golden_answers\nQ?,\"['" + "[" * 100_000 + "]\"\n", "found neither that nor a Python list"),

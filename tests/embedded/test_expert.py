@@ -7,6 +7,7 @@ import pytest
 
 from workflow_r1.embedded import EmbeddedWorld, ExpertRates, SimulatedExpert
 from workflow_r1.embedded.language import Chain, write_chain
+from workflow_r1.inference import ChatRequest
 from workflow_r1.methods.expert_workflow import NEXT_QUERY
 from workflow_r1.methods.operators import direct, read_choice, vote_for_best
 from workflow_r1.methods.passages import put_before, show_passages
@@ -30,8 +31,9 @@ def call(operator: str, text: str, expert: SimulatedExpert) -> str:
 
 
 def ask(expert: SimulatedExpert, text: str, *, temperature: float = 0.0, sample_index: int = 0) -> str:
-    messages = [Message(role="user", content=text)]
-    return asyncio.run(expert(messages, temperature=temperature, sample_index=sample_index)).text
+    messages = (Message(role="user", content=text),)
+    request = ChatRequest(messages, temperature=temperature, sample_index=sample_index)
+    return asyncio.run(expert(request)).text
 
 
 def test_every_operator_of_the_pool_is_understood(world: EmbeddedWorld) -> None:

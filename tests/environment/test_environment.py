@@ -4,8 +4,16 @@ import asyncio
 import gc
 
 import pytest
+from pydantic import ValidationError
 
-from workflow_r1.environment import NO_CALLS_LEFT, NOT_RUN, ONE_CALL_INSTRUCTION, Environment, EnvironmentConfig
+from workflow_r1.environment import (
+    LEFT_OUT,
+    NO_CALLS_LEFT,
+    NOT_RUN,
+    ONE_CALL_INSTRUCTION,
+    Environment,
+    EnvironmentConfig,
+)
 from workflow_r1.errors import ConfigError, ServiceTimeoutError, ServiceUnavailableError
 from workflow_r1.inference import ChatReply
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorResult, OperatorServices, operator
@@ -321,3 +329,34 @@ def test_10_argument_tags_of_own_operators_are_neutralised_like_those_of_the_pac
     environment = make_environment(repeat)
     step = asyncio.run(environment.step(turn("Repeat: <text>a </COUNT><count>9</text>")))
     assert step.calls[0].observation == "a ‹/COUNT›‹count›9"
+
+
+def test_11_the_observations_of_a_turn_have_a_limit_together():
+    pool = StandIn(reply="x" * 100)
+    environment = make_environment(
+        pool, max_operator_calls=20_000, max_observation_chars=100, max_turn_observation_chars=350
+    )
+    step = play(environment, turn(*["Echo: 0"] * 5))[-1]
+    assert len(pool.finished) == len(step.calls) == 5
+    assert step.observation.count("x" * 100) == 3
+    assert LEFT_OUT.format(num=2) in step.observation
+
+
+def test_11_ten_thousand_calls_in_one_turn_are_a_short_observation():
+    step = play(make_environment(max_operator_calls=3), turn(*["Echo: 0"] * 10_000))[-1]
+    assert len(step.calls) == 10_000
+    # 40,960 characters: three times "Echo(0)", then what says that a call was not run, 37 characters each.
+    assert step.observation.count(NOT_RUN) == (40_960 - 21) // 37 == 1106
+    assert LEFT_OUT.format(num=10_000 - 3 - 1106) in step.observation
+    assert NO_CALLS_LEFT in step.observation
+
+
+def test_11_the_papers_twenty_calls_fit():
+    pool = StandIn(reply="x" * 5000)
+    step = play(make_environment(pool, max_operator_calls=21), turn(*["Echo: 0"] * 20))[-1]
+    assert "more observations" not in step.observation and len(step.observation) > 20 * 2048
+
+
+def test_11_a_turn_has_room_for_one_observation():
+    with pytest.raises(ValidationError, match="max_turn_observation_chars"):
+        EnvironmentConfig(max_observation_chars=4096, max_turn_observation_chars=4095)

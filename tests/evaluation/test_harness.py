@@ -7,7 +7,7 @@ import pytest
 
 from workflow_r1.config.methods import MethodsConfig
 from workflow_r1.environment import Environment
-from workflow_r1.errors import ServiceUnavailableError
+from workflow_r1.errors import FilteredError, ServiceUnavailableError, TooLongError
 from workflow_r1.evaluation.harness import EvaluationLog, ask, draws_of, make_row
 from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, iterate_rows
 from workflow_r1.inference import ChatModel, FailingChatModel, ScriptedChatModel
@@ -68,6 +68,15 @@ def run(
     return list(iterate_rows(log.directory / "rows.jsonl"))
 
 
+@pytest.mark.parametrize("method", ["direct", "cot", "ensemble", "react", "self-consistency"])
+@pytest.mark.parametrize("refusal", [TooLongError("l"), FilteredError("f")])
+def test_a_method_whose_call_is_refused_has_not_answered(tmp_path: Path, method: str, refusal: Exception) -> None:
+    rows = run(EvaluationLog(tmp_path), ScriptedChatModel(lambda _: refusal), method=method)
+    assert {row.exact_match for row in rows} == {0.0 if (method, type(refusal)) != ("react", FilteredError) else None}
+    # The prompt of ReAct's first step is not its own, which a filter stops here.
+    assert all(row.status is not EvaluationStatus.ANSWERED for row in rows)
+
+
 def test_each_answer_has_a_row_and_a_trajectory(tmp_path: Path) -> None:
     log = EvaluationLog(tmp_path)
     rows = run(log, ScriptedChatModel(know), benchmarks={"a": [PARIS, ROME], "b/c": [PARIS]})
@@ -106,11 +115,11 @@ def test_only_the_infrastructures_failures_are_tried_again(tmp_path: Path) -> No
         def __init__(self) -> None:
             self.num_calls = 0
 
-        async def __call__(self, messages, **options):  # type: ignore[no-untyped-def]
+        async def __call__(self, request):  # type: ignore[no-untyped-def]
             self.num_calls += 1
             if self.num_calls == 1:
                 raise ServiceUnavailableError("down")
-            return await ScriptedChatModel(know)(messages, **options)
+            return await ScriptedChatModel(know)(request)
 
     chat = FailsOnce()
     rows = run(EvaluationLog(tmp_path), chat, benchmarks={"capitals": [ROME]})

@@ -16,7 +16,7 @@ def test_replies_in_order_and_keeps_the_requests() -> None:
     chat = ScriptedChatModel(["a b c", whole])
 
     async def main() -> list[ChatReply]:
-        return [await chat(HELLO, temperature=0.5, max_tokens=3, sample_index=2, stop=["x"]), await chat(HELLO)]
+        return [await chat(ChatRequest(HELLO, 0.5, 3, 2, ("x",))), await chat(ChatRequest(HELLO))]
 
     first, second = asyncio.run(main())
     assert first == ChatReply("a b c", FinishReason.STOP, Usage(llm_calls=1, prompt_tokens=2, completion_tokens=3))
@@ -26,7 +26,7 @@ def test_replies_in_order_and_keeps_the_requests() -> None:
 
 def test_replies_by_a_function_of_the_messages() -> None:
     chat: ChatModel = ScriptedChatModel(lambda messages: messages[-1].content.upper())
-    assert asyncio.run(chat(HELLO)).text == "TWO WORDS"
+    assert asyncio.run(chat(ChatRequest(HELLO))).text == "TWO WORDS"
 
 
 def test_a_script_that_is_used_up_says_so() -> None:
@@ -36,8 +36,8 @@ def test_a_script_that_is_used_up_says_so() -> None:
 
 def test_failures() -> None:
     with pytest.raises(ServiceUnavailableError, match="on purpose"):
-        asyncio.run(FailingChatModel()(HELLO))
+        asyncio.run(FailingChatModel()(ChatRequest(HELLO)))
     with pytest.raises(ServiceTimeoutError):
-        asyncio.run(FailingChatModel(ServiceTimeoutError("late"))(HELLO))
+        asyncio.run(FailingChatModel(ServiceTimeoutError("late"))(ChatRequest(HELLO)))
     with pytest.raises(ServiceTimeoutError):
         asyncio.run(ScriptedChatModel([ServiceTimeoutError("late")])(HELLO))

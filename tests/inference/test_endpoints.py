@@ -17,6 +17,7 @@ from workflow_r1.errors import (
 from workflow_r1.inference import (
     ChatModel,
     ChatReply,
+    ChatRequest,
     Endpoint,
     FailingChatModel,
     RoutedChatModel,
@@ -31,7 +32,7 @@ def replying(text: str) -> ScriptedChatModel:
 
 
 def ask(chat: ChatModel, text: str = "q", **arguments: Any) -> str:
-    return asyncio.run(chat([Message(role="user", content=text)], **arguments)).text  # type: ignore[arg-type]
+    return asyncio.run(chat(ChatRequest((Message(role="user", content=text),), **arguments))).text
 
 
 def first_choice(*endpoints: Endpoint, avoid: str = "") -> str:

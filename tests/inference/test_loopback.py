@@ -7,7 +7,7 @@ import urllib.request
 import pytest
 
 from workflow_r1.errors import ServiceError, ServiceTimeoutError, ServiceUnavailableError
-from workflow_r1.inference import OpenAIChatConfig, OpenAIChatModel, ScriptedChatModel
+from workflow_r1.inference import ChatRequest, OpenAIChatConfig, OpenAIChatModel, ScriptedChatModel
 from workflow_r1.inference.loopback import Fault, LoopbackServer
 from workflow_r1.trajectory import Message
 
@@ -27,7 +27,7 @@ def ask(server: LoopbackServer, text: str = "q", *, max_retries: int = 0) -> tup
     async def main() -> str:
         async with chat:
             try:
-                return (await chat([Message(role="user", content=text)])).text
+                return (await chat(ChatRequest((Message(role="user", content=text),)))).text
             except ServiceError as error:
                 return type(error).__name__
 

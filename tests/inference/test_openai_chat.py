@@ -1,6 +1,7 @@
 """The chat model against a real HTTP server on this machine."""
 
 import asyncio
+import base64
 import gc
 import json
 import subprocess
@@ -17,12 +18,14 @@ import pytest
 from workflow_r1.errors import (
     ConfigError,
     EndpointRejectedError,
+    FilteredError,
     ServiceError,
     ServiceRejectedError,
     ServiceTimeoutError,
     ServiceUnavailableError,
+    TooLongError,
 )
-from workflow_r1.inference import ChatReply, FailureKind, OpenAIChatConfig, OpenAIChatModel
+from workflow_r1.inference import ChatReply, ChatRequest, FailureKind, OpenAIChatConfig, OpenAIChatModel
 from workflow_r1.services import attempts
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
@@ -132,7 +135,7 @@ def config(server: Server, **changes: Any) -> OpenAIChatConfig:
 
 async def call(chat: OpenAIChatModel, **arguments: Any) -> ChatReply:
     async with chat:
-        return await chat(QUESTION, **arguments)
+        return await chat(ChatRequest(QUESTION, **arguments))
 
 
 def ask(chat_config: OpenAIChatConfig, **arguments: Any) -> ChatReply:
@@ -147,7 +150,7 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_reply_and_request() -> None:
     with serving(Answer(completion())) as server:
-        reply = ask(config(server, extra_body={"top_k": 3}), temperature=0.5, max_tokens=9, stop=["</answer>"])
+        reply = ask(config(server, extra_body={"top_k": 3}), temperature=0.5, max_tokens=9, stop=("</answer>",))
     assert reply == ChatReply(
         "Steven Spielberg",
         FinishReason.STOP,
@@ -171,7 +174,7 @@ def test_a_server_without_keys_needs_none_and_a_key_is_sent_where_there_is_one(m
         ask(config(server))
         monkeypatch.setenv("OTHER_KEY", f" {KEY}\n")
         ask(config(server, api_key_env="OTHER_KEY"))
-    assert [headers["authorization"] for headers in server.headers] == ["Bearer no-key-needed", f"Bearer {KEY}"]
+    assert [headers.get("authorization") for headers in server.headers] == [None, f"Bearer {KEY}"]
 
 
 def test_throttled_then_answered() -> None:
@@ -291,9 +294,12 @@ def test_failures_and_retries_are_counted_by_kind() -> None:
         (400, {"code": "model_not_found"}, FailureKind.UNKNOWN_MODEL, EndpointRejectedError),
         (402, {}, FailureKind.NO_QUOTA, EndpointRejectedError),
         (429, {"code": "insufficient_quota"}, FailureKind.NO_QUOTA, EndpointRejectedError),
-        (413, {}, FailureKind.TOO_LONG, ServiceRejectedError),
-        (400, {"code": "context_length_exceeded"}, FailureKind.TOO_LONG, ServiceRejectedError),
-        (400, {"message": "the model's maximum context length is 9"}, FailureKind.TOO_LONG, ServiceRejectedError),
+        (413, {}, FailureKind.TOO_LONG, TooLongError),
+        (400, {"code": "context_length_exceeded"}, FailureKind.TOO_LONG, TooLongError),
+        (400, {"message": "the model's maximum context length is 4096"}, FailureKind.TOO_LONG, TooLongError),
+        # The 1,024 tokens that are asked for fill this context alone: no content could be short enough.
+        (400, {"message": "the model's maximum context length is 1024"}, FailureKind.REJECTED, ServiceRejectedError),
+        (400, {"code": "content_filter"}, FailureKind.CONTENT_FILTER, FilteredError),
         (422, {}, FailureKind.REJECTED, ServiceRejectedError),
     ],
 )
@@ -418,7 +424,7 @@ def test_length_null_content_and_missing_usage() -> None:
 def test_no_more_requests_at_once_than_allowed() -> None:
     async def main(chat: OpenAIChatModel) -> None:
         async with chat:
-            await asyncio.gather(*(chat(QUESTION) for _ in range(12)))
+            await asyncio.gather(*(chat(ChatRequest(QUESTION)) for _ in range(12)))
 
     with serving(Answer(completion(), seconds=0.05)) as server:
         asyncio.run(main(OpenAIChatModel(config(server, concurrency=3))))
@@ -432,7 +438,7 @@ def test_one_object_serves_several_event_loops(close: bool) -> None:
 
     async def main(chat: OpenAIChatModel) -> int:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
-        replies = await asyncio.gather(*(chat(QUESTION) for _ in range(3)))
+        replies = await asyncio.gather(*(chat(ChatRequest(QUESTION)) for _ in range(3)))
         gc.collect()
         if close:
             await chat.aclose()
@@ -455,7 +461,7 @@ def test_the_package_waits_with_its_heavy_imports() -> None:
 def test_text_that_is_no_utf8_is_sent_all_the_same() -> None:
     async def main(server: Server) -> None:
         async with OpenAIChatModel(config(server)) as chat:
-            await chat([Message(role="user", content="é \ud800 \x00 שלום")])
+            await chat(ChatRequest((Message(role="user", content="é \ud800 \x00 שלום"),)))
 
     with serving(Answer(completion())) as server:
         asyncio.run(main(server))
@@ -465,11 +471,11 @@ def test_text_that_is_no_utf8_is_sent_all_the_same() -> None:
 def test_cancelling_frees_the_slot() -> None:
     async def main(server: Server) -> str:
         async with OpenAIChatModel(config(server, concurrency=1)) as chat:
-            await chat(QUESTION)
+            await chat(ChatRequest(QUESTION))
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
-                    await chat(QUESTION)
-            return (await chat(QUESTION)).text
+                    await chat(ChatRequest(QUESTION))
+            return (await chat(ChatRequest(QUESTION))).text
 
     with serving(Answer(completion()), Answer(completion(), seconds=30), Answer(completion("second"))) as server:
         assert asyncio.run(main(server)) == "second"
@@ -500,3 +506,99 @@ def test_no_login_in_messages() -> None:
     with pytest.raises(ServiceError) as caught:
         ask(config(server, base_url=url, max_retries=0))
     assert "hunter2" not in str(caught.value)
+
+
+def refusal_of(parameter: str, message: str) -> Answer:
+    return Answer({"error": {"message": message, "param": parameter, "code": "unsupported_parameter"}}, status=400)
+
+
+NO_MAX_TOKENS = refusal_of("max_tokens", "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+NO_TEMPERATURE = refusal_of("temperature", "Unsupported value: 'temperature' does not support 0.0 with this model.")
+NO_STOP = refusal_of("stop", "Unsupported parameter: 'stop' is not supported with this model.")
+
+
+def test_fields_that_a_model_does_not_take_are_learned_from_its_refusal_once() -> None:
+    async def main(server: Server) -> list[str]:
+        async with OpenAIChatModel(config(server, max_retries=0)) as chat:
+            request = ChatRequest(QUESTION, stop=("\nEnd",))
+            texts = [(await chat(request)).text for _ in range(2)]
+            assert not chat.failures
+            return texts
+
+    told = Answer(completion("Steven Spielberg\nEnd of it\nEnd"))
+    with serving(NO_MAX_TOKENS, NO_TEMPERATURE, NO_STOP, told) as server:
+        # Where the server takes no stop strings, the reply is cut here.
+        assert asyncio.run(main(server)) == ["Steven Spielberg", "Steven Spielberg"]
+    assert [set(body) & {"max_tokens", "max_completion_tokens", "temperature", "stop"} for body in server.bodies] == [
+        {"max_tokens", "temperature", "stop"},
+        {"max_completion_tokens", "temperature", "stop"},
+        {"max_completion_tokens", "stop"},
+        {"max_completion_tokens"},
+        {"max_completion_tokens"},
+    ]
+    assert server.bodies[-1]["max_completion_tokens"] == 1024
+
+
+def test_requests_that_are_under_way_when_one_is_refused_all_learn_from_it() -> None:
+    async def main(server: Server) -> list[str]:
+        async with OpenAIChatModel(config(server, max_retries=0)) as chat:
+            replies = await asyncio.gather(*(chat(ChatRequest(QUESTION)) for _ in range(4)))
+            return [reply.text for reply in replies]
+
+    refused = Answer(NO_MAX_TOKENS.body, status=400, seconds=0.1)
+    with serving(refused, refused, refused, refused, Answer(completion())) as server:
+        assert asyncio.run(main(server)) == ["Steven Spielberg"] * 4
+    assert len(server.bodies) == 8
+
+
+def test_a_server_that_refuses_whatever_is_left_out_is_not_asked_for_ever() -> None:
+    with serving(NO_TEMPERATURE) as server, pytest.raises(ServiceRejectedError, match="does not support"):
+        ask(config(server))
+    assert len(server.bodies) == 2
+
+
+def test_a_field_of_the_users_own_is_not_taken_back() -> None:
+    with serving(NO_TEMPERATURE) as server, pytest.raises(ServiceRejectedError):
+        ask(config(server, extra_body={"temperature": 1}))
+    assert len(server.bodies) == 1
+
+
+def test_fields_are_left_out_and_renamed_as_configured() -> None:
+    with serving(Answer(completion())) as server:
+        ask(config(server, length_field="max_completion_tokens", leave_out=("temperature",)), max_tokens=9)
+        ask(config(server, extra_body={"temperature": None, "max_tokens": None, "top_k": 3}))
+    first, second = server.bodies
+    assert first.keys() == {"path", "model", "messages", "max_completion_tokens"}
+    assert first["max_completion_tokens"] == 9
+    assert second.keys() == {"path", "model", "messages", "top_k"}
+
+
+def test_a_login_in_the_address_is_sent_and_its_query_stays_behind_the_path() -> None:
+    with serving(Answer(completion())) as server:
+        ask(config(server, base_url=server.url.replace("http://", "http://me:p%40ss@") + "/?api-version=1"))
+    assert server.bodies[0]["path"] == "/v1/chat/completions?api-version=1"
+    assert base64.b64decode(server.headers[0]["authorization"].removeprefix("Basic ")) == b"me:p@ss"
+
+
+def test_no_cookie_goes_back_to_the_server() -> None:
+    async def main(server: Server) -> None:
+        async with OpenAIChatModel(config(server)) as chat:
+            for _ in range(2):
+                await chat(ChatRequest(QUESTION))
+
+    with serving(Answer(completion(), headers={"Set-Cookie": "session=1"})) as server:
+        asyncio.run(main(server))
+    assert ["cookie" in headers for headers in server.headers] == [False, False]
+
+
+def test_a_thought_beside_the_content_is_kept_apart() -> None:
+    with serving(Answer(completion("Rome", reasoning_content=f"The key is {KEY}"))) as server:
+        reply = ask(config(server))
+    assert (reply.text, reply.reasoning) == ("Rome", f"The key is {KEY}")
+
+
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"])
+def test_a_server_on_this_machine_is_asked_without_a_proxy(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "socks5://10.255.255.1:1080")
+    with serving(Answer(completion())) as server:
+        assert ask(config(server)).text == "Steven Spielberg"

@@ -1,16 +1,25 @@
 """An LLM behind the store of calls."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from workflow_r1.errors import ReplayMissError, ServiceTimeoutError
+from workflow_r1.errors import (
+    ContentRejectedError,
+    FilteredError,
+    ReplayMissError,
+    ServiceTimeoutError,
+    TooLongError,
+)
 from workflow_r1.inference import (
     ChatReply,
+    ChatRequest,
     Endpoint,
     FailingChatModel,
+    ReplyFlaw,
     RoutedChatModel,
     ScriptedChatModel,
     StoredChatModel,
@@ -35,7 +44,7 @@ def ask(inner: Any, path: Path, *requests: dict[str, Any], mode: Any = "use", **
     async def main() -> list[ChatReply]:
         with CallStore(path, mode=mode) as store:
             chat = StoredChatModel(inner, store, **{"model": "m", "endpoint": "http://a/v1", **identity})
-            return [await chat(**{"messages": QUESTION, **request}) for request in requests]
+            return [await chat(ChatRequest(**{"messages": QUESTION, **request})) for request in requests]
 
     return asyncio.run(main())
 
@@ -51,6 +60,24 @@ def test_a_reply_comes_back_as_it_was_and_says_that_it_was_stored(path: Path) ->
     assert again.usage == Usage(llm_calls=1, prompt_tokens=7, completion_tokens=5, stored_calls=1, stored_tokens=12)
     (replayed,) = ask(None, path, {}, mode="replay")
     assert replayed == again
+
+
+@pytest.mark.parametrize("refusal", [TooLongError("9 tokens"), FilteredError("flagged")])
+def test_a_refusal_of_what_was_asked_is_heard_again_in_a_replay(path: Path, refusal: ContentRejectedError) -> None:
+    inner = ScriptedChatModel(lambda _: refusal)
+    for chat, mode in ((inner, "use"), (inner, "use"), (None, "replay")):
+        with pytest.raises(type(refusal), match=str(refusal)):
+            ask(chat, path, {}, mode=mode)
+    assert len(inner.requests) == 1
+
+
+def test_thought_and_flaw_are_kept_and_a_reply_without_them_is_stored_as_before(path: Path) -> None:
+    silent = ChatReply("", FinishReason.STOP, Usage(llm_calls=1), reasoning="Hm.", flaw=ReplyFlaw.REASONING_ONLY)
+    plain = ChatReply("a", FinishReason.STOP, Usage(llm_calls=1))
+    ask(ScriptedChatModel([silent, plain]), path, {}, {"sample_index": 1, "temperature": 1.0})
+    again, plain_again = ask(None, path, {}, {"sample_index": 1, "temperature": 1.0}, mode="replay")
+    assert (again.text, again.reasoning, again.flaw) == ("", "Hm.", ReplyFlaw.REASONING_ONLY)
+    assert (plain_again.reasoning, plain_again.flaw) == ("", None)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +99,25 @@ def test_what_makes_another_call(path: Path, request_: dict[str, Any]) -> None:
     assert len(inner.requests) == 2
 
 
+def test_a_store_recorded_by_an_earlier_version_is_found_again() -> None:
+    """The request that makes the key, literally: another spelling would lose every store that there is."""
+
+    class Keys:
+        mode, by_address = "use", True
+
+        async def answer(self, call: Any, ask: Any) -> tuple[dict[str, Any], bool]:
+            self.request = json.dumps(call.request, sort_keys=True, separators=(",", ":"))
+            return await ask(), False
+
+    keys = Keys()
+    chat = StoredChatModel(numbered(), keys, model="m", endpoint="http://a/v1", extra_body={"top_k": 3})  # type: ignore[arg-type]
+    asyncio.run(chat(ChatRequest(QUESTION, temperature=1, max_tokens=9, sample_index=2, stop=("x",))))
+    assert keys.request == (
+        '{"endpoint":"http://a/v1","extra_body":{"top_k":3},"max_tokens":9,"messages":[["user","Who directed Jaws?"]],'
+        '"model":"m","sample_index":2,"stop":["x"],"temperature":1.0}'
+    )
+
+
 @pytest.mark.parametrize("identity", [{"model": "n"}, {"endpoint": "http://b/v1"}, {"extra_body": {"top_k": 1}}])
 def test_what_makes_another_service(path: Path, identity: dict[str, Any]) -> None:
     inner = numbered()
@@ -82,9 +128,7 @@ def test_what_makes_another_service(path: Path, identity: dict[str, Any]) -> Non
 
 def test_equal_requests_in_other_types_are_one_call(path: Path) -> None:
     inner = numbered()
-    ask(
-        inner, path, {"temperature": 0, "stop": ["x"], "messages": list(QUESTION)}, {"temperature": 0.0, "stop": ("x",)}
-    )
+    ask(inner, path, {"temperature": 0}, {"temperature": 0.0})
     assert len(inner.requests) == 1
 
 
@@ -93,7 +137,7 @@ def test_a_server_that_moves_is_the_same_where_the_address_does_not_count(path: 
         with CallStore(path, by_address=False) as store:
             inner = numbered()
             chats = [StoredChatModel(inner, store, model="m", endpoint=f"http://{host}/v1") for host in "ab"]
-            return [(await chat(QUESTION)).text for chat in chats]
+            return [(await chat(ChatRequest(QUESTION))).text for chat in chats]
 
     assert asyncio.run(main()) == ["reply 1", "reply 1"]
 
@@ -131,13 +175,13 @@ def test_a_replay_follows_a_failover(path: Path) -> None:
         questions = [(Message(role="user", content=f"question {number}"),) for number in range(20)]
         with CallStore(path) as store:
             chat = route(store, a=FailingChatModel(), b=numbered())
-            told = [(await chat(question)).text for question in questions]
+            told = [(await chat(ChatRequest(question))).text for question in questions]
             assert chat.failovers["a"] > 0
         with CallStore(path, mode="replay") as store:
             chat = route(store, a=None, b=None)
-            assert [(await chat(question)).text for question in questions] == told
+            assert [(await chat(ChatRequest(question))).text for question in questions] == told
             with pytest.raises(ReplayMissError, match="another question"):
-                await chat([Message(role="user", content="another question")])
+                await chat(ChatRequest((Message(role="user", content="another question"),)))
 
     asyncio.run(main())
 
@@ -164,10 +208,10 @@ def test_closing_reaches_the_llm_and_leaves_the_store_open(path: Path) -> None:
         inner = Connected(["a", "b"])
         with CallStore(path) as store:
             chat = StoredChatModel(inner, store, model="m", endpoint="http://a/v1")
-            await chat(QUESTION)
+            await chat(ChatRequest(QUESTION))
             await chat.aclose()
             assert inner.closed
-            await chat(QUESTION, sample_index=1)
+            await chat(ChatRequest(QUESTION, sample_index=1))
             await StoredChatModel(numbered(), store, model="m", endpoint="http://a/v1").aclose()
 
     asyncio.run(main())

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from workflow_r1.errors import ConfigError, ServiceTimeoutError, ServiceUnavailableError
-from workflow_r1.inference import ChatReply, FailingChatModel, ScriptedChatModel, ScriptedReply
+from workflow_r1.inference import ChatReply, ChatRequest, FailingChatModel, ReplyFlaw, ScriptedChatModel, ScriptedReply
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorResult, OperatorServices
 from workflow_r1.retrieval import Passage, ScriptedSearch, SearchRequest
 from workflow_r1.trajectory import FinishReason, Message, Usage
@@ -172,6 +172,27 @@ def test_a_reply_that_lacks_something_is_asked_for_again(first: str | ChatReply,
     assert len(again.messages) == 3
 
 
+@pytest.mark.parametrize(
+    ("flaw", "complaint"),
+    [
+        (ReplyFlaw.REASONING_ONLY, "you reasoned, but the reply itself was missing"),
+        (ReplyFlaw.TOOL_CALLS, "it called a tool, and there is none"),
+        (ReplyFlaw.FILTERED, "a content filter withheld some of it"),
+        (ReplyFlaw.EMPTY, "it was empty"),
+    ],
+)
+def test_a_reply_without_a_text_is_asked_for_again_and_told_why(flaw: ReplyFlaw, complaint: str) -> None:
+    silent = ChatReply("", FinishReason.STOP, Usage(llm_calls=1), reasoning="<answer>a draft</answer>", flaw=flaw)
+    chat = ScriptedChatModel([silent, ANSWER])
+    assert call("AnswerGenerate", "Who?", chat).observation == "Reasoning: It is known.\nAnswer: Spielberg"
+    assert chat.requests[1].messages[1].content == "(no text)"
+    assert complaint in chat.requests[1].messages[2].content
+    # What the LLM thought is never what it answered, however often it writes nothing else.
+    chat = always(silent)
+    assert "draft" not in call("AnswerGenerate", "Who?", chat).observation
+    assert len(chat.requests) == 3
+
+
 def test_at_most_three_attempts_and_the_usage_of_all() -> None:
     chat = always(cut_off("nothing"))
     result = call("AnswerGenerate", "Who?", chat)
@@ -246,15 +267,8 @@ class ByIndex(ScriptedChatModel):
         self.most_in_flight = 0
         self.cancelled: list[int] = []
 
-    async def __call__(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        sample_index: int = 0,
-        stop: Sequence[str] = (),
-    ) -> ChatReply:
+    async def __call__(self, request: ChatRequest) -> ChatReply:
+        sample_index = request.sample_index
         self.in_flight += 1
         self.most_in_flight = max(self.in_flight, self.most_in_flight)
         try:

@@ -23,6 +23,7 @@ TEMPLATE_TOKENS = [
         "</tool_response>",
     ),
     *("[gMASK]", "<sop>", "<extra_id_0>", "<fim_middle>", "<file_sep>", "<jupyter_start>", "<reponame>"),
+    *("<beginning_of_sentence>", "<role>", "</role>", "<fim-prefix>", "<pr>", "<pr_diff_hunk>", "<arg_key>", "<eom>"),
 ]
 
 
@@ -63,6 +64,8 @@ def test_literal_values():
     assert neutralise("<｜User｜>") == "‹¦User¦›"
     assert neutralise("[INST] <<SYS>>") == "⟦INST⟧ ‹‹SYS››"
     assert neutralise("a\ud800b") == "a\ufffdb"
+    # Words that stand in brackets in ordinary text, too, count in capitals alone.
+    assert neutralise("<NAME> <EMAIL> <name> <Email>") == "‹NAME› ‹EMAIL› <name> <Email>"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,15 @@
-import pytest
+import os
+import shutil
+import stat
+from collections import namedtuple
 
-from workflow_r1.recording.atomic import atomic_directory
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from workflow_r1.errors import UserError
+from workflow_r1.recording.atomic import atomic_directory, remove_unfinished
+from workflow_r1.trajectory.storage import write_atomically
 
 
 def test_an_atomic_directory_replaces_or_leaves(tmp_path):
@@ -15,3 +24,64 @@ def test_an_atomic_directory_replaces_or_leaves(tmp_path):
         (temporary / "b").write_text("3")
     assert [path.name for path in tmp_path.iterdir()] == ["policy"]
     assert [path.name for path in target.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize(("umask", "file_mode", "directory_mode"), [(0o022, 0o644, 0o755), (0o027, 0o640, 0o750)])
+def test_who_may_read_follows_the_umask(tmp_path, umask, file_mode, directory_mode):
+    """Libraries differ: safetensors lets nobody but the owner read what it writes."""
+    before = os.umask(umask)
+    try:
+        with atomic_directory(tmp_path / "policy") as temporary:
+            save_file({"a": torch.zeros(1)}, temporary / "model.safetensors")
+            (temporary / "adapters").mkdir()
+            save_file({"a": torch.zeros(1)}, temporary / "adapters" / "a.safetensors")
+        write_atomically(tmp_path / "small.json", "{}")
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert modes == {
+        "policy": directory_mode,
+        "adapters": directory_mode,
+        "model.safetensors": file_mode,
+        "a.safetensors": file_mode,
+        "small.json": file_mode,
+    }
+
+
+@pytest.mark.parametrize("hides", ["the cause", "everything"])
+def test_a_full_disk_is_seen_behind_what_a_library_raises(tmp_path, monkeypatch, hides):
+    """torch closes the file that it could not write, and raises what that gives: of two positions, none of the disk."""
+
+    def write():
+        try:
+            raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+        except RuntimeError as error:
+            closing = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 470")
+            raise closing from (error if hides == "the cause" else None)
+
+    if hides == "everything":
+        usage = namedtuple("usage", "total used free")
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1 << 30, 1 << 30, 4096))
+    with pytest.raises(UserError, match="disk is full") as caught, atomic_directory(tmp_path / "step") as temporary:
+        (temporary / "a").write_text("1")
+        write()
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_with_room_left_is_raised_as_it_is(tmp_path):
+    with pytest.raises(RuntimeError, match="unexpected pos"), atomic_directory(tmp_path / "step"):
+        raise RuntimeError("unexpected pos 576 vs 470")
+
+
+def test_what_killed_processes_left_is_removed_everywhere_below(tmp_path):
+    (tmp_path / "checkpoints" / ".unfinished-a" / "deep").mkdir(parents=True)
+    (tmp_path / ".unfinished-b").write_text("half")
+    (tmp_path / "checkpoints" / "step-000001").mkdir()
+    (tmp_path / "metrics.jsonl").write_text("{}")
+    remove_unfinished(tmp_path)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == {
+        "checkpoints",
+        "checkpoints/step-000001",
+        "metrics.jsonl",
+    }

@@ -1,6 +1,6 @@
 import pytest
 
-from workflow_r1.recording.health import CollapseWatch
+from workflow_r1.recording.health import CollapseWatch, ContentionWatch
 
 
 def observe(watch, *, steps, reward=0.5, think=40.0, surprisal=0.5):
@@ -58,3 +58,13 @@ def test_a_step_without_figures_changes_nothing():
     observe(watch, steps=10)
     assert watch.observe({}) == []
     assert observe(watch, steps=3) == []
+
+
+def test_contention_is_told_once_and_only_where_work_waits():
+    watch = ContentionWatch()
+    assert watch.observe(wall_seconds=60.0, cpu_seconds=58.0) is None  # One thread, a free machine.
+    assert watch.observe(wall_seconds=60.0, cpu_seconds=110.0) is None  # Two threads.
+    assert watch.observe(wall_seconds=9.0, cpu_seconds=1.0) is None  # Too short to say.
+    message = watch.observe(wall_seconds=81.0, cpu_seconds=19.0)
+    assert message is not None and "90 s for 20 s" in message and "load" in message and "OMP_NUM_THREADS=1" in message
+    assert watch.observe(wall_seconds=90.0, cpu_seconds=9.0) is None

@@ -21,6 +21,21 @@ def test_files_are_cut_back_to_the_checkpoint(tmp_path):
         files.cut_back(lengths)
 
 
+def test_a_damaged_line_of_the_record_is_named_when_a_run_is_resumed(tmp_path, caplog):
+    files = RunFiles(tmp_path, resume=False)
+    for step in (1, 2, 3):
+        files.append(METRICS, {"step": step})
+    lengths = files.lengths()
+    files.cut_back(lengths)
+    assert not caplog.records
+    path = tmp_path / METRICS
+    path.write_bytes(path.read_bytes().replace(b'{"step": 2}', b'{"st\xffp": 2}'))
+    files.cut_back(lengths)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}:2: expected one JSON object per line, found other text: put the line back from a copy"
+    ]
+
+
 def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
     files = RunFiles(tmp_path, resume=False)
     files.append(METRICS, {"step": 1})

@@ -115,6 +115,21 @@ def test_malformed_rows_name_the_line(tmp_path: Path, line: str, message: str) -
         read_run(directory)
 
 
+def test_a_damaged_middle_line_is_never_passed_over(run: Path) -> None:
+    path = run / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    damaged = {
+        b"".join([lines[0], b"\xff\xfe" + lines[1], *lines[2:]]): "metrics.jsonl:2: expected one JSON object",
+        b"".join([lines[0], lines[1].strip() + lines[2], *lines[3:]]): "metrics.jsonl:2: expected one JSON object",
+        b"".join([lines[0], *lines[2:]]): "expected step 1 after step 0, found 2: a line is missing",
+        b"".join([*lines[:2], *lines[1:]]): "expected step 2 after step 1, found 1",
+    }
+    for content, message in damaged.items():
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            read_run(run)
+
+
 def test_what_is_no_run_directory(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found nothing at"):
         read_run(tmp_path / "absent")
@@ -140,7 +155,7 @@ def test_curve_of_a_short_run_without_evaluation(tmp_path: Path, rows: list[dict
 
 def test_without_matplotlib_the_picture_names_the_extra(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"workflow-r1\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"\[train\]"):
         draw_curve(read_run(run))
     assert not (run / "curve.png").exists()
 
@@ -219,7 +234,7 @@ def test_absent_tracker_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, logging: dict[str, Any], extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=rf"workflow-r1\[{extra}\]"):
+    with pytest.raises(MissingExtraError, match=rf"\[{extra}\]"):
         open_trackers(RunConfig.model_validate({"logging": logging}), tmp_path)
 
 

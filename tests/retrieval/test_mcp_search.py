@@ -166,7 +166,7 @@ def test_where_the_server_is(changes: dict[str, Any], message: str) -> None:
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mcp", None)
-    with pytest.raises(MissingExtraError, match=r"workflow-r1\[mcp\]"):
+    with pytest.raises(MissingExtraError, match=r"\[mcp\]"):
         MCPSearch(config(tool="search"))
 
 

@@ -25,9 +25,9 @@ from workflow_r1.retrieval import (
     ScriptedSearch,
     SearchBackend,
 )
-from workflow_r1.retrieval import server_app as module
 from workflow_r1.retrieval.server_app import ServerLimits, make_app
 from workflow_r1.running.http_server import address_of, listen
+from workflow_r1.services.admission import AdmissionRules
 
 PASSAGES = [
     Passage("p0", "Jaws", "A film directed by Steven Spielberg about a shark.", 0.0),
@@ -45,11 +45,11 @@ QUERIES = [
 
 
 @contextmanager
-def _serving(search: SearchBackend, limits: ServerLimits) -> Iterator[str]:
+def _serving(search: SearchBackend, limits: ServerLimits, rules: AdmissionRules | None = None) -> Iterator[str]:
     import uvicorn
 
     with listen("127.0.0.1", 0) as listening:
-        app = make_app(search, default_k=3, description={"passages": 4}, limits=limits)
+        app = make_app(search, default_k=3, description={"passages": 4}, limits=limits, rules=rules)
         running = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -65,8 +65,9 @@ def start() -> Iterator[Callable[..., str]]:
     """Start servers; each gives its address."""
     with ExitStack() as stack:
 
-        def start(search: SearchBackend | None = None, **limits: Any) -> str:
-            return stack.enter_context(_serving(search or BM25Index.from_passages(PASSAGES), ServerLimits(**limits)))
+        def start(search: SearchBackend | None = None, rules: AdmissionRules | None = None, **limits: Any) -> str:
+            search = search or BM25Index.from_passages(PASSAGES)
+            return stack.enter_context(_serving(search, ServerLimits(**limits), rules))
 
         yield start
 
@@ -142,6 +143,7 @@ def test_health(start: Callable) -> None:
         ({"queries": ["a"], "topk": "5"}, 422, "found a string"),
         ({"queries": ["a"], "topk": True}, 422, "found True"),
         ({"queries": ["a"], "return_scores": 1}, 422, "return_scores: expected true or false, found a number"),
+        ({"queries": ["a" * 10_001]}, 413, "queries: expected at most 10000 characters each, found 10001"),
         ({"queries": ["a" * 2**20]}, 413, "expected a body of at most 1048576 bytes"),
     ],
 )
@@ -177,10 +179,11 @@ def test_a_failing_search_behind_the_server(start: Callable, error: Exception, s
     )
 
 
-def test_a_body_that_does_not_come(start: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BODY_SECONDS", 0.1)
-    connection = http.client.HTTPConnection(start().removeprefix("http://"), timeout=10)
+def test_a_body_that_does_not_come(start: Callable) -> None:
+    rules = AdmissionRules(body_seconds=0.1)
+    connection = http.client.HTTPConnection(start(rules=rules).removeprefix("http://"), timeout=10)
     connection.putrequest("POST", "/retrieve")
+    connection.putheader("Content-Type", "application/json")
     connection.putheader("Content-Length", "100")
     connection.endheaders(b"{")
     reply = connection.getresponse()
@@ -236,3 +239,18 @@ def test_ports_and_hosts(no_network: list[str]) -> None:
     if socket.has_ipv6:
         with listen("::1", 0) as sixth:
             assert address_of(sixth).startswith("http://[::1]:")
+
+
+def test_what_a_web_page_could_send_and_requests_without_the_key_are_refused(start: Callable) -> None:
+    address = start(rules=AdmissionRules(api_key="s3cret"))
+    assert post(address, {"queries": ["a"]})[0] == 401
+    headers = {"Authorization": "Bearer s3cret"}
+    for more, status in (({"Content-Type": "text/plain"}, 415), ({"Host": "page.example"}, 421)):
+        request = urllib.request.Request(
+            f"{address}/retrieve", data=b"{}", headers={"Content-Type": "application/json"} | headers | more
+        )
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=10)
+        with caught.value as error:
+            assert error.code == status
+            assert set(json.load(error)) == {"detail"}

@@ -4,7 +4,7 @@ import re
 import string
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from workflow_r1.rewards import exact_match, f1_score, normalize_answer
@@ -43,7 +43,6 @@ def test_normalize_answer(text, normalised):
         ("", ["x"], 0.0, 0.0),
         ("x", [""], 0.0, 0.0),
         ("", [""], 1.0, 1.0),
-        ("the", ["--"], 1.0, 1.0),
         ("x y", ["z", "x", "y x"], 0.0, 1.0),
         ("yes", ["no"], 0.0, 0.0),
     ],
@@ -95,13 +94,8 @@ def official(prediction, golden):
 # Prediction, golden answer, exact match and F1 by hand.
 TRICKY = [
     ("", "", 1, 1),
-    ("", "the", 1, 1),
-    ("the", "a", 1, 1),
-    ("the", "", 1, 1),
     ("A", "B", 0, 0),  # the letter A is an article: an empty bag against b
     ("vitamin A", "vitamin", 1, 1),
-    ("The The", "the", 1, 1),
-    ("...", "!", 1, 1),
     ("", "x", 0, 0),
     ("Jane Austen", "jane  austen.", 1, 1),
     ("Austen, Jane", "Jane Austen", 0, 1),  # order matters to the one, not to the other
@@ -145,9 +139,41 @@ WORDS = st.lists(st.sampled_from(["the", "a", "An", "x", "Y", "y.", "?", "", "é
 )
 
 
+@pytest.mark.parametrize(
+    ("prediction", "golden", "matched"),
+    [
+        ("A", "A", 1),
+        ("a.", "(A)", 1),
+        ("the", "A", 0),
+        ("?!", "A", 0),
+        ("", "A", 0),
+        ("B", "A", 0),
+        ("a b", "A", 0),
+        ("The The", "the the", 1),
+        ("The The", "the", 0),
+        ("---", "---", 1),
+        (" --- ", "---", 1),
+        ("?!", "---", 0),
+        ("the", "---", 0),
+        ("", "---", 0),
+        ("", "", 1),
+    ],
+)
+def test_answers_that_normalise_to_nothing_match_where_they_say_the_same(prediction, golden, matched):
+    # The official evaluation matches any two of them.
+    assert exact_match(prediction, [golden]) == exact_match(golden, [prediction]) == matched
+    assert f1_score(prediction, [golden]) == f1_score(golden, [prediction]) == matched
+
+
+def test_a_golden_answer_that_is_emptied_leaves_the_others_as_they_are():
+    assert exact_match("Paris", ["A", "paris."]) == 1.0
+    assert f1_score("Paris, France", ["A", "Paris"]) == pytest.approx(2 / 3)
+
+
 @given(WORDS | st.text(max_size=12), st.lists(WORDS | st.text(max_size=12), min_size=1, max_size=3))
-@example("", [""])
+@example("x", ["the"])
 def test_agrees_with_the_official_evaluation(prediction, golden):
+    assume(normalize_answer(prediction) or all(normalize_answer(answer) for answer in golden))
     pairs = [official(prediction, answer) for answer in golden]
     assert exact_match(prediction, golden) == max(matched for matched, _ in pairs)
     assert f1_score(prediction, golden) == pytest.approx(max(f1 for _, f1 in pairs), abs=1e-12)

@@ -63,9 +63,17 @@ def test_stop_strings_end_a_turn_at_its_action():
     assert chat.requests[1].messages[1].content == first.text
 
 
+def test_a_thought_that_the_server_moved_is_put_back_into_turn_and_conversation():
+    reply = ChatReply("<tool>Echo: x", FinishReason.STOP, Usage(), reasoning="a <tool> is due")
+    chat = ScriptedChatModel([reply, "<think>c</think><answer>b"])
+    first, _ = converse(chat, turn_end="action")
+    assert first.text == "<think>a <tool> is due</think><tool>Echo: x</tool>"
+    assert chat.requests[1].messages[1].content == first.text
+
+
 def test_a_turn_cut_off_is_left_open():
     reply = ChatReply(text="<tool>Echo: x", finish_reason=FinishReason.LENGTH, usage=Usage())
-    first, _ = converse(ScriptedChatModel([reply, "b"]), turn_end="action")
+    first, _ = converse(ScriptedChatModel([reply, "<think>b</think>"]), turn_end="action")
     assert (first.text, first.finish_reason) == ("<tool>Echo: x", FinishReason.LENGTH)
 
 
@@ -77,8 +85,36 @@ def test_a_turn_cut_off_is_left_open():
         ("<tool>a</tool>", "<tool>a</tool>"),
         ("<tool>a</tool><answer>b", "<tool>a</tool><answer>b</answer>"),
         ("no action", "no action"),
+        ("<think>a <tool> is</think>", "<think>a <tool> is</think>"),
+        ("<think>a <tool> is</think><answer>b", "<think>a <tool> is</think><answer>b</answer>"),
         ("", ""),
     ],
 )
 def test_restoring_the_closing_tag(reply, restored):
     assert restore_closing_tag(reply) == restored
+
+
+@pytest.mark.parametrize(
+    "stopped",
+    [
+        ChatReply(text="<think>an <answer>x", finish_reason=FinishReason.STOP, usage=Usage(llm_calls=1)),
+        ChatReply(text="write ", finish_reason=FinishReason.STOP, usage=Usage(llm_calls=1)),
+        ChatReply(text="", reasoning="an <answer>x", finish_reason=FinishReason.STOP, usage=Usage(llm_calls=1)),
+    ],
+    ids=["own thought", "thought that the template opened", "thought that the server moved"],
+)
+def test_a_turn_that_the_server_stopped_in_its_thought_is_asked_for_whole(stopped):
+    whole = "<think>an <answer>x</answer> ends it</think><tool>Echo: y</tool> and more"
+    chat = ScriptedChatModel([stopped, whole, "<think>b</think>"])
+    first, _ = converse(chat, turn_end="action")
+    assert first.text == "<think>an <answer>x</answer> ends it</think><tool>Echo: y</tool>"
+    assert [request.stop for request in chat.requests[:2]] == [("</tool>", "</answer>"), ()]
+    assert first.usage.llm_calls == 2
+
+
+def test_what_the_servers_template_opened_belongs_to_the_turn():
+    chat = ScriptedChatModel(["why</think><tool>Echo: x</tool>", "</think><answer>b</answer>"])
+    first, second = converse(chat)
+    assert first.text == "<think>why</think><tool>Echo: x</tool>"
+    assert second.text == "<think></think><answer>b</answer>"
+    assert chat.requests[1].messages[1].content == first.text

@@ -1,7 +1,10 @@
+from datetime import date, datetime
+
 import pytest
 
-from workflow_r1.errors import UserError
+from workflow_r1.errors import DataError, UserError
 from workflow_r1.rollout import Renderer
+from workflow_r1.rollout.renderer import TemplateConfig
 from workflow_r1.trajectory import Message
 
 ATTACKS = [
@@ -99,3 +102,109 @@ def test_decoding_leaves_out_the_end_of_turn_token_alone(tokenizer):
     renderer = Renderer(tokenizer)
     ids = tokenizer.encode("a > b <|pad|>", add_special_tokens=False)
     assert renderer.decode([*ids, renderer.end_of_turn_id]) == renderer.decode(ids) == "a > b <|pad|>"
+
+
+# ------------------------------------------------------------------------------------------- templates that open a thought
+
+OPENING = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|>{{ '<think>\n' }}"
+TURN = "<think>\nwhy</think><tool>Echo: x</tool>"
+
+
+def test_what_the_template_opened_belongs_to_the_turns_text_and_its_tokens_to_the_context(tokenizer_of):
+    tokenizer = tokenizer_of(chat_template=OPENING)
+    renderer = Renderer(tokenizer)
+    written = renderer.encode_turn(TURN)
+    assert renderer.opening == "<think>\n"
+    assert tokenizer.decode(written) == "why</think><tool>Echo: x</tool>", "the template's tokens are not written twice"
+    assert renderer.turn_text([*written, renderer.end_of_turn_id]) == TURN
+    context = [*renderer.prompt([user("q")]), *written, *renderer.increment([user("o")], ended=False)]
+    assert tokenizer.decode(context) == (
+        "<|user|>q<|end|><|assistant|><think>\nwhy</think><tool>Echo: x</tool><|end|><|user|>o<|end|><|assistant|><think>\n"
+    )
+
+
+@pytest.mark.parametrize("thought", ["<think>why", "<think>\nwhy", "\n<think>why"])
+def test_a_demonstration_has_the_opening_once_however_it_is_laid_out(tokenizer_of, thought):
+    renderer = Renderer(tokenizer_of(chat_template=OPENING))
+    assert renderer.encode_turn(f"{thought}</think><answer>a</answer>") == renderer.encode_turn(
+        "<think>\nwhy</think><answer>a</answer>"
+    )
+
+
+@pytest.mark.parametrize("turn", ["<answer>a</answer>", "so <think>a</think><answer>a</answer>", ""])
+def test_a_demonstration_without_a_thought_cannot_follow_an_open_one(tokenizer_of, turn):
+    with pytest.raises(DataError, match="begins with <think>"):
+        Renderer(tokenizer_of(chat_template=OPENING)).encode_turn(turn)
+
+
+def test_a_thought_that_the_template_also_closes_is_not_the_turns(tokenizer_of):
+    template = OPENING.replace("<think>\n", "<think>\n\n</think>\n\n")
+    renderer = Renderer(tokenizer_of(chat_template=template))
+    assert renderer.opening == "" and renderer.turn_text(renderer.encode_turn(TURN)) == TURN
+
+
+def test_variables_of_the_template(tokenizer_of):
+    template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
+    template += "{% if enable_thinking %}<think>{% endif %}"
+    assert Renderer(tokenizer_of(chat_template=template)).opening == ""
+    assert (
+        Renderer(tokenizer_of(chat_template=template), TemplateConfig(kwargs={"enable_thinking": True})).opening
+        == "<think>"
+    )
+
+
+def test_our_tags_stay_single_tokens_where_the_vocabulary_has_them_and_other_special_tokens_are_text(tokenizer_of):
+    tokenizer = tokenizer_of()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    renderer = Renderer(tokenizer)
+    ids = renderer.encode_turn("<think>a <|end|> b</think><answer>c</answer>")
+    assert tokenizer.convert_tokens_to_ids("<think>") == ids[0]
+    assert tokenizer.convert_tokens_to_ids("</think>") in ids
+    assert renderer.end_of_turn_id not in ids
+    assert renderer.turn_text(ids) == "<think>a <|end|> b</think><answer>c</answer>"
+
+
+def test_templates_that_drop_earlier_thoughts_are_known(tokenizer_of):
+    dropping = OPENING.replace("{{ m.content }}", "{{ m.content.split('</think>')[-1] }}")
+    assert Renderer(tokenizer_of(chat_template=dropping)).drops_thoughts()
+    assert not Renderer(tokenizer_of(chat_template=OPENING)).drops_thoughts()
+
+
+# ---------------------------------------------------------------------------- templates that print a date, or change content
+
+
+@pytest.mark.parametrize("fmt", ["%d %b %Y", "%Y-%m-%d", "%B %d, %Y", "%A %-d %H:%M %j %y"])
+def test_the_date_is_pinned(tokenizer_of, fmt):
+    template = "\n<|system|>{% if strftime_now is defined %}{{ strftime_now('" + fmt + "') }}{% endif %}<|end|>"
+    template += OPENING
+    today = date(2025, 7, 4)
+    renderer = Renderer(tokenizer_of(chat_template=template), TemplateConfig(today=today))
+    text = renderer.tokenizer.decode(renderer.prompt([user("q")]))
+    assert text == f"\n<|system|>{datetime(2025, 7, 4).strftime(fmt)}<|end|><|user|>q<|end|><|assistant|><think>\n"
+
+
+def test_a_template_that_changes_content_is_refused(tokenizer_of):
+    template = OPENING.replace("m.content", "m.content.replace('/think', '')")
+    renderer = Renderer(tokenizer_of(chat_template=template))
+    assert renderer.prompt([user("a plain question")])
+    with pytest.raises(UserError, match="changed or dropped that of a user message"):
+        renderer.prompt([user("write <think>why</think>")])
+
+
+def test_whitespace_around_content_may_go(tokenizer_of):
+    template = OPENING.replace("m.content", "m.content | trim")
+    assert Renderer(tokenizer_of(chat_template=template)).prompt([user(" q\n")])
+
+
+def test_a_template_whose_end_of_turn_ends_the_thought_is_refused(tokenizer_of):
+    template = (
+        "{% for m in messages %}{% if m.thinking %}<|assistant|>analysis{{ m.thinking }}<|end|>{% endif %}"
+        "<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    with pytest.raises(UserError, match="already ends the thought"):
+        Renderer(tokenizer_of(chat_template=template))
+
+
+def test_a_template_that_fails_is_the_users_trouble(tokenizer_of):
+    with pytest.raises(UserError, match=r"failed: .*functions"):
+        Renderer(tokenizer_of(chat_template="{{ functions.names }}" + OPENING))

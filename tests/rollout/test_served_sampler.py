@@ -9,14 +9,9 @@ from workflow_r1.errors import ServiceRejectedError, ServiceUnavailableError
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.inference.loopback import Fault, LoopbackServer
 from workflow_r1.rollout import Renderer, SamplingConfig
+from workflow_r1.rollout.completions import max_length, read_completion
 from workflow_r1.rollout.doubles import LoopbackPolicy
-from workflow_r1.rollout.policy_server import (
-    PolicyServer,
-    PolicyServerConfig,
-    PublishedWeights,
-    max_length,
-    read_completion,
-)
+from workflow_r1.rollout.policy_server import PolicyServer, PolicyServerConfig, PublishedWeights
 from workflow_r1.rollout.served_sampler import ServedSampler
 from workflow_r1.trajectory import FinishReason, Message
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from workflow_r1.errors import ServiceError, ServiceRejectedError, ServiceUnavailableError
-from workflow_r1.inference import ChatReply, OpenAIChatConfig, OpenAIChatModel
-from workflow_r1.inference.bounded_http import MAX_REPLY_BYTES
+from workflow_r1.inference import ChatReply, ChatRequest, OpenAIChatConfig, OpenAIChatModel
+from workflow_r1.services.json_service import MAX_REPLY_BYTES
 from workflow_r1.trajectory import Message
 
 
@@ -80,7 +80,7 @@ def ask(server: Server, **settings: Any) -> ChatReply:
 
     async def main() -> ChatReply:
         async with OpenAIChatModel(OpenAIChatConfig(**chosen)) as chat:
-            return await chat([Message(role="user", content="What is the capital of France?")])
+            return await chat(ChatRequest((Message(role="user", content="What is the capital of France?"),)))
 
     return asyncio.run(main())
 
@@ -90,7 +90,7 @@ def test_a_server_cannot_send_the_client_to_another_address(status: int) -> None
     with (
         serving(json.dumps(completion()).encode()) as internal,
         serving(status=status, Location=f"{internal.url}/latest/meta-data") as server,
-        pytest.raises(ServiceError, match=r"redirect to .*not followed; check base_url"),
+        pytest.raises(ServiceError, match=r"redirect to .*not followed; .*set base_url to where it is"),
     ):
         ask(server)
     assert len(server.paths) == 1

@@ -11,6 +11,7 @@ from workflow_r1.errors import (
     ServiceRejectedError,
     ServiceTimeoutError,
     ServiceUnavailableError,
+    TooLongError,
 )
 from workflow_r1.services import attempts
 from workflow_r1.services.attempts import (
@@ -111,7 +112,7 @@ def test_the_last_failure_is_the_one_that_is_told(waits: list[float]) -> None:
         (401, "bad_key", EndpointRejectedError),
         (402, "no_quota", EndpointRejectedError),
         (404, "unknown_model", EndpointRejectedError),
-        (413, "too_long", ServiceRejectedError),
+        (413, "too_long", TooLongError),
         (422, "rejected", ServiceRejectedError),
     ],
 )

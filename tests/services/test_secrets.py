@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from workflow_r1.errors import ServiceError
-from workflow_r1.inference import OpenAIChatConfig, OpenAIChatModel, ScriptedChatModel
+from workflow_r1.inference import ChatRequest, OpenAIChatConfig, OpenAIChatModel, ScriptedChatModel
 from workflow_r1.inference.loopback import LoopbackServer
 from workflow_r1.services.secrets import mask, secrets_of_url, without_login
 from workflow_r1.trajectory import Message
@@ -43,7 +43,7 @@ class Echoing(LoopbackServer):
 def test_no_secret_comes_out(status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     caplog.set_level(logging.DEBUG)
-    for name in ("openai", "httpx2", "httpcore2"):
+    for name in ("httpx2", "httpcore2"):
         caplog.set_level(logging.DEBUG, logger=name)
     server = Echoing(ScriptedChatModel())
     server.status = status
@@ -56,7 +56,7 @@ def test_no_secret_comes_out(status: int, monkeypatch: pytest.MonkeyPatch, caplo
 
             async def main(config: OpenAIChatConfig = config) -> str:
                 async with OpenAIChatModel(config) as chat:
-                    return repr(await chat([Message(role="user", content="q")]))
+                    return repr(await chat(ChatRequest((Message(role="user", content="q"),))))
 
             try:
                 seen.append(asyncio.run(main()))

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.operators import OperatorResult, OperatorServices
 from workflow_r1.rollout import Policy, ScriptedPolicy
+from workflow_r1.services.connections import TimedProtocol, server_options
 from workflow_r1.serving.app import Served, make_app
 from workflow_r1.trajectory import Question, Usage
 
@@ -48,7 +49,9 @@ class Echo:
         return OperatorResult(observation=f"Echo({input})", usage=self.used)
 
 
-def make_served(policy: Policy | None = None, operator: Echo | None = None, **config: Any) -> Served:
+def make_served(
+    policy: Policy | None = None, operator: Echo | None = None, served: Any = None, **config: Any
+) -> Served:
     settings = EnvironmentConfig(**{"operators": ("Echo",), "prompt_style": "brief"} | config)
     operators = {"Echo": operator or Echo()}
 
@@ -56,14 +59,16 @@ def make_served(policy: Policy | None = None, operator: Echo | None = None, **co
         return Environment(question, config=settings, operators=operators, services=OperatorServices())
 
     policy = policy or ScriptedPolicy(SCRIPT)
-    return Served(model="m", policy=policy, make_environment=make_environment, temperature=0.0, simulation=True)
+    usual = {"model": "m", "make_environment": make_environment, "temperature": 0.0, "simulation": True}
+    return Served(policy=policy, **usual | (served or {}))
 
 
 @contextmanager
-def running(app: Starlette) -> Iterator[str]:
+def running(app: Starlette, protocol: type[TimedProtocol] = TimedProtocol) -> Iterator[str]:
     """Serve while the context lasts; the address."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=256)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+    options = server_options(max_connections=256) | {"http": protocol}
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1, **options))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:
@@ -76,13 +81,19 @@ def running(app: Starlette) -> Iterator[str]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., str]]:
-    """Start a server: ``serve(policy, operator, config={}, **options of make_app)`` gives its address."""
+    """Start a server: ``serve(policy, operator, config={}, served={}, **options of make_app)`` gives its address."""
     with ExitStack() as stack:
 
         def start(
-            policy: Policy | None = None, operator: Echo | None = None, config: Any = None, **options: Any
+            policy: Policy | None = None,
+            operator: Echo | None = None,
+            config: Any = None,
+            served: Any = None,
+            **options: Any,
         ) -> str:
-            return stack.enter_context(running(make_app(make_served(policy, operator, **config or {}), **options)))
+            return stack.enter_context(
+                running(make_app(make_served(policy, operator, served, **config or {}), **options))
+            )
 
         yield start
 

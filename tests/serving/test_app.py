@@ -13,6 +13,7 @@ import pytest
 
 from workflow_r1.errors import BudgetExceededError, ServiceUnavailableError, UserError
 from workflow_r1.rollout import ScriptedPolicy, derive_seed
+from workflow_r1.services.admission import AdmissionRules
 from workflow_r1.serving.app import ServerLimits
 from workflow_r1.trajectory import Trajectory, Usage
 
@@ -174,7 +175,7 @@ def test_a_prompt_beyond_the_budget_is_413(serve, tokenizer) -> None:
 
 
 def test_a_body_beyond_the_limit_is_413(serve) -> None:
-    address = serve(limits=ServerLimits(max_body_bytes=1000))
+    address = serve(rules=AdmissionRules(max_body_bytes=1000))
     assert post(address, ASKED | {"user": "x" * 2000}).status_code == 413
     assert post(address).status_code == 200
 
@@ -194,7 +195,7 @@ def test_wrong_requests_get_openais_errors(serve) -> None:
 
 
 def test_a_key_is_asked_for(serve) -> None:
-    address = serve(api_key="s3cret-key")
+    address = serve(rules=AdmissionRules(api_key="s3cret-key"))
     for wrong in ("none", "s3cret", "s3cret-ké", ""):
         headers = {"Authorization": f"Bearer {wrong}".encode()} if wrong else {}
         reply = post(address, headers=headers)
@@ -324,25 +325,131 @@ def test_any_text_of_the_policy_reaches_the_client_as_json(serve) -> None:
     assert "".join(filter(None, contents)) == strange
 
 
-def test_with_history_the_policy_sees_what_was_said(serve) -> None:
+CONVERSATION = [
+    {"role": "user", "content": "Who directed Jaws?"},
+    {"role": "assistant", "content": "Steven Spielberg"},
+    {"role": "user", "content": "And where was he born?"},
+]
+
+
+@pytest.mark.parametrize(
+    ("history", "asked", "ignored"),
+    [
+        ("text", "user: Who directed Jaws?\nassistant: Steven Spielberg\nuser: And where was he born?", 0),
+        ("reference", "And where was Steven Spielberg born?", 1),
+        ("none", "And where was he born?", 2),
+    ],
+)
+def test_nothing_that_was_said_before_is_dropped_in_silence(serve, history: str, asked: str, ignored: int) -> None:
     seen: list[str] = []
 
     def turn(messages):
         seen.append(messages[0].content)
         return ANSWER
 
-    messages = [
-        {"role": "user", "content": "Who directed Jaws?"},
-        {"role": "assistant", "content": "Spielberg"},
-        {"role": "user", "content": "And where was he born?"},
+    with client(serve(ScriptedPolicy(turn), served={"history": history})) as ask:
+        reply = ask.chat.completions.create(model="m", messages=CONVERSATION)
+    assert seen == [f"Question: {asked}"]
+    assert (reply.workflow_r1["asked"], reply.workflow_r1["ignored_messages"]) == (asked, ignored)
+    assert bool(reply.warnings) == (history != "text")
+
+
+def test_warnings_stand_in_the_reply_and_at_the_end_of_a_stream(serve) -> None:
+    address = serve(served={"warn": lambda text: [f"invented: {text}"]})
+    fields = ASKED | {"top_p": 0.5, "tools": [{"type": "function"}], "tool_choice": "none", "top_k": 3, "user": "me"}
+    told = [
+        "top_p: the server's own is used",
+        "tools: none of them is called: the policy calls its own operators",
+        "top_k: not known here, passed over",
+        "invented: Who?",
     ]
-    for with_history in (False, True):
-        with client(serve(ScriptedPolicy(turn), with_history=with_history)) as ask:
-            reply = ask.chat.completions.create(model="m", messages=messages)
-            assert reply.workflow_r1["ignored_messages"] == (0 if with_history else 2)
-    assert "Spielberg" not in seen[0]
-    assert "assistant: Spielberg" in seen[1]
-    assert seen[1].index("born") < seen[1].index("Spielberg")
+    assert post(address, fields).json()["warnings"] == told
+    lines = post(address, fields | {"stream": True}).text.split("\n\n")
+    assert json.loads(lines[-3].removeprefix("data: "))["warnings"] == told
+    assert post(address).json()["warnings"] == ["invented: Who?"]
+
+
+def test_an_answer_as_json(serve) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    form = {"type": "json_schema", "json_schema": {"name": "c", "schema": schema, "strict": True}}
+    with client(serve()) as ask:
+        reply = ask.chat.completions.create(**ASKED, response_format=form)
+    assert json.loads(reply.choices[0].message.content) == {"city": "Cincinnati"}
+
+
+def test_responses_as_the_openai_client_reads_them(serve) -> None:
+    with client(serve()) as ask:
+        whole = ask.responses.create(model="m", input="Who?")
+        with ask.responses.stream(model="m", input="Who?", instructions="Be brief.") as stream:
+            events = list(stream)
+            final = stream.get_final_response()
+    for response in (whole, final):
+        assert response.output_text == "Cincinnati"
+        assert (response.status, response.model) == ("completed", "m")
+        assert response.output[0].summary[0].text == "look it up\n→ Echo: jaws\n← Echo(jaws)\n\nsettled\n"
+        assert [turn["text"] for turn in response.workflow_r1["turns"]] == [CALL, ANSWER]
+    assert [event.sequence_number for event in events if hasattr(event, "sequence_number")] == list(
+        range(len([event for event in events if hasattr(event, "sequence_number")]))
+    )
+    kinds = [event.type for event in events]
+    assert kinds[0] == "response.created"
+    assert kinds[-1] == "response.completed"
+    assert kinds.index("response.reasoning_summary_text.delta") < kinds.index("response.output_text.delta")
+    assert final.workflow_r1["asked"] == "system: Be brief.\nuser: Who?"
+
+
+def test_a_response_without_an_answer_is_incomplete_and_one_that_fails_says_so(serve, echo) -> None:
+    with client(serve(ScriptedPolicy([CALL] * 3), config={"max_turns": 2})) as ask:
+        reply = ask.responses.create(model="m", input="Who?")
+        assert (reply.status, reply.output_text) == ("incomplete", "")
+        last = list(ask.responses.create(model="m", input="Who?", stream=True))[-1]
+        assert last.type == "response.incomplete"
+    failing = serve(operator=echo(error=ServiceUnavailableError("m at http://10.1.2.3/v1: no connection")))
+    with client(failing) as ask:
+        last = list(ask.responses.create(model="m", input="Who?", stream=True))[-1]
+        assert last.type == "response.failed"
+        assert last.response.error.code == "operator_failed"
+        assert "10.1.2.3" not in last.response.error.message
+        with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+            ask.responses.create(model="m", input="Who?", previous_response_id="resp_1")
+
+
+def test_as_much_of_the_conversation_is_read_as_the_prompt_has_room_for(serve, tokenizer) -> None:
+    def count(messages) -> int:
+        return len(tokenizer.encode(messages[0].content))
+
+    policy = ScriptedPolicy([ANSWER] * 3)
+    room = count([type("Message", (), {"content": "Question: user: Who wrote it?\nassistant: Bo\nuser: Who?"})])
+    address = serve(policy, config={"max_prompt_tokens": room}, served={"count_tokens": count})
+    said = [
+        {"role": "user", "content": "Who directed Jaws, the film about a shark in the sea?"},
+        {"role": "assistant", "content": "Al"},
+        {"role": "user", "content": "Who wrote it?"},
+        {"role": "assistant", "content": "Bo"},
+        {"role": "user", "content": "Who?"},
+    ]
+    reply = post(address, {"model": "m", "messages": said}).json()
+    assert reply["workflow_r1"]["asked"] == "user: Who wrote it?\nassistant: Bo\nuser: Who?"
+    assert reply["warnings"] == ["messages: the 2 earliest were not read, since the prompt has no room for them"]
+    too_long = post(address, {"model": "m", "messages": [{"role": "user", "content": "who wrote it " * 60}]})
+    assert (too_long.status_code, too_long.json()["error"]["code"]) == (413, "context_length_exceeded")
+
+
+def test_a_question_of_a_megabyte_is_refused_at_once_and_nobody_waits_for_it(serve, tokenizer) -> None:
+    counted: list[int] = []
+
+    def count(messages) -> int:
+        counted.append(len(messages[0].content))
+        return len(tokenizer.encode(messages[0].content))
+
+    address = serve(ScriptedPolicy([ANSWER] * 9, tokenizer=tokenizer), served={"count_tokens": count})
+    huge = {"model": "m", "messages": [{"role": "user", "content": "誰" * 300_000}]}
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(post, address, huge)
+        while not asked.done():
+            assert httpx2.get(f"{address}/health", timeout=2).status_code == 200
+    assert asked.result().status_code == 413
+    assert counted == []
 
 
 def test_the_lifetime_spans_the_requests(serve, run_server) -> None:

@@ -2,15 +2,18 @@ import json
 
 import pytest
 
-from workflow_r1.serving.requests import RequestError, read_request
+from workflow_r1.serving.chat import read_chat
+from workflow_r1.serving.history import ask_within
+from workflow_r1.serving.requests import AnswerRequest, RequestError, Said
+from workflow_r1.serving.responses import read_responses
 
 
 def body(content="Who?", **fields):
     return {"model": "m", "messages": [{"role": "user", "content": content}]} | fields
 
 
-def read(fields, **options):
-    return read_request(json.dumps(fields).encode(), model="m", **options)
+def read(fields):
+    return read_chat(json.dumps(fields).encode(), model="m")
 
 
 def refused(fields) -> RequestError:
@@ -23,7 +26,7 @@ def test_a_bare_request_leaves_everything_to_the_server() -> None:
     request = read(body(" Who? "))
     assert request.question == "Who?"
     assert (request.temperature, request.seed, request.max_tokens, request.stop) == (None, None, None, ())
-    assert (request.stream, request.include_usage, request.num_ignored) == (False, False, 0)
+    assert (request.stream, request.include_usage, request.others) == (False, False, ())
 
 
 def test_what_is_honoured() -> None:
@@ -36,28 +39,64 @@ def test_what_is_honoured() -> None:
     assert read(body(stop=["a", ""])).stop == ("a",)
 
 
-def test_what_asks_for_nothing_and_what_is_not_known_is_passed_over() -> None:
+def test_what_asks_for_nothing_is_passed_over_without_a_word() -> None:
     neutral = {"n": 1, "top_p": 1.0, "tools": [], "response_format": {"type": "text"}, "presence_penalty": 0.0}
-    assert read(body(user="u", store=False, metadata={"a": "b"}, logit_bias=None, **neutral)).question == "Who?"
+    request = read(body(user="u", store=False, metadata={"a": "b"}, logit_bias=None, **neutral))
+    assert (request.question, request.warnings) == ("Who?", ())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("top_p", 0.5),
+        ("presence_penalty", 0.5),
+        ("frequency_penalty", -1),
+        ("tools", [{"type": "function"}]),
+        ("functions", [{"name": "f"}]),
+        ("reasoning_effort", "high"),
+        ("something_new", 1),
+    ],
+)
+def test_what_would_change_no_meaning_is_passed_over_with_a_warning(name: str, value: object) -> None:
+    (warning,) = read(body(**{name: value})).warnings
+    assert warning.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("choice", ["none", "auto"])
+def test_tools_that_need_not_be_called_are_not(choice: str) -> None:
+    (warning,) = read(body(tools=[{"type": "function"}], tool_choice=choice, parallel_tool_calls=True)).warnings
+    assert warning.startswith("tools: ")
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("n", 2),
-        ("top_p", 0.5),
-        ("tools", [{"type": "function"}]),
         ("tool_choice", "required"),
-        ("response_format", {"type": "json_object"}),
+        ("tool_choice", {"type": "function", "function": {"name": "f"}}),
+        ("function_call", {"name": "f"}),
+        ("response_format", {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}),
+        ("response_format", {"type": "grammar"}),
         ("logprobs", True),
-        ("presence_penalty", 0.5),
         ("logit_bias", {"1": 5}),
         ("modalities", ["audio"]),
     ],
 )
-def test_what_cannot_be_honoured_is_refused(name: str, value: object) -> None:
+def test_what_would_change_the_meaning_is_refused(name: str, value: object) -> None:
     error = refused(body(**{name: value}))
     assert (error.status, error.code, error.param) == (400, "unsupported_parameter", name)
+
+
+def schema(**properties: object) -> dict:
+    return {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object", "properties": properties}}}
+
+
+def test_a_schema_that_the_answer_can_fill() -> None:
+    assert read(body(response_format={"type": "json_object"})).json_key == "answer"
+    assert read(body(response_format=schema(city={"type": "string"}))).json_key == "city"
+    for cannot in ({}, {"a": {"type": "string"}, "b": {"type": "string"}}, {"a": {"type": "integer"}}):
+        assert refused(body(response_format=schema(**cannot))).param == "response_format"
+    assert refused(body(response_format=schema(a={"type": "string", "enum": ["x"]}))).status == 400
 
 
 @pytest.mark.parametrize(
@@ -92,7 +131,7 @@ def test_wrong_fields_are_named(change: dict, param: str) -> None:
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b'"x"', b"\xff", b"[" * 100_000, b'{"messages": "\\ud800"}'])
 def test_what_is_no_request_is_refused(raw: bytes) -> None:
     with pytest.raises(RequestError) as caught:
-        read_request(raw, model="m")
+        read_chat(raw, model="m")
     assert caught.value.status == 400
 
 
@@ -110,16 +149,116 @@ CONVERSATION = [
 ]
 
 
-def test_the_question_is_the_last_user_message_alone() -> None:
+def test_the_question_is_what_the_user_said_last() -> None:
     request = read({"model": "m", "messages": CONVERSATION})
     assert request.question == "Where was he\nborn?"
-    assert request.num_ignored == 4
-
-
-def test_with_history_the_question_is_followed_by_what_was_said_before() -> None:
-    request = read({"model": "m", "messages": CONVERSATION}, with_history=True)
-    assert request.question == (
-        "Where was he\nborn?\n\nWhat was said before:\nsystem: Be brief.\nuser: Who directed Jaws?\nassistant: Spielberg"
+    assert request.others == (
+        Said("system", "Be brief."),
+        Said("user", "Who directed Jaws?"),
+        Said("assistant", "Spielberg"),
     )
-    assert request.num_ignored == 1
-    assert read(body(), with_history=True).question == "Who?"
+
+
+def respond(input, **fields):
+    return read_responses(json.dumps({"model": "m", "input": input} | fields).encode(), model="m")
+
+
+def test_a_response_is_asked_for_with_a_text_or_with_items() -> None:
+    assert respond(" Who? ").question == "Who?"
+    items = [
+        {"role": "developer", "content": "Be brief."},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Who directed Jaws?"}]},
+        {"type": "reasoning", "id": "rs_1", "summary": []},
+        {
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "Spielberg", "annotations": []}],
+        },
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "5"},
+        {"role": "user", "content": "Where was he born?"},
+    ]
+    request = respond(items, instructions="In English.", max_output_tokens=9, temperature=0.5, stream=True)
+    assert request.question == "Where was he born?"
+    assert [message.role for message in request.others] == [
+        "system",
+        "system",
+        "user",
+        "assistant",
+        "assistant",
+        "tool",
+    ]
+    assert (request.max_tokens, request.temperature, request.stream) == (9, 0.5, True)
+    assert request.echoed["instructions"] == "In English."
+    form = {"type": "json_schema", "name": "n", "schema": {"type": "object", "properties": {"a": {"type": "string"}}}}
+    assert respond("Who?", text={"format": form}).json_key == "a"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"input": []}, "input"),
+        ({"input": "  "}, "messages"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input.0.content"),
+        ({"input": [{"role": "user"}]}, "input.0.content"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"conversation": "c"}, "conversation"),
+        ({"background": True}, "background"),
+        ({"tool_choice": "required"}, "tool_choice"),
+    ],
+)
+def test_responses_that_are_refused(fields: dict, param: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        respond(**{"input": "Who?"} | fields)
+    assert (caught.value.status, caught.value.param) == (400, param)
+
+
+def within(question: str, *others: tuple[str, str], how="reference", room=10_000):
+    request = AnswerRequest(question=question, others=tuple(Said(role, text) for role, text in others))
+    return ask_within(request, how, fits=lambda text: len(text) <= room)
+
+
+@pytest.mark.parametrize(
+    ("question", "asked"),
+    [
+        ("Where was he born?", "Where was Bo Ra born?"),
+        ("Who is his spouse?", "Who is Bo Ra's spouse?"),
+        ("Who married her?", "Who married Bo Ra?"),
+        ("Who was her teacher?", "Who was Bo Ra's teacher?"),
+        ("Who lives there?", "Who lives in Bo Ra?"),
+        ("Where was Al born?", "Where was Al born?"),
+        ("Did he meet Al?", "Did he meet Al?"),
+        ("Who was first?", "Who was first?"),
+    ],
+)
+def test_the_last_answer_takes_the_place_of_an_open_pronoun(question: str, asked: str) -> None:
+    found = within(question, ("user", "Who wrote Kototu?"), ("assistant", "Bo Ra"))
+    assert found.text == asked
+    assert len(found.warnings) == 1
+    assert found.num_unread == (1 if asked != question else 2)
+
+
+def test_a_long_answer_is_no_name_and_without_one_the_question_stays() -> None:
+    assert within("Where was he born?", ("assistant", "x " * 100)).text == "Where was he born?"
+    assert within("Where was he born?", ("assistant", "two\nlines")).text == "Where was he born?"
+    assert within("Where was he born?", ("user", "Who?")).text == "Where was he born?"
+    assert within("Where was he born?").warnings == ()
+
+
+def test_the_newest_messages_that_fit_are_read() -> None:
+    said = [("user", "a" * 30), ("assistant", "b" * 30), ("user", "c" * 30)]
+    everything = within("Who?", *said, how="text")
+    assert everything.text.splitlines() == [
+        f"user: {'a' * 30}",
+        f"assistant: {'b' * 30}",
+        f"user: {'c' * 30}",
+        "user: Who?",
+    ]
+    assert (everything.num_unread, everything.warnings) == (0, ())
+    for room, unread in ((len(everything.text) - 1, 1), (60, 2), (10, 3)):
+        found = within("Who?", *said, how="text", room=room)
+        assert found.num_unread == unread
+        assert str(unread) in found.warnings[0]
+    assert within("Who?", *said, how="text", room=3) is None
+    assert within("Who?", *said, how="none", room=3) is None

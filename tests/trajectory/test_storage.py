@@ -134,7 +134,12 @@ def row_with(**changes):
         ("{", "not JSON"),
         ("[]", "JSON object, found a list"),
         (row_with(schema_version=99), "expected schema_version 1, found 99"),
-        ('{"id": "x"}', "expected schema_version 1, found None"),
+        ('{"id": "x"}', "expected schema_version 1, found None: each line is to be a trajectory, an object with"),
+        (
+            '{"messages": [{"role": "user", "content": "Q?"}]}',
+            "found None and a conversation under 'messages': each line is to be a trajectory, an object with schema_version, id, "
+            "group_id, question, prompt, turns and stop_reason, as `workflow-r1 rollout` writes it",
+        ),
         (row_with(stop_reason="bored"), "stop_reason"),
         (row_with(surprise=1), "surprise"),
         (row_with(turns=[{"index": 1}]), r"turns\.0\.text"),

@@ -1,12 +1,15 @@
 """What a run may spend on services, and what it has spent."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from workflow_r1.errors import BudgetExceededError, ConfigError, DataError
+from workflow_r1.services.attempts import attempts_told_to
 from workflow_r1.trajectory.records import Record
 from workflow_r1.trajectory.storage import write_atomically
 
@@ -18,7 +21,7 @@ class BudgetConfig(Record):
     """
 
     calls: int | None = Field(default=None, ge=1)
-    """LLM calls, and searches by a service; what is searched in this process is none."""
+    """Requests that reach an LLM or a search service, retries and lost ones included; a search in this process is none."""
     tokens: int | None = Field(default=None, ge=1)
     """Tokens sent and received. Calls that are under way when it is reached may go beyond."""
     money: float | None = Field(default=None, gt=0.0)
@@ -31,7 +34,7 @@ class Spent(Record):
     """What was spent so far. Written beside a run, so that a resume goes on counting."""
 
     calls: int = 0
-    """LLM calls and searches that their services were asked for."""
+    """Requests that reached an LLM or a search service."""
     tokens: int = 0
     """Sent and received, by the services' own figures."""
     money: float | None = 0.0
@@ -68,7 +71,8 @@ Tally = Callable[[str, float], float]
 class Budget:
     """Checks limits before each call and counts what it took.
 
-    A call counts when it is made, so that ``calls`` is never passed; its tokens and money count when they are known.
+    What reaches a service counts, so that ``calls`` is never passed: every attempt at a call, one that is lost too, and not a
+    call that was given up while it waited for its place. Its tokens and money count when they are known.
 
     Args:
         config: the limits.
@@ -145,11 +149,43 @@ class Budget:
                 "costs nothing), or limit budget.calls instead"
             )
 
-    def begin_call(self) -> None:
-        """Count a call that is about to be made.
+    @property
+    def num_calls_left(self) -> int | None:
+        """Requests that ``calls`` still allows; None where it is no limit."""
+        limit = self.config.calls
+        return None if limit is None else max(0, limit - int(self._add("calls", 0)))
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Hold the limits over one call of a service, and count its attempts.
+
+        A service that tells of no attempts counts as asked once, unless the call is cancelled.
 
         Raises:
-            BudgetExceededError: a limit is reached; the call must not be made.
+            BudgetExceededError: a limit is reached; nothing was asked, or nothing more.
+        """
+        self.begin_call()
+        num_attempts = 0
+
+        def count() -> None:
+            nonlocal num_attempts
+            num_attempts += 1
+            if num_attempts > 1:
+                self.begin_call()
+
+        try:
+            with attempts_told_to(count):
+                yield
+        except asyncio.CancelledError:
+            if not num_attempts:
+                self._add("calls", -1)
+            raise
+
+    def begin_call(self) -> None:
+        """Count a request that is about to be made.
+
+        Raises:
+            BudgetExceededError: a limit is reached; the request must not be made.
         """
         limits = self.config
         used = (
@@ -183,10 +219,6 @@ class Budget:
             key=f"budget.{name}",
             limit=limit,
         )
-
-    def cancel_call(self) -> None:
-        """Take back a call that failed: nothing was had for it."""
-        self._add("calls", -1)
 
     def end_call(self, *, tokens: int | None, money: float | None, name: str) -> None:
         """Count what a call took; None where it is unknown.

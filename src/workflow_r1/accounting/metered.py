@@ -6,15 +6,15 @@ call that it does not hold; under the budget the service's own client.
 """
 
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 
 from workflow_r1.accounting.budget import Budget
 from workflow_r1.accounting.ledger import Ledger
 from workflow_r1.accounting.prices import ModelPrice
 from workflow_r1.errors import ServiceError
-from workflow_r1.inference import ChatModel, ChatReply, HoldsConnections
+from workflow_r1.inference import ChatModel, ChatReply, ChatRequest, HoldsConnections
 from workflow_r1.retrieval import Passage, RecalledPassages, SearchBackend
-from workflow_r1.trajectory import Message, Usage
+from workflow_r1.trajectory import Usage
 
 
 class MeteredChatModel:
@@ -33,15 +33,7 @@ class MeteredChatModel:
         self._ledger = ledger
         self._price = price
 
-    async def __call__(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        sample_index: int = 0,
-        stop: Sequence[str] = (),
-    ) -> ChatReply:
+    async def __call__(self, request: ChatRequest) -> ChatReply:
         """Return the inner model's reply with ``usage.cost`` and ``usage.paid`` set.
 
         Raises:
@@ -50,16 +42,14 @@ class MeteredChatModel:
         """
         started = time.perf_counter()
         try:
-            reply = await self.inner(
-                messages, temperature=temperature, max_tokens=max_tokens, sample_index=sample_index, stop=stop
-            )
+            reply = await self.inner(request)
         except ServiceError as error:
             self._ledger.book_failure(self.endpoint, error)
             raise
         cost = price_of(reply.usage, self._price)
         usage = reply.usage.model_copy(update={"cost": cost, "paid": 0.0 if reply.usage.stored_calls else cost})
         self._ledger.book(self.endpoint, usage, time.perf_counter() - started)
-        return ChatReply(text=reply.text, finish_reason=reply.finish_reason, usage=usage)
+        return replace(reply, usage=usage)
 
     async def aclose(self) -> None:
         """Close the inner model's connections."""
@@ -82,15 +72,7 @@ class BudgetedChatModel:
         self._budget = budget
         self._price = price
 
-    async def __call__(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        sample_index: int = 0,
-        stop: Sequence[str] = (),
-    ) -> ChatReply:
+    async def __call__(self, request: ChatRequest) -> ChatReply:
         """Return the inner model's reply.
 
         Raises:
@@ -98,14 +80,8 @@ class BudgetedChatModel:
             BudgetExceededError: a limit is reached; nothing was asked.
             ConfigError: what is limited cannot be counted.
         """
-        self._budget.begin_call()
-        try:
-            reply = await self.inner(
-                messages, temperature=temperature, max_tokens=max_tokens, sample_index=sample_index, stop=stop
-            )
-        except ServiceError:
-            self._budget.cancel_call()
-            raise
+        with self._budget.call():
+            reply = await self.inner(request)
         tokens = reply.usage.prompt_tokens + reply.usage.completion_tokens
         self._budget.end_call(tokens=tokens or None, money=price_of(reply.usage, self._price), name=self.endpoint)
         return reply
@@ -177,12 +153,8 @@ class BudgetedSearch:
             ServiceError: the search service failed after its retries.
             BudgetExceededError: a limit is reached; nothing was searched.
         """
-        self._budget.begin_call()
-        try:
+        with self._budget.call():
             found = await self.inner(query, k=k)
-        except ServiceError:
-            self._budget.cancel_call()
-            raise
         self._budget.end_call(tokens=0, money=self._price, name=self.endpoint)
         return found
 

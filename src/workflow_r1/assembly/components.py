@@ -4,6 +4,7 @@ Every builder checks what it needs before it builds, so that a command fails bef
 """
 
 import difflib
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Literal
@@ -13,7 +14,7 @@ from workflow_r1.assembly.stored_search import is_stored, stored_search
 from workflow_r1.config.llm import DEFAULT_ROLE, METHOD_ROLES, OWN_ENDPOINT, LLMConfig, endpoint_chat_config
 from workflow_r1.config.run import DataConfig, RunConfig
 from workflow_r1.config.search import SearchConfig
-from workflow_r1.data import load_questions
+from workflow_r1.data import load_questions, report_questions
 from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
 from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.errors import ConfigError
@@ -39,6 +40,8 @@ from workflow_r1.retrieval import (
 from workflow_r1.rollout import ChatPolicy
 from workflow_r1.store import CallStore, open_store
 from workflow_r1.trajectory import Question
+
+logger = logging.getLogger(__name__)
 
 EMBEDDED_TRAIN_QUESTIONS = 4096
 """Training questions drawn from the embedded world where ``data.limit`` does not say otherwise."""
@@ -67,7 +70,7 @@ def build_train_questions(config: RunConfig) -> list[Question]:
     limit = config.data.limit
     if config.data.source == "embedded":
         return embedded_world(config.embedded.seed).questions("train", limit or EMBEDDED_TRAIN_QUESTIONS)
-    return load_files(config.data, "train")[:limit]
+    return _noted(load_files(config.data, "train")[:limit], "data.train")
 
 
 def build_evaluation_questions(config: RunConfig, num: int | None = None) -> list[Question]:
@@ -82,12 +85,18 @@ def build_evaluation_questions(config: RunConfig, num: int | None = None) -> lis
         return []
     if config.data.source == "embedded":
         return embedded_world(config.embedded.seed).questions("evaluation", num)
-    return load_files(config.data, "evaluation")[:num]
+    return _noted(load_files(config.data, "evaluation")[:num], "data.evaluation")
 
 
 def build_questions(config: RunConfig) -> tuple[list[Question], list[Question]]:
     """Questions to train on, and held-out questions. See the two functions above for what is raised."""
     return build_train_questions(config), build_evaluation_questions(config)
+
+
+def _noted(questions: list[Question], key: str) -> list[Question]:
+    if note := report_questions(questions).emptied_note():
+        logger.warning("%s: %s", key, note)
+    return questions
 
 
 def load_files(config: DataConfig, use: Literal["train", "evaluation"]) -> list[Question]:
@@ -246,6 +255,7 @@ def policy_chat_config(config: RunConfig) -> OpenAIChatConfig:
         check_model=config.llm.check_model,
         max_retries=config.llm.max_retries,
         concurrency=config.sampling.max_sessions,
+        extra_body={"chat_template_kwargs": config.policy.template.kwargs} if config.policy.template.kwargs else {},
     )
 
 

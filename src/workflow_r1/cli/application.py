@@ -5,8 +5,11 @@ message alone; 3 the budget is used up; 4 another process of the same run was lo
 """
 
 import errno
+import logging
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -76,10 +79,26 @@ def options(
 
 def main() -> None:
     """Run the command line and turn errors into a message and an exit code."""
+    if num_started() == 1:
+        # What ends a job politely ends it as a person would. Among several processes their launcher passes it on.
+        signal.signal(signal.SIGTERM, _interrupt)
+    logging.getLogger("asyncio").addFilter(_is_no_interrupt)
     try:
         app()
     except Exception as error:
         _leave(error)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell lets jobs in the background ignore Ctrl-C; they must end all the same when they are asked to.
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
+
+
+def _is_no_interrupt(record: logging.LogRecord) -> bool:
+    """Keep back what asyncio logs of the tasks that a second Ctrl-C breaks off."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], KeyboardInterrupt)
 
 
 def _leave(error: Exception) -> NoReturn:

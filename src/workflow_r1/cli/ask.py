@@ -1,13 +1,16 @@
 """``workflow-r1 ask``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Method, OldConfigOption, Overrides, PolicyTemperature, Source
+from workflow_r1.cli.parameters import Method, OldConfigOption, Overrides, PolicyTemperature, Source, Trust
 from workflow_r1.errors import ConfigError
 from workflow_r1.printable import printable
+
+if TYPE_CHECKING:
+    from workflow_r1.running.asking import AskEvent
 
 
 def ask(
@@ -19,6 +22,7 @@ def ask(
         ),
     ] = None,
     override: Overrides = None,
+    trust: Trust = False,
     method: Method = "policy",
     temperature: PolicyTemperature = 0.0,
     seed: Annotated[
@@ -40,8 +44,8 @@ def ask(
 
     `workflow-r1 ask runs/X "Who directed Jaws?"` asks the policy of that run; without CONFIG the embedded one answers.
     """
+    from workflow_r1.running.asking import QuestionAsked, split_question
     from workflow_r1.running.asking import ask as ask_method
-    from workflow_r1.running.asking import split_question
     from workflow_r1.running.configuration import open_config
     from workflow_r1.running.saving import check_can_append
     from workflow_r1.running.terminal import Terminal
@@ -52,18 +56,25 @@ def ask(
     if old_config is not None:
         config, question = old_config, config
     source, text = (config, question) if old_config is not None else split_question(config, question)
-    settings = open_config(source, override)
+    settings = open_config(source, override, trust=trust)
     if save is not None and no_save:
         raise ConfigError("expected either --save or --no-save, received both")
     file = None if no_save else save or settings.directory / "asked" / "trajectories.jsonl"
     if file is not None:
         check_can_append(file, option="--save")
     trace = LiveTrace(Terminal(), currency=settings.prices.currency)
+
+    def receive(event: "AskEvent") -> None:
+        if not as_json:
+            trace.receive(event)
+        for note in event.notes if isinstance(event, QuestionAsked) else ():
+            typer.secho(note, fg="yellow", err=True)
+
     try:
         with Terminal(stderr=True).status("asking") if as_json else trace.live():
             trajectory = ask_method(
                 settings, text, method=method, temperature=temperature, seed=seed,
-                on_event=None if as_json else trace.receive,
+                on_event=receive,
             )  # fmt: skip
     except KeyboardInterrupt:
         typer.secho("interrupted; nothing was saved", fg="yellow", err=True)
@@ -76,6 +87,7 @@ def ask(
         file.parent.mkdir(parents=True, exist_ok=True)
         append_trajectories(file, [trajectory])
         typer.secho(f"saved to {file}", dim=True, err=as_json)
-    if trajectory.stop_reason.is_infrastructure:
+    if trajectory.error is not None or trajectory.stop_reason.is_infrastructure:
         typer.secho(printable(f"error: {trajectory.error or trajectory.stop_reason}"), fg="red", err=True)
+    if trajectory.stop_reason.is_infrastructure:
         raise typer.Exit(1)

@@ -65,7 +65,8 @@ def fetch(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Split to fetch: train, dev or test. Default: the one that figures are reported on.", show_default=False
+            help="Split to fetch: train, dev or test. Default: the one that figures are reported on.",
+            show_default=False,
         ),
     ] = None,
     data: Data = Path("data"),
@@ -124,6 +125,10 @@ def convert(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of --draw.")] = 42,
     prefix_ids: Annotated[bool, typer.Option("--prefix-ids", help="Make every id dataset/id.")] = False,
+    drop_duplicates: Annotated[
+        bool,
+        typer.Option("--drop-duplicates", help="Leave out rows that say the same as an earlier one, ids included."),
+    ] = False,
 ) -> None:
     """Write questions of any published or own layout as one JSONL file; ids of several datasets become dataset/id."""
     from workflow_r1.data import Draw, draw_questions, fingerprint, load_questions, mix, overlaps, save_questions
@@ -132,10 +137,19 @@ def convert(
     if output.exists():
         raise UserError(f"expected a new file, but {output} exists; choose another --output")
     columns, file_format = _columns(column), _format(format)
-    questions = mix(
-        load_questions(file, format=file_format, columns=columns, dataset=dataset, split=split, prefix_ids=prefix_ids)
+    parts = (
+        load_questions(
+            file,
+            format=file_format,
+            columns=columns,
+            dataset=dataset,
+            split=split,
+            prefix_ids=prefix_ids,
+            drop_duplicates=drop_duplicates,
+        )
         for file in files
     )
+    questions = mix(parts, drop_duplicates=drop_duplicates)
     for file in without or []:
         shared = {id for _, id in overlaps(load_questions(file), questions)}
         questions = [question for question in questions if question.id not in shared]
@@ -202,9 +216,11 @@ def check(
                 f"{file}: {repeated} repeated questions, e.g. {_some('; '.join(d) for d in report.duplicates)}"
             )
         if report.empty_answers:
+            notes.append(f"{file}: {report.emptied_note()}")
+        if report.lists_as_text:
             notes.append(
-                f"{file}: {len(report.empty_answers)} questions have a golden answer that normalises to nothing, so that an "
-                f"empty answer matches: {_some(report.empty_answers)}"
+                f"{file}: {len(report.lists_as_text)} questions have a golden answer that looks like a list and is compared as "
+                f"text: {_some(report.lists_as_text)}; write several answers as a JSON list"
             )
     for number, (first, questions) in enumerate(loaded.items()):
         for second in list(loaded)[number + 1 :]:

@@ -7,7 +7,7 @@ import typer
 
 from workflow_r1.cli.parameters import Overrides, Source
 from workflow_r1.errors import UserError
-from workflow_r1.running.configuration import open_config
+from workflow_r1.running.configuration import read_config, run_directory_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,13 +34,13 @@ def doctor(
     console = Terminal()
     findings = [*check_python(), *check_packages()]
     try:
-        settings = open_config(config, override)
+        settings = read_config(config, override)
     except UserError as error:
         findings.append(problem("configuration", error))
     else:
         findings.append(ok("configuration", settings.title))
         with Terminal(stderr=True).status("checking"):
-            findings += run_checks(plan(settings))
+            findings += run_checks(plan(settings, directory=run_directory_of(config), overrides=override or ()))
     ours = any(finding.status == "problem" and not finding.is_service for finding in findings)
     down = any(finding.is_service for finding in findings)
     code = 2 if ours else 1 if down else 0

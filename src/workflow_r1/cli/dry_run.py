@@ -44,7 +44,7 @@ def show_estimate(config: "RunConfig", console: "Console") -> None:
         if len(questions) < 2:
             raise ConfigError(f"expected at least two training questions to sample, received {len(questions)}")
         opened = open_method(capped, POLICY, temperature=config.sampling.temperature)
-        check_services(capped, opened.services)
+        check_services(capped, opened.services, policy=True)
     console.print(
         f"dry run: {len(questions)} trajectories of the untrained policy, at most {limit} calls of services",
         soft_wrap=True, markup=False,
@@ -81,6 +81,11 @@ def show_estimate(config: "RunConfig", console: "Console") -> None:
         told.append(
             f"The limit of calls ended the sample after {len(done)} of {len(questions)} trajectories; the longest are "
             "missing, so the estimate is too low."
+        )
+    if config.policy.base_url is not None:
+        told.append(
+            "The policy was asked at its server; what that takes is not in the table. To train it, leave out "
+            "policy.base_url and let policy.model name a Hugging Face model."
         )
     if config.is_simulation:
         told.append("Part of this is the embedded world, a simulation; its expert and its search cost nothing.")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, PolicyTemperature, Questions, Source
+from workflow_r1.cli.parameters import Overrides, PolicyTemperature, Questions, Source, Trust
 from workflow_r1.errors import BudgetExceededError, ServiceUnavailableError, UserError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def evaluate(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,14 +79,14 @@ def evaluate(
     from workflow_r1.running.policies import POLICY
     from workflow_r1.running.terminal import Terminal
 
-    settings = with_questions(open_config(config, override), questions)
+    settings = with_questions(open_config(config, override, trust=trust), questions)
     console = Terminal()
     display = AnsweringDisplay(console)
     with console.status("getting ready"):
         plan = plan_evaluation(
             settings, methods=method or [POLICY], benchmarks=benchmark or [], data=data, limit=limit,
             seeds=_read_seeds(seed), repeats=repeats, temperature=temperature, attempts=attempts,
-            unicode_normalise=unicode_normalise, reference=reference,
+            unicode_normalise=unicode_normalise, reference=reference, trust=trust,
         )  # fmt: skip
     try:
         with display:
@@ -140,7 +141,7 @@ def _show(console: "Console", plan: "EvaluationPlan", done: "Evaluation") -> Non
         return
     method, benchmark = plan.compared[0].name, plan.asked[0].name
     figures = done.classes["all"]
-    print_table(console, f"{plan.config.title}, {method}", *figures_table(done.classes.items()))
+    print_table(console, f"{plan.title}, {method}", *figures_table(done.classes.items()))
     currency = plan.config.prices.currency
     print_usage(console, done.trajectories(method, benchmark), currency=currency, accounts=done.accounts)
     console.print(

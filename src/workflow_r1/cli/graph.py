@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import OldConfigOption, Overrides
+from workflow_r1.cli.parameters import OldConfigOption, Overrides, Trust
 from workflow_r1.errors import ConfigError
 from workflow_r1.running.configuration import open_config
 
@@ -36,6 +36,7 @@ def show(
         ),
     ],
     override: Overrides = None,
+    trust: Trust = False,
     form: Annotated[
         Drawing,
         typer.Option(
@@ -51,7 +52,7 @@ def show(
     *sources, file = places
     if len(sources) > 1:
         raise ConfigError(f"expected at most a configuration before the graph, received {', '.join(sources)}")
-    found = find_operators(open_config(sources[0] if sources else old_config, override).plugins).operators
+    found = find_operators(open_config(sources[0] if sources else old_config, override, trust=trust).plugins).operators
     loaded = load_graph(Path(file), {name: each.operator for name, each in found.items()})
     draw = {Drawing.TEXT: draw_text, Drawing.MERMAID: draw_mermaid, Drawing.JSON: lambda it: it.to_json().rstrip()}
     typer.echo(draw[form](loaded))

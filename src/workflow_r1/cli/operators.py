@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflow_r1.cli.parameters import OldConfigOption, Overrides, Source
+from workflow_r1.cli.parameters import OldConfigOption, Overrides, Source, Trust
 from workflow_r1.errors import ConfigError
 from workflow_r1.running.configuration import names_configuration, open_config
 
@@ -25,6 +25,7 @@ def operators(
         typer.Argument(metavar="NAME", help="Show one operator in detail. Default: all of them.", show_default=False),
     ] = None,
     override: Overrides = None,
+    trust: Trust = False,
     call: Annotated[
         str | None,
         typer.Option(metavar="INPUT", help="Run NAME once, on the configured services, with this input."),
@@ -40,7 +41,7 @@ def operators(
         config, name = old_config, config
     elif name is None and not names_configuration(config):
         config, name = None, config
-    settings = open_config(config, override)
+    settings = open_config(config, override, trust=trust)
     if call is not None and name is None:
         raise ConfigError("--call: expected the NAME of the operator to call before it")
     found = find_operators(settings.plugins)

@@ -31,3 +31,28 @@ Questions = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Questions in place of the configuration's held-out ones.", show_default=False),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Trust the run directory, which somebody else may have made, to run the code and ask the services that its "
+        "configuration names; remembered. See docs/explanation/security.md.",
+    ),
+]
+ApiKeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Environment variable with the key that clients must send; without it none is asked for.",
+        show_default=False,
+    ),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        help="Name besides this machine's own under which clients reach the server, e.g. a proxy's. Repeatable.",
+        show_default=False,
+    ),
+]

@@ -97,7 +97,7 @@ def _show_run(console: "Console", directory: Path, written: "WrittenRunReport") 
     from workflow_r1.reports.summary import evaluation_table, training_table
 
     record = written.record
-    console.print(f"\n{record.config.title}", style="bold", markup=False)
+    console.print(f"\n{record.title}", style="bold", markup=False)
     if record.evaluations:
         print_table(console, "held-out exact match [95% interval]", *evaluation_table(record))
     print_table(console, "training", *training_table(record))

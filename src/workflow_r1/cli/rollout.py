@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Method, Overrides, Questions, Source
+from workflow_r1.cli.parameters import Method, Overrides, Questions, Source, Trust
 from workflow_r1.errors import BudgetExceededError
 
 
 def rollout(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="JSONL of trajectories; must not exist yet.")
     ] = Path("trajectories.jsonl"),
@@ -37,7 +38,7 @@ def rollout(
     from workflow_r1.running.rollouts import roll_out
     from workflow_r1.running.terminal import Terminal
 
-    settings = with_questions(open_config(config, override), questions)
+    settings = with_questions(open_config(config, override, trust=trust), questions)
     console = Terminal()
     try:
         with AnsweringDisplay(console) as display:
@@ -46,8 +47,14 @@ def rollout(
                 seed=seed, on_event=display.receive,
             )  # fmt: skip
     except BudgetExceededError as exceeded:
-        kept = f"The trajectories that were finished are in {output}" if output.exists() else "None was finished"
-        tell_used_up(console, exceeded, None, kept=kept)
+        tell_used_up(console, exceeded, None, kept=_kept(output))
         raise typer.Exit(EXIT_CODE) from None
+    except KeyboardInterrupt:
+        console.print(f"\ninterrupted. {_kept(output)}", soft_wrap=True, markup=False)
+        raise typer.Exit(130) from None
     print_usage(console, done.trajectories(), currency=settings.prices.currency, accounts=done.accounts)
     console.print(f"trajectories in {output}", style="dim", soft_wrap=True, markup=False)
+
+
+def _kept(output: Path) -> str:
+    return f"The trajectories that were finished are in {output}" if output.exists() else "None was finished"

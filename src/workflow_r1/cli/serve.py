@@ -1,19 +1,18 @@
 """``workflow-r1 serve``."""
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from workflow_r1.cli.parameters import Method, Overrides, Source
-from workflow_r1.errors import ConfigError
-from workflow_r1.running.configuration import open_config
+from workflow_r1.cli.parameters import AllowHost, ApiKeyEnv, Method, Overrides, Source, Trust
+from workflow_r1.running.configuration import open_config, run_directory_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from workflow_r1.config import RunConfig
+    from workflow_r1.serving.history import History
     from workflow_r1.trajectory import Trajectory
 
 EXAMPLE_QUESTION = "Who directed Jaws?"
@@ -22,6 +21,7 @@ EXAMPLE_QUESTION = "Who directed Jaws?"
 def serve(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     method: Method = "policy",
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")
@@ -31,14 +31,8 @@ def serve(
         str | None,
         typer.Option(help="What clients call the model; default: the configuration's name.", show_default=False),
     ] = None,
-    api_key_env: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Environment variable with the key that clients must send; without it none is asked for.",
-            show_default=False,
-        ),
-    ] = None,
+    api_key_env: ApiKeyEnv = None,
+    allow_host: AllowHost = None,
     temperature: Annotated[
         float,
         typer.Option(min=0.0, max=2.0, help="Sampling temperature of requests that do not name one; 0 is greedy."),
@@ -52,13 +46,13 @@ def serve(
     max_waiting: Annotated[
         int, typer.Option(min=0, help="Requests that may wait for them; one more is refused with 429.")
     ] = 256,
-    with_history: Annotated[
-        bool,
+    history: Annotated[
+        Literal["auto", "text", "reference", "none"],
         typer.Option(
-            "--with-history",
-            help="Show the policy the messages before the last one too. It is trained on single questions.",
+            help="What becomes of earlier messages. text: they stand before the question. reference: the last answer takes "
+            "the place of a pronoun. none: the question alone. auto: reference for a policy of brief prompts, else text."
         ),
-    ] = False,
+    ] = "auto",
     save: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Append every trajectory to a JSONL file.", show_default=False)
     ] = None,
@@ -68,11 +62,13 @@ def serve(
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
     from workflow_r1.running.services import check_services
+    from workflow_r1.running.simulation import is_simulated, notes_on
     from workflow_r1.running.terminal import Terminal
+    from workflow_r1.services.keys import read_key
 
     require_server("serve")
-    settings = open_config(config, override)
-    key = _read_key(api_key_env)
+    settings = open_config(config, override, trust=trust)
+    key = None if api_key_env is None else read_key(api_key_env, purpose="the key of --api-key-env")
     if max_concurrency is not None:
         sampling = settings.sampling.model_copy(update={"max_sessions": max_concurrency})
         settings = settings.model_copy(update={"sampling": sampling})
@@ -85,26 +81,30 @@ def serve(
             opened = open_method(settings, method, temperature=temperature)
             check_services(settings, opened.services, policy=method == POLICY)
 
+            from workflow_r1.services.admission import AdmissionRules
             from workflow_r1.serving.app import Served, ServerLimits, make_app
 
+        simulated = is_simulated(settings, method, own_questions=True)
         served = Served(
-            model=model_name or (settings.name if method == POLICY else method),
+            model=model_name or (_model_name(config, settings) if method == POLICY else method),
             policy=opened.policy,
             make_environment=opened.make_environment,
             temperature=temperature,
-            simulation=settings.is_simulation,
+            simulation=simulated,
             currency=settings.prices.currency,
+            history=_history(settings, method) if history == "auto" else history,
+            count_tokens=opened.count_tokens,
+            warn=lambda text: notes_on(settings, text, method),
         )
         app = make_app(
             served,
             limits=ServerLimits(max_concurrency=settings.sampling.max_sessions, max_waiting=max_waiting),
-            api_key=key,
-            with_history=with_history,
+            rules=AdmissionRules(hosts=tuple(allow_host or ()), api_key=key),
             on_trajectory=lambda trajectory: _note(console, trajectory, save, settings.prices.currency),
             lifetime=opened,
         )
         place = address_of(listening)
-        _show_start(console, settings, served.model, method, opened.policy.name, place, api_key_env)
+        _show_start(console, settings, simulated, served.model, method, opened.policy.name, place, api_key_env)
         if key is None and host not in ("127.0.0.1", "::1", "localhost"):
             console.print(
                 f"anyone who reaches {host} can ask, at your services' cost; --api-key-env asks for a key",
@@ -114,21 +114,27 @@ def serve(
     console.print("stopped", style="dim")
 
 
-def _read_key(variable: str | None) -> str | None:
-    if variable is None:
-        return None
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise ConfigError(f"--api-key-env: expected a key in the environment variable {variable}, found none; set it")
-    if not key.isascii() or not key.isprintable():
-        raise ConfigError(
-            f"--api-key-env: expected plain ASCII in the environment variable {variable}; choose another key"
-        )
-    return key
+def _model_name(config: str | None, settings: "RunConfig") -> str:
+    """The run's own name, where a run is served; else that of the configuration."""
+    directory = run_directory_of(config)
+    return settings.name if directory is None else directory.resolve().name
+
+
+def _history(settings: "RunConfig", method: str) -> "History":
+    """A policy of brief prompts, and the embedded world's expert, understand a bare question only."""
+    bare = settings.environment.prompt_style == "brief" if method == "policy" else settings.llm.kind == "embedded"
+    return "reference" if bare else "text"
 
 
 def _show_start(
-    console: "Console", config: "RunConfig", model: str, method: str, policy: str, place: str, key_variable: str | None
+    console: "Console",
+    config: "RunConfig",
+    simulated: bool,
+    model: str,
+    method: str,
+    policy: str,
+    place: str,
+    key_variable: str | None,
 ) -> None:
     import json
     import shlex
@@ -141,7 +147,7 @@ def _show_start(
     )
     login = f' -H "Authorization: Bearer ${key_variable}"' if key_variable else ""
     lines = (
-        f"{escape(config.title)}: {escape(what)} as the model [bold]{escape(model)}[/] at [bold]{place}/v1[/]",
+        f"{escape(config.titled(simulation=simulated))}: {escape(what)} as the model [bold]{escape(model)}[/] at [bold]{place}/v1[/]",
         f"  [dim]operators: {escape(', '.join(config.environment.operators))}[/]" if method == "policy" else "",
         f"  curl -s {place}/v1/chat/completions -H 'Content-Type: application/json'{login} -d "
         f"{escape(shlex.quote(body))}",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import AllowHost, ApiKeyEnv, Overrides, Source, Trust
 from workflow_r1.running.configuration import open_config
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def serve_search(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     index: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="A BM25 index; built there from --corpus where absent.", show_default=False),
@@ -27,9 +28,11 @@ def serve_search(
         typer.Option(metavar="FILE", help="JSONL of `id, title, text` or `id, contents`, or .gz.", show_default=False),
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at. There is no login: 0.0.0.0 serves everyone who can reach it.")
+        str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8000,
+    api_key_env: ApiKeyEnv = None,
+    allow_host: AllowHost = None,
     k: Annotated[
         int | None,
         typer.Option(
@@ -42,9 +45,10 @@ def serve_search(
     from workflow_r1.errors import ConfigError
     from workflow_r1.running.http_server import address_of, listen, require_server, serve_until_stopped
     from workflow_r1.running.terminal import Terminal
+    from workflow_r1.services.keys import read_key
 
     require_server("serve-search")
-    settings = open_config(config, override)
+    settings = open_config(config, override, trust=trust)
     search_config = settings.search
     if index is not None or corpus is not None:
         if config is not None:
@@ -53,14 +57,17 @@ def serve_search(
             raise ConfigError(f"expected --index with --corpus: the directory where the index of {corpus} is kept")
         search_config = SearchConfig(kind="bm25", index=index, corpus=corpus)
     default_k = k or search_config.k
+    key = None if api_key_env is None else read_key(api_key_env, purpose="the key of --api-key-env")
     console = Terminal()
     with listen(host, port) as listening:
         search = _open(search_config, settings.embedded.seed, console)
         description = describe(search_config, search, default_k)
 
         from workflow_r1.retrieval.server_app import make_app
+        from workflow_r1.services.admission import AdmissionRules
 
-        app = make_app(search, default_k=default_k, description=description)
+        rules = AdmissionRules(hosts=tuple(allow_host or ()), api_key=key)
+        app = make_app(search, default_k=default_k, description=description, rules=rules)
         place = address_of(listening)
         console.print(f"{_name(description)} at [bold]{place}[/]", soft_wrap=True)
         console.print(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.errors import ConfigError, ProcessLostError, ServiceError
 from workflow_r1.running.processes import command_of, is_launched, launch, num_started, rank, speak_when_ended
 
@@ -32,6 +32,7 @@ Output = Annotated[
 def train(
     config: Source = None,
     override: Overrides = None,
+    trust: Trust = False,
     resume: Resume = None,
     output: Output = None,
     engine: Annotated[
@@ -62,8 +63,10 @@ def train(
     from workflow_r1.running.training import open_run
 
     overrides = [*(override or []), *([f"engine={engine}"] if engine else [])]
-    settings = open_run(config, overrides, resume=resume, directory=output)
-    require_trainable(settings)
+    settings = open_run(config, overrides, resume=resume, directory=output, trust=trust)
+    # What rollouts cost can be estimated with the policy behind a server, too; it cannot be trained there.
+    if not (dry_run and settings.policy.base_url is not None and settings.engine == "native"):
+        require_trainable(settings)
     console = Terminal()
     if settings.engine == "verl" and processes > 1:
         raise ConfigError("expected --processes with the native engine alone: verl starts its own, as its options say")
@@ -81,14 +84,20 @@ def train(
             _show_next(console, result)
 
 
-def warmstart(config: Source = None, override: Overrides = None, resume: Resume = None, output: Output = None) -> None:
+def warmstart(
+    config: Source = None,
+    override: Overrides = None,
+    trust: Trust = False,
+    resume: Resume = None,
+    output: Output = None,
+) -> None:
     """Teach a policy the grammar from demonstrations, before reinforcement learning."""
     from workflow_r1.running.display import show_path
     from workflow_r1.running.engines import WARM_START
     from workflow_r1.running.terminal import Terminal
     from workflow_r1.running.training import open_run
 
-    settings = open_run(config, override, resume=resume, directory=output)
+    settings = open_run(config, override, resume=resume, directory=output, trust=trust)
     console = Terminal()
     result = run_engine(settings, WARM_START, console, resume, output)
     if result.policy_directory is not None:
@@ -176,7 +185,8 @@ def _launch(
         kept = f"The checkpoint {newest} stands" if newest else "There is no checkpoint yet"
         return f"{kept}; go on with:  [bold]{command_of(f'--resume {show_path(directory)}', num)}[/]"
 
-    arguments = ["train", *source, *place, *(part for override in overrides for part in ("-o", override))]
+    # Trust was settled here: the processes of the run do not ask again.
+    arguments = ["train", *source, *place, "--trust", *(part for override in overrides for part in ("-o", override))]
     return launch(arguments, num=num, tell=lambda line: console.print(line, soft_wrap=True), go_on=go_on)
 
 

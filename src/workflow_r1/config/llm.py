@@ -20,6 +20,14 @@ METHOD_ROLES = ("AFlow",)
 """Roles that are no operators': of methods that ask an LLM for something else than a question's answer."""
 
 
+def _without_null(fields: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Refuse a null: a run directory keeps its configuration in TOML, which has none, so that a resume would send the field."""
+    null = next((name for name, value in (fields or {}).items() if value is None), None)
+    if null is not None:
+        raise ValueError(f"fields with values; to send no {null}, set leave_out = [{null!r}]")
+    return fields
+
+
 class EndpointConfig(Record):
     """One of several endpoints. What it leaves out is taken from ``[llm]``."""
 
@@ -41,10 +49,19 @@ class EndpointConfig(Record):
     """Refuse the reply of another model."""
     send_seed: bool | None = None
     """Send the number of the sample as ``seed``."""
+    length_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """Field of the request that bounds the reply."""
+    leave_out: tuple[str, ...] | None = None
+    """Fields of the request that are never sent."""
     extra_body: dict[str, Any] | None = None
     """Further fields of the request, in place of those of ``[llm]``."""
     weight: float = Field(default=1.0, ge=0.0)
     """Share of the requests, relative to the role's other endpoints. 0: only where all others failed."""
+
+    @field_validator("extra_body")
+    @classmethod
+    def _check_extra_body(cls, fields: dict[str, Any] | None) -> dict[str, Any] | None:
+        return _without_null(fields)
 
 
 class LLMConfig(Record):
@@ -53,7 +70,7 @@ class LLMConfig(Record):
     kind: Literal["embedded", "openai"] = "embedded"
     """``embedded``: the simulated expert. ``openai``: any OpenAI-compatible endpoint."""
     base_url: str | None = None
-    """Endpoint, e.g. ``http://127.0.0.1:8000/v1``; None is the openai client's default."""
+    """Endpoint, e.g. ``http://127.0.0.1:8000/v1``; None is OpenAI's own, or the one in ``OPENAI_BASE_URL``."""
     model: str = ""
     """Model name at the endpoint."""
     api_key_env: str = "OPENAI_API_KEY"
@@ -76,6 +93,11 @@ class LLMConfig(Record):
     """Refuse the reply of another model: one whose name neither contains ``model`` nor stands in it."""
     send_seed: bool = False
     """Send the number of the sample as ``seed``: a server that draws by it repeats its replies; some servers refuse it."""
+    length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Field of the request that bounds the reply. An endpoint that refuses the first is asked with the second from then on."""
+    leave_out: tuple[str, ...] = ()
+    """Fields of the request that are never sent, e.g. ``["temperature"]`` for a model that takes none; one that the endpoint
+    refuses as such is left out from then on."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of the request, for what an endpoint has of its own, e.g. ``top_k``."""
     cool_down_seconds: float = Field(default=30.0, ge=0.0)
@@ -85,6 +107,11 @@ class LLMConfig(Record):
     roles: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """By operator name, or ``default`` for all others: the endpoints that carry it out, by name. ``llm`` is the one of
     this section."""
+
+    @field_validator("extra_body")
+    @classmethod
+    def _check_extra_body(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        return _without_null(fields) or {}
 
     @field_validator("endpoints")
     @classmethod
@@ -103,8 +130,6 @@ class LLMConfig(Record):
         if self.endpoints and not self.roles:
             first = next(iter(self.endpoints))
             raise ValueError(f"llm.roles to say what llm.endpoints are for, e.g. {DEFAULT_ROLE} = [{first!r}]")
-        if self.kind == "embedded" and (self.endpoints or self.roles):
-            raise ValueError('llm.kind = "openai", since llm.endpoints or llm.roles are configured')
         return self
 
     def endpoints_of(self, role: str) -> tuple[str, ...]:

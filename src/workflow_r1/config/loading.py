@@ -11,6 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from workflow_r1.config.effect import KeysWithoutEffectError
 from workflow_r1.config.run import RunConfig
 from workflow_r1.errors import ConfigError
 from workflow_r1.references import is_file
@@ -161,6 +162,11 @@ def _explain(error: ValidationError, file: Path, text: str, places: Mapping[Loca
     """One line per wrong key or value."""
     told: set[Location] = set()
     for detail in error.errors():
+        cause = detail.get("ctx", {}).get("error")
+        if isinstance(cause, KeysWithoutEffectError):
+            for key, reason in cause.found:
+                yield f"{_place(_split_key(key), file, text, places)}: {key}: {reason}"
+            continue
         # Pydantic appends the alternatives of a union and the indices of a list to the location.
         location = _longest_field(tuple(str(part) for part in detail["loc"]))
         unknown = detail["type"] == "extra_forbidden"

@@ -1,11 +1,13 @@
 """One TOML file, one validated run configuration."""
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workflow_r1.accounting import BudgetConfig, PricesConfig
+from workflow_r1.config.effect import refuse_keys_without_effect
 from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.methods import MethodsConfig
 from workflow_r1.config.search import SearchConfig
@@ -15,6 +17,7 @@ from workflow_r1.config.verl import VerlConfig
 from workflow_r1.data import FileFormat, QuestionField
 from workflow_r1.environment.config import EnvironmentConfig
 from workflow_r1.operators import OPERATORS
+from workflow_r1.rollout.renderer import TemplateConfig
 from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.store.config import StoreConfig
 from workflow_r1.trajectory.records import Record
@@ -48,10 +51,19 @@ class PolicyConfig(Record):
     """OpenAI-compatible server that serves the policy: for rollouts and evaluation, never for training."""
     api_key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the server's key."""
+    tokenizer: str | None = None
+    """Path or name of the policy's tokenizer, for a policy behind a server: its chat template then renders here, and the server
+    gets and gives tokens, as in training. None leaves the rendering to the server (or to the tokenizer beside ``model``,
+    where that is a directory here)."""
+    exchange: Literal["auto", "tokens", "chat"] = "auto"
+    """What a server is sent. ``tokens``: the context as token ids. ``chat``: messages, which the server renders itself.
+    ``auto``: tokens where there is a tokenizer."""
+    template: TemplateConfig = TemplateConfig()
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ..."""
     threads: int | None = Field(default=None, ge=1)
-    """CPU threads of torch; None leaves torch's own choice."""
+    """Most CPU threads of torch, of those that are free at the start; None for as many as torch would take.
+    ``OMP_NUM_THREADS`` lowers it."""
 
 
 class EmbeddedConfig(Record):
@@ -104,24 +116,35 @@ class RunConfig(Record):
     methods: MethodsConfig = MethodsConfig()
     logging: LoggingConfig = LoggingConfig()
 
+    @model_validator(mode="after")
+    def _refuse_keys_without_effect(self) -> Self:
+        refuse_keys_without_effect(self)
+        return self
+
+    def simulated_services(self, needs: Collection[str]) -> tuple[str, ...]:
+        """Which of the services that are needed (``llm``, ``search``) are the embedded world's."""
+        kinds = {"llm": self.llm.kind, "search": self.search.kind}
+        return tuple(service for service, kind in kinds.items() if kind == "embedded" and service in needs)
+
     @property
     def is_simulation(self) -> bool:
-        """Whether any part is the embedded world's: its figures then say nothing about real questions.
+        """Whether anything that is used is the embedded world's: its figures then say nothing about real questions.
 
-        An operator of the user's own may search, too; it is not imported to find out, since a configuration is also read
-        to report on a run of somebody else's. ``search.kind = "none"`` says that none does.
+        The questions are, or the LLM or the search that an operator of the pool needs. An operator of the user's own may
+        need both; it is not imported to find out, since a configuration is also read to report on a run of somebody else's.
+        ``search.kind = "none"`` says that none searches.
         """
         pool = [OPERATORS.get(name) for name in self.environment.operators]
-        searches = any(operator is None or "search" in operator.needs for operator in pool)
-        return (
-            self.data.source == "embedded"
-            or self.llm.kind == "embedded"
-            or (self.search.kind == "embedded" and searches)
-        )
+        needs = {need for each in pool for need in (("llm", "search") if each is None else each.needs)}
+        return self.data.source == "embedded" or bool(self.simulated_services(needs))
 
     @property
     def title(self) -> str:
         """Name of the run, and that it is a simulation where it is one."""
-        if not self.is_simulation:
+        return self.titled(simulation=self.is_simulation)
+
+    def titled(self, *, simulation: bool) -> str:
+        """Name of the run, and that it is a simulation where what is done with it is one."""
+        if not simulation:
             return self.name
         return f"{'' if self.name == 'embedded' else f'{self.name}: '}embedded world (a simulation)"

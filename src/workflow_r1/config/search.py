@@ -1,22 +1,12 @@
 """Which search stands behind the operator Search."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from workflow_r1.retrieval import CallableSearchConfig, MCPSearchConfig, RetrievalServerConfig, WebSearchConfig
 from workflow_r1.trajectory.records import Record
-
-_KIND_OF_KEY = {
-    "corpus": "bm25",
-    "index": "bm25",
-    "server": "server",
-    "web": "web",
-    "callable": "callable",
-    "mcp": "mcp",
-}
-"""The kind of search that a key belongs to."""
 
 
 class SearchConfig(Record):
@@ -36,13 +26,3 @@ class SearchConfig(Record):
     web: WebSearchConfig | None = None
     callable: CallableSearchConfig | None = None
     mcp: MCPSearchConfig | None = None
-
-    @model_validator(mode="after")
-    def _refuse_keys_of_another_kind(self) -> Self:
-        for key, kind in _KIND_OF_KEY.items():
-            if getattr(self, key) is not None and self.kind not in (kind, "none"):
-                raise ValueError(
-                    f'no search.{key} with search.kind = "{self.kind}": set search.kind = "{kind}" to use it, or leave it '
-                    f"out (on the command line: -o search.{key}=)"
-                )
-        return self

@@ -4,7 +4,7 @@ from workflow_r1.data.benchmarks import BENCHMARKS, Benchmark, Draw
 from workflow_r1.data.checks import QuestionsReport, fingerprint, overlaps, report_questions
 from workflow_r1.data.files import FileFormat
 from workflow_r1.data.mixture import draw_questions, mix
-from workflow_r1.data.normalise import normalize_answer
+from workflow_r1.data.normalise import comparable_answer, normalize_answer
 from workflow_r1.data.questions import QuestionField, load_questions, save_questions
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "FileFormat",
     "QuestionField",
     "QuestionsReport",
+    "comparable_answer",
     "draw_questions",
     "fingerprint",
     "load_questions",

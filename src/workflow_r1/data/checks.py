@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from workflow_r1.data.normalise import normalize_answer, normalize_question
 from workflow_r1.trajectory import Question
 
+_NAMED = 3
+"""Ids named in a note."""
+
 
 def fingerprint(questions: Iterable[Question]) -> str:
     """Return the SHA-256 (hexadecimal) of what is asked and accepted, whatever the layout, the ids and the order.
@@ -46,15 +49,28 @@ class QuestionsReport:
     duplicates: tuple[tuple[str, ...], ...]
     """Ids of questions that ask the same in the same words, a tuple for each such group."""
     empty_answers: tuple[str, ...]
-    """Ids of questions with a golden answer that SQuAD's normalisation empties: an empty answer then matches it."""
+    """Ids of questions with a golden answer that SQuAD's normalisation empties (``A``, ``---``): see ``emptied_note``."""
+    lists_as_text: tuple[str, ...]
+    """Ids of questions with a golden answer that looks like a list, and is text all the same."""
     fingerprint: str
     """See ``fingerprint``."""
+
+    def emptied_note(self) -> str:
+        """Say how many questions have a golden answer that SQuAD's normalisation empties, and what is done; or nothing."""
+        if not self.empty_answers:
+            return ""
+        named = ", ".join(self.empty_answers[:_NAMED]) + (", ..." if len(self.empty_answers) > _NAMED else "")
+        return (
+            f"{len(self.empty_answers)} questions have a golden answer that normalises to nothing (such as A or ---); it is "
+            f"compared as it stands, so that no other empty answer matches it: {named}"
+        )
 
 
 def report_questions(questions: Sequence[Question]) -> QuestionsReport:
     """Return what a set of questions holds, and what is odd about it."""
     same: defaultdict[str, list[str]] = defaultdict(list)
     empty: list[str] = []
+    lists: list[str] = []
     yes_or_no = 0
     for question in questions:
         same[normalize_question(question.text)].append(question.id)
@@ -62,6 +78,8 @@ def report_questions(questions: Sequence[Question]) -> QuestionsReport:
         yes_or_no += answers <= {"yes", "no"}
         if "" in answers:
             empty.append(question.id)
+        if any(answer.startswith("[") and answer.endswith("]") and "," in answer for answer in question.golden_answers):
+            lists.append(question.id)
     return QuestionsReport(
         num_questions=len(questions),
         datasets=dict(Counter((question.dataset, question.split) for question in questions)),
@@ -69,6 +87,7 @@ def report_questions(questions: Sequence[Question]) -> QuestionsReport:
         yes_or_no=yes_or_no,
         duplicates=tuple(tuple(ids) for ids in same.values() if len(ids) > 1),
         empty_answers=tuple(empty),
+        lists_as_text=tuple(lists),
         fingerprint=fingerprint(questions),
     )
 

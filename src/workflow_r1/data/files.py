@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from workflow_r1.errors import DataError, MissingExtraError
+from workflow_r1.installation import install_command
 
 FileFormat = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet"]
 """``auto`` goes by the name: ``.jsonl``, ``.json``, ``.csv``, ``.tsv``, ``.parquet``; text may be gzipped (``.jsonl.gz``)."""
@@ -69,6 +70,11 @@ def read_rows(path: Path, format: FileFormat = "auto") -> Iterator[tuple[str, Ro
         ) from None
     except (OSError, EOFError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
+
+
+def is_table(path: Path, format: FileFormat = "auto") -> bool:
+    """Whether a file is CSV or TSV, whose cells hold nothing but text."""
+    return (_format_of(path) if format == "auto" else format) in ("csv", "tsv")
 
 
 def _format_of(path: Path) -> str:
@@ -160,7 +166,7 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
         import pyarrow.parquet
     except ImportError:
         raise MissingExtraError(
-            f"{path}: reading parquet needs pyarrow, which is not installed: pip install 'workflow-r1[data]'"
+            f"{path}: reading parquet needs pyarrow, which is not installed; run: {install_command('data')}"
         ) from None
     try:
         with pyarrow.parquet.ParquetFile(path) as file:

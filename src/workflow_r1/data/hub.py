@@ -11,6 +11,7 @@ from workflow_r1.data.checks import fingerprint
 from workflow_r1.data.mixture import draw_questions
 from workflow_r1.data.questions import load_questions, save_questions
 from workflow_r1.errors import DataError, MissingExtraError, ServiceUnavailableError
+from workflow_r1.installation import install_command
 from workflow_r1.trajectory import Question
 from workflow_r1.trajectory.records import Record
 from workflow_r1.trajectory.storage import write_atomically
@@ -154,7 +155,7 @@ def _download(repository: str, path: str, revision: str) -> tuple[Path, str]:
         )
     except ImportError:
         raise MissingExtraError(
-            "fetching from the hub needs huggingface_hub, which is not installed: pip install 'workflow-r1[data]'"
+            f"fetching from the hub needs huggingface_hub, which is not installed; run: {install_command('data')}"
         ) from None
     hub = constants.ENDPOINT
     address = f"{hub}/datasets/{repository}/resolve/{revision}/{path}"

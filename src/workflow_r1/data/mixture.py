@@ -17,24 +17,97 @@ def prefix_id(question: Question) -> Question:
     return question.model_copy(update={"id": prefix + question.id})
 
 
-def mix(parts: Iterable[Sequence[Question]]) -> list[Question]:
+_MOST_NAMED = 200
+"""Repeated ids that a message names."""
+
+
+class Duplicates:
+    """The questions seen so far, and those that came again."""
+
+    def __init__(self) -> None:
+        self.num_identical = 0
+        """Questions that said the same as an earlier one."""
+        self._places: dict[str, str] = {}
+        self._said: set[str] = set()
+        self._again: list[tuple[str, bool]] = []
+
+    def see(self, question: Question, place: str, *, has_id: bool = True) -> bool:
+        """Take note of a question, and return whether an earlier one said the same.
+
+        Args:
+            question: the next one.
+            place: where it stands, for the message.
+            has_id: whether its id is its own, and so a part of what it says, or a number that the reader gave it.
+        """
+        said = question.model_dump_json(exclude=None if has_id else {"id"})
+        is_identical = said in self._said
+        self._said.add(said)
+        self.num_identical += is_identical
+        if is_identical and not has_id:
+            return True
+        first = self._places.setdefault(question.id, place)
+        if first != place:
+            self._again.append(
+                (f"{place}: expected ids that differ, found {question.id!r} again (first at {first})", is_identical)
+            )
+        return is_identical
+
+    def refuse(self, *, but_identical: bool = False) -> None:
+        """Refuse ids that came again.
+
+        Args:
+            but_identical: pass over questions that said the same as an earlier one.
+
+        Raises:
+            DataError: names all of them.
+        """
+        wrong = [told for told, is_identical in self._again if not (is_identical and but_identical)]
+        if not wrong:
+            return
+        num_identical = sum(is_identical for _, is_identical in self._again)
+        first, *others = wrong
+        left_out = [f"... and {len(wrong) - _MOST_NAMED} more"] if len(wrong) > _MOST_NAMED else []
+        raise DataError(
+            "\n".join(
+                [
+                    f"{first}: `workflow-r1 data convert --drop-duplicates` leaves out rows that say the same "
+                    f"({num_identical} of the {len(self._again)} repeated ids); for the others remove one, map another column "
+                    "to id, or where the datasets differ let `workflow-r1 data convert --prefix-ids` make dataset/id of them",
+                    *others[: _MOST_NAMED - 1],
+                    *left_out,
+                ]
+            )
+        )
+
+
+def mix(parts: Iterable[Sequence[Question]], *, drop_duplicates: bool = False) -> list[Question]:
     """Return the questions of all parts in their order; ids are ``dataset/id`` where there is more than one dataset.
 
+    Args:
+        parts: questions, each part with ids that differ.
+        drop_duplicates: leave out questions that are equal to an earlier one.
+
     Raises:
-        DataError: two questions of one dataset have the same id.
+        DataError: questions of one dataset have the same id (names all of them).
     """
     questions = [question for part in parts for question in part]
     if len({question.dataset for question in questions}) > 1:
         questions = [prefix_id(question) for question in questions]
-    seen: set[str] = set()
+    kept: dict[str, Question] = {}
+    repeated: dict[str, str] = {}
     for question in questions:
-        if question.id in seen:
-            raise DataError(
-                f"expected ids that differ, found {question.id!r} of {question.dataset!r} in two places: give one of the "
-                "files another dataset name, or remove one of the questions"
-            )
-        seen.add(question.id)
-    return questions
+        if question.id not in kept:
+            kept[question.id] = question
+        elif not (drop_duplicates and kept[question.id] == question):
+            repeated[question.id] = question.dataset
+    if repeated:
+        named = ", ".join(f"{id!r} of {dataset!r}" for id, dataset in list(repeated.items())[:_MOST_NAMED])
+        more = f" and {len(repeated) - _MOST_NAMED} more" if len(repeated) > _MOST_NAMED else ""
+        raise DataError(
+            f"expected ids that differ, found {named}{more} in two places: give one of the files another dataset "
+            "name, remove one of the questions, or let --drop-duplicates leave out those that say the same"
+        )
+    return list(kept.values())
 
 
 def draw_rows(num_rows: int, draw: Draw) -> list[int]:

@@ -20,11 +20,33 @@ def normalize_answer(text: str, *, unicode_normalise: bool = False) -> str:
             becomes ``beyonce``), fold the case fully, and drop the punctuation of every script (``1914–18`` becomes
             ``191418``). SQuAD does none of it.
     """
+    return " ".join(_ARTICLES.sub(" ", _without_punctuation(text, unicode_normalise=unicode_normalise)).split())
+
+
+def comparable_answer(text: str, *, unicode_normalise: bool = False) -> str:
+    """Return the form in which two answers are equal: normalised, and where that leaves nothing, with more kept.
+
+    An answer of nothing but articles keeps them (``A`` becomes ``a``, ``The The`` becomes ``the the``), and one of nothing
+    but punctuation stays as it stands (``---``), in lower case and with single spaces.
+
+    Args:
+        text: an answer.
+        unicode_normalise: see ``normalize_answer``.
+    """
+    # Deviation: answers that SQuAD's normalisation empties are compared as they stand; SQuAD matches any two of them.
+    return (
+        normalize_answer(text, unicode_normalise=unicode_normalise)
+        or " ".join(_without_punctuation(text, unicode_normalise=unicode_normalise).split())
+        or " ".join(text.lower().split())
+    )
+
+
+def _without_punctuation(text: str, *, unicode_normalise: bool) -> str:
     if unicode_normalise:
         decomposed = unicodedata.normalize("NFKD", text.casefold())
         text = unicodedata.normalize("NFKC", _ACCENTS.sub("", decomposed))
         text = "".join(character for character in text if not unicodedata.category(character).startswith("P"))
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_DROP_PUNCTUATION)).split())
+    return text.lower().translate(_DROP_PUNCTUATION)
 
 
 def normalize_question(text: str) -> str:

@@ -13,6 +13,11 @@ A row's columns tell its layout. The first of these whose question and first ans
 | | ``Answer`` | Bamboogle |
 | | ``answers.text``, else ``answers`` | SQuAD's form, and DPR's of NQ and TriviaQA |
 | | ``reward_model.ground_truth.target`` | Search-R1 without its FlashRAG columns |
+
+A golden answer is text. Numbers become text, whole ones without a fraction (``1937.0`` is ``1937``), and truth values become
+*yes* and *no* (StrategyQA, BoolQ). In a column that holds several answers, a list of texts that is written as text is that list
+(tables, which cannot hold one; ``possible_answers`` of PopQA, whatever the list holds). In a column of single answers
+(``answer``) text is text: ``[1.95, 3.58]`` is one answer.
 """
 
 import ast
@@ -22,11 +27,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from workflow_r1.data.files import SUFFIXES, FileFormat, Row, read_rows
-from workflow_r1.data.mixture import prefix_id
+from workflow_r1.data.files import SUFFIXES, FileFormat, Row, is_table, read_rows
+from workflow_r1.data.mixture import Duplicates, prefix_id
 from workflow_r1.errors import DataError
 from workflow_r1.trajectory import Question
 from workflow_r1.trajectory.storage import write_atomically
@@ -36,13 +42,13 @@ logger = logging.getLogger(__name__)
 QuestionField = Literal["id", "question", "golden_answers", "dataset", "split"]
 """What a column of the user's own may be mapped to."""
 
-_ID_COLUMNS = ("id", "_id", "QuestionId", "question_id")
+_ID_COLUMNS = ("id", "_id", "QuestionId", "question_id", "qid")
 
 _BULKY_COLUMNS = frozenset(
     {
         *("context", "paragraphs", "prompt", "reward_model", "ability", "extra_info"),
         *("EntityPages", "SearchResults", "entity_pages", "search_results", "ctxs", "positive_ctxs", "negative_ctxs"),
-        "hard_negative_ctxs",
+        *("hard_negative_ctxs", "passage"),
     }
 )
 """Left out of the metadata: passages and rendered prompts. Every trajectory carries its question's metadata."""
@@ -51,6 +57,15 @@ _COMMON_SPLITS = frozenset({"train", "dev", "test", "val", "valid", "validation"
 
 _SHARD = re.compile(r"-\d+-of-\d+$")
 """How the hub numbers the parts of a split: ``test-00000-of-00001.parquet``."""
+
+_SINGLE_ANSWERS = frozenset({"answer", "Answer", "answer.value", "Answer.Value"})
+"""Columns that hold one answer each: text there is never a list, whatever it looks like."""
+
+_LISTS_AS_TEXT = frozenset({"possible_answers"})
+"""Columns whose publishers write every list as text (PopQA)."""
+
+_WHOLE_NUMBER = re.compile(r"(-?\d+)\.0", re.ASCII)
+"""How pandas writes the whole numbers of a column in which others are missing."""
 
 _SECRET_ANSWER = "<unk>"
 """What TriviaQA's test split has on the hub in place of its answers."""
@@ -95,6 +110,7 @@ def load_questions(
     dataset: str | None = None,
     split: str | None = None,
     prefix_ids: bool = False,
+    drop_duplicates: bool = False,
 ) -> list[Question]:
     """Read questions from a file of any of the layouts above.
 
@@ -114,13 +130,14 @@ def load_questions(
         split: name for all questions. By default the column ``split``, else the split that the file is named after, as in
             ``test.jsonl``, ``NQ-open.train.jsonl``, ``test-00000-of-00001.parquet``.
         prefix_ids: make every id ``dataset/id``.
+        drop_duplicates: leave out rows that say the same as an earlier one, ids included, with a warning that counts them.
 
     Returns:
         The questions in the order of the file, at least one.
 
     Raises:
         DataError: the file is missing, empty or malformed (names the line); a column is missing (names it); a question is
-            empty or has no answer; two questions have the same id.
+            empty or has no answer; questions have the same id (names all of them).
         MissingExtraError: the file is parquet and pyarrow is not installed.
         ValueError: ``limit`` is below 1, or ``columns`` maps a field that does not exist.
     """
@@ -134,39 +151,39 @@ def load_questions(
         raise ValueError(f"expected columns to map {', '.join(fields)}; received {', '.join(unknown)}")
 
     default_dataset, default_split = _names_of(path)
+    from_table = False
     num_unanswerable = 0
     questions: list[Question] = []
-    places: dict[str, str] = {}
+    duplicates = Duplicates()
     layout: _Layout | None = None
     for place, row in read_rows(path, format):
         if layout is None:
-            layout = _choose_layout(row, mapping, place)
+            layout, from_table = _choose_layout(row, mapping, place), is_table(path, format)
         if row.get("answerable") in _UNANSWERABLE:
             num_unanswerable += 1
             continue
         name = dataset or _text_of(row, mapping.get("dataset"), ("dataset",), place)
         source = "" if name else _text_of(row, None, ("data_source",), place)
         name = name or source or default_dataset
+        own_id = _text_of(row, mapping.get("id"), _ID_COLUMNS, place)
         question = Question(
-            id=_text_of(row, mapping.get("id"), _ID_COLUMNS, place) or f"{name}-{len(questions) + 1}",
+            id=own_id or f"{name}-{len(questions) + 1}",
             text=_question_of(row, layout, place),
-            golden_answers=_answers_of(row, layout, place),
+            golden_answers=_answers_of(row, layout, place, from_table=from_table),
             dataset=name,
             split=split or _text_of(row, mapping.get("split"), ("split",), place) or default_split,
             metadata=_metadata_of(row, layout, mapping),
         )
         if prefix_ids or source:
             question = prefix_id(question)
-        if question.id in places:
-            raise DataError(
-                f"{place}: expected ids that differ, found {question.id!r} again (first at {places[question.id]}): remove "
-                "one, map another column to id, or where the datasets differ let `workflow-r1 data convert --prefix-ids` "
-                "make dataset/id of them"
-            )
-        places[question.id] = place
+        if duplicates.see(question, place, has_id=bool(own_id)) and drop_duplicates:
+            continue
         questions.append(question)
         if limit is not None and len(questions) == limit:
             break
+    duplicates.refuse(but_identical=drop_duplicates)
+    if drop_duplicates and duplicates.num_identical:
+        logger.warning("%s: left out %d rows that say the same as an earlier one", path, duplicates.num_identical)
     if num_unanswerable:
         logger.warning("%s: left out %d questions that are marked unanswerable", path, num_unanswerable)
     if not questions:
@@ -219,9 +236,16 @@ def _choose_layout(row: Row, mapping: Mapping[QuestionField, str], place: str) -
     found = ", ".join(map(str, row)) or "none"
     if all(_look_up(row, layout.question) is _ABSENT for layout in candidates):
         names = " or ".join(dict.fromkeys(repr(layout.question) for layout in candidates))
-        raise DataError(f"{place}: expected a column {names}, found {found}: map your column to 'question'")
+        raise DataError(f"{place}: expected a column {names}, found {found}: {_say_column('question')}")
     names = " or ".join(dict.fromkeys(repr(layout.answers[0]) for layout in candidates))
-    raise DataError(f"{place}: expected a column {names}, found {found}: map your column to 'golden_answers'")
+    raise DataError(f"{place}: expected a column {names}, found {found}: {_say_column('golden_answers')}")
+
+
+def _say_column(field: QuestionField) -> str:
+    return (
+        f'map your column to {field!r}: data.columns = {{ {field} = "YOUR COLUMN" }} in the configuration, '
+        f"`--column {field}=COLUMN` of `workflow-r1 data`"
+    )
 
 
 def _look_up(row: Row, column: str) -> Any:
@@ -267,13 +291,15 @@ def _question_of(row: Row, layout: _Layout, place: str) -> str:
     return text
 
 
-def _answers_of(row: Row, layout: _Layout, place: str) -> tuple[str, ...]:
+def _answers_of(row: Row, layout: _Layout, place: str, *, from_table: bool) -> tuple[str, ...]:
     """Return the non-blank answers of all answer columns, each once, in order."""
     _demand(row, layout.answers[0], place)
     answers: list[str] = []
     for column in layout.answers:
         value = _look_up(row, column)
         if value is not _ABSENT:
+            if from_table and isinstance(value, str) and (whole := _WHOLE_NUMBER.fullmatch(value.strip())):
+                value = whole.group(1)
             answers.extend(_answers_in(value, column, place))
     found = tuple(dict.fromkeys(answer for answer in answers if answer and answer != _SECRET_ANSWER))
     if not found:
@@ -282,7 +308,7 @@ def _answers_of(row: Row, layout: _Layout, place: str) -> tuple[str, ...]:
 
 
 def _answers_in(value: object, column: str, place: str) -> Iterable[str]:
-    """Return the answers of one cell: a text, a number, a list of these, or such a list written as text."""
+    """Return the answers of one cell: a text, a number, a truth value, a list of these, or such a list written as text."""
     if isinstance(value, str):
         parsed = _list_in(value, column, place)
         if parsed is None:
@@ -296,8 +322,10 @@ def _answers_in(value: object, column: str, place: str) -> Iterable[str]:
             answers.append(_without_lone_surrogates(part).strip())
         elif _is_missing(part):
             continue
-        elif isinstance(part, int | float) and not isinstance(part, bool):
-            answers.append(str(part))
+        elif isinstance(part, bool):
+            answers.append("yes" if part else "no")
+        elif isinstance(part, int | float | Decimal) and math.isfinite(part):
+            answers.append(str(int(part) if part == int(part) else part))
         else:
             raise DataError(f"{place}: expected text or a list of texts in {column!r}, found {part!r:.80}")
     return answers
@@ -306,7 +334,7 @@ def _answers_in(value: object, column: str, place: str) -> Iterable[str]:
 def _list_in(text: str, column: str, place: str) -> list[Any] | None:
     """Return the list that a cell holds as JSON (PopQA), or as Python prints it (pandas); None where it is plain text."""
     text = text.strip()
-    if not (text.startswith("[") and text.endswith("]")):
+    if column in _SINGLE_ANSWERS or not (text.startswith("[") and text.endswith("]")):
         return None
     try:
         parsed = json.loads(text)
@@ -322,7 +350,9 @@ def _list_in(text: str, column: str, place: str) -> list[Any] | None:
             raise DataError(
                 f"{place}: expected a JSON list in {column!r}, found neither that nor a Python list: {text:.80}"
             ) from None
-    return parsed if isinstance(parsed, list) else None
+    if isinstance(parsed, list) and (column in _LISTS_AS_TEXT or all(isinstance(part, str) for part in parsed)):
+        return parsed
+    return None
 
 
 def _metadata_of(row: Row, layout: _Layout, mapping: Mapping[QuestionField, str]) -> dict[str, Any]:
@@ -338,7 +368,7 @@ def _metadata_of(row: Row, layout: _Layout, mapping: Mapping[QuestionField, str]
 
 def _is_missing(value: object) -> bool:
     """Whether a cell is empty; pandas writes NaN for that."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or (isinstance(value, float | Decimal) and math.isnan(value))
 
 
 def _as_json(value: object) -> Any:

@@ -24,8 +24,8 @@ from workflow_r1.embedded.language import (
 )
 from workflow_r1.embedded.steps import conclude, is_step, next_fact, read_work
 from workflow_r1.embedded.world import FIRST_YEAR, LAST_YEAR, EmbeddedWorld
-from workflow_r1.inference import ChatReply
-from workflow_r1.trajectory import FinishReason, Message, Usage
+from workflow_r1.inference import ChatReply, ChatRequest
+from workflow_r1.trajectory import FinishReason, Usage
 
 UNKNOWN = "unknown"
 """What the expert says when it does not understand."""
@@ -80,21 +80,13 @@ class SimulatedExpert:
         self.world = world
         self.rates = rates or ExpertRates()
 
-    async def __call__(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        sample_index: int = 0,
-        stop: Sequence[str] = (),
-    ) -> ChatReply:
+    async def __call__(self, request: ChatRequest) -> ChatReply:
         """Reply as :class:`~workflow_r1.inference.ChatModel` says; tokens are counted as words."""
-        request = next(message.content for message in messages if message.role == "user")
-        text = self._reply(request, sample_index + 1 if temperature > 0 else 0)
+        asked = next(message.content for message in request.messages if message.role == "user")
+        text = self._reply(asked, request.sample_index + 1 if request.temperature > 0 else 0)
         usage = Usage(
             llm_calls=1,
-            prompt_tokens=sum(len(message.content.split()) for message in messages),
+            prompt_tokens=sum(len(message.content.split()) for message in request.messages),
             completion_tokens=len(text.split()),
         )
         return ChatReply(text=text, finish_reason=FinishReason.STOP, usage=usage)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workflow_r1.trajectory.records import Record
 
@@ -33,6 +33,19 @@ class EnvironmentConfig(Record):
     """Paper: 1280."""
     max_observation_chars: int = Field(default=2048, ge=64)
     """Longer observations are cut in the middle. Paper: 2048."""
+    # Deviation: a turn may hold several calls, so that its observations need a limit together.
+    max_turn_observation_chars: int = Field(default=40_960, ge=64)
+    """All observations of one turn together; those beyond it are left out. The default has room for the paper's 20 calls of
+    2048 characters. Not below ``max_observation_chars``."""
     # Deviation: a turn may hold several calls; the paper's has one, and only such a turn keeps the format reward.
     parallel_calls: bool = True
     """Run several ``<tool>`` blocks of one turn concurrently; otherwise such a turn is malformed."""
+
+    @model_validator(mode="after")
+    def _one_observation_fits(self) -> "EnvironmentConfig":
+        if self.max_turn_observation_chars < self.max_observation_chars:
+            raise ValueError(
+                f"expected max_turn_observation_chars to be at least max_observation_chars ({self.max_observation_chars}), "
+                f"received {self.max_turn_observation_chars}"
+            )
+        return self

@@ -19,12 +19,15 @@ Numbered behaviours of :meth:`Environment.step`; the tests use the same numbers.
     the environment is over. Any other exception of an operator is a programming error and is raised as it is.
 10. The argument tags of the pool's own operators are neutralised in what an operator returns, like those of the package's:
     a policy that copies a passage into an argument must not let the passage end it.
+11. The observations of a turn come back whole, from the first on, until the next would pass ``max_turn_observation_chars``;
+    one line says how many are left out. Their calls were run, or not run, as if there were no such limit.
 
 The token budgets (``max_prompt_tokens``, ``max_response_tokens``) are kept by the rollout, which sees the tokens.
 """
 
 import asyncio
 import difflib
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +57,9 @@ NOT_RUN = "Not run: no operator calls were left."
 
 NO_CALLS_LEFT = "No operator calls are left. Give your answer."
 """Added to the observation with which the budget is used up."""
+
+LEFT_OUT = "{num} more observations were left out: call fewer operators in one turn."
+"""In place of the observations for which a turn has no room."""
 
 _MAX_QUOTED_CHARS = 64
 """How much of an unknown operator's name is repeated to the policy."""
@@ -165,7 +171,7 @@ class Environment:
             observation = format_observation([ONE_CALL_INSTRUCTION if too_many else MALFORMED_INSTRUCTION])
         else:
             calls = await self._run(turn.calls)
-            texts = [call.observation for call in calls]
+            texts = _within([call.observation for call in calls], self._config.max_turn_observation_chars)
             if self._num_calls >= self._config.max_operator_calls:
                 texts.append(NO_CALLS_LEFT)
             observation = format_observation(texts)
@@ -224,6 +230,14 @@ class Environment:
 
 def _last_step(stop_reason: StopReason, *, well_formed: bool, answer: str | None = None) -> Step:
     return Step(calls=(), well_formed=well_formed, answer=answer, observation="", messages=(), stop_reason=stop_reason)
+
+
+def _within(texts: Sequence[str], max_chars: int) -> list[str]:
+    """Keep whole observations from the first on while they fit together, and say how many do not."""
+    num_fitting = sum(total <= max_chars for total in itertools.accumulate(len(text) for text in texts))
+    if num_fitting == len(texts):
+        return list(texts)
+    return [*texts[:num_fitting], LEFT_OUT.format(num=len(texts) - num_fitting)]
 
 
 def _most_telling(tasks: Sequence[asyncio.Task[OperatorCall]], failures: ExceptionGroup[Exception]) -> Exception:

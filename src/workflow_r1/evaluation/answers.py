@@ -77,6 +77,21 @@ class Answers:
         complete = (counts > 0).all(axis=1)
         return np.flatnonzero(complete), sums[complete] / counts[complete]
 
+    def mean_if_left_out_wrong(self, figure: Figure, among: Integers | None = None) -> float:
+        """Mean score over all questions that were asked and all seeds, where what is left out or not there counts as wrong.
+
+        Args:
+            figure: which score.
+            among: numbers of the questions that count, one of them asked at least; None for all.
+        """
+        rows = slice(None) if among is None else np.isin(self.questions, among)
+        questions, num_seeds = self.questions[rows], int(self.seeds.max()) + 1
+        cells = questions * num_seeds + self.seeds[rows]
+        counts = np.bincount(cells)
+        sums = np.bincount(cells, weights=np.nan_to_num(getattr(self, figure)[rows]))
+        means = sums[counts > 0] / counts[counts > 0]
+        return float(means.sum() / (len(np.unique(questions)) * num_seeds))
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerLog:

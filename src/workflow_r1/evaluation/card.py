@@ -32,7 +32,7 @@ Described = dict[str, JsonValue]
 
 _HOW_IT_IS_REACHED = (
     "api_key_env", "concurrency", "timeout_seconds", "idle_timeout_seconds", "max_retries", "check_model",
-    "cool_down_seconds",
+    "cool_down_seconds", "length_field",
 )  # fmt: skip
 """Keys of an endpoint that change no answer."""
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from workflow_r1.errors import DataError
 from workflow_r1.evaluation.answers import STATUSES, Answers, Figure, Floats
+from workflow_r1.evaluation.rows import EvaluationStatus
 from workflow_r1.evaluation.statistics import (
     Interval,
     PairedTest,
@@ -59,6 +60,10 @@ class MethodFigures(Record):
     """Mean over questions, each the mean of its seeds and repeats; None where no question was scored."""
     f1: Interval | None
     """The same of F1."""
+    exact_match_if_left_out_wrong: float
+    """Exact match over all questions that were asked, where what was left out counts as wrong: at least so much."""
+    f1_if_left_out_wrong: float
+    """The same of F1."""
     turns: float | None
     """Mean; None where no answer was scored, here and below."""
     llm_calls: float | None
@@ -69,6 +74,15 @@ class MethodFigures(Record):
     """Mean wall time."""
     cost: float | None
     """Mean price; None also where that of any answer is unknown."""
+
+    @property
+    def num_answers_left_out(self) -> int:
+        """Answers that the infrastructure kept from being given."""
+        return self.statuses.get(EvaluationStatus.FAILED.value, 0)
+
+    def if_left_out_wrong(self, figure: Figure) -> float:
+        """The figure over all questions that were asked, where what was left out counts as wrong."""
+        return self.exact_match_if_left_out_wrong if figure == "exact_match" else self.f1_if_left_out_wrong
 
 
 class MethodTest(Record):
@@ -209,6 +223,8 @@ def _figures_of(key: tuple[str, str], answers: Answers, draws: Draws) -> MethodF
         statuses={str(status): count for status, count in zip(STATUSES, counts, strict=True) if count},
         exact_match=mean_interval(exact_match, draws) if len(questions) else None,
         f1=mean_interval(f1, draws) if len(questions) else None,
+        exact_match_if_left_out_wrong=answers.mean_if_left_out_wrong("exact_match"),
+        f1_if_left_out_wrong=answers.mean_if_left_out_wrong("f1"),
         turns=mean(answers.turns),
         llm_calls=mean(answers.llm_calls),
         tokens=mean(answers.tokens),

@@ -71,6 +71,8 @@ class Figures(Record):
 
     exact_match: Proportion
     """Right by SQuAD normalisation, any golden answer."""
+    exact_match_if_left_out_wrong: float
+    """Share that is right where every trajectory that was left out counts as wrong: at least so much."""
     f1: float
     """Mean token F1, best over the golden answers."""
     reward: float
@@ -121,8 +123,10 @@ def compute_figures(trajectories: Iterable[Trajectory]) -> Figures:
     policy = operators.pop(POLICY, OperatorUsage())
     usage = sum((of.usage for of in operators.values()), start=Usage())
     cost = (usage + policy.usage).cost
+    right = sum(t.reward.exact_match == 1.0 for t in scored)
     return Figures(
-        exact_match=Proportion.of(sum(t.reward.exact_match == 1.0 for t in scored), num),
+        exact_match=Proportion.of(right, num),
+        exact_match_if_left_out_wrong=right / max(1, len(trajectories)),
         f1=mean(t.reward.f1 for t in scored),
         reward=mean(t.reward.total for t in scored),
         answered=Proportion.of(sum(t.answer is not None for t in scored), num),

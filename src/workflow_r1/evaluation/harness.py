@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_r1.environment import Environment
+from workflow_r1.errors import BudgetExceededError
 from workflow_r1.evaluation.evaluate import answer_question
 from workflow_r1.evaluation.rows import NO_ANSWER, EvaluationRow, EvaluationStatus, append_rows, iterate_rows
 from workflow_r1.rollout import derive_seed
 from workflow_r1.rollout.outage import OutageWatch
+from workflow_r1.rollout.places import Places
 from workflow_r1.rollout.policy import Policy
 from workflow_r1.rollout.rollout import first_leaf
 from workflow_r1.trajectory import Question, ScoredTrajectory, StopReason, Trajectory, append_trajectories
@@ -113,6 +115,7 @@ async def ask(
     log: EvaluationLog,
     done: Iterable[Key] = (),
     concurrency: int = 32,
+    num_calls_left: Callable[[], int | None] = lambda: None,
     attempts: int = 2,
     unicode_normalise: bool = False,
     on_answer: Callable[[EvaluationRow, Trajectory], None] = lambda row, trajectory: None,
@@ -130,33 +133,46 @@ async def ask(
         log: where answers are kept.
         done: what is not asked again.
         concurrency: trajectories that are live at once.
+        num_calls_left: calls that the budget still allows; None where it is no limit. Near it fewer trajectories are live.
         attempts: how often a question is asked in all where the infrastructure fails.
         unicode_normalise: see :func:`~workflow_r1.rewards.exact_match`.
         on_answer: called with every answer that was kept, and every failure.
 
     Raises:
+        BudgetExceededError: a limit of the budget is reached. The trajectories that were live have ended, as far as they
+            could without another call; what they answered is kept.
         ServiceUnavailableError: so many trajectories failed in a row that the services must be down; the last attempts
             of those are not made.
         Exception: what a trajectory raised that was no ``ServiceError``; the other trajectories are cancelled.
     """
     known = set(done)
-    slots = asyncio.Semaphore(concurrency)
+    places = Places(concurrency, num_calls_left=num_calls_left)
+    exceeded: BudgetExceededError | None = None
     watch = OutageWatch(max(MIN_FAILED_IN_A_ROW, concurrency))
 
     async def answer(benchmark: str, question: Question, repeat: int) -> None:
+        nonlocal exceeded
         # The first repeat draws as a policy's evaluation during training does.
         name = (seed, "evaluation", question.id) if repeat == 0 else (seed, "evaluation", question.id, repeat)
         trajectory_id = f"{method}-{benchmark}-{question.id}-s{seed}-r{repeat}"
         for attempt in range(attempts):
-            async with slots:
-                trajectory = await answer_question(
-                    question,
-                    policy=policy,
-                    environment=make_environments[repeat](question),
-                    trajectory_id=trajectory_id,
-                    seed=derive_seed(*name),
-                    unicode_normalise=unicode_normalise,
-                )
+            async with places.take():
+                if exceeded is not None:
+                    return
+                try:
+                    trajectory = await answer_question(
+                        question,
+                        policy=policy,
+                        environment=make_environments[repeat](question),
+                        trajectory_id=trajectory_id,
+                        seed=derive_seed(*name),
+                        unicode_normalise=unicode_normalise,
+                    )
+                except BudgetExceededError as error:
+                    # The others go as far as they can without another call: what is in flight is paid for.
+                    exceeded = exceeded or error
+                    return
+                places.learn(trajectory)
                 watch.observe(trajectory)
             if not trajectory.stop_reason.is_infrastructure or attempt == attempts - 1:
                 row = make_row(trajectory, method=method, benchmark=benchmark, seed=seed, repeat=repeat)
@@ -173,6 +189,8 @@ async def ask(
                             group.create_task(answer(benchmark, question, repeat))
     except BaseExceptionGroup as failures:
         raise first_leaf(failures) from failures
+    if exceeded is not None:
+        raise exceeded
 
 
 def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, repeat: int) -> EvaluationRow:
@@ -214,6 +232,8 @@ def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, 
 def _status(trajectory: Trajectory) -> EvaluationStatus:
     if trajectory.stop_reason.is_infrastructure:
         return EvaluationStatus.FAILED
+    if trajectory.stop_reason is StopReason.CONTENT_REFUSED:
+        return EvaluationStatus.NO_ANSWER
     if trajectory.stop_reason is StopReason.ANSWERED:
         return EvaluationStatus.NO_ANSWER if trajectory.answer == NO_ANSWER else EvaluationStatus.ANSWERED
     if trajectory.turns and not trajectory.turns[-1].well_formed:

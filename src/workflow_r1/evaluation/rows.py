@@ -33,7 +33,7 @@ class EvaluationStatus(StrEnum):
     MALFORMED = "malformed"
     """What it wrote cannot be read as an answer: counts as wrong."""
     OUT_OF_BUDGET = "out_of_budget"
-    """Its turns, calls or tokens were used up before it answered: counts as wrong."""
+    """Its turns, calls, tokens or context were used up before it answered: counts as wrong."""
     FAILED = "failed"
     """The infrastructure failed: never scored, counted by itself."""
 

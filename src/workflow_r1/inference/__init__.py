@@ -1,7 +1,7 @@
 """The seam to any LLM, and what stands behind it."""
 
-from workflow_r1.inference.chat import ChatModel, ChatReply, HoldsConnections
-from workflow_r1.inference.doubles import ChatRequest, FailingChatModel, ScriptedChatModel, ScriptedReply
+from workflow_r1.inference.chat import ChatModel, ChatReply, ChatRequest, HoldsConnections, ReplyFlaw
+from workflow_r1.inference.doubles import FailingChatModel, ScriptedChatModel, ScriptedReply
 from workflow_r1.inference.endpoints import Endpoint, RoutedChatModel
 from workflow_r1.inference.openai_chat import OpenAIChatConfig, OpenAIChatModel
 from workflow_r1.inference.redrawn import RedrawnChatModel
@@ -19,6 +19,7 @@ __all__ = [
     "OpenAIChatConfig",
     "OpenAIChatModel",
     "RedrawnChatModel",
+    "ReplyFlaw",
     "RoutedChatModel",
     "ScriptedChatModel",
     "ScriptedReply",

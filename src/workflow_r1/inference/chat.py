@@ -1,10 +1,45 @@
 """The seam to any LLM: messages in, one reply out."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from workflow_r1.trajectory import FinishReason, Message, Usage
+
+NO_TEXT = "(no text)"
+"""Stands for an empty reply that is shown to an LLM again: many servers refuse an empty message."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What an LLM is asked."""
+
+    messages: tuple[Message, ...]
+    """The conversation so far."""
+    temperature: float = 0.0
+    """0 asks for the most likely reply."""
+    max_tokens: int = 1024
+    """The longest reply, in the service's tokens."""
+    sample_index: int = 0
+    """0, 1, ... tells apart independent samples of one request: with all else equal and a temperature above 0, another
+    index is another draw. A store of calls needs it in its key."""
+    stop: tuple[str, ...] = ()
+    """Strings that end the reply (left out of it)."""
+
+
+class ReplyFlaw(StrEnum):
+    """Why a reply's text is not what was asked for. The service worked: it answered with status 200."""
+
+    REFUSED = "refused"
+    """The LLM declines; the text is its refusal."""
+    FILTERED = "filtered"
+    """A content filter withheld the text, or all of it from somewhere on."""
+    TOOL_CALLS = "tool_calls"
+    """The LLM called tools that nobody offered, and wrote no text."""
+    REASONING_ONLY = "reasoning_only"
+    """The LLM reasoned, and wrote no text."""
+    EMPTY = "empty"
+    """The LLM wrote nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,34 +47,33 @@ class ChatReply:
     """One reply of an LLM."""
 
     text: str
-    """Content of the reply."""
+    """Content of the reply, without a thought that the server moved out of it."""
     finish_reason: FinishReason
     """``length`` where the reply was cut off at ``max_tokens``."""
     usage: Usage
     """The service's own figures (zeros where it gives none)."""
+    reasoning: str = ""
+    """The thought, where the server sends it in a field of its own; empty where it sends none."""
+    flaw: ReplyFlaw | None = None
+    """Why the text is not what was asked for; None where the LLM wrote a text of its own."""
+
+    @property
+    def whole_text(self) -> str:
+        """The text with the thought back at its beginning, as the model wrote both: what a policy wrote in its turn.
+
+        A thought that the content repeats is not put back twice. One that the token budget cut off is left open.
+        """
+        if not self.reasoning.strip() or self.reasoning.strip() in self.text:
+            return self.text
+        is_cut = self.finish_reason is FinishReason.LENGTH and not self.text
+        return f"<think>{self.reasoning}{'' if is_cut else '</think>'}{self.text}"
 
 
 class ChatModel(Protocol):
     """An LLM behind an operator, or behind a policy that is only evaluated."""
 
-    async def __call__(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        sample_index: int = 0,
-        stop: Sequence[str] = (),
-    ) -> ChatReply:
+    async def __call__(self, request: ChatRequest) -> ChatReply:
         """Return one reply.
-
-        Args:
-            messages: the conversation so far.
-            temperature: 0 asks for the most likely reply.
-            max_tokens: the longest reply, in the service's tokens.
-            sample_index: 0, 1, ... tells apart independent samples of one request: with equal arguments and a
-                temperature above 0, another index is another draw. A store of calls needs it in its key.
-            stop: strings that end the reply (left out of it).
 
         Raises:
             ServiceError: the service failed after its retries.

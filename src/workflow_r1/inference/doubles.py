@@ -1,30 +1,13 @@
 """Stand-ins for an LLM, for tests and dry runs. Part of the public API."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from workflow_r1.errors import ServiceUnavailableError
-from workflow_r1.inference.chat import ChatReply
+from workflow_r1.inference.chat import ChatReply, ChatRequest
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
 ScriptedReply = str | ChatReply | Exception
 """What a script holds: a text, a whole reply, or an error to raise."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """One request as a double received it."""
-
-    messages: tuple[Message, ...]
-    """The conversation."""
-    temperature: float
-    """As asked for."""
-    max_tokens: int
-    """As asked for."""
-    sample_index: int
-    """As asked for."""
-    stop: tuple[str, ...]
-    """As asked for."""
 
 
 class ScriptedChatModel:
@@ -40,21 +23,12 @@ class ScriptedChatModel:
         self.requests: list[ChatRequest] = []
         """Every request so far, in order."""
 
-    async def __call__(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        sample_index: int = 0,
-        stop: Sequence[str] = (),
-    ) -> ChatReply:
+    async def __call__(self, request: ChatRequest) -> ChatReply:
         """Return the script's reply.
 
         Raises:
             RuntimeError: the script has fewer replies than there are requests.
         """
-        request = ChatRequest(tuple(messages), temperature, max_tokens, sample_index, tuple(stop))
         self.requests.append(request)
         if callable(self._replies):
             reply = self._replies(request.messages)
@@ -70,7 +44,7 @@ class ScriptedChatModel:
             return reply
         usage = Usage(
             llm_calls=1,
-            prompt_tokens=sum(len(message.content.split()) for message in messages),
+            prompt_tokens=sum(len(message.content.split()) for message in request.messages),
             completion_tokens=len(reply.split()),
         )
         return ChatReply(text=reply, finish_reason=FinishReason.STOP, usage=usage)

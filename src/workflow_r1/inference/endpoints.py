@@ -23,8 +23,7 @@ from workflow_r1.errors import (
     ServiceTimeoutError,
     ServiceUnavailableError,
 )
-from workflow_r1.inference.chat import ChatModel, ChatReply, HoldsConnections
-from workflow_r1.trajectory import Message
+from workflow_r1.inference.chat import ChatModel, ChatReply, ChatRequest, HoldsConnections
 
 COOL_DOWN_SECONDS = 30.0
 """How long an endpoint that is down is passed over before one request tries it again."""
@@ -107,25 +106,14 @@ class RoutedChatModel:
         self.failovers: Counter[str] = Counter()
         """By the name of the endpoint that failed: requests that went on to the next."""
 
-    async def __call__(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        sample_index: int = 0,
-        stop: Sequence[str] = (),
-    ) -> ChatReply:
+    async def __call__(self, request: ChatRequest) -> ChatReply:
         """Return one reply; see :class:`~workflow_r1.inference.ChatModel`.
 
         Raises:
             ServiceError: every endpoint failed, or one refused the request itself.
             ReplayMissError: in a replay, the store has a reply of none of them.
         """
-        request = json.dumps(
-            [[(m.role, m.content) for m in messages], temperature, max_tokens, sample_index, list(stop)]
-        )
-        ranked = rank(self.endpoints, request)
+        ranked = rank(self.endpoints, _identify(request))
         # Where all are down, all are tried: one may just have come back.
         candidates = [endpoint for endpoint in ranked if endpoint.admit()] or ranked
         failures: list[tuple[Endpoint, ServiceError]] = []
@@ -134,9 +122,7 @@ class RoutedChatModel:
             if failures:
                 self.failovers[failures[-1][0].name] += 1
             try:
-                reply = await endpoint.chat(
-                    messages, temperature=temperature, max_tokens=max_tokens, sample_index=sample_index, stop=stop
-                )
+                reply = await endpoint.chat(request)
             except (ServiceUnavailableError, ServiceTimeoutError, EndpointRejectedError) as error:
                 endpoint.note_failure(error)
                 failures.append((endpoint, error))
@@ -172,6 +158,11 @@ def rank(endpoints: Sequence[Endpoint], request: str) -> list[Endpoint]:
         return endpoint.weight == 0, exponential / (endpoint.weight or 1.0)
 
     return sorted(endpoints, key=draw)
+
+
+def _identify(request: ChatRequest) -> str:
+    messages = [(message.role, message.content) for message in request.messages]
+    return json.dumps([messages, request.temperature, request.max_tokens, request.sample_index, request.stop])
 
 
 def _combine(failures: Sequence[tuple[Endpoint, ServiceError]]) -> ServiceError:

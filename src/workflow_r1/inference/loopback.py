@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Self
 
 from workflow_r1.errors import ServiceError
-from workflow_r1.inference.chat import ChatModel, ChatReply
+from workflow_r1.inference.chat import ChatModel, ChatReply, ChatRequest
 from workflow_r1.services.failures import FailureKind
 from workflow_r1.trajectory import Message
 
@@ -216,11 +216,13 @@ class LoopbackServer:
     async def _reply(self, request: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         try:
             reply = await self.chat(
-                [Message(role=message["role"], content=message["content"]) for message in request["messages"]],
-                temperature=request.get("temperature", 1.0),
-                max_tokens=request.get("max_tokens", 1024),
-                sample_index=request.get("seed", 0),
-                stop=request.get("stop", ()),
+                ChatRequest(
+                    messages=tuple(Message(role=each["role"], content=each["content"]) for each in request["messages"]),
+                    temperature=request.get("temperature", 1.0),
+                    max_tokens=request.get("max_tokens", 1024),
+                    sample_index=request.get("seed", 0),
+                    stop=tuple(request.get("stop", ())),
+                )
             )
         except ServiceError as error:
             return 502, {"error": {"message": str(error)}}

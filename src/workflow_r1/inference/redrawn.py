@@ -1,9 +1,8 @@
 """The same LLM with other samples: what another seed or repeat of an evaluation asks."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 
-from workflow_r1.inference.chat import ChatModel, ChatReply, HoldsConnections
-from workflow_r1.trajectory import Message
+from workflow_r1.inference.chat import ChatModel, ChatReply, ChatRequest, HoldsConnections
 
 
 class RedrawnChatModel:
@@ -18,23 +17,11 @@ class RedrawnChatModel:
         self._chat = chat
         self._offset = offset
 
-    async def __call__(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        sample_index: int = 0,
-        stop: Sequence[str] = (),
-    ) -> ChatReply:
+    async def __call__(self, request: ChatRequest) -> ChatReply:
         """Reply as :class:`~workflow_r1.inference.ChatModel` says."""
-        return await self._chat(
-            messages,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            sample_index=sample_index + self._offset if temperature > 0 else sample_index,
-            stop=stop,
-        )
+        if request.temperature > 0:
+            request = replace(request, sample_index=request.sample_index + self._offset)
+        return await self._chat(request)
 
     async def aclose(self) -> None:
         """Close the connections of the one behind it."""

@@ -1,12 +1,13 @@
 """An LLM whose replies are kept in the store of calls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from workflow_r1.inference.chat import ChatModel, ChatReply, HoldsConnections
+from workflow_r1.inference.chat import ChatModel, ChatReply, ChatRequest, HoldsConnections, ReplyFlaw
 from workflow_r1.store import Call, CallStore
-from workflow_r1.trajectory import FinishReason, Message, Usage
+from workflow_r1.store.refusals import keeping_refusals, raise_refusal
+from workflow_r1.trajectory import FinishReason, Usage
 
 _NAMED_CHARS = 120
 """How much of the last message's beginning and of its end names a call: operators begin with their instructions and end
@@ -51,15 +52,7 @@ class StoredChatModel:
             "extra_body": dict(extra_body or {}),
         }
 
-    async def __call__(
-        self,
-        messages: Sequence[Message],
-        *,
-        temperature: float = 0.0,
-        max_tokens: int = 1024,
-        sample_index: int = 0,
-        stop: Sequence[str] = (),
-    ) -> ChatReply:
+    async def __call__(self, request: ChatRequest) -> ChatReply:
         """Return one reply; see :class:`~workflow_r1.inference.ChatModel`.
 
         Raises:
@@ -71,9 +64,7 @@ class StoredChatModel:
         async def ask() -> dict[str, Any]:
             nonlocal received
             assert self.inner is not None, "a replay asks nobody"
-            received = await self.inner(
-                messages, temperature=temperature, max_tokens=max_tokens, sample_index=sample_index, stop=stop
-            )
+            received = await self.inner(request)
             usage = received.usage
             return {
                 "text": received.text,
@@ -81,6 +72,8 @@ class StoredChatModel:
                 "llm_calls": usage.llm_calls,
                 "prompt_tokens": usage.prompt_tokens,
                 "completion_tokens": usage.completion_tokens,
+                **({"reasoning": received.reasoning} if received.reasoning else {}),
+                **({"flaw": received.flaw} if received.flaw else {}),
             }
 
         call = Call(
@@ -88,18 +81,26 @@ class StoredChatModel:
             model=self._model,
             request={
                 **self._identity,
-                "messages": [[message.role, message.content] for message in messages],
-                "temperature": float(temperature),
-                "max_tokens": max_tokens,
-                "sample_index": sample_index,
-                "stop": list(stop),
+                "messages": [[message.role, message.content] for message in request.messages],
+                "temperature": float(request.temperature),
+                "max_tokens": request.max_tokens,
+                "sample_index": request.sample_index,
+                "stop": list(request.stop),
             },
-            name=f"{self._place}, temperature {temperature:g}, sample {sample_index}, asked "
-            f"{_beginning_and_end(messages[-1].content if messages else '')!r}",
+            name=f"{self._place}, temperature {request.temperature:g}, sample {request.sample_index}, asked "
+            f"{_beginning_and_end(request.messages[-1].content if request.messages else '')!r}",
         )
-        answer, is_stored = await self._store.answer(call, ask)
+        answer, is_stored = await self._store.answer(call, keeping_refusals(ask))
+        raise_refusal(answer)
         counts = {name: answer[name] for name in ("llm_calls", "prompt_tokens", "completion_tokens")}
-        reply = ChatReply(answer["text"], FinishReason(answer["finish_reason"]), Usage(**counts))
+        flaw = answer.get("flaw")
+        reply = ChatReply(
+            text=answer["text"],
+            finish_reason=FinishReason(answer["finish_reason"]),
+            usage=Usage(**counts),
+            reasoning=answer.get("reasoning", ""),
+            flaw=None if flaw is None else ReplyFlaw(flaw),
+        )
         if is_stored:
             num_tokens = counts["prompt_tokens"] + counts["completion_tokens"]
             return replace(reply, usage=Usage(**counts, stored_calls=counts["llm_calls"], stored_tokens=num_tokens))

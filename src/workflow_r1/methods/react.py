@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from workflow_r1.config.methods import ReActConfig
-from workflow_r1.inference import ChatModel
+from workflow_r1.inference import ChatModel, ChatRequest
 from workflow_r1.methods.method import SEARCH, WITH_SEARCH, Method, MethodContext
 from workflow_r1.methods.operators import ANSWER_FORM
 from workflow_r1.methods.workflow import NO_ANSWER, observations_of, question_of
@@ -108,13 +108,15 @@ class ReActSession:
         settings = self._policy.settings
         self._num_steps += 1
         is_last = self._num_steps >= settings.max_steps
-        request = f"{self._text}{LAST_STEP if is_last else ''}\nThought {self._num_steps}:"
+        text = f"{self._text}{LAST_STEP if is_last else ''}\nThought {self._num_steps}:"
         reply = await self._policy.chat(
-            [Message(role="user", content=request)],
-            temperature=settings.temperature,
-            max_tokens=min(max_tokens, self._policy.max_tokens),
-            sample_index=self._sample_index,
-            stop=("\nObservation",),
+            ChatRequest(
+                messages=(Message(role="user", content=text),),
+                temperature=settings.temperature,
+                max_tokens=min(max_tokens, self._policy.max_tokens),
+                sample_index=self._sample_index,
+                stop=("\nObservation",),
+            )
         )
         thought, name, text = read_step(reply.text)
         self._acted = bool(name)

@@ -3,9 +3,9 @@
 The request is one user message: the instructions, the form of the reply, then the inputs, each in its tag. Inputs are
 text: what could close or open a tag inside them is neutralised.
 
-A reply that lacks a tag, leaves one empty, or was cut off is shown to the LLM again with what was wrong, until
-``max_attempts`` replies were had. After that the operator goes on with what there is. This is neither the policy's mistake
-nor a failure of the infrastructure: the observation says what came.
+A reply that lacks a tag, leaves one empty, was cut off, or consists of reasoning alone is shown to the LLM again with what
+was wrong, until ``max_attempts`` replies were had, or the service refuses the longer request. The operator then continues with
+what there is. This is neither the policy's mistake nor a failure of the infrastructure: the observation says what came.
 """
 
 import re
@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from workflow_r1.errors import ContentRejectedError
+from workflow_r1.inference import ChatRequest, ReplyFlaw
+from workflow_r1.inference.chat import NO_TEXT
 from workflow_r1.operators.services import OperatorServices
 from workflow_r1.prompts import cut_middle, neutralise
 from workflow_r1.trajectory import FinishReason, Message, Usage
@@ -23,8 +26,14 @@ CUT_OFF = " [cut off]"
 _CHARS_PER_TOKEN = 8
 """More than a token has on average in any language."""
 
-_NO_TEXT = "(no text)"
-"""Stands for an empty reply in the conversation: servers refuse an empty assistant message."""
+
+_COMPLAINTS = {
+    ReplyFlaw.REASONING_ONLY: "you reasoned, but the reply itself was missing",
+    ReplyFlaw.TOOL_CALLS: "it called a tool, and there is none",
+    ReplyFlaw.FILTERED: "a content filter withheld some of it, so word it otherwise",
+    ReplyFlaw.EMPTY: "it was empty",
+}
+"""What a reply without a text is asked again for. A refusal is a text: what it lacks is said as of any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,7 @@ async def ask_llm(
         result as far as it was written, else a reply that ignored the tags as the result, else nothing.
 
     Raises:
+        ContentRejectedError: the LLM service refuses what the inputs say: their length, their content.
         ServiceError: the LLM service failed after its retries.
         ConfigError: there is no LLM.
     """
@@ -74,9 +84,18 @@ async def ask_llm(
     best: dict[str, str] = {}
     rest = ""
     for _ in range(services.config.max_attempts):
-        answer = await chat(
-            messages, temperature=temperature, max_tokens=services.config.max_tokens, sample_index=sample_index
+        asked = ChatRequest(
+            messages=messages,
+            temperature=temperature,
+            max_tokens=services.config.max_tokens,
+            sample_index=sample_index,
         )
+        try:
+            answer = await chat(asked)
+        except ContentRejectedError:
+            if messages[:-1]:
+                break  # The first request was taken: what the service refuses now is the LLM's own reply in it.
+            raise
         usage += answer.usage
         text = _leave_out_thinking(answer.text)
         parts = read_parts(text, tags)
@@ -88,10 +107,10 @@ async def ask_llm(
             best = parts
         unfinished = _read_unfinished(text, tags)
         rest = unfinished + CUT_OFF if unfinished and is_cut else unfinished or rest
-        complaint = _complain(missing, reply, is_cut=is_cut)
+        complaint = _complain(missing, reply, is_cut=is_cut, flaw=answer.flaw)
         messages = (
             request,
-            Message(role="assistant", content=cut_middle(answer.text.strip(), longest) or _NO_TEXT),
+            Message(role="assistant", content=cut_middle(answer.text.strip(), longest) or NO_TEXT),
             Message(role="user", content=complaint),
         )
     return TaggedReply(parts=best or ({tags[-1]: rest} if rest else {}), usage=usage)
@@ -125,8 +144,8 @@ def _render_form(reply: Mapping[str, str]) -> str:
     return "\n".join(f"<{tag}>{content}</{tag}>" for tag, content in reply.items())
 
 
-def _complain(missing: Sequence[str], reply: Mapping[str, str], *, is_cut: bool) -> str:
-    problems = []
+def _complain(missing: Sequence[str], reply: Mapping[str, str], *, is_cut: bool, flaw: ReplyFlaw | None) -> str:
+    problems = [_COMPLAINTS[flaw]] if flaw in _COMPLAINTS else []
     if is_cut:
         problems.append("it was cut off because it was too long, so be much shorter")
     if missing:

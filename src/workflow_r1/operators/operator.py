@@ -8,7 +8,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from workflow_r1.errors import ConfigError, ServiceError, ServiceTimeoutError, ServiceUnavailableError, WorkflowR1Error
+from workflow_r1.errors import (
+    ConfigError,
+    ContentRejectedError,
+    ServiceError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+    TooLongError,
+    WorkflowR1Error,
+)
 from workflow_r1.operators.arguments import REQUIRED, Argument, parse_arguments, read_type, render_usage
 from workflow_r1.operators.resource import Opener, Resource
 from workflow_r1.operators.services import OperatorResult, OperatorServices
@@ -77,7 +85,8 @@ class Operator:
             services: what it may use.
 
         Returns:
-            The observation. Where ``valid`` is False it is text of our own, or neutralised already.
+            The observation. Where ``valid`` is False it is text of our own, or neutralised already. A service that refuses
+            what the call says (its length, its content) is such a case.
 
         Raises:
             ServiceError: a service failed after its retries, or the call took too long.
@@ -96,6 +105,9 @@ class Operator:
                 result = await self._run(parsed.values, services)
         except Exception as error:
             judged = self._judge(error, text, is_late=limit.expired())
+            if isinstance(judged, ContentRejectedError):
+                # What the service refuses is what the policy wrote: its mistake, and it can write something else.
+                return OperatorResult(observation=f"{self.name} was not run: {_advise(judged)}", valid=False)
             if judged is error:
                 raise
             raise judged from error
@@ -300,6 +312,13 @@ def _explain_settings(key: str, model: type[BaseModel], error: ValidationError) 
             yield f"{name}: expected a value, received none; set it in the section [{key}]"
         else:
             yield f"{name}: {detail['msg']}"
+
+
+def _advise(refused: ContentRejectedError) -> str:
+    """What the policy reads of a refusal; the service's own message names addresses that are none of its business."""
+    if isinstance(refused, TooLongError):
+        return "the input is longer than the service behind it takes. Write a shorter input."
+    return "the service behind it does not allow what the input says. Write the input in other words."
 
 
 def _describe_error(error: Exception) -> str:

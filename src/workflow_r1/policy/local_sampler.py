@@ -27,11 +27,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from workflow_r1.errors import ServiceRejectedError, UserError
+from workflow_r1.errors import TooLongError, UserError
 from workflow_r1.policy.ragged_attention import ATTENTION_NAME, AttentionGroup, RaggedBatch, SlotCache
+from workflow_r1.prompts import CLOSING_TAGS, action_end
 from workflow_r1.rollout.policy import SampledTurn
-from workflow_r1.rollout.renderer import Renderer
-from workflow_r1.rollout.sampling import CLOSING_TAGS, SamplingConfig
+from workflow_r1.rollout.renderer import Renderer, TemplateConfig
+from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.trajectory import FinishReason, Message
 
 LOOP_TURNS = 12
@@ -54,6 +55,7 @@ class LocalSampler:
         tokenizer: Any,
         *,
         sampling: SamplingConfig | None = None,
+        template: TemplateConfig | None = None,
         name: str = "policy",
         autocast: torch.dtype | None = None,
         max_prefill_tokens: int = 8192,
@@ -67,6 +69,7 @@ class LocalSampler:
                 (the mainstream ones do), peft-wrapped or not; its device is used.
             tokenizer: its tokenizer, with a chat template.
             sampling: how turns are sampled.
+            template: what its chat template is given besides the messages.
             name: for records and reports.
             autocast: run the forward passes, and keep the cache, in this type (``torch.bfloat16``). Log-probabilities
                 are always computed in float32.
@@ -86,7 +89,7 @@ class LocalSampler:
         self._name = name
         self._autocast = autocast
         self._max_prefill_tokens = max_prefill_tokens
-        self.renderer = Renderer(tokenizer)
+        self.renderer = Renderer(tokenizer, template)
         """Chat template and tokenizer."""
         config = inner.config.get_text_config()
         self.max_context: int = int(getattr(config, "max_position_embeddings", None) or 2**31)
@@ -254,7 +257,7 @@ class LocalSampler:
         held = int(self._length[session.slot]) + len(session.pending)
         num_tokens = min(max_tokens, self.sampling.max_turn_tokens, self.max_context - held)
         if num_tokens < 1:
-            raise ServiceRejectedError(
+            raise TooLongError(
                 f"expected room for another token, but the context holds {held} tokens, the model takes "
                 f"{self.max_context}, and {max_tokens} were asked for: lower `environment.max_prompt_tokens` and "
                 "`environment.max_response_tokens`, so that together they fit the model"
@@ -509,7 +512,10 @@ class LocalSampler:
         count = int(self._count[slot])
         tail = self._tokens[slot, max(0, count - TAIL_TOKENS) : count].tolist()
         text = self.renderer.decode(tail)
-        return any(tag in text for tag in CLOSING_TAGS)
+        if not any(tag in text for tag in CLOSING_TAGS):
+            return False
+        # Where the thought names a tag it closes nothing: that takes the whole turn to see.
+        return action_end(self.renderer.turn_text(self._tokens[slot, :count].tolist())) is not None
 
     def _finish(self, slot: int, reason: FinishReason, *, ended: bool = False) -> None:
         session = self._sessions[slot]
@@ -522,7 +528,7 @@ class LocalSampler:
         if session.turn is not None and not session.turn.done():
             session.turn.set_result(
                 SampledTurn(
-                    text=self.renderer.decode(ids[:-1] if ended else ids),
+                    text=self.renderer.turn_text(ids[:-1] if ended else ids),
                     token_ids=tuple(ids),
                     logprobs=tuple(self._logprobs[slot, :count].tolist()),
                     finish_reason=reason,
@@ -616,7 +622,7 @@ class LocalSession:
         """Sample one turn.
 
         Raises:
-            ServiceRejectedError: the context has no room for another token.
+            TooLongError: the context has no room for another token.
             ValueError: a turn is being sampled already, or the session was never extended.
         """
         if self.turn is not None or not self.pending:

@@ -1,23 +1,31 @@
 """The policy's model and tokenizer: loaded, checked, given adapters, saved."""
 
+import copy
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from workflow_r1.config.run import PolicyConfig, RunConfig
 from workflow_r1.config.training import LoraSettings
 from workflow_r1.errors import ConfigError, MissingExtraError, UserError
-from workflow_r1.policy.forward import check_head
+from workflow_r1.installation import install_command
+from workflow_r1.policy.forward import base_model, check_head
+from workflow_r1.policy.portable import make_portable
 from workflow_r1.policy.sharding import is_sharded, whole_state
+from workflow_r1.policy.threads import choose_threads
+from workflow_r1.policy.tokenizer import first_line, load_tokenizer
 from workflow_r1.recording.atomic import atomic_directory
 
 ADAPTERS = "adapters"
 """Folder of a saved policy that holds the peft adapters, where there are any."""
+
+MERGE_TOLERANCE = 1e-3
+"""Largest difference of a merged policy's logits from the live one's, as a share of the largest logit: beyond rounding."""
 
 
 def load_policy_model(
@@ -29,29 +37,40 @@ def load_policy_model(
     ratio would measure the noise of the mask. (A ``lora.dropout`` above 0 is the caller's own choice.)
 
     Args:
-        config: ``policy`` names model, device and threads; ``optimiser`` adapters and gradient checkpointing;
+        config: ``policy`` names model, device and most threads; ``optimiser`` adapters and gradient checkpointing;
             ``seed`` initialises the adapters.
         device: in place of the configured one.
 
     Raises:
-        UserError: the model is missing or unreadable, its tokenizer has no chat template or end-of-turn token, its
+        UserError: the model is missing, unreadable or not complete, its tokenizer has no chat template or end-of-turn token, its
             vocabulary is smaller than the tokenizer's, or its logits are not head times hidden states.
         ConfigError: the device does not exist.
         MissingExtraError: LoRA is asked for and peft is not installed.
     """
-    if config.policy.threads is not None:
-        torch.set_num_threads(config.policy.threads)
+    choose_threads(config.policy.threads)
     disable_progress_bar()  # The command line draws its own.
     device = device or resolve_device(config.policy.device)
     source = model_source(config.policy)
     tokenizer = load_tokenizer(source)
     try:
         # Without a word on it transformers would ask on the terminal whether to run the code that came with the model.
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False
+        read: Any = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(f"expected a Hugging Face causal language model at {source!r}: {_first_line(error)}") from None
+        model, loaded = read
+    except ImportError as error:
+        raise MissingExtraError(f"the model at {source!r} needs a package: {first_line(error)}") from None
+    except Exception as error:  # Files from outside, damaged ones among them: each library has errors of its own.
+        raise UserError(f"expected a Hugging Face causal language model at {source!r}: {first_line(error)}") from None
+    if missing := sorted(loaded["missing_keys"]):
+        raise UserError(
+            f"expected all weights of the model at {source!r}, but {len(missing)} are missing, {missing[0]} among them: its "
+            f"files are not complete, or of another kind of model; fetch or save it again"
+        )
     rows = model.get_input_embeddings().num_embeddings
     if rows < len(tokenizer):
         raise UserError(
@@ -108,36 +127,9 @@ def resolve_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"`policy.device` = {name!r} cannot be used here ({_first_line(error)}); try 'auto' or 'cpu'"
+            f"`policy.device` = {name!r} cannot be used here ({first_line(error)}); try 'auto' or 'cpu'"
         ) from None
     return device
-
-
-def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    """Load a tokenizer and make sure that turns can be rendered with it.
-
-    A missing pad token is no fault: the end-of-turn token stands in, since padding is never read.
-
-    Raises:
-        UserError: it is missing, or has no chat template or no end-of-turn token.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"expected a tokenizer beside the model at {source!r}: {_first_line(error)}") from None
-    if not tokenizer.chat_template:
-        raise UserError(
-            f"expected a tokenizer with a chat template at {source!r}, found none: use an instruction-tuned model, or "
-            f"put a `chat_template.jinja` beside the tokenizer"
-        )
-    if tokenizer.eos_token_id is None:
-        raise UserError(
-            f"expected an end-of-turn token (`eos_token`) in the tokenizer at {source!r}, found none: set it in "
-            f"tokenizer_config.json to the token that ends an assistant's message"
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def add_adapters(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -> Any:
@@ -153,7 +145,7 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise MissingExtraError("LoRA needs peft: pip install 'workflow-r1[train]'") from error
+        raise MissingExtraError(f"LoRA needs peft, which is not installed; run: {install_command('train')}") from error
     targets = settings.target_modules
     torch.manual_seed(seed)
     settings_of_peft = LoraConfig(
@@ -167,9 +159,11 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -
         with warnings.catch_warnings():
             # peft still asks transformers by a deprecated name.
             warnings.simplefilter("ignore", FutureWarning)
+            # peft's own merge would be wrong on a tied head; ours unties it.
+            warnings.filterwarnings("ignore", message=r"Model has `tie_word_embeddings=True`")
             return get_peft_model(model, settings_of_peft)
     except ValueError as error:
-        raise ConfigError(f"`optimiser.lora.target_modules` = {targets!r}: {_first_line(error)}") from None
+        raise ConfigError(f"`optimiser.lora.target_modules` = {targets!r}: {first_line(error)}") from None
 
 
 def has_adapters(model: nn.Module) -> bool:
@@ -177,24 +171,39 @@ def has_adapters(model: nn.Module) -> bool:
     return hasattr(model, "disable_adapter")
 
 
+def adapts_tied_head(model: nn.Module) -> bool:
+    """Return whether adapters change the embedding or the head of a model in which the two are one tensor.
+
+    The adapted model has two different ones: what reads the tensor once, such as a server of adapters, would get it wrong.
+    """
+    base = base_model(model)
+    ends = (base.get_input_embeddings(), base.get_output_embeddings())
+    return bool(base.config.tie_word_embeddings) and any(hasattr(end, "get_delta_weight") for end in ends)
+
+
 def save_policy(model: Any, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
     """Save a policy in Hugging Face format, replacing ``directory`` in one step.
 
-    A sharded one must be ``whole``. Adapters are merged into the weights, so that anything that reads Hugging Face models reads the policy; they are
-    kept beside them in ``adapters/`` as well.
+    A sharded one must be ``whole``. Adapters are merged into the weights, so that anything that reads Hugging Face models
+    reads the policy; they are kept beside them in ``adapters/`` as well. Where adapters made head and embedding differ in a
+    model that ties them, the saved policy is an untied one. What was merged is read back and compared with the live policy.
 
     Raises:
         UserError: the disk is full; what was there before is unharmed.
+        RuntimeError: the merged policy has other logits than the live one; what was there before is unharmed.
     """
     # The models' own way to their state would spread a sharded one again.
     state = {"state_dict": whole_state(model)} if is_sharded(model) else {}
     with atomic_directory(directory) as temporary:
         if has_adapters(model):
             _save_merged(model, temporary)
-            model.save_pretrained(temporary / ADAPTERS, **state)
+            # Frozen embeddings that adapters stand beside are the start's: no part of the adapters.
+            model.save_pretrained(temporary / ADAPTERS, save_embedding_layers=False, **state)
+            _check_merged(model, temporary)
         else:
             model.save_pretrained(temporary, **state)
         tokenizer.save_pretrained(temporary)
+        make_portable(temporary)
 
 
 def _save_merged(model: Any, directory: Path) -> None:
@@ -217,11 +226,38 @@ def _save_merged(model: Any, directory: Path) -> None:
         owner = module.removesuffix(".base_layer")
         merged = value + changes[owner] if owner in changes and parameter == "weight" else value
         weights[f"{owner}.{parameter}"] = merged.detach().contiguous().cpu()
-    plain = AutoModelForCausalLM.from_config(base.config, dtype=torch.float32)
+    config = copy.deepcopy(base.config)
+    if adapts_tied_head(model):
+        # Tied again, the saved policy would have the head of the start, or the head's change in its embedding.
+        config.tie_word_embeddings = False
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     plain.load_state_dict(weights, strict=True, assign=True)
     plain.tie_weights()
     plain.generation_config = base.generation_config
     plain.save_pretrained(directory)
+
+
+def _check_merged(model: Any, directory: Path) -> None:
+    """Compare a merged policy, read back from the disk, with the live one on eight tokens.
+
+    Raises:
+        RuntimeError: their logits differ by more than ``MERGE_TOLERANCE``.
+    """
+    saved: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, attn_implementation="sdpa")
+    ids = (torch.arange(8) * 37 % saved.get_input_embeddings().num_embeddings)[None]
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        theirs = saved.eval()(input_ids=ids, use_cache=False).logits
+        ours = model(input_ids=ids.to(next(model.parameters()).device), use_cache=False).logits.float().cpu()
+    model.train(was_training)
+    difference, largest = (ours - theirs).abs().max().item(), ours.abs().max().item()
+    if not difference <= MERGE_TOLERANCE * largest:
+        raise RuntimeError(
+            f"expected the merged policy to have the live policy's logits, but they differ by up to {difference:.2e} where the "
+            f"largest is {largest:.2e}: the policy was not saved, and the run's newest checkpoint stands. Leave unusual "
+            f"modules out of optimiser.lora.target_modules, and report this"
+        )
 
 
 def _switch_off_dropout(model: nn.Module) -> None:
@@ -241,11 +277,6 @@ def _enable_gradient_checkpointing(model: Any) -> None:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
-
-
 def describe(model: nn.Module) -> dict[str, int]:
     """Return the numbers of parameters, in all and trained."""
     return {
@@ -256,6 +287,7 @@ def describe(model: nn.Module) -> dict[str, int]:
 
 __all__ = [
     "ADAPTERS",
+    "adapts_tied_head",
     "add_adapters",
     "describe",
     "has_adapters",

@@ -1,6 +1,13 @@
 """Stage 2: what the policy reads and how its turns are read. The grammar's behaviours are numbered in ``grammar``."""
 
-from workflow_r1.prompts.grammar import ParsedCall, ParsedTurn, parse_turn
+from workflow_r1.prompts.grammar import (
+    CLOSING_TAGS,
+    ParsedCall,
+    ParsedTurn,
+    action_end,
+    parse_turn,
+    restore_opening,
+)
 from workflow_r1.prompts.neutralise import neutralise
 from workflow_r1.prompts.policy_prompt import (
     MALFORMED_INSTRUCTION,
@@ -11,13 +18,16 @@ from workflow_r1.prompts.policy_prompt import (
 )
 
 __all__ = [
+    "CLOSING_TAGS",
     "MALFORMED_INSTRUCTION",
     "OperatorDescription",
     "ParsedCall",
     "ParsedTurn",
+    "action_end",
     "cut_middle",
     "format_observation",
     "neutralise",
     "parse_turn",
     "render_prompt",
+    "restore_opening",
 ]

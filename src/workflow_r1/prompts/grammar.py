@@ -31,7 +31,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_TAG = re.compile(r"</?(?:think|tool|answer|info)>")
+CLOSING_TAGS = ("</tool>", "</answer>")
+"""What closes an action."""
+
+TAGS = tuple(f"<{slash}{name}>" for name in ("think", "tool", "answer", "info") for slash in ("", "/"))
+"""Everything that is read as a tag."""
+
+_TAG = re.compile("|".join(TAGS))
 """A fixed set of literals: matching needs no backtracking, so a scan is linear in the text."""
 
 
@@ -106,6 +112,29 @@ def parse_turn(text: str) -> ParsedTurn:
     complete = answer is not None or (len(calls) == 1 and bool(calls[0].operator) and bool(calls[0].input))
     well_formed = acted_on and complete and bool(think) and num_thinks == 1 and not text[end:].strip()
     return ParsedTurn(think=think, calls=calls, answer=answer, well_formed=well_formed, malformed=not acted_on)
+
+
+def action_end(text: str) -> int | None:
+    """Return where the first action of a turn ends: right behind its ``</tool>`` or ``</answer>``; None before that.
+
+    A closing tag that the thought only names closes nothing (behaviour 3): where the turn begins with ``<think>``, it
+    counts after ``</think>`` alone. Takes time linear in ``text``.
+    """
+    is_thinking: bool | None = None
+    for tag in _TAG.finditer(text):
+        if is_thinking is None:
+            is_thinking = tag.group() == "<think>"
+        if is_thinking:
+            is_thinking = tag.group() != "</think>"
+        elif tag.group() in CLOSING_TAGS:
+            return tag.end()
+    return None
+
+
+def restore_opening(text: str) -> str:
+    """Put ``<think>`` before a turn whose first tag is ``</think>``: the prompt opened the thought, not the policy."""
+    first = _TAG.search(text)
+    return f"<think>{text}" if first is not None and first.group() == "</think>" else text
 
 
 def _read_block(text: str, opening: re.Match[str], tags: Iterator[re.Match[str]]) -> tuple[str, int]:

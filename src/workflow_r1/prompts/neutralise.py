@@ -37,12 +37,14 @@ _ANGLE_NAMES = (
     "|question|solution|feedback|task|instruction|query"
     # sentencepiece vocabularies, Llama 2
     "|s|bos|eos|pad|unk|mask|sep|cls|sop|eop|eot|eoh|eoa"
-    # Gemma, Command R, Nemotron, Seed, ERNIE: special tokens spelt as words
-    r"|(?:start|end|begin)_of_\w++|(?:bos|eos|eop|pad|unk|mask|sep|cls)_token|eod|mask:\d++|seed:\w++"
+    # Gemma, Command R, Nemotron, Seed, ERNIE, Ling: special tokens spelt as words
+    r"|(?:start|end|begin|beginning)_of_\w++|role|(?:bos|eos|eop|pad|unk|mask|sep|cls)_token|eod|mask:\d++|seed:\w++"
     r"|(?:unused|reserved|special|extra_id|extra_token)_?\d++"
     # native tool calling, code models
-    r"|tools|(?:minimax:)?tool_\w++|fim_\w++|file_sep|filename|gh_stars|repo_?name|empty_output"
-    r"|(?:jupyter|issue|commit)_\w++|(?-i:PRE|MID|SUF|EOT)"
+    r"|tools|(?:minimax:)?tool_\w++|arg_key|arg_value|eom"
+    # code models: SantaCoder, StarCoder with its marks for what was private, StarCoder 2, Code Llama
+    r"|fim[_-]\w++|file_sep|filename|gh_stars|repo_?name|empty_output|(?:jupyter|issue|commit|pr)_\w++|pr"
+    r"|code_to_intermediate|intermediate_to_code|(?-i:PRE|MID|SUF|EOT|NAME|EMAIL|KEY|PASSWORD)"
 )
 
 # Some names are words that stand in brackets in ordinary text, too: those count in capitals alone.

@@ -2,56 +2,72 @@
 
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from workflow_r1.errors import UserError
+from workflow_r1.trajectory.storage import UNFINISHED
 
-_PREFIX = ".unfinished-"
+SPARE_BYTES = 1 << 20
+"""A disk with less room than this is full, whatever words the library used that could not write."""
 
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Give a temporary directory to fill; on success it is flushed to the disk and becomes ``path`` in one step.
 
-    An older ``path`` is replaced. On any failure the temporary directory is removed and ``path`` is as it was.
+    An older ``path`` is replaced. On any failure the temporary directory is removed and ``path`` is as it was. Who may read
+    the result follows the umask, whatever the libraries chose that wrote the files.
 
     Raises:
         UserError: the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_PREFIX))
-    try:
-        with full_disk_explained(path):
+    with full_disk_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _new_directory(path.parent)
+        try:
             yield temporary
+            readable = temporary.stat().st_mode & 0o666
             for entry in sorted(temporary.rglob("*")):
                 if entry.is_file():
+                    entry.chmod(readable)
                     _flush(entry)
             _flush(temporary)
             if path.exists():
                 remove_directory(path)
-            temporary.chmod(0o755)
             temporary.rename(path)
             _flush(path.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        except Exception as error:
+            # While the part that was written still fills it.
+            _explain_if_full(error, path)
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_directory(path: Path) -> None:
     """Delete a directory so that a crash half-way leaves no part of it under its name."""
-    doomed = Path(tempfile.mkdtemp(dir=path.parent, prefix=_PREFIX))
+    doomed = _new_directory(path.parent)
     path.rename(doomed / path.name)
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def remove_unfinished(parent: Path) -> None:
-    """Delete what a killed process left behind in ``parent``."""
-    for entry in parent.glob(f"{_PREFIX}*"):
-        shutil.rmtree(entry, ignore_errors=True)
+def remove_unfinished(directory: Path) -> None:
+    """Delete what killed processes left behind in a directory and below it; nobody may be writing there."""
+    for entry in list(directory.rglob(f"{UNFINISHED}*")):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _new_directory(parent: Path) -> Path:
+    directory = parent / f"{UNFINISHED}{secrets.token_hex(8)}"
+    directory.mkdir()
+    return directory
 
 
 @contextmanager
@@ -64,20 +80,51 @@ def full_disk_explained(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _says_full(error):
-            raise
-        raise UserError(
-            f"expected room for {path}, but the disk is full ({error}). Nothing was left half-written: free some space, "
-            f"or set `directory` to another disk, and resume"
-        ) from None
+        _explain_if_full(error, path)
+        raise
 
 
-def _says_full(error: Exception) -> bool:
+def _explain_if_full(error: Exception, path: Path) -> None:
+    """Raise the one message where a full disk is behind an error.
+
+    Raises:
+        UserError: it is.
+    """
+    if isinstance(error, UserError) or not _is_full(error, path):
+        return
+    raise UserError(
+        f"expected room for {path}, but the disk is full ({_first_line(error)}). Nothing was left half-written: free some "
+        f"space, or set `directory` to another disk, and resume"
+    ) from None
+
+
+def _is_full(error: BaseException, path: Path) -> bool:
+    # What torch raises while it closes a file hides what it raised when it could not write.
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return any(_says_full(cause) for cause in causes) or (
+        any(isinstance(cause, OSError | RuntimeError) for cause in causes) and _has_no_room(path)
+    )
+
+
+def _says_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     # safetensors and torch report through exceptions of their own, with the system's words or without them.
     text = str(error)
     return "No space left" in text or "os error 28" in text or "PytorchStreamWriter failed" in text
+
+
+def _has_no_room(path: Path) -> bool:
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    return shutil.disk_usage(there).free < SPARE_BYTES
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _flush(path: Path) -> None:

@@ -1,9 +1,10 @@
-"""Watch a run for late collapse, the known illness of GRPO on search tasks.
+"""Watch a run: for late collapse, the known illness of GRPO on search tasks, and for processors that others use.
 
-There the think text degenerates first and the final reward follows late (Search-R1 issues 88 and 89, verl-agent 188), so
+In a collapse the think text degenerates first and the final reward follows late (Search-R1 issues 88 and 89, verl-agent 188), so
 that a curve of rewards alone shows it when it is over. The watch compares smoothed quantities with what they once were.
 """
 
+import os
 from collections.abc import Mapping
 
 SMOOTHING = 0.7
@@ -23,6 +24,12 @@ MAX_THINK_RATIO = 4.0
 
 MIN_SURPRISAL_RATIO = 0.05
 """Alarm when the sampled tokens surprise the policy (an estimate of its entropy) less than this part of the start."""
+
+CONTENTION_RATIO = 2.0
+"""Warn where work that waits for nothing else takes so many times its own CPU time: half of it was waiting."""
+
+CONTENTION_SECONDS = 10.0
+"""Wall time that is looked at together: less says little."""
 
 
 class CollapseWatch:
@@ -89,3 +96,35 @@ class CollapseWatch:
         now = float(value) if before is None else SMOOTHING * before + (1 - SMOOTHING) * float(value)
         self._memory[name] = now
         return now
+
+
+class ContentionWatch:
+    """Compares the wall time of work on this CPU with the CPU time that it used; warns once.
+
+    With one thread the two are equal on a free machine; with more the CPU time is larger.
+    """
+
+    def __init__(self) -> None:
+        self._wall = self._cpu = 0.0
+        self._warned = False
+
+    def observe(self, *, wall_seconds: float, cpu_seconds: float) -> str | None:
+        """Take in a piece of work.
+
+        Returns:
+            The warning, the first time that it is due.
+        """
+        self._wall += wall_seconds
+        self._cpu += cpu_seconds
+        if self._warned or self._wall < CONTENTION_SECONDS:
+            return None
+        wall, cpu = self._wall, self._cpu
+        self._wall = self._cpu = 0.0
+        if wall < CONTENTION_RATIO * cpu:
+            return None
+        self._warned = True
+        load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
+        return (
+            f"updates took {wall:.0f} s for {cpu:.0f} s of this process' own CPU time: other programs use the processors "
+            f"({load}). End them, or start fewer at once; with OMP_NUM_THREADS=1 a run suffers least from the others"
+        )

@@ -10,6 +10,9 @@ from workflow_r1.trajectory import ScoredTrajectory, StopReason, Trajectory
 Metrics = dict[str, float | int | None]
 """Keys ``stage/quantity``; None where a quantity has no value in this step."""
 
+_RARE_REASONS = (StopReason.CONTEXT_FULL, StopReason.CONTENT_REFUSED)
+"""Stop reasons whose share is written in the steps in which they occur."""
+
 
 def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[str]) -> Metrics:
     """Describe the rollouts of one step.
@@ -33,6 +36,7 @@ def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[s
         "rollout/num_failed": figures.num_failed,
         "rollout/reward": figures.reward,
         "rollout/exact_match": figures.exact_match.rate,
+        **_if_left_out_wrong("rollout", figures),
         "rollout/f1": figures.f1,
         "rollout/no_answer_rate": 1.0 - figures.answered.rate,
         "rollout/malformed_rate": 1.0 - figures.well_formed.rate,
@@ -50,6 +54,7 @@ def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[s
         **{
             f"rollout/stop/{reason.value}": figures.stop_reasons.get(reason.value, 0) / max(1, len(trajectories))
             for reason in StopReason
+            if reason not in _RARE_REASONS or reason.value in figures.stop_reasons
         },
     }
 
@@ -73,7 +78,10 @@ def evaluation_metrics(result: EvaluationResult) -> Metrics:
         **{
             key: value
             for name, of_class in result.by_class.items()
-            for key, value in _exact_match(f"evaluation/class/{name}", of_class).items()
+            for key, value in (
+                *_exact_match(f"evaluation/class/{name}", of_class).items(),
+                *([(f"evaluation/class/{name}/num_failed", of_class.num_failed)] if of_class.num_failed else []),
+            )
         },
     }
 
@@ -116,12 +124,33 @@ def merge(*parts: Mapping[str, float | int | None]) -> Metrics:
     return joined
 
 
+def tell_left_out(row: Mapping[str, float | int | None], prefix: str) -> str:
+    """What to add to an exact match of a row of metrics where something was left out of it; else nothing.
+
+    Args:
+        row: of ``metrics.jsonl`` or ``evaluations.jsonl``.
+        prefix: ``rollout``, ``evaluation`` or ``evaluation/class/NAME``.
+    """
+    at_least = row.get(f"{prefix}/exact_match_if_left_out_wrong")
+    if at_least is None:
+        return ""
+    return f"; {row.get(f'{prefix}/num_failed')} left out, {at_least:.3f} if wrong"
+
+
+def _if_left_out_wrong(prefix: str, figures: Figures) -> Metrics:
+    """The exact match if what was left out were wrong, where anything was."""
+    if not figures.num_failed:
+        return {}
+    return {f"{prefix}/exact_match_if_left_out_wrong": figures.exact_match_if_left_out_wrong}
+
+
 def _exact_match(prefix: str, figures: Figures) -> Metrics:
     return {
         f"{prefix}/exact_match": figures.exact_match.rate,
         f"{prefix}/exact_match_low": figures.exact_match.low,
         f"{prefix}/exact_match_high": figures.exact_match.high,
         f"{prefix}/num_scored": figures.exact_match.total,
+        **_if_left_out_wrong(prefix, figures),
     }
 
 

@@ -1,6 +1,7 @@
 """The append-only files of a run directory."""
 
 import json
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,8 @@ from typing import Any
 from workflow_r1.errors import CheckpointError, UserError
 from workflow_r1.recording.atomic import full_disk_explained
 from workflow_r1.trajectory import Trajectory, append_trajectories
+
+logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 """One JSON object per step."""
@@ -98,6 +101,21 @@ class RunFiles:
                     f"{found}: put the file back, or start a new run from the saved policy"
                 )
             self._cut(name, wanted)
+            if name != TRAJECTORIES:  # Which may be as large as the disk.
+                self._warn_of_damage(name)
+
+    def _warn_of_damage(self, name: str) -> None:
+        """Name the lines of a file that are no JSON: the run continues after them, and no report can be written of it."""
+        path = self.directory / name
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1) if path.exists() else ():
+            try:
+                json.loads(line)
+            except (ValueError, RecursionError):
+                logger.warning(
+                    "%s:%d: expected one JSON object per line, found other text: put the line back from a copy",
+                    path,
+                    number,
+                )
 
     def _length(self, name: str) -> int:
         path = self.directory / name

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow_r1.errors import MissingExtraError
+from workflow_r1.installation import install_command
 from workflow_r1.reports.run_record import RunRecord
 from workflow_r1.trajectory.storage import write_atomically
 
@@ -47,7 +48,7 @@ def draw_curve(run: RunRecord) -> list[Path]:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError(
-            'the picture needs matplotlib, which is not installed; run: pip install "workflow-r1[train]"'
+            f"the picture needs matplotlib, which is not installed; run: {install_command('train')}"
         ) from None
     settings: Any = {"font.size": 9, "svg.hashsalt": "workflow-r1", "svg.fonttype": "path", "axes.unicode_minus": True}
     with matplotlib.rc_context(settings):
@@ -57,7 +58,7 @@ def draw_curve(run: RunRecord) -> list[Path]:
         _draw_training(training, run)
         _draw_held_out(held_out, run)
         _draw_operator_mix(mix, run)
-        figure.suptitle(run.config.title, fontsize=12, fontweight="bold", color=INK, x=0.01, ha="left")
+        figure.suptitle(run.title, fontsize=12, fontweight="bold", color=INK, x=0.01, ha="left")
         return [
             _save(figure, run.directory / "curve.png", dpi=160),
             _save(figure, run.directory / "curve.svg", metadata={"Date": None}),

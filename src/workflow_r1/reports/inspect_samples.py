@@ -29,7 +29,7 @@ from inspect_ai.model import (
 from inspect_ai.scorer import CORRECT, INCORRECT, NOANSWER, Score
 from inspect_ai.tool import ToolCall, ToolCallError
 
-from workflow_r1.data import normalize_answer
+from workflow_r1.data import comparable_answer
 from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus
 from workflow_r1.prompts import ParsedCall, parse_turn
 from workflow_r1.trajectory import (
@@ -152,7 +152,7 @@ def _explain(row: EvaluationRow, trajectory: Trajectory) -> str:
     golden = "; ".join(trajectory.question.golden_answers)
     if row.status is not EvaluationStatus.ANSWERED or trajectory.answer is None:
         return f"No answer: {row.status.value.replace('_', ' ')} ({trajectory.stop_reason.value}). Expected: {golden}"
-    read = f"Read as {normalize_answer(trajectory.answer)!r}"
+    read = f"Read as {comparable_answer(trajectory.answer)!r}"
     if row.exact_match == 1.0:
         return f"{read}, which is a golden answer: {golden}"
     return f"{read}; expected: {golden}"
@@ -207,6 +207,7 @@ def _limit(trajectory: Trajectory) -> EvalSampleLimit | None:
         StopReason.MAX_TURNS: ("turn", len(trajectory.turns)),
         StopReason.MAX_OPERATOR_CALLS: ("custom", sum(len(turn.calls) for turn in trajectory.turns)),
         StopReason.MAX_RESPONSE_TOKENS: ("token", sum(_policy_usage(trajectory))),
+        StopReason.CONTEXT_FULL: ("context", sum(_policy_usage(trajectory))),
     }
     if trajectory.stop_reason not in reached:
         return None

@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,17 @@ class RunRecord:
         path = self.directory / "trajectories.jsonl"
         return list(deque(iterate_trajectories(path), maxlen=num)) if path.exists() else []
 
+    @property
+    def is_simulation(self) -> bool:
+        """Whether anything that the run used is the embedded world's: as the run recorded, else as its configuration reads."""
+        recorded = self.environment.get("simulation")
+        return recorded if isinstance(recorded, bool) else self.config.is_simulation
+
+    @property
+    def title(self) -> str:
+        """Name of the run, and that it is a simulation where it is one."""
+        return self.config.titled(simulation=self.is_simulation)
+
 
 def read_run(directory: Path | str) -> RunRecord:
     """Read a run directory, one of a run that is still going on included.
@@ -68,6 +80,12 @@ def read_run(directory: Path | str) -> RunRecord:
                 "`workflow-r1 train` makes run directories"
             )
     metrics = [row for row in read_rows(directory / "metrics.jsonl") if row["step"] > 0]
+    for before, step in pairwise([0, *(row["step"] for row in metrics)]):
+        if step != before + 1:
+            raise DataError(
+                f"{directory / 'metrics.jsonl'}: expected step {before + 1} after step {before}, found {step}: a line is "
+                "missing or stands there twice; put the file back from a copy"
+            )
     if not metrics:
         raise DataError(f"{directory / 'metrics.jsonl'} holds no step yet: wait for the first, or resume the run")
     evaluations, services = directory / "evaluations.jsonl", directory / "services.jsonl"
@@ -88,10 +106,10 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         DataError: names the line.
     """
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    rows = []
+    lines = path.read_bytes().splitlines(keepends=True)
+    rows: list[Row] = []
     for number, line in enumerate(lines, start=1):
-        if number == len(lines) and not line.endswith("\n"):
+        if number == len(lines) and not line.endswith(b"\n"):
             break
         try:
             row = json.loads(line)
@@ -99,7 +117,7 @@ def read_rows(path: Path) -> list[Row]:
             raise DataError(f"{path}:{number}: expected one JSON object per line, found other text ({error})") from None
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             raise DataError(
-                f"{path}:{number}: expected a JSON object with a whole number `step`, found {line.strip()[:80]}"
+                f"{path}:{number}: expected a JSON object with a whole number `step`, found {line.strip()[:80].decode(errors='replace')}"
             )
         rows.append(row)
     return rows

@@ -7,6 +7,7 @@ from typing import Any
 from workflow_r1.evaluation.figures import Figures, Proportion
 from workflow_r1.printable import printable
 from workflow_r1.prompts import parse_turn
+from workflow_r1.recording.metrics import tell_left_out
 from workflow_r1.reports.run_record import Row, RunRecord
 from workflow_r1.reports.services import SERVICES_NOTE, services_table
 from workflow_r1.services.secrets import mask_addresses
@@ -28,8 +29,8 @@ def write_summary(run: RunRecord, *, pictures: Sequence[str] = ()) -> str:
         run: read by :func:`~workflow_r1.reports.run_record.read_run`.
         pictures: file names in the run directory to show.
     """
-    parts = [f"# {escape_markdown(run.config.title)}", *_describe(run)]
-    if run.config.is_simulation:
+    parts = [f"# {escape_markdown(run.title)}", *_describe(run)]
+    if run.is_simulation:
         parts.append(
             "Questions, passages or the LLM behind the operators are the embedded world's: **a simulation**. The figures say "
             "how the system learns, and nothing about real questions."
@@ -75,7 +76,8 @@ def evaluation_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
     for name, prefix in prefixes.items():
         change = _difference(first.get(f"{prefix}/exact_match"), last.get(f"{prefix}/exact_match"))
         number = last.get(f"{prefix}/num_scored", last.get("evaluation/num_questions", ""))
-        rows.append([name, str(number), _interval(first, prefix), _interval(last, prefix), change])
+        shown = [_interval(row, prefix) + tell_left_out(row, prefix) for row in (first, last)]
+        rows.append([name, str(number), *shown, change])
     return ["class", "questions", f"step {first['step']}", f"step {last['step']}", "change"], rows
 
 
@@ -90,7 +92,8 @@ def training_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
         ("LLM calls", "rollout/llm_calls"),
         ("malformed", "rollout/malformed_rate"),
         *((f"calls of {key.rsplit('/', 1)[-1]}", key) for key in run.keys("rollout/calls/")),
-        ("infrastructure failures", "rollout/num_failed"),
+        ("left out: infrastructure failures", "rollout/num_failed"),
+        ("exact match, sampled, if left out were wrong", "rollout/exact_match_if_left_out_wrong"),
         ("seconds per step", "time/step_seconds"),
     ]
     rows = []
@@ -103,13 +106,21 @@ def training_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
 
 
 def figures_table(results: Iterable[tuple[str, Figures]]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: one row per class or method of an evaluation; narrow enough for a terminal."""
+    """Header and rows: one row per class or method of an evaluation; narrow enough for a terminal.
+
+    Where anything was left out, each row says how much, and the exact match if all of it were wrong.
+    """
+    results = list(results)
+    some_left_out = any(figures.num_failed for _, figures in results)
     header = ["", "questions", "exact match [95%]", "F1", "turns", "LLM calls", "LLM tokens"]
+    if some_left_out:
+        header[3:3] = ["left out", "if wrong"]
     rows = [
         [
             name,
             str(figures.exact_match.total),
             str(figures.exact_match),
+            *([str(figures.num_failed), f"{figures.exact_match_if_left_out_wrong:.3f}"] if some_left_out else []),
             f"{figures.f1:.3f}",
             f"{figures.turns:.1f}",
             f"{figures.llm_calls:.1f}",

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from workflow_r1.config import RunConfig
 from workflow_r1.errors import MissingExtraError
+from workflow_r1.installation import install_command
 from workflow_r1.services.secrets import mask_addresses
 
 Metrics = Mapping[str, float | int | None]
@@ -52,7 +53,7 @@ class TensorBoardTracker:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise MissingExtraError(
-                'logging.tensorboard needs tensorboard, which is not installed; run: pip install "workflow-r1[tensorboard]"'
+                f"logging.tensorboard needs tensorboard, which is not installed; run: {install_command('tensorboard')}"
             ) from None
         self._writer: Any = SummaryWriter(str(directory), purge_step=first_step + 1 if first_step else None)
 
@@ -76,7 +77,7 @@ class WandbTracker:
             import wandb
         except ImportError:
             raise MissingExtraError(
-                'logging.wandb_project needs wandb, which is not installed; run: pip install "workflow-r1[wandb]"'
+                f"logging.wandb_project needs wandb, which is not installed; run: {install_command('wandb')}"
             ) from None
         self._run: Any = wandb.init(
             project=project,

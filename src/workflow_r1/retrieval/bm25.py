@@ -12,26 +12,26 @@ import hashlib
 import json
 import mmap
 import os
-import re
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import Stemmer
 
 from workflow_r1.errors import DataError
 from workflow_r1.retrieval.backend import Passage
 from workflow_r1.retrieval.corpus import iterate_corpus
+from workflow_r1.retrieval.tokens import Tokenizer
 from workflow_r1.trajectory.records import Record
 
 if TYPE_CHECKING:
     import bm25s
 
-SCHEMA_VERSION = 1
-"""Version of the index directory; one of another version is refused."""
+SCHEMA_VERSION = 2
+"""Version of the index directory, by what it holds and how its tokens are made; one of another version is refused."""
 
 PROGRESS_EVERY = 1000
 """Passages between two calls of ``on_progress``."""
@@ -40,8 +40,10 @@ _META = "meta.json"
 _PASSAGES = "passages.jsonl"
 _OFFSETS = "offsets.npy"
 
-_WORD = re.compile(r"\b\w\w+\b")
-_PROBE = "The running foxes of Zürich were jumping over 1,976 lazily organised dogs"
+_PROBE = (
+    "The foxes' 1,976 running J.R.R. C++ Beyonc\u00e9 \u0141\u00f3d\u017a \u0939\u093f\u0928\u094d\u0926\u0940 "
+    "\u6771\u4eac\u90fd \uff76\uff9e \uc11c\uc6b8\uc740 \u0e20\u0e32\u0e29\u0e32"
+)
 """Tokenised at building and at opening: an index whose tokens another version would spell otherwise is stale."""
 
 
@@ -61,27 +63,11 @@ class IndexMeta(Record):
     num_tokens: int
     """Different tokens in the index."""
     versions: dict[str, str]
-    """Packages that built it."""
+    """Packages that built it, and the version of Unicode."""
     probe: list[str]
     """Tokens of a fixed sentence."""
     files: dict[str, int]
     """Size in bytes of every other file of the directory."""
-
-
-class Tokenizer:
-    """Lower-cased words of two or more characters, without English stopwords, stemmed (Snowball English)."""
-
-    def __init__(self) -> None:
-        from bm25s.stopwords import STOPWORDS_EN
-
-        self._stopwords = frozenset(STOPWORDS_EN)
-        self._stemmer = Stemmer.Stemmer("english")
-
-    def __call__(self, text: str) -> list[str]:
-        """Return the tokens in the order of the text."""
-        words = [word for word in _WORD.findall(text.lower()) if word not in self._stopwords]
-        stems: list[str] = self._stemmer.stemWords(words)
-        return stems
 
 
 class StoredPassages(Sequence[Passage]):
@@ -251,7 +237,9 @@ class BM25Index:
         """
         if k < 1:
             raise ValueError(f"expected k of at least 1, received {k}")
-        tokens = [self._vocabulary[token] for token in self._tokenize(query) if token in self._vocabulary]
+        tokens = [
+            self._vocabulary[token] for token in self._tokenize(query, is_query=True) if token in self._vocabulary
+        ]
         if not tokens:
             return []
         if self._is_on_disk:
@@ -302,7 +290,7 @@ def _score(tokenized: tuple[list[list[int]], dict[str, int]], source: str) -> "b
     if not rows:
         raise DataError(f"{source}: expected at least one passage, found none")
     if not vocabulary:
-        raise DataError(f"{source}: expected words to index, found none but stopwords and single characters")
+        raise DataError(f"{source}: expected words to index, found none but stop words")
     import bm25s
 
     # No compiled backend: whether numba or scipy happens to be installed must not change a score.
@@ -354,7 +342,8 @@ def read_index_meta(directory: Path) -> IndexMeta:
         row = json.loads(path.read_bytes())
         found = row.get("schema_version") if isinstance(row, dict) else None
         if found != SCHEMA_VERSION:
-            raise DataError(f"{path}: expected schema_version {SCHEMA_VERSION}, found {found!r}; {_REBUILD}")
+            another = " (an earlier release built it, whose search found less)" if found == 1 else ""
+            raise DataError(f"{path}: expected schema_version {SCHEMA_VERSION}, found {found!r}{another}; {_REBUILD}")
         meta = IndexMeta.model_validate(row)
     except DataError:
         raise
@@ -386,7 +375,8 @@ def _fingerprint(path: Path) -> str:
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("bm25s", "PyStemmer", "numpy")}
+    packages = {name: version(name) for name in ("bm25s", "PyStemmer", "numpy")}
+    return packages | {"Unicode": unicodedata.unidata_version}
 
 
 def _show_versions(versions: dict[str, str]) -> str:

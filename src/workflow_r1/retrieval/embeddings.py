@@ -4,7 +4,6 @@ POST BASE_URL/embeddings {"model": "...", "input": ["Who directed Jaws?", ...]}
 {"data": [{"index": 0, "embedding": [0.1, ...]}, ...], "usage": {"prompt_tokens": 5}}
 """
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -15,6 +14,7 @@ from pydantic import Field
 
 from workflow_r1.services.attempts import encodable
 from workflow_r1.services.json_service import JSONService, JSONServiceConfig
+from workflow_r1.services.keys import read_key
 
 Vectors = NDArray[np.float64]
 
@@ -52,12 +52,12 @@ class OpenAIEmbeddings:
         key: of the configuration, which errors name.
 
     Raises:
-        ConfigError: the address is none.
+        ConfigError: the address is none, or the key cannot be one.
     """
 
     def __init__(self, config: EmbeddingsConfig, *, key: str) -> None:
         self.config = config
-        secret = os.environ.get(config.api_key_env, "").strip()
+        secret = read_key(config.api_key_env, purpose="the key for embeddings", required=False)
         self._service = JSONService(
             f"{config.base_url.rstrip('/')}/embeddings",
             config,

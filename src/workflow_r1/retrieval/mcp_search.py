@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from pydantic import Field
 
 from workflow_r1.errors import ConfigError, MissingExtraError
+from workflow_r1.installation import install_command
 from workflow_r1.retrieval.backend import Passage
 from workflow_r1.retrieval.passages import read_passages
 from workflow_r1.services.attempts import AttemptError, ask_patiently, is_web_address, quote
 from workflow_r1.services.failures import FailureKind
-from workflow_r1.services.json_service import MAX_REPLY_BYTES, read_key
+from workflow_r1.services.json_service import MAX_REPLY_BYTES
+from workflow_r1.services.keys import read_key
+from workflow_r1.services.proxies import find_proxy
 from workflow_r1.services.secrets import hide_in_logs, mask, without_login
 from workflow_r1.trajectory.records import Record
 
@@ -92,7 +95,7 @@ class MCPSearch:
             import mcp  # noqa: F401 - here, since it takes most of a second that --help need not pay
         except ImportError:
             raise MissingExtraError(
-                'search.kind = "mcp" needs mcp, which is not installed; run: pip install "workflow-r1[mcp]"'
+                f'search.kind = "mcp" needs mcp, which is not installed; run: {install_command("mcp")}'
             ) from None
         if (config.url is None) == (not config.command):
             received = "both" if config.command else "neither"
@@ -243,7 +246,12 @@ class MCPSearch:
 
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else None
         timeout = max(CONNECT_SECONDS, self.config.timeout_seconds)
-        http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=timeout))
+        assert self.config.url is not None
+        proxy = find_proxy(self.config.url)
+        client = httpx2.AsyncClient(
+            headers=headers, timeout=timeout, proxy=None if proxy is None else proxy.url, trust_env=False
+        )
+        http = await stack.enter_async_context(client)
         return await stack.enter_async_context(
             Client(streamable_http_client(self.config.url, http_client=http, max_sse_event_size=MAX_REPLY_BYTES))
         )

@@ -4,7 +4,8 @@ POST /retrieve {"queries": ["Who directed Jaws?"], "topk": 5, "return_scores": t
 {"result": [[{"document": {"id": "7", "contents": "\"Jaws\"\nJaws is a film ..."}, "score": 12.5}, ...]]}
 
 Without ``return_scores`` each document stands alone, as it does there. ``GET /health`` says what is served. An error is
-``{"detail": "..."}``: 400 no JSON, 408 too slow, 413 too long, 422 not of this form, 502 and 504 the search behind it failed.
+``{"detail": "..."}``: 400 no JSON, 401 no key, 408 too slow, 413 too long, 415 not ``application/json``, 421 another host, 422 not
+of this form, 429 too many at once, 502 and 504 the search behind it failed.
 """
 
 import asyncio
@@ -15,27 +16,26 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from workflow_r1.errors import ServiceError, ServiceTimeoutError
 from workflow_r1.retrieval.backend import Passage, SearchBackend
 from workflow_r1.retrieval.passages import join_contents
+from workflow_r1.services.admission import Admission, AdmissionRules
 from workflow_r1.services.attempts import encodable
-
-BODY_SECONDS = 30.0
-"""Longest wait for a request's body."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
     """What one request may ask, so that none keeps the server from the others."""
 
-    max_body_bytes: int = 2**20
-    """Longest body."""
     max_queries: int = 256
     """Most queries."""
+    max_query_chars: int = 10_000
+    """Longest query."""
     max_topk: int = 100
     """Most passages per query."""
     concurrency: int = 4
@@ -48,6 +48,7 @@ def make_app(
     default_k: int,
     description: Mapping[str, Any],
     limits: ServerLimits = ServerLimits(),
+    rules: AdmissionRules | None = None,
 ) -> Starlette:
     """Make the server's application.
 
@@ -56,6 +57,7 @@ def make_app(
         default_k: passages per query where a request does not say.
         description: what ``GET /health`` tells besides that all is well.
         limits: of a request.
+        rules: what requests are taken at all; None takes the rules' own defaults.
     """
     slots = asyncio.Semaphore(limits.concurrency)
 
@@ -64,7 +66,7 @@ def make_app(
             return await search(query, k=k)
 
     async def retrieve(request: Request) -> Response:
-        wanted = _read_request(await _read_body(request, limits.max_body_bytes), default_k, limits)
+        wanted = await asyncio.to_thread(_read_request, await request.body(), default_k, limits)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(find(query, wanted.k)) for query in wanted.queries]
@@ -78,6 +80,7 @@ def make_app(
 
     return Starlette(
         routes=[Route("/retrieve", retrieve, methods=["POST"]), Route("/health", health, methods=["GET"])],
+        middleware=[Middleware(Admission, rules or AdmissionRules(), describe=lambda each: {"detail": each.message})],
         exception_handlers={HTTPException: _tell},
     )
 
@@ -87,24 +90,6 @@ class _Wanted:
     queries: list[str]
     k: int
     with_scores: bool
-
-
-async def _read_body(request: Request, max_bytes: int) -> bytes:
-    """Read the body, and stop reading where it is longer or slower than it may be."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                body += part
-                if len(body) > max_bytes:
-                    raise HTTPException(
-                        413, f"expected a body of at most {max_bytes} bytes; send fewer queries at once"
-                    )
-    except TimeoutError:
-        raise HTTPException(408, f"expected the body within {BODY_SECONDS:g} s") from None
-    except ClientDisconnect:
-        raise HTTPException(400, "expected a whole body, the client left") from None
-    return bytes(body)
 
 
 def _read_request(body: bytes, default_k: int, limits: ServerLimits) -> _Wanted:
@@ -130,6 +115,9 @@ def _read_request(body: bytes, default_k: int, limits: ServerLimits) -> _Wanted:
         raise HTTPException(422, f"queries: expected a list of strings, found {_name(wrong)}")
     if len(queries) > limits.max_queries:
         raise HTTPException(422, f"queries: expected at most {limits.max_queries}, found {len(queries)}")
+    longest = max(map(len, queries), default=0)
+    if longest > limits.max_query_chars:
+        raise HTTPException(413, f"queries: expected at most {limits.max_query_chars} characters each, found {longest}")
     k = request.get("topk")
     if k is not None and (isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= limits.max_topk):
         shown = k if isinstance(k, int | float) else _name(k)

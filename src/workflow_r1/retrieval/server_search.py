@@ -6,7 +6,8 @@ POST /retrieve {"queries": ["Who directed Jaws?"], "topk": 5, "return_scores": t
 
 import asyncio
 from collections import Counter, deque
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +18,8 @@ from workflow_r1.retrieval.backend import Passage
 from workflow_r1.retrieval.passages import read_passages
 from workflow_r1.services.attempts import encodable
 from workflow_r1.services.failures import FailureKind
-from workflow_r1.services.json_service import JSONService, JSONServiceConfig, read_key
+from workflow_r1.services.json_service import JSONService, JSONServiceConfig
+from workflow_r1.services.keys import read_key
 
 
 class RetrievalServerConfig(JSONServiceConfig):
@@ -41,6 +43,7 @@ class _Waiting:
     query: str
     k: int
     found: asyncio.Future[list[Passage]]
+    context: Context = field(default_factory=copy_context)
 
 
 class RetrievalServerSearch:
@@ -103,7 +106,8 @@ class RetrievalServerSearch:
         while self._waiting and len(self._requests) < self._config.concurrency:
             batch = self._take_batch()
             if batch:
-                request = asyncio.ensure_future(self._ask(batch))
+                # In the context of its first query, to whose account its attempts are told.
+                request = asyncio.get_running_loop().create_task(self._ask(batch), context=batch[0].context)
                 self._requests.add(request)
                 request.add_done_callback(self._finish)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from workflow_r1.retrieval.backend import Passage, SearchBackend
 from workflow_r1.store import Call, CallStore
+from workflow_r1.store.refusals import keeping_refusals, raise_refusal
 
 
 class RecalledPassages(list[Passage]):
@@ -47,7 +48,8 @@ class StoredSearch:
             request={"search": self._identity, "query": query, "k": k},
             name=f"{self._identity}, the best {k}, asked {query!r}",
         )
-        answer, is_stored = await self._store.answer(call, ask)
+        answer, is_stored = await self._store.answer(call, keeping_refusals(ask))
+        raise_refusal(answer)
         passages = [Passage(**passage) for passage in answer]
         return RecalledPassages(passages) if is_stored else passages
 

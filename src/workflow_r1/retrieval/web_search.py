@@ -14,7 +14,8 @@ from workflow_r1.retrieval.backend import Passage
 from workflow_r1.retrieval.passages import read_passages
 from workflow_r1.services.attempts import encodable
 from workflow_r1.services.failures import FailureKind
-from workflow_r1.services.json_service import JSONService, JSONServiceConfig, read_key
+from workflow_r1.services.json_service import JSONService, JSONServiceConfig
+from workflow_r1.services.keys import read_key
 
 _KNOWN_FIELDS = ("organic", "answerBox", "knowledgeGraph", "searchParameters")
 """A reply with none of these is no search result; one with some of them may have found nothing."""

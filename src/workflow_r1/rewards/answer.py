@@ -1,13 +1,14 @@
 """How well a predicted answer matches the golden answers: SQuAD's exact match and token F1.
 
 Source: the official evaluation script of SQuAD 2.0 (Rajpurkar et al., 2018), which is SQuAD 1.1's (2016) with empty
-answers settled.
+answers settled. One thing differs: an answer that normalisation empties (``A``, ``---``) equals another such answer only
+where they say the same (:func:`~workflow_r1.data.comparable_answer`).
 """
 
 from collections import Counter
 from collections.abc import Sequence
 
-from workflow_r1.data import normalize_answer
+from workflow_r1.data import comparable_answer, normalize_answer
 
 YES_NO = ("yes", "no", "noanswer")
 """Answers of HotpotQA that its evaluation script compares whole."""
@@ -24,10 +25,10 @@ def exact_match(prediction: str, golden_answers: Sequence[str], *, unicode_norma
     Raises:
         ValueError: there is no golden answer.
     """
-    normalised = normalize_answer(prediction, unicode_normalise=unicode_normalise)
+    predicted = comparable_answer(prediction, unicode_normalise=unicode_normalise)
     return float(
         any(
-            normalised == normalize_answer(golden, unicode_normalise=unicode_normalise)
+            predicted == comparable_answer(golden, unicode_normalise=unicode_normalise)
             for golden in _as_answers(golden_answers)
         )
     )
@@ -42,7 +43,7 @@ def f1_score(
 ) -> float:
     """Return the F1 between the bags of normalised tokens, best over the golden answers.
 
-    Where either bag is empty (``""``, ``the``, ``?!``), the score is 1 if both are, else 0.
+    Where normalisation empties either bag (``""``, ``the``, ``?!``), the score is that of the exact match.
 
     Args:
         prediction: the predicted answer.
@@ -55,6 +56,8 @@ def f1_score(
         ValueError: there is no golden answer.
     """
     predicted = normalize_answer(prediction, unicode_normalise=unicode_normalise)
+    if not predicted:
+        return exact_match(prediction, golden_answers, unicode_normalise=unicode_normalise)
     golden = (normalize_answer(answer, unicode_normalise=unicode_normalise) for answer in _as_answers(golden_answers))
     return max(_f1(predicted, answer, yes_no_whole=yes_no_whole) for answer in golden)
 
@@ -63,8 +66,6 @@ def _f1(predicted: str, golden: str, *, yes_no_whole: bool) -> float:
     if yes_no_whole and (predicted in YES_NO or golden in YES_NO):
         return float(predicted == golden)
     predicted_tokens, golden_tokens = predicted.split(), golden.split()
-    if not predicted_tokens or not golden_tokens:
-        return float(predicted_tokens == golden_tokens)
     num_same = (Counter(predicted_tokens) & Counter(golden_tokens)).total()
     # Harmonic mean of num_same / predicted and num_same / golden.
     return 2 * num_same / (len(predicted_tokens) + len(golden_tokens))

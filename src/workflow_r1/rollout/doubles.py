@@ -153,11 +153,10 @@ class ScriptedSession:
         finish_reason = FinishReason.STOP
         ids: tuple[int, ...] = ()
         if self._renderer is not None:
-            encoded = list(self._renderer.tokenizer.encode(turn, add_special_tokens=False))
-            ids = (*encoded, *([self._renderer.end_of_turn_id] if self._end_token else []))
+            ids = (*self._renderer.encode_turn(turn), *([self._renderer.end_of_turn_id] if self._end_token else []))
             if len(ids) > max_tokens:
                 ids, finish_reason = ids[:max_tokens], FinishReason.LENGTH
-                turn = self._renderer.decode(ids)
+                turn = self._renderer.turn_text(ids)
             self._ended = bool(ids) and ids[-1] == self._renderer.end_of_turn_id
         self._messages.append(Message(role="assistant", content=turn))
         return SampledTurn(text=turn, token_ids=ids, logprobs=(0.0,) * len(ids), finish_reason=finish_reason)

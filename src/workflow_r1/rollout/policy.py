@@ -1,9 +1,10 @@
 """The seam to the policy: messages are appended to a session's context, turns are sampled from it."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
@@ -26,6 +27,24 @@ class SampledTurn:
     """Optimiser steps that the weights had taken which sampled it, where they may differ from turn to turn."""
 
 
+ROUNDING = 1e-3
+"""How far above 0 rounding may lift a log-probability."""
+
+
+def log_probabilities(values: Iterable[Any]) -> tuple[float, ...]:
+    """Read what a server sends as log-probabilities.
+
+    Raises:
+        ValueError: one is no number, infinite, or above 0: nothing could be learnt from such a turn.
+        TypeError: one is nothing that could be a number.
+    """
+    read = tuple(float(value) for value in values)
+    for value in read:
+        if not math.isfinite(value) or value > ROUNDING:
+            raise ValueError(f"expected finite log-probabilities of at most 0, received {value}")
+    return read
+
+
 class PolicySession(Protocol):
     """The policy's side of one trajectory. Its context only grows: nothing is tokenised twice."""
 
@@ -41,6 +60,7 @@ class PolicySession(Protocol):
         """Sample one turn of at most ``max_tokens`` tokens and append it to the context.
 
         Raises:
+            ContentRejectedError: the context is too long for the model, or its server does not allow what it says.
             ServiceError: the sampler or its server failed.
         """
         ...

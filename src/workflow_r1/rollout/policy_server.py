@@ -14,8 +14,26 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from workflow_r1.errors import EndpointRejectedError, ServiceRejectedError, ServiceTimeoutError, ServiceUnavailableError
-from workflow_r1.services.json_service import JSONService, JSONServiceConfig, read_key
+from workflow_r1.errors import (
+    EndpointRejectedError,
+    ServiceRejectedError,
+    ServiceTimeoutError,
+    ServiceUnavailableError,
+    TooLongError,
+)
+from workflow_r1.rollout.completions import (
+    Completion,
+    CompletionRequest,
+    is_llama_server,
+    llama_request,
+    max_length,
+    read_completion,
+    read_llama_completion,
+    vllm_request,
+)
+from workflow_r1.services.failures import FailureKind
+from workflow_r1.services.json_service import JSONService, JSONServiceConfig
+from workflow_r1.services.keys import read_key
 
 MAX_REPEATS = 3
 """How often a request is repeated that failed while the server answered other requests."""
@@ -68,20 +86,6 @@ class PublishedWeights:
     """Optimiser steps that the policy had taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What the server sampled."""
-
-    token_ids: tuple[int, ...]
-    """The sampled tokens, the one that ended the turn included."""
-    logprobs: tuple[float, ...]
-    """Log-probability of each."""
-    is_stopped: bool
-    """The turn ended by itself, not by its token budget."""
-    version: int | None
-    """Optimiser steps that the weights had taken which sampled it."""
-
-
 class PolicyServer:
     """One server and the weights that it should have.
 
@@ -102,6 +106,7 @@ class PolicyServer:
         self._lock = asyncio.Lock()
         self._gone_since: float | None = None
         self._max_length: int | None = None
+        self._is_llama = False
         self.num_swaps = 0
         """Weights given to the server so far, those that it got again after a restart included."""
         self.num_outages = 0
@@ -113,7 +118,7 @@ class PolicyServer:
             headers, secrets = {"Authorization": f"Bearer {key}"}, (key,)
         root = config.base_url.rstrip("/").removesuffix("/v1")
 
-        def service(settings: JSONServiceConfig, remedies: Mapping[int, str]) -> JSONService:
+        def service(settings: JSONServiceConfig, remedies: Mapping[int | FailureKind, str]) -> JSONService:
             return JSONService(
                 root,
                 settings,
@@ -146,26 +151,9 @@ class PolicyServer:
         """Sample a continuation of a context.
 
         Raises:
+            TooLongError: the context leaves no room for another token.
             ServiceError: the server is gone for longer than ``wait_seconds``, or refuses.
         """
-        request = {
-            "prompt": list(prompt),
-            "temperature": temperature,
-            "top_p": top_p,
-            # A model's own generation_config.json would otherwise change the distribution that is sampled.
-            "top_k": 0,
-            "min_p": 0.0,
-            "repetition_penalty": 1.0,
-            "presence_penalty": 0.0,
-            "frequency_penalty": 0.0,
-            "seed": seed,
-            "stop_token_ids": list(stop_token_ids),
-            "stop": list(stop),
-            "include_stop_str_in_output": True,
-            "skip_special_tokens": False,
-            "return_token_ids": True,
-            "logprobs": 0,
-        }
         repeats = 0
         while True:
             weights = None
@@ -174,11 +162,10 @@ class PolicyServer:
                 adapted = weights is not None and weights.kind == "adapter"
                 version = None if weights is None else weights.version
                 model = self.config.adapter if adapted else self.config.model
-                completion = await self._service.ask(
-                    {"model": model, "max_tokens": await self._room(prompt, max_tokens), **request},
-                    partial(read_completion, prompt=prompt, version=version),
-                    path="/v1/completions",
+                request = CompletionRequest(
+                    prompt, await self._room(prompt, max_tokens), temperature, top_p, seed, stop_token_ids, stop
                 )
+                completion = await self._ask(request, model, version)
             except (ServiceUnavailableError, ServiceTimeoutError, EndpointRejectedError):
                 if self._loaded is weights:
                     self._loaded = None  # A server that was started anew knows no adapter.
@@ -190,6 +177,13 @@ class PolicyServer:
             else:
                 self._gone_since = None
                 return completion
+
+    async def _ask(self, request: CompletionRequest, model: str, version: int | None) -> Completion:
+        if self._is_llama:
+            read = partial(read_llama_completion, request=request, version=version)
+            return await self._service.ask({"model": model, **llama_request(request)}, read, path="/completion")
+        read = partial(read_completion, prompt=request.prompt, version=version)
+        return await self._service.ask({"model": model, **vllm_request(request)}, read, path="/v1/completions")
 
     async def models(self) -> list[dict[str, Any]]:
         """The models that the server lists, adapters included.
@@ -237,10 +231,11 @@ class PolicyServer:
     async def _room(self, prompt: Sequence[int], max_tokens: int) -> int:
         """Tokens that can be asked for: servers refuse more than they take."""
         if self._max_length is None:
-            self._max_length = max_length(await self.models()) or UNLIMITED
+            models = await self.models()
+            self._max_length, self._is_llama = max_length(models) or UNLIMITED, is_llama_server(models)
         room = self._max_length - len(prompt)
         if room < 1:
-            raise ServiceRejectedError(
+            raise TooLongError(
                 f"expected room for another token, but the context holds {len(prompt)} tokens and the policy server takes "
                 f"{self._max_length}: raise its --max-model-len, or lower environment.max_prompt_tokens and "
                 "environment.max_response_tokens"
@@ -295,31 +290,6 @@ class PolicyServer:
         if self._loop is not loop:
             self._loop, self._lock = loop, asyncio.Lock()
         return self._lock
-
-
-def read_completion(reply: Any, prompt: Sequence[int], version: int | None) -> Completion:
-    """Read a reply of ``/v1/completions``.
-
-    Raises:
-        ValueError: tokens or log-probabilities are missing, or the prompt is not the one that was sent.
-    """
-    try:
-        choice = reply["choices"][0]
-        ids = tuple(int(token) for token in choice["token_ids"])
-        logprobs = tuple(float(value) for value in choice["logprobs"]["token_logprobs"])
-        received = choice.get("prompt_token_ids")
-    except (KeyError, IndexError, TypeError):
-        raise ValueError("expected token_ids and logprobs: is it a vLLM server?") from None
-    if received is not None and list(received) != list(prompt):
-        raise ValueError("the server sampled after another prompt than was sent")
-    if not ids or len(ids) != len(logprobs):
-        raise ValueError(f"expected one log-probability for each token, found {len(logprobs)} for {len(ids)}")
-    return Completion(ids, logprobs, choice.get("finish_reason") != "length", version)
-
-
-def max_length(models: Sequence[Mapping[str, Any]]) -> int | None:
-    """Most tokens, prompt and turn together, that a server takes by its list of models; None where it does not say."""
-    return next((model["max_model_len"] for model in models if isinstance(model.get("max_model_len"), int)), None)
 
 
 def _read_models(reply: Any) -> list[dict[str, Any]]:

@@ -10,29 +10,58 @@ token of an assistant's message and the next one around the messages in between;
 conversation of placeholders. A turn that stopped without the end-of-turn token (at its action, or cut off) is closed by
 it: there the token is context, since the policy did not write it.
 
+Many templates open the thought themselves: what they write before a turn ends in ``<think>``. Those tokens are context, as
+all that the template writes, but the turn's *text* begins with that opening, so that one grammar reads every turn::
+
+    ..<|im_start|>assistant\n<think>\n   why</think><tool>..</tool>E        text: <think>\nwhy</think><tool>..</tool>
+
 Outside text never becomes control: the special tokens of what is rendered must be those of the template alone. Text that
 would add one is encoded again as plain text.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
 from functools import lru_cache
 from typing import Any
 
-from workflow_r1.errors import UserError
+from pydantic import Field
+
+from workflow_r1.errors import DataError, UserError
+from workflow_r1.prompts.grammar import TAGS
 from workflow_r1.trajectory import Message
+from workflow_r1.trajectory.records import Record
+
+_OPENING = re.compile(r"<think>\s*\Z")
+"""The thought that a generation prompt opens. One that it also closes (an empty thought) does not match."""
+
+_REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
+"""Where templates look for the thought of an assistant's message."""
+
+
+class TemplateConfig(Record):
+    """What the chat template of the policy is given besides the messages."""
+
+    today: date = date(2026, 1, 1)
+    """The date that a template prints as today's. It is fixed, since prompts would otherwise differ from day to day."""
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Further variables of the template, e.g. ``{enable_thinking = false}``. A chat server gets them as
+    ``chat_template_kwargs``."""
 
 
 class Renderer:
     """Chat template and tokenizer of one policy."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, template: TemplateConfig | None = None) -> None:
         """Read the template.
 
         Args:
             tokenizer: a Hugging Face tokenizer (fast or slow) with a chat template.
+            template: the date that it prints and its further variables; None leaves the defaults.
 
         Raises:
-            UserError: it has no chat template, or the template puts no special token after an assistant's message.
+            UserError: it has no chat template, the template cannot render a conversation, puts no special token after an
+                assistant's message, or ends the thought with the token that ends the message.
         """
         name = getattr(tokenizer, "name_or_path", "") or "of the policy"
         if not getattr(tokenizer, "chat_template", None):
@@ -41,6 +70,9 @@ class Renderer:
                 "model, or put a `chat_template.jinja` beside the tokenizer"
             )
         self.tokenizer = tokenizer
+        self._name = name
+        template = template or TemplateConfig()
+        self._variables = {**template.kwargs, **_with_fixed_date(tokenizer.get_chat_template(), template.today)}
         added = {index: token for index, token in tokenizer.added_tokens_decoder.items() if token.special}
         self._special_ids = frozenset(added) | frozenset(tokenizer.all_special_ids)
         self.special_tokens: tuple[str, ...] = tuple(
@@ -50,8 +82,12 @@ class Renderer:
         self._pieces = lru_cache(maxsize=64)(self._read_template)
         self._template_specials = lru_cache(maxsize=64)(self._find_template_specials)
         self._prompt = lru_cache(maxsize=256)(self._render_prompt)
-        self.end_of_turn_id = self._find_end_of_turn(name)
+        self.end_of_turn_id = self._find_end_of_turn()
         """The token that ends an assistant's message."""
+        self._refuse_a_closed_thought()
+        opening = _OPENING.search(self._pieces(("user",))[-1])
+        self.opening: str = "" if opening is None else opening.group()
+        """What the template writes of a turn before the policy does: ``<think>`` and the whitespace after it, or nothing."""
 
     def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Render the opening of a session: the messages and the opening of the policy's first turn."""
@@ -61,7 +97,8 @@ class Renderer:
         messages = [_encodable(message) for message in given]
         pieces = self._pieces(tuple(message.role for message in messages))
         conversation = [{"role": message.role, "content": message.content} for message in messages]
-        text = self.tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+        text = self._apply(conversation)
+        self._require_contents(text, messages)
         return tuple(self._encode(text, pieces, [message.content for message in messages]))
 
     def increment(self, messages: Sequence[Message], *, ended: bool) -> tuple[int, ...]:
@@ -93,19 +130,56 @@ class Renderer:
             return self.prompt(messages)
         return self.increment(messages, ended=context[-1] == self.end_of_turn_id)
 
+    def turn_text(self, token_ids: Sequence[int]) -> str:
+        """Return the text of a turn, with the opening that the template wrote and without the end-of-turn token.
+
+        Args:
+            token_ids: what the policy wrote, from the first token of its turn on.
+        """
+        return self.opening + self.decode(token_ids)
+
+    def drops_thoughts(self) -> bool:
+        """Whether the template leaves out the thoughts of earlier turns where a chat server renders a whole conversation.
+
+        What this renderer makes is not concerned: it never renders a turn again.
+        """
+        turn = {"role": "assistant", "content": "<think>wr1thoughtend</think><tool>wr1: tool</tool>"}
+        user = {"role": "user", "content": "wr1user"}
+        return "wr1thoughtend" not in self._apply([user, turn, user])
+
+    def encode_turn(self, text: str) -> tuple[int, ...]:
+        """Return the tokens that a policy writes for a turn of this text: without the opening, which is the template's.
+
+        Raises:
+            DataError: the template opens the thought, and the turn does not begin with one.
+        """
+        if self.opening:
+            before, found, written = text.partition("<think>")
+            if not found or before.strip():
+                raise DataError(
+                    f"expected a turn that begins with <think>, since the chat template of the tokenizer {self._name} opens "
+                    f"the thought, received {text[:60]!r}: leave such demonstrations out"
+                )
+            text = written.removeprefix(self.opening.removeprefix("<think>"))
+        # Our tags are single tokens of some vocabularies; any other special token in the text is text.
+        tags = [tag for tag in TAGS if tag in self.special_tokens]
+        parts = re.split(f"({'|'.join(tags)})", text) if tags else [text]
+        ids = (self._encode_text(part, split_special_tokens=part not in tags) for part in parts)
+        return tuple(index for part in ids for index in part)
+
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Return the text of a turn, without the end-of-turn token at its end."""
+        """Return the text of some tokens of a turn, without the end-of-turn token at their end."""
         if token_ids and token_ids[-1] == self.end_of_turn_id:
             token_ids = token_ids[:-1]
         return str(self.tokenizer.decode(token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-    def _find_end_of_turn(self, name: str) -> int:
+    def _find_end_of_turn(self) -> int:
         closing = self._pieces(("user", "assistant", "user"))[2]
         found = [index for index in self._encode_text(closing) if index in self._special_ids]
         if not found:
             raise UserError(
                 f"expected the chat template to end an assistant's message with a special token, but the template of the "
-                f"tokenizer {name} has {closing!r} there: use a model whose template marks the end of a turn "
+                f"tokenizer {self._name} has {closing!r} there: use a model whose template marks the end of a turn "
                 "(`<|im_end|>`, `<|eot_id|>`, `</s>`, ...)"
             )
         eos = self.tokenizer.eos_token_id
@@ -113,11 +187,68 @@ class Renderer:
         self._end_of_turn = self.tokenizer.convert_ids_to_tokens(end)
         return int(end)
 
+    def _refuse_a_closed_thought(self) -> None:
+        """Refuse a template in which the token that ends a message also ends the thought (gpt-oss' channels).
+
+        Raises:
+            UserError: a turn of such a policy would end with its thought, before any action.
+        """
+        thought, content = "wr1thoughtend", "wr1contentend"
+        for fields in ({"content": f"<think>{thought}</think>{content}"}, *({f: thought} for f in _REASONING_FIELDS)):
+            message = {"role": "assistant", "content": content, **fields}
+            try:
+                text = self._apply([{"role": "user", "content": "wr1user"}, message], generation=False)
+            except UserError:
+                continue  # It knows no such field, or wants the conversation to go on.
+            between, found, _ = text.partition(thought)[2].partition(content)
+            if found and self._end_of_turn in between:
+                raise UserError(
+                    f"expected the end-of-turn token to end the whole turn, but in the chat template of the tokenizer "
+                    f"{self._name} {self._end_of_turn!r} already ends the thought (as in gpt-oss), so that a turn would end "
+                    "before its action: such templates are not supported, use another model"
+                )
+
+    def _require_contents(self, text: str, messages: Sequence[Message]) -> None:
+        """Refuse a rendering that lacks the content of a message, or has changed it; whitespace around it may go.
+
+        Raises:
+            UserError: names the message.
+        """
+        for message in messages:
+            content = message.content.strip()
+            _, found, rest = text.partition(content) if content else ("", content, text)
+            if content and not found:
+                raise UserError(
+                    f"expected the content of each message in what the chat template of the tokenizer {self._name} makes of "
+                    f"it, but it changed or dropped that of a {message.role} message, which begins with "
+                    f"{content[:60]!r} (some delete words such as /think, and with them our tags): use another template"
+                )
+            text = rest
+
+    def _apply(self, conversation: Sequence[Mapping[str, Any]], *, generation: bool = True) -> str:
+        """Render a conversation.
+
+        Raises:
+            UserError: the template refuses it or fails.
+        """
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    conversation, add_generation_prompt=generation, tokenize=False, **self._variables
+                )
+            )
+        except Exception as error:  # A template may fail in any way that a program can.
+            roles = ", ".join(message["role"] for message in conversation)
+            raise UserError(
+                f"expected the chat template of the tokenizer {self._name} to render messages of the roles {roles}, but it "
+                f"failed: {str(error).strip() or type(error).__name__}"
+            ) from error
+
     def _read_template(self, roles: tuple[str, ...]) -> tuple[str, ...]:
         """Return the template's own text before, between and after the contents of messages with these roles."""
         contents = [f"wr1content{index}end" for index in range(len(roles))]
         conversation = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
-        text = self.tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
+        text = self._apply(conversation)
         pieces = []
         for content in contents:
             before, found, text = text.partition(content)
@@ -153,6 +284,24 @@ class Renderer:
 
     def _find_template_specials(self, pieces: tuple[str, ...]) -> list[int]:
         return [index for piece in pieces for index in self._specials(self._encode_text(piece))]
+
+
+_DATE_DIRECTIVES = tuple(f"%{letter}" for letter in ("-d", "-m", "-I", "-H", "-M", *"aAwdbBmyYHIMpSfjUWcxX"))
+"""What ``strftime`` replaces; transformers takes local time without a zone."""
+
+
+def _with_fixed_date(template: str, today: date) -> dict[str, str]:
+    """Return the template with a ``strftime_now`` of its own that prints ``today``, where it asks for the date at all.
+
+    transformers turns a function among the variables into text (5.23), so the template must define its own.
+    """
+    if "strftime_now" not in template:
+        return {}
+    now = datetime.combine(today, time())
+    replaced = "".join(f".replace('{directive}', '{now.strftime(directive)}')" for directive in _DATE_DIRECTIVES)
+    # `+%}` keeps a line break with which the template itself begins.
+    macro = "{%- macro strftime_now(format) -%}{{ format" + replaced + " }}{%- endmacro +%}"
+    return {"chat_template": macro + template}
 
 
 def _encodable(message: Message) -> Message:

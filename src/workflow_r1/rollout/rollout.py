@@ -12,6 +12,8 @@ Numbered behaviours of :func:`rollout`; the tests use the same numbers.
  5. Where the policy has no tokens (a chat server) the token budgets do not apply.
  6. A ``ServiceError`` of the environment ends this trajectory (``operator_failed``), one of the policy too
     (``sampler_failed``). The message is kept, the turns so far as well. Any other exception is raised.
+    Two errors of the policy are its own outcome: a context that its model does not take (``context_full``), and a context
+    that its server does not allow, once a turn of its own stands in it (``content_refused``).
  7. ``on_event`` is told of each turn when it begins, when it is written, and when its operators have returned, in order.
  8. ``max_response_tokens`` of a rollout lowers the environment's; it never raises it.
 """
@@ -22,9 +24,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from workflow_r1.environment import Environment, Step
-from workflow_r1.errors import ServiceError
+from workflow_r1.errors import FilteredError, ServiceError, TooLongError
 from workflow_r1.prompts import parse_turn
 from workflow_r1.rollout.events import OnRolloutEvent, TurnFinished, TurnSampled, TurnStarted
+from workflow_r1.rollout.places import Places
 from workflow_r1.rollout.policy import Policy, SampledTurn
 from workflow_r1.rollout.seeding import derive_seed
 from workflow_r1.trajectory import Question, StopReason, Trajectory, Turn
@@ -107,7 +110,7 @@ async def rollout(
                     context = ()
                 keep(_turn(index, sampled, step, context, read=stop_reason is None))
     except ServiceError as failure:
-        stop_reason, error = StopReason.SAMPLER_FAILED, _describe(failure)
+        stop_reason, error = _reason_of(failure, has_written=bool(turns)), _describe(failure)
     assert stop_reason is not None
     return Trajectory(
         id=trajectory_id,
@@ -135,6 +138,7 @@ async def rollout_groups(
     seed: int,
     policy_version: int = 0,
     max_concurrency: int,
+    num_calls_left: Callable[[], int | None] = lambda: None,
     share: Sequence[int] | None = None,
     on_trajectory: Callable[[Trajectory], None] | None = None,
 ) -> list[list[Trajectory]]:
@@ -152,6 +156,7 @@ async def rollout_groups(
         seed: all sampling derives from it.
         policy_version: number of optimiser steps that the policy has taken.
         max_concurrency: trajectories that are live at once.
+        num_calls_left: calls that the budget still allows; None where it is no limit. Near it fewer trajectories are live.
         share: positions in ``questions`` that are sampled here, in rising order, with the ids and seeds that they have in
             the whole list; None samples all.
         on_trajectory: called with each trajectory as soon as it is finished.
@@ -166,11 +171,11 @@ async def rollout_groups(
     """
     if group_size < 1 or max_concurrency < 1:
         raise ValueError(f"expected group_size and max_concurrency of at least 1, got {group_size}, {max_concurrency}")
-    slots = asyncio.Semaphore(max_concurrency)
+    places = Places(max_concurrency, num_calls_left=num_calls_left)
 
     async def run(question: Question, occurrence: int, member: int) -> Trajectory:
         name = name_member(question, member, seed=seed, occurrence=occurrence)
-        async with slots:
+        async with places.take():
             trajectory = await rollout(
                 question,
                 policy=policy,
@@ -180,6 +185,7 @@ async def rollout_groups(
                 seed=name.seed,
                 policy_version=policy_version,
             )
+            places.learn(trajectory)
         if on_trajectory is not None:
             on_trajectory(trajectory)
         return trajectory
@@ -251,6 +257,16 @@ def _turn(
         usage=sampled.usage,
         policy_version=sampled.policy_version,
     )
+
+
+def _reason_of(failure: ServiceError, *, has_written: bool) -> StopReason:
+    """Judge by its cause an error with which the policy's sampler or server gave no turn."""
+    if isinstance(failure, TooLongError):
+        return StopReason.CONTEXT_FULL
+    # Before its first turn the context is the prompt alone, which it did not write.
+    if isinstance(failure, FilteredError) and has_written:
+        return StopReason.CONTENT_REFUSED
+    return StopReason.SAMPLER_FAILED
 
 
 def _tell_nobody(event: object) -> None:

@@ -7,9 +7,6 @@ from pydantic import Field
 from workflow_r1.rollout.policy_server import PolicyServerConfig
 from workflow_r1.trajectory.records import Record
 
-CLOSING_TAGS = ("</tool>", "</answer>")
-"""What ends a turn where ``turn_end`` is ``action``."""
-
 
 class SamplingConfig(Record):
     """Sampling of the policy's turns; the defaults train on exactly the distribution that is sampled."""
@@ -17,12 +14,14 @@ class SamplingConfig(Record):
     temperature: float = Field(default=1.0, ge=0.0)
     """0 takes the most likely token (evaluation)."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Nucleus sampling; below 1 the log-probabilities kept are those of the full distribution."""
+    """Nucleus sampling. Below 1, the sampler of this process still keeps the log-probabilities of the full distribution. A
+    server reports those of a distribution of its own choice: before temperature and nucleus, or after both. Training stops
+    where that is another distribution than the trainer's."""
     max_turn_tokens: int = Field(default=1024, ge=1)
     """Longest turn, in policy tokens."""
     turn_end: Literal["end_token", "action"] = "end_token"
     """``end_token``: a turn ends with the model's end-of-turn token (the paper's release).
-    ``action``: it also ends right after the first closing ``</tool>`` or ``</answer>``."""
+    ``action``: it also ends right after the first closing ``</tool>`` or ``</answer>`` behind the thought."""
     max_sessions: int = Field(default=128, ge=1)
     """Trajectories that are live at once: rows of the sampler's batch."""
     schedule: Literal["continuous", "rounds"] = "continuous"

@@ -1,4 +1,4 @@
-"""The policy behind a vLLM server: a session keeps its context as tokens and sends it whole; the server's prefix cache knows it.
+"""The policy behind a server of tokens (vLLM, llama.cpp): a session keeps its context as tokens and sends it whole; the server's prefix cache knows it.
 
 Messages are rendered by the same renderer as in the sampler of this process, and a sampled turn is appended as it came: no
 token is ever made twice from text.
@@ -6,13 +6,33 @@ token is ever made twice from text.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
+from workflow_r1.prompts import CLOSING_TAGS, action_end
+from workflow_r1.rollout.completions import Completion
 from workflow_r1.rollout.policy import SampledTurn
-from workflow_r1.rollout.policy_server import PolicyServer
 from workflow_r1.rollout.renderer import Renderer
-from workflow_r1.rollout.sampling import CLOSING_TAGS, SamplingConfig
+from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.rollout.seeding import derive_seed
-from workflow_r1.trajectory import FinishReason, Message
+from workflow_r1.trajectory import FinishReason, Message, Usage
+
+
+class TokenServer(Protocol):
+    """Continues token ids: a :class:`~workflow_r1.rollout.policy_server.PolicyServer`, metered or not."""
+
+    async def complete(
+        self,
+        prompt: Sequence[int],
+        *,
+        max_tokens: int,
+        temperature: float,
+        top_p: float,
+        seed: int,
+        stop_token_ids: Sequence[int],
+        stop: Sequence[str],
+    ) -> Completion:
+        """Sample a continuation of a context."""
+        ...
 
 
 class ServedSampler:
@@ -27,7 +47,7 @@ class ServedSampler:
     """
 
     def __init__(
-        self, server: PolicyServer, renderer: Renderer, *, sampling: SamplingConfig, end_ids: Sequence[int], name: str
+        self, server: TokenServer, renderer: Renderer, *, sampling: SamplingConfig, end_ids: Sequence[int], name: str
     ) -> None:
         self.server = server
         self.renderer = renderer
@@ -75,26 +95,42 @@ class ServedSession:
         """Sample one turn.
 
         Raises:
-            ServiceError: the server is gone and does not come back, or refuses; it has no room for another token.
+            TooLongError: the model has no room for another token.
+            ServiceError: the server is gone and does not come back, or refuses.
         """
-        sampler = self._sampler
-        sampling = sampler.sampling
-        completion = await sampler.server.complete(
-            self._context,
-            max_tokens=min(max_tokens, sampling.max_turn_tokens),
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            seed=derive_seed(self._seed, self._num_turns),
-            stop_token_ids=sampler.end_ids,
-            stop=CLOSING_TAGS if sampling.turn_end == "action" else (),
-        )
+        sampler, sampling = self._sampler, self._sampler.sampling
+        limit = min(max_tokens, sampling.max_turn_tokens)
+        at_action = sampling.turn_end == "action"
+        ids: list[int] = []
+        logprobs: list[float] = []
+        usage, num_parts, is_going_on = Usage(), 0, True
+        while is_going_on:
+            completion = await sampler.server.complete(
+                [*self._context, *ids],
+                max_tokens=limit - len(ids),
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                seed=derive_seed(self._seed, self._num_turns, *([num_parts] if num_parts else [])),
+                stop_token_ids=sampler.end_ids,
+                stop=CLOSING_TAGS if at_action else (),
+            )
+            num_parts += 1
+            ids += completion.token_ids
+            logprobs += completion.logprobs
+            usage += completion.usage
+            ended = ids[-1] in sampler.end_ids
+            is_complete = ended or (at_action and action_end(sampler.renderer.turn_text(ids)) is not None)
+            # A server stops at a closing tag wherever it stands; the thought that only names one goes on.
+            is_going_on = at_action and completion.is_stopped and not is_complete and len(ids) < limit
         self._num_turns += 1
-        self._context.extend(completion.token_ids)
-        ended = completion.token_ids[-1] in sampler.end_ids
+        self._context.extend(ids)
         return SampledTurn(
-            text=sampler.renderer.decode(completion.token_ids[:-1] if ended else completion.token_ids),
-            token_ids=completion.token_ids,
-            logprobs=completion.logprobs,
-            finish_reason=FinishReason.STOP if completion.is_stopped else FinishReason.LENGTH,
+            text=sampler.renderer.turn_text(ids[:-1] if ended else ids),
+            token_ids=tuple(ids),
+            logprobs=tuple(logprobs),
+            finish_reason=FinishReason.STOP
+            if completion.is_stopped and (is_complete or not at_action)
+            else FinishReason.LENGTH,
+            usage=usage,
             policy_version=completion.version,
         )

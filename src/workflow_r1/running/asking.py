@@ -26,6 +26,8 @@ class QuestionAsked:
     """The title of the configuration."""
     policy: str
     """The name of what answers."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of this question, such as that the embedded world cannot know it."""
 
 
 AskEvent = QuestionAsked | RolloutEvent
@@ -99,12 +101,15 @@ def ask(
     from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import derive_seed, rollout
     from workflow_r1.running.services import check_services
+    from workflow_r1.running.simulation import is_simulated, notes_on
 
     asked = _choose_question(config, text, seed)
     opened = open_method(config, method, temperature=temperature, questions=[asked])
     check_services(config, opened.services, policy=method == POLICY)
     if on_event is not None:
-        on_event(QuestionAsked(asked, config.title, opened.policy.name))
+        simulated = is_simulated(config, method, own_questions=text is not None)
+        notes = notes_on(config, asked.text, method) if text is not None else ()
+        on_event(QuestionAsked(asked, config.titled(simulation=simulated), opened.policy.name, tuple(notes)))
     name = f"ask-{uuid.uuid4().hex[:16]}"
 
     async def run() -> "Trajectory":

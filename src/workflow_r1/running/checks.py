@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from workflow_r1.errors import ConfigError, ServiceError, UserError
+from workflow_r1.installation import DISTRIBUTION, install_command
 from workflow_r1.running.findings import Check, Finding, Status, ok, problem, warning
 from workflow_r1.running.policy_server_check import check_policy_server
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from workflow_r1.inference import OpenAIChatConfig
     from workflow_r1.trajectory import Question
 
-DISTRIBUTION = "workflow-r1"
 ASK_SECONDS = 20.0
 """Longest wait for one reply of a service."""
 SPACE_PROBLEM, SPACE_WARNING = 200 * 2**20, 2 * 2**30
@@ -34,9 +34,22 @@ SLOW_CPU_PARAMETERS = 500_000_000
 """From here on a policy on a CPU takes patience."""
 
 
-def plan(config: "RunConfig") -> dict[str, Check]:
-    """Every check of a configuration by its subject, in the order of the report."""
-    return {
+ACTING = ("operators", "llm", "search", "prices", "policy", "sampling.server")
+"""Checks that run code or ask services which the configuration names."""
+
+
+def plan(config: "RunConfig", *, directory: Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Check]:
+    """Every check of a configuration by its subject, in the order of the report.
+
+    Args:
+        config: what is checked.
+        directory: the run directory that it comes from, if it comes from one. Of one that is not trusted, nothing is run
+            and nothing is asked: it is only looked at.
+        overrides: of the command line.
+    """
+    from workflow_r1.running.trust import untrusted_effects
+
+    checks: dict[str, Check] = {
         "run directory": lambda: check_directory(config.directory),
         "data": lambda: check_data(config),
         "operators": lambda: check_operators(config),
@@ -47,6 +60,15 @@ def plan(config: "RunConfig") -> dict[str, Check]:
         "policy": lambda: check_policy(config),
         "sampling.server": lambda: check_policy_server(config),
     }
+    if directory is None or not (effects := untrusted_effects(directory, config, overrides)):
+        return checks
+    would = "; ".join(effect.does for effect in effects)
+    finding = warning(
+        "trust",
+        f"{directory} was not made here by you, so {', '.join(ACTING)} were not looked at: its configuration would {would}",
+        "read it; commands that run it take --trust",
+    )
+    return {"trust": lambda: [finding], **{name: check for name, check in checks.items() if name not in ACTING}}
 
 
 # ------------------------------------------------------------------------------------------------------ installation
@@ -89,7 +111,7 @@ def check_packages() -> Iterable[Finding]:
             if version is not None and not _is_new_enough(version, packages[name])
         ]
         subject = f"extra {extra}" if extra else "packages"
-        install = f'pip install "{DISTRIBUTION}[{extra}]"' if extra else f"pip install {DISTRIBUTION}"
+        install = install_command(extra)
         if old or (absent and not extra):
             wrong = [*old, *(f"{name} is not installed" for name in absent)]
             yield (warning if extra else problem)(subject, ", ".join(wrong), install)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import ConfigError, DataError
-from workflow_r1.running.policies import POLICY, choose_method, pool_of
+from workflow_r1.running.policies import POLICY, choose_method, pool_of, tokenizer_of_server
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -52,6 +52,10 @@ class Compared:
                 str(seed): {
                     "model": each.policy.model,
                     "address": _masked(each.policy.base_url),
+                    "rendered_by": "us"
+                    if tokenizer_of_server(each.policy) or each.policy.base_url is None
+                    else "the server",
+                    "template": each.policy.template.model_dump(mode="json"),
                     "weights_sha256": _fingerprint_of_weights(Path(each.policy.model)),
                 }
                 for seed, each in self.configs.items()
@@ -63,15 +67,19 @@ class Compared:
         return described | {"summary": method.summary, "settings": settings.get(method.settings_name, {})}
 
 
-def read_methods(config: "RunConfig", given: Iterable[str], *, seeds: Sequence[int]) -> list[Compared]:
+def read_methods(
+    config: "RunConfig", given: Iterable[str], *, seeds: Sequence[int], trust: bool = False
+) -> list[Compared]:
     """Read names of methods: ``cot``, ``policy+search``, or ``NAME=PATH`` for the policy of a run or model.
 
     Args:
         config: of the evaluation.
         given: values of the option; each may hold several, with commas between. ``{seed}`` in a path stands for each seed.
         seeds: of the evaluation.
+        trust: the user trusts the run directories among the paths.
 
     Raises:
+        UntrustedError: a run directory among the paths is somebody else's, and would run code or ask services.
         ConfigError: there is no such method, its path leads nowhere, or a name comes twice.
     """
     compared: list[Compared] = []
@@ -79,7 +87,7 @@ def read_methods(config: "RunConfig", given: Iterable[str], *, seeds: Sequence[i
         name, is_policy, path = each.partition("=")
         if is_policy:
             paths = {seed: path.replace(SEED, str(seed)) for seed in seeds}
-            compared.append(_of_one_pool(Compared(name, POLICY, _with_policies(config, paths, name))))
+            compared.append(_of_one_pool(Compared(name, POLICY, _with_policies(config, paths, name, trust))))
         elif each == POLICY + WITH_SEARCH:
             compared.append(Compared(each, POLICY, dict.fromkeys(seeds, _with_search(config))))
         else:
@@ -91,8 +99,10 @@ def read_methods(config: "RunConfig", given: Iterable[str], *, seeds: Sequence[i
     return compared
 
 
-def _with_policies(config: "RunConfig", paths: "Mapping[int, str]", name: str) -> "Mapping[int, RunConfig]":
-    opened = {path: _with_policy(config, path, name) for path in dict.fromkeys(paths.values())}
+def _with_policies(
+    config: "RunConfig", paths: "Mapping[int, str]", name: str, trust: bool
+) -> "Mapping[int, RunConfig]":
+    opened = {path: _with_policy(config, path, name, trust) for path in dict.fromkeys(paths.values())}
     return {seed: opened[path] for seed, path in paths.items()}
 
 
@@ -104,7 +114,7 @@ def _of_one_pool(compared: Compared) -> Compared:
     return compared
 
 
-def _with_policy(config: "RunConfig", path: str, name: str) -> "RunConfig":
+def _with_policy(config: "RunConfig", path: str, name: str, trust: bool) -> "RunConfig":
     from workflow_r1.running.configuration import open_config
 
     if not name or not Path(path).exists():
@@ -112,7 +122,7 @@ def _with_policy(config: "RunConfig", path: str, name: str) -> "RunConfig":
             f"--method: expected NAME=PATH with the directory of a run or of a Hugging Face model, received {name}={path}"
         )
     if (Path(path) / "config.toml").is_file():
-        of_run = open_config(path)
+        of_run = open_config(path, trust=trust)
         return config.model_copy(update={"policy": of_run.policy, "environment": of_run.environment})
     return config.model_copy(update={"policy": config.policy.model_copy(update={"model": path, "base_url": None})})
 
@@ -142,7 +152,10 @@ class Asked:
 
         report = report_questions(self.questions)
         source = None if self.file is None else read_source(self.file)
-        return {
+        # A key of its own, and only where it says something: a card from before answers were compared so stays the same card
+        # for all other questions.
+        emptied: Described = {"emptied_answers": report.emptied_note()} if report.empty_answers else {}
+        return emptied | {
             "file": None if self.file is None else str(self.file),
             "num_questions": report.num_questions,
             "fingerprint": report.fingerprint,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import ConfigError, MissingExtraError
+from workflow_r1.installation import install_command
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
@@ -16,17 +17,48 @@ Overrides = str | Sequence[str] | Mapping[str, object] | None
 """Single keys to set: ``section.key=value``, one or several, or values by ``section.key``."""
 
 
-def open_config(source: "str | Path | RunConfig | None", overrides: Overrides = None) -> "RunConfig":
-    """Read a configuration: the embedded quickstart's for None, a preset's by its name, a file's, or a run directory's.
+def open_config(
+    source: "str | Path | RunConfig | None", overrides: Overrides = None, *, trust: bool = False
+) -> "RunConfig":
+    """Read a configuration, to act on it: the embedded quickstart's for None, a preset's, a file's, or a run directory's.
 
-    A run directory stands for its configuration with its trained policy.
+    A run directory stands for its configuration with its trained policy. A TOML file that a person names is trusted as a
+    Makefile is. A run directory, and the ``config.toml`` in one, may be somebody else's, and is not: see
+    :mod:`workflow_r1.running.trust`.
 
     Args:
         source: what names it, or the configuration itself.
         overrides: ``section.key=value`` texts, or values by ``section.key``; later ones win.
+        trust: the user trusts the run directory; that is recorded.
 
     Raises:
         ConfigError: names every wrong key and value, where it stands, what was expected, and the nearest right key.
+        UntrustedError: the run directory is not trusted, and its configuration would run code, start programs or ask services.
+    """
+    from workflow_r1.running.trust import check_trust
+
+    config = read_config(source, overrides)
+    directory = run_directory_of(source)
+    if directory is not None:
+        check_trust(directory, config, overrides=_read_overrides(overrides), trust=trust)
+    return config
+
+
+def run_directory_of(source: "str | Path | RunConfig | None") -> Path | None:
+    """Return the run directory that CONFIG names, by itself or by its ``config.toml``; None for other files and presets."""
+    if not isinstance(source, str | Path):
+        return None
+    path = Path(source)
+    if path.is_dir():
+        return path
+    return path.parent if path.name == "config.toml" and path.is_file() else None
+
+
+def read_config(source: "str | Path | RunConfig | None", overrides: Overrides = None) -> "RunConfig":
+    """Read what CONFIG names, only to look at it: nothing that it names may be run or asked.
+
+    Raises:
+        ConfigError: it cannot be read.
     """
     from workflow_r1.config import RunConfig, change_run_config, load_run_config
 
@@ -77,9 +109,7 @@ def require(module: str, *, extra: str, purpose: str) -> None:
         MissingExtraError: ``module`` is not installed.
     """
     if importlib.util.find_spec(module) is None:
-        raise MissingExtraError(
-            f'{purpose} needs {module}, which is not installed; run: pip install "workflow-r1[{extra}]"'
-        )
+        raise MissingExtraError(f"{purpose} needs {module}, which is not installed; run: {install_command(extra)}")
 
 
 def with_questions(config: "RunConfig", file: Path | None) -> "RunConfig":

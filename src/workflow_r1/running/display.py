@@ -170,6 +170,8 @@ class TrainingBoard:
         return Group(head, progress)
 
     def _step_table(self) -> Table:
+        from workflow_r1.recording.metrics import tell_left_out
+
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         for name in ("step", "reward", "exact match", "turns", "malformed", "tokens/s", "seconds"):
             table.add_column(name, justify="right")
@@ -177,7 +179,7 @@ class TrainingBoard:
             table.add_row(
                 str(row["step"]),
                 _number(row, "rollout/reward", "+.3f"),
-                _number(row, "rollout/exact_match", ".3f"),
+                _number(row, "rollout/exact_match", ".3f") + tell_left_out(row, "rollout"),
                 _number(row, "rollout/turns", ".2f"),
                 _number(row, "rollout/malformed_rate", ".2f"),
                 _number(row, TOKENS_PER_SECOND, ".0f"),
@@ -203,12 +205,14 @@ class TrainingBoard:
         )
 
     def _evaluation_line(self) -> Text:
+        from workflow_r1.recording.metrics import tell_left_out
+
         shown = self._evaluations if len(self._evaluations) <= 6 else [self._evaluations[0], *self._evaluations[-5:]]
         text = Text("\nheld-out exact match  ", style="dim")
         for index, (step, metrics) in enumerate(shown):
             text.append(" → " if index else "", style="dim")
             text.append(_number(metrics, "evaluation/exact_match", ".3f"), style="bold green")
-            text.append(f" (step {step})", style="dim")
+            text.append(f" (step {step}{tell_left_out(metrics, 'evaluation')})", style="dim")
         return text
 
 
@@ -222,6 +226,7 @@ class PlainLines:
     def receive(self, event: "Event") -> None:
         """Take in one event and write a line where it is worth one."""
         from workflow_r1.recording import events
+        from workflow_r1.recording.metrics import tell_left_out
 
         self._board.receive(event)
         match event:
@@ -236,7 +241,7 @@ class PlainLines:
                 self.note(
                     f"step {event.step}/{event.num_steps}"
                     f"  reward {_number(row, 'rollout/reward', '+.3f')}"
-                    f"  exact match {_number(row, 'rollout/exact_match', '.3f')}"
+                    f"  exact match {_number(row, 'rollout/exact_match', '.3f')}{tell_left_out(row, 'rollout')}"
                     f"  turns {_number(row, 'rollout/turns', '.2f')}"
                     f"  {_number(row, TOKENS_PER_SECOND, '.0f')} tokens/s"
                     f"  {_number(row, 'time/step_seconds', '.1f')} s"
@@ -247,7 +252,7 @@ class PlainLines:
                 self.note(
                     f"held out at step {event.step}: exact match {_number(metrics, 'evaluation/exact_match', '.3f')} "
                     f"[{_number(metrics, 'evaluation/exact_match_low', '.3f')}, "
-                    f"{_number(metrics, 'evaluation/exact_match_high', '.3f')}]"
+                    f"{_number(metrics, 'evaluation/exact_match_high', '.3f')}]{tell_left_out(metrics, 'evaluation')}"
                 )
             case events.WarmstartProgress():
                 if event.step % 20 == 0 or event.step in (1, event.num_steps):
@@ -463,7 +468,8 @@ class TrajectoryCounter:
         if self._scored:
             parts.append(f"exact match {self._right / self._scored:.3f}")
         if self._failed:
-            parts.append(f"{self._failed} failed")
+            at_least = f", {self._right / (self._scored + self._failed):.3f} if wrong" if self._scored else ""
+            parts.append(f"{self._failed} left out{at_least}")
         elapsed, new = time.monotonic() - self._started, self._done - self._first
         if new:
             parts.append(f"{_clock_time(elapsed / new * max(0, self._total - self._done))} left")

@@ -112,7 +112,7 @@ def _open_material(config: "RunConfig") -> _Material:
 def prepare_native(config: "RunConfig", on_event: "OnEvent") -> Start:
     """Prepare a run of the native engine."""
     material = _open_material(config)
-    from workflow_r1.engines.native.trainer import Trainer
+    from workflow_r1.engines.native.run import Trainer
 
     def start(*, directory: Path, on_event: "OnEvent", ranks: "Ranks | None") -> EngineRun:
         trainer = Trainer(
@@ -191,7 +191,7 @@ def prepare_verl(config: "RunConfig", on_event: "OnEvent") -> Start:
     require_verl()
     material = _open_material(config)
     from workflow_r1.engines.verl.options import check_possible
-    from workflow_r1.engines.verl.training import VerlTraining
+    from workflow_r1.engines.verl.run import VerlTraining
     from workflow_r1.policy.model import model_source
 
     check_possible(config)
@@ -283,7 +283,7 @@ def _demonstrations(config: "RunConfig", on_event: "OnEvent") -> "list[Trajector
             "own; `workflow-r1 rollout` samples some from a stronger policy or a fixed workflow"
         )
     from workflow_r1.embedded import WARM_START
-    from workflow_r1.engines.native.embedded_policy import make_demonstrations
+    from workflow_r1.embedded.demonstrations import make_demonstrations
 
     num = config.warmstart.num_demonstrations
     on_event(Preparing(f"making {num} demonstrations"))

@@ -5,6 +5,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +65,20 @@ class EvaluationPlan:
     reference: str | None = None
     """The method that the others are tested against; None is the first."""
 
+    @property
+    def is_simulated(self) -> bool:
+        """Whether any question, or any service that a method needs, is the embedded world's."""
+        from workflow_r1.running.simulation import is_simulated
+
+        return any(one.file is None for one in self.asked) or any(
+            is_simulated(one.config, one.method, own_questions=True) for one in self.compared
+        )
+
+    @property
+    def title(self) -> str:
+        """How the evaluation is called."""
+        return self.config.titled(simulation=self.is_simulated)
+
 
 def plan_evaluation(
     config: "RunConfig",
@@ -78,6 +93,7 @@ def plan_evaluation(
     attempts: int = 2,
     unicode_normalise: bool = False,
     reference: str | None = None,
+    trust: bool = False,
 ) -> EvaluationPlan:
     """Read what an evaluation asks of whom. The other arguments are the plan's fields.
 
@@ -93,6 +109,7 @@ def plan_evaluation(
         attempts: see the plan.
         unicode_normalise: see the plan.
         reference: see the plan.
+        trust: the user trusts the run directories among the methods.
 
     Raises:
         UserError: there is no such method, benchmark or reference, or a file of questions cannot be read.
@@ -100,7 +117,7 @@ def plan_evaluation(
     chosen = (config.seed,) if seeds is None else tuple(seeds)
     if len(set(chosen)) < len(chosen) or not chosen:
         raise UserError(f"--seed: expected every seed once, received {', '.join(map(str, chosen)) or 'none'}")
-    compared = read_methods(config, methods, seeds=chosen)
+    compared = read_methods(config, methods, seeds=chosen, trust=trust)
     if reference is not None and reference not in [one.name for one in compared]:
         raise UserError(f"--reference: expected one of the methods, received {reference!r}")
     return EvaluationPlan(
@@ -196,17 +213,17 @@ def evaluate(
     accounts = open_accounts(config, timed=True)
     services = _shared_services(plan, accounts)
     _check_services(plan, services)
-    place = _open_directory(plan, directory)
-    on_event(RunOpened(place, config.title))
-    log = EvaluationLog(place)
-    accounts.budget.restart(Spent.read(place / SPENT))
-    try:
-        run_loop(lambda: _ask_all(plan, log, services=services, accounts=accounts, on_event=on_event), stop)
-    finally:
-        accounts.budget.spent.write(place / SPENT)
-    described = {"currency": config.prices.currency, **accounts.ledger.rows()}
-    write_atomically(place / SERVICES, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
-    return _summarise(plan, log, accounts, on_event)
+    with _open_directory(plan, directory) as place:
+        on_event(RunOpened(place, plan.title))
+        log = EvaluationLog(place)
+        accounts.budget.restart(Spent.read(place / SPENT))
+        try:
+            run_loop(lambda: _ask_all(plan, log, services=services, accounts=accounts, on_event=on_event), stop)
+        finally:
+            accounts.budget.spent.write(place / SPENT)
+        described = {"currency": config.prices.currency, **accounts.ledger.rows()}
+        write_atomically(place / SERVICES, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
+        return _summarise(plan, log, accounts, on_event)
 
 
 def _shared_services(plan: EvaluationPlan, accounts: "Accounts") -> "OperatorServices":
@@ -241,7 +258,7 @@ def _make_card(plan: EvaluationPlan) -> "EvaluationCard":
     config = plan.config
     return EvaluationCard(
         title=config.name,
-        is_simulation=config.is_simulation or any(one.file is None for one in plan.asked),
+        is_simulation=plan.is_simulated,
         methods={one.name: one.describe(plan.temperature) for one in plan.compared},
         benchmarks={one.name: one.describe() for one in plan.asked},
         seeds=plan.seeds,
@@ -254,20 +271,25 @@ def _make_card(plan: EvaluationPlan) -> "EvaluationCard":
     )
 
 
-def _open_directory(plan: EvaluationPlan, output: Path | None) -> Path:
-    """A new directory, or one that holds an evaluation which this one can continue or be added to."""
+@contextmanager
+def _open_directory(plan: EvaluationPlan, output: Path | None) -> Iterator[Path]:
+    """Hold a new directory, or one that holds an evaluation which this one can continue or be added to."""
     from workflow_r1.evaluation.card import CARD, EvaluationCard
-    from workflow_r1.running.run_directory import make_run_directory
+    from workflow_r1.recording.run_lock import hold_run_directory
+    from workflow_r1.running.run_directory import is_described_only, make_run_directory
 
     card = _make_card(plan)
-    if output is not None and (output / CARD).is_file():
-        card.join(EvaluationCard.read(output), directory=output).write(output)
-        return output
-    names = [one.name for one in plan.compared]
-    kind = names[0] if len(names) == 1 else f"{len(names)}-methods"
-    directory = make_run_directory(plan.config, output, kind=f"evaluation-{kind}")
-    card.write(directory)
-    return directory
+    if output is not None and ((output / CARD).is_file() or is_described_only(output)):
+        directory = output
+    else:
+        names = [one.name for one in plan.compared]
+        kind = names[0] if len(names) == 1 else f"{len(names)}-methods"
+        directory = make_run_directory(plan.config, output, kind=f"evaluation-{kind}", option=None)
+    with hold_run_directory(directory):
+        if (directory / CARD).is_file():
+            card = card.join(EvaluationCard.read(directory), directory=directory)
+        card.write(directory)
+        yield directory
 
 
 async def _ask_all(
@@ -302,7 +324,9 @@ async def _ask_all(
                 directory=log.search_directory(one.name, seed),
                 notify=lambda line: on_event(Noted(line)),
             )
-            title = f"{one.config.title}: {one.name}" + (f", seed {seed}" if len(plan.seeds) > 1 else "")
+            title = f"{one.config.titled(simulation=plan.is_simulated)}: {one.name}" + (
+                f", seed {seed}" if len(plan.seeds) > 1 else ""
+            )
             async with opened:
                 if opened.search is not None:
                     await opened.search()
@@ -319,6 +343,7 @@ async def _ask_all(
                     log=log,
                     done=done,
                     concurrency=one.config.sampling.max_sessions,
+                    num_calls_left=lambda: accounts.budget.num_calls_left,
                     attempts=plan.attempts,
                     unicode_normalise=plan.unicode_normalise,
                     on_answer=_Counter(num_done, len(keys), on_event),
@@ -340,9 +365,9 @@ def _summarise(plan: EvaluationPlan, log: EvaluationLog, accounts: "Accounts", o
     """Say what the rows of the directory say: of one method on one benchmark by class, else in a report."""
     from workflow_r1.evaluation import compute_figures
     from workflow_r1.evaluation.answers import collect_answers
-    from workflow_r1.evaluation.comparison import compare_methods
     from workflow_r1.evaluation.figures import figures_by_class
     from workflow_r1.evaluation.rows import iterate_rows
+    from workflow_r1.reports.evaluation import build_report
     from workflow_r1.running.reports import report_evaluations
     from workflow_r1.trajectory.storage import write_atomically
 
@@ -353,7 +378,7 @@ def _summarise(plan: EvaluationPlan, log: EvaluationLog, accounts: "Accounts", o
     report: WrittenReport | None = None
     classes: dict[str, Figures] = {}
     if len(answered.answers) == len(plan.compared) == len(plan.asked) == 1:
-        comparison = compare_methods(answered.answers, reference=reference)
+        comparison = build_report([log.directory], reference=reference, log=answered).comparison
         trajectories = log.trajectories(first, plan.asked[0].name)
         classes = {"all": compute_figures(trajectories), **figures_by_class(trajectories)}
     else:

@@ -65,7 +65,11 @@ def serve_until_stopped(app: "ASGIApp", listening: socket.socket) -> None:
     """Serve until Ctrl-C or a termination; requests that are under way are finished first, for at most 10 seconds."""
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10))
+    from workflow_r1.services.connections import server_options
+
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10, **server_options(max_connections=1024))
+    )
     # uvicorn hands on a signal that it has obeyed: a termination then ends as a Ctrl-C does.
     terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

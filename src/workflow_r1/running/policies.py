@@ -13,18 +13,22 @@ if TYPE_CHECKING:
 
     from workflow_r1.accounting import Accounts
     from workflow_r1.config import RunConfig
+    from workflow_r1.config.run import PolicyConfig
     from workflow_r1.environment import Environment
-    from workflow_r1.inference import ChatModel
+    from workflow_r1.inference import HoldsConnections
     from workflow_r1.methods import Method
     from workflow_r1.operators import Operator, OperatorServices
     from workflow_r1.rollout.policy import Policy
-    from workflow_r1.trajectory import Question
+    from workflow_r1.rollout.policy_server import PolicyServerConfig
+    from workflow_r1.trajectory import Message, Question
 
 POLICY = "policy"
 """The method that is the configured policy."""
 
 
-def open_policy(config: "RunConfig", *, temperature: float, accounts: "Accounts") -> "tuple[Policy, ChatModel | None]":
+def open_policy(
+    config: "RunConfig", *, temperature: float, accounts: "Accounts"
+) -> "tuple[Policy, HoldsConnections | None]":
     """Open the policy for rollouts and evaluation, at a temperature (0 is greedy).
 
     Args:
@@ -33,13 +37,16 @@ def open_policy(config: "RunConfig", *, temperature: float, accounts: "Accounts"
         accounts: where the calls of a policy's server are booked and limited.
 
     Returns:
-        The policy, and its server's model where it has one.
+        The policy, and what holds the connections to its server where it has one.
 
     Raises:
         ConfigError: the configuration names no usable policy.
         MissingExtraError: the policy runs in this process, and torch or transformers is not installed.
         UserError: there is no such model, or it cannot be a policy.
     """
+    source = tokenizer_of_server(config.policy)
+    if source is not None:
+        return _open_served_sampler(config, source, temperature=temperature, accounts=accounts)
     if config.policy.base_url is not None:
         from workflow_r1.assembly.components import build_server_policy, policy_chat_config
         from workflow_r1.inference import OpenAIChatModel
@@ -59,17 +66,102 @@ def open_policy(config: "RunConfig", *, temperature: float, accounts: "Accounts"
     model, tokenizer = load_policy_model(config.model_copy(update={"optimiser": optimiser}))
     sampling = config.sampling.model_copy(update={"temperature": temperature})
     autocast = torch.bfloat16 if config.optimiser.precision == "bfloat16" else None
-    return LocalSampler(model, tokenizer, sampling=sampling, name=config.policy.model, autocast=autocast), None
+    sampler = LocalSampler(
+        model,
+        tokenizer,
+        sampling=sampling,
+        template=config.policy.template,
+        name=config.policy.model,
+        autocast=autocast,
+    )
+    return sampler, None
+
+
+def tokenizer_of_server(policy: "PolicyConfig") -> str | None:
+    """Return where the tokenizer of a policy behind a server is, if the server shall get tokens; None where it gets messages.
+
+    Raises:
+        ConfigError: it shall get tokens, and no tokenizer is known.
+    """
+    from pathlib import Path
+
+    if policy.base_url is None or policy.exchange == "chat":
+        return None
+    if policy.tokenizer is not None:
+        return policy.tokenizer
+    if (Path(policy.model) / "tokenizer_config.json").is_file():
+        return policy.model
+    if policy.exchange == "tokens":
+        raise ConfigError(
+            'policy.tokenizer: expected the path or name of the policy\'s tokenizer, since policy.exchange = "tokens"; set it'
+        )
+    return None
+
+
+def _open_served_sampler(
+    config: "RunConfig", source: str, *, temperature: float, accounts: "Accounts"
+) -> "tuple[Policy, HoldsConnections]":
+    """Open a policy behind a server of tokens."""
+    require("transformers", extra="train", purpose="the tokenizer of a policy behind a server (policy.tokenizer)")
+    from workflow_r1.policy.tokenizer import load_tokenizer, released_end_ids
+    from workflow_r1.rollout.metered_server import MeteredServer
+    from workflow_r1.rollout.policy_server import PolicyServer
+    from workflow_r1.rollout.renderer import Renderer
+    from workflow_r1.rollout.served_sampler import ServedSampler
+
+    tokenizer = load_tokenizer(source)
+    ends = {tokenizer.eos_token_id, *released_end_ids(source)}
+    server = MeteredServer(
+        PolicyServer(policy_server_config(config)), accounts, endpoint=POLICY, model=config.policy.model
+    )
+    sampler = ServedSampler(
+        server,
+        Renderer(tokenizer, config.policy.template),
+        sampling=config.sampling.model_copy(update={"temperature": temperature}),
+        end_ids=sorted(ends),
+        name=config.policy.model,
+    )
+    return sampler, server
+
+
+def policy_server_config(config: "RunConfig") -> "PolicyServerConfig":
+    """How to reach a server of tokens that is only evaluated; limits are the LLM's.
+
+    Raises:
+        ConfigError: no name of the model there.
+    """
+    import os
+
+    from workflow_r1.assembly.components import policy_chat_config
+    from workflow_r1.rollout.policy_server import PolicyServerConfig
+
+    chat = policy_chat_config(config)
+    assert chat.base_url is not None
+    return PolicyServerConfig(
+        base_url=chat.base_url,
+        model=chat.model,
+        api_key_env=chat.api_key_env if os.environ.get(chat.api_key_env, "").strip() else None,
+        timeout_seconds=chat.timeout_seconds,
+        idle_timeout_seconds=chat.idle_timeout_seconds,
+        max_retries=chat.max_retries,
+        concurrency=chat.concurrency,
+        wait_seconds=0.0,
+    )
 
 
 def special_tokens(config: "RunConfig") -> Sequence[str]:
-    """Special tokens of the policy's tokenizer, to be neutralised in outside text; none for a server's policy."""
-    if config.policy.base_url is not None:
+    """Special tokens of the policy's tokenizer, to be neutralised in outside text; none where only its server has one."""
+    source = tokenizer_of_server(config.policy)
+    if source is None and config.policy.base_url is not None:
         return ()
-    require_engine("a policy in this process")
-    from workflow_r1.policy.model import load_tokenizer, model_source
+    if source is None:
+        require_engine("a policy in this process")
+        from workflow_r1.policy.model import model_source
 
-    tokenizer = load_tokenizer(model_source(config.policy))
+        source = model_source(config.policy)
+    from workflow_r1.policy.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(source)
     return sorted({str(token) for token in (*tokenizer.all_special_tokens, *tokenizer.get_added_vocab())})
 
 
@@ -102,6 +194,13 @@ def require_trainable(config: "RunConfig") -> None:
     require_engine("training")
 
 
+def _token_counter(policy: "Policy") -> "Callable[[Sequence[Message]], int]":
+    from workflow_r1.policy.local_sampler import LocalSampler
+
+    assert isinstance(policy, LocalSampler)
+    return lambda messages: len(policy.renderer.prompt(messages))
+
+
 @dataclass(frozen=True)
 class OpenedMethod:
     """A policy or method with its environments. ``async with`` closes the connections that it opened."""
@@ -116,8 +215,10 @@ class OpenedMethod:
     """What the services take, and may."""
     search: "Callable[[], Awaitable[None]] | None" = None
     """What a method does before it can answer, where it searches or learns first; what was done before is not repeated."""
-    server: "ChatModel | None" = None
-    """The policy's server, where it has one."""
+    server: "HoldsConnections | None" = None
+    """What holds the connections to the policy's server, where it has one."""
+    count_tokens: "Callable[[Sequence[Message]], int] | None" = None
+    """Tokens of a prompt, where the policy's tokenizer is here."""
 
     @cached_property
     def make_environment(self) -> "Callable[[Question], Environment]":
@@ -137,10 +238,8 @@ class OpenedMethod:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        from workflow_r1.inference import HoldsConnections
-
         await self.services.aclose()
-        if isinstance(self.server, HoldsConnections):
+        if self.server is not None:
             await self.server.aclose()
 
 
@@ -217,14 +316,15 @@ def open_method(
     if method == POLICY:
         known = build_operators(config)
         services = services or build_services(config, operators=known, accounts=accounts)
-        policy, chat = open_policy(config, temperature=temperature, accounts=accounts)
+        policy, server = open_policy(config, temperature=temperature, accounts=accounts)
         tokens = special_tokens(config)
         return OpenedMethod(
             lambda: policy,
             lambda shared: build_environment_factory(config, services=shared, operators=known, special_tokens=tokens),
             services,
             accounts,
-            server=chat,
+            server=server,
+            count_tokens=None if server is not None else _token_counter(policy),
         )
     chosen = choose_method(config, method)
     operators = pool_of(config, method)

@@ -33,7 +33,8 @@ def check_policy_server(config: "RunConfig") -> Iterator[Finding]:
 
 
 async def _ask(settings: "PolicyServerConfig", config: "RunConfig") -> list[Finding]:
-    from workflow_r1.rollout.policy_server import PolicyServer, max_length
+    from workflow_r1.rollout.completions import max_length
+    from workflow_r1.rollout.policy_server import PolicyServer
 
     server = PolicyServer(settings)
     try:

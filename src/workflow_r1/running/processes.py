@@ -98,7 +98,7 @@ def speak_when_ended(say: Callable[[], None]) -> None:
 def launch(arguments: Sequence[str], *, num: int, tell: Callable[[str], None], go_on: Callable[[], str]) -> int:
     """Run ``workflow-r1`` with these arguments in several processes, until all have ended.
 
-    Ctrl-C goes on to all of them: once they stop together after the step, twice at once, a third time they are killed.
+    Ctrl-C and SIGTERM go to all of them: once they stop together after the step, twice at once, a third time they are killed.
 
     Args:
         arguments: of the command line.
@@ -201,7 +201,7 @@ def _end(children: "Sequence[subprocess.Popen[bytes]]") -> None:
 
 @contextmanager
 def _forwarding(children: "Sequence[subprocess.Popen[bytes]]") -> Iterator[None]:
-    """Pass Ctrl-C on to the children; a third one kills them. SIGTERM ends them."""
+    """Pass Ctrl-C and SIGTERM on to the children as Ctrl-C; the third of them kills the children."""
     interrupts = 0
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -211,12 +211,7 @@ def _forwarding(children: "Sequence[subprocess.Popen[bytes]]") -> Iterator[None]
             if child.poll() is None:
                 child.send_signal(signal.SIGINT if interrupts < 3 else signal.SIGKILL)
 
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, forward)
-    signal.signal(signal.SIGTERM, leave)
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

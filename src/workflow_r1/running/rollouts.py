@@ -71,10 +71,12 @@ def roll_out(
     from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import rollout_groups
     from workflow_r1.running.services import check_services
+    from workflow_r1.running.simulation import is_simulated
+    from workflow_r1.store.lock import held_alone
     from workflow_r1.trajectory import append_trajectories
 
     if output.exists():
-        raise UserError(f"expected a new file, but {output} exists; choose another --output")
+        raise _taken(output)
     check_can_append(output, option="--output")
     on_event(Preparing("getting ready"))
     heat = config.sampling.temperature if temperature is None else temperature
@@ -83,7 +85,11 @@ def roll_out(
     check_services(config, opened.services, policy=method == POLICY)
     output.parent.mkdir(parents=True, exist_ok=True)
     total = len(chosen) * group_size
-    on_event(AnsweringStarted(f"{config.title}: {opened.policy.name}", total=total, done=0))
+    on_event(
+        AnsweringStarted(
+            f"{config.titled(simulation=is_simulated(config, method))}: {opened.policy.name}", total=total, done=0
+        )
+    )
     done = 0
 
     def keep(trajectory: "Trajectory") -> None:
@@ -103,8 +109,16 @@ def roll_out(
                 group_size=group_size,
                 seed=config.seed if seed is None else seed,
                 max_concurrency=config.sampling.max_sessions,
+                num_calls_left=lambda: opened.accounts.budget.num_calls_left,
                 on_trajectory=keep,
             )
 
-    run_loop(run, stop)
+    with held_alone(output.with_name(f".{output.name}.lock"), place=output):
+        if output.exists():
+            raise _taken(output)
+        run_loop(run, stop)
     return Rollouts(output, opened.accounts)
+
+
+def _taken(output: Path) -> UserError:
+    return UserError(f"expected a new file, but {output} exists; choose another --output")

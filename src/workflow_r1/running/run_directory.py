@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow_r1.errors import UserError
+from workflow_r1.recording.run_lock import LOCK
 from workflow_r1.services.secrets import mask_addresses
+from workflow_r1.trajectory.storage import UNFINISHED
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
@@ -24,20 +26,28 @@ PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy
 """Packages whose versions can change a number."""
 
 
-def make_run_directory(config: "RunConfig", chosen: Path | None, *, kind: str = "") -> Path:
+def make_run_directory(
+    config: "RunConfig", chosen: Path | None, *, kind: str = "", option: str | None = "--resume"
+) -> Path:
     """Make a directory of its own for a run and write the resolved configuration and the environment into it.
 
     Args:
         config: its ``directory`` and ``name`` give the place where none is chosen.
         chosen: the place; must not hold anything yet.
         kind: put between name and time, e.g. ``evaluation``.
+        option: of the command, which continues what a directory holds; None where it has none.
 
     Raises:
         UserError: the chosen place is taken.
     """
     if chosen is not None:
-        check_place(chosen)
+        check_place(chosen, option=option)
         chosen.mkdir(parents=True, exist_ok=True)
+        try:
+            # Of several that start at once, one makes the file.
+            (chosen / CONFIG).touch(exist_ok=False)
+        except FileExistsError:
+            raise _taken(chosen, option) from None
         directory = chosen
     else:
         directory = _make_unique(config.directory, _stem(config, kind))
@@ -45,26 +55,40 @@ def make_run_directory(config: "RunConfig", chosen: Path | None, *, kind: str = 
     return directory
 
 
-def check_place(chosen: Path | None) -> None:
+def check_place(chosen: Path | None, *, option: str | None = "--resume") -> None:
     """Refuse a place that is taken.
+
+    Args:
+        chosen: the place.
+        option: of the command, which continues what a directory holds; None where it has none.
 
     Raises:
         UserError: it holds something.
     """
     if chosen is not None and chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
-        raise UserError(
-            f"expected a new or empty directory, but {chosen} holds something: choose another, or `--resume {chosen}` if it "
-            "is a run to go on with"
-        )
+        raise _taken(chosen, option)
+
+
+def _taken(chosen: Path, option: str | None) -> UserError:
+    remedy = (
+        "choose another" if option is None else f"choose another, or `{option} {chosen}` if it is a run to continue"
+    )
+    return UserError(f"expected a new or empty directory, but {chosen} holds something: {remedy}")
 
 
 def write_description(directory: Path, config: "RunConfig") -> None:
-    """Write ``config.toml`` and ``environment.json``."""
+    """Write ``config.toml`` and ``environment.json``, and remember that the run was made here."""
     from workflow_r1.config import dump_toml
+    from workflow_r1.running.simulation import is_simulated
+    from workflow_r1.running.trust import effects_of, remember
     from workflow_r1.trajectory.storage import write_atomically
 
+    # A report reads it here: it imports no operator to find out.
+    described = describe_environment() | {"simulation": is_simulated(config)}
     write_atomically(directory / CONFIG, dump_toml(config))
-    write_atomically(directory / ENVIRONMENT, json.dumps(describe_environment(), indent=2) + "\n")
+    write_atomically(directory / ENVIRONMENT, json.dumps(described, indent=2) + "\n")
+    if effects_of(config):
+        remember(directory)
 
 
 def choose_place(config: "RunConfig") -> Path:
@@ -91,11 +115,17 @@ def _make_unique(parent: Path, stem: str) -> Path:
             return directory
 
 
+def is_described_only(directory: Path) -> bool:
+    """Return whether a directory holds a run's description, perhaps of a run that was killed there, and nothing else."""
+    names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    return CONFIG in names and all(name in (CONFIG, ENVIRONMENT, LOCK) or name.startswith(UNFINISHED) for name in names)
+
+
 def discard_if_unused(directory: Path) -> None:
-    """Remove a run directory that holds nothing but its description: the run never started."""
-    contents = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-    if contents <= {CONFIG, ENVIRONMENT}:
-        for name in contents:
+    """Remove a run directory that holds nothing but its description, and in which no one is at work: it never started."""
+    names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    if names <= {CONFIG, ENVIRONMENT}:
+        for name in names:
             (directory / name).unlink()
         directory.rmdir()
 

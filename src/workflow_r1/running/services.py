@@ -1,14 +1,15 @@
-"""Ask the services once before a long run, so that a wrong address is told at once and not after every retry."""
+"""Ask the services before a long run, so that a wrong address is told at once and not after every retry."""
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from workflow_r1.errors import ServiceError, ServiceRejectedError
+from workflow_r1.errors import ServiceError, ServiceRejectedError, ServiceUnavailableError
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
     from workflow_r1.inference import ChatModel, OpenAIChatConfig
     from workflow_r1.operators import OperatorServices
+    from workflow_r1.rollout.policy_server import PolicyServerConfig
 
 FIRST_ANSWER_SECONDS = 30.0
 """Longest wait for the first, tiny reply: a server may just be loading its model."""
@@ -30,6 +31,7 @@ def check_services(config: "RunConfig", services: "OperatorServices", *, policy:
     """
     from workflow_r1.assembly.components import policy_chat_config
     from workflow_r1.config.llm import DEFAULT_ROLE, endpoint_chat_config
+    from workflow_r1.running.policies import policy_server_config, tokenizer_of_server
 
     async def ask() -> None:
         if config.llm.kind == "openai" and config.store.mode != "replay":
@@ -46,7 +48,9 @@ def check_services(config: "RunConfig", services: "OperatorServices", *, policy:
             for names in endpoints:
                 if all(name in unavailable for name in names):
                     raise unavailable[names[0]]
-        if policy and config.policy.base_url is not None:
+        if policy and tokenizer_of_server(config.policy) is not None:
+            await ask_for_a_token(policy_server_config(config))
+        elif policy and config.policy.base_url is not None:
             await _ask(policy_chat_config(config), "policy")
 
     asyncio.run(ask())
@@ -65,17 +69,51 @@ async def ask_once(chat: "ChatModel", section: str) -> None:
     Raises:
         ServiceError: the endpoint cannot be reached or refuses; names the keys of ``section`` to set.
     """
+    from workflow_r1.inference import ChatRequest
     from workflow_r1.trajectory import Message
 
     try:
-        await chat([Message(role="user", content="Say yes.")], max_tokens=1)
+        await chat(ChatRequest((Message(role="user", content="Say yes."),), max_tokens=1))
     except ServiceError as error:
         raise type(error)(f"{error}. Start the server, or set {section}.base_url and {section}.model") from None
 
 
-async def _ask(chat_config: "OpenAIChatConfig", section: str) -> None:
-    from workflow_r1.inference import OpenAIChatModel
+async def ask_for_a_token(settings: "PolicyServerConfig") -> None:
+    """Ask the policy's server to continue one token by one.
 
-    update = {"max_retries": 0, "timeout_seconds": min(chat_config.timeout_seconds, FIRST_ANSWER_SECONDS)}
-    async with OpenAIChatModel(chat_config.model_copy(update=update)) as chat:
+    Raises:
+        ServiceError: it cannot be reached, refuses, or does not answer in tokens.
+    """
+    from workflow_r1.rollout.policy_server import PolicyServer
+
+    update = {"max_retries": 0, "timeout_seconds": min(settings.timeout_seconds, FIRST_ANSWER_SECONDS)}
+    server = PolicyServer(settings.model_copy(update=update))
+    try:
+        await server.complete([1], max_tokens=1, temperature=0.0, top_p=1.0, seed=0, stop_token_ids=(), stop=())
+    except ServiceError as error:
+        raise type(error)(
+            f'{error}. Start the server, or set policy.base_url and policy.model; policy.exchange = "chat" asks it in '
+            "messages"
+        ) from None
+    finally:
+        await server.aclose()
+
+
+async def _ask(chat_config: "OpenAIChatConfig", section: str) -> None:
+    """Ask an endpoint that is there as patiently as any call does: throttled, overloaded or cut off it is tried again."""
+    from workflow_r1.inference import OpenAIChatModel
+    from workflow_r1.services.failures import FailureKind
+
+    first = {"max_retries": 0, "timeout_seconds": min(chat_config.timeout_seconds, FIRST_ANSWER_SECONDS)}
+    async with OpenAIChatModel(chat_config.model_copy(update=first)) as chat:
+        try:
+            await ask_once(chat, section)
+        except ServiceUnavailableError:
+            if chat.failures[FailureKind.UNREACHABLE] or not chat_config.max_retries:
+                raise
+        else:
+            return
+    await asyncio.sleep(chat_config.backoff_seconds)
+    again = {"max_retries": chat_config.max_retries - 1, "timeout_seconds": first["timeout_seconds"]}
+    async with OpenAIChatModel(chat_config.model_copy(update=again)) as chat:
         await ask_once(chat, section)

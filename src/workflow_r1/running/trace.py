@@ -13,13 +13,16 @@ from rich.panel import Panel
 from rich.spinner import Spinner
 from rich.text import Text
 
-from workflow_r1.prompts import parse_turn
+from workflow_r1.prompts import cut_middle, parse_turn
 from workflow_r1.rollout.events import TurnFinished, TurnSampled, TurnStarted
 from workflow_r1.running.asking import AskEvent, QuestionAsked
 from workflow_r1.trajectory import ScoredTrajectory
 
 if TYPE_CHECKING:
     from workflow_r1.trajectory import Question, Trajectory, Turn, Usage
+
+MAX_TEXT_CHARS = 2100
+"""A longer text, of whomever, is shown by its two ends; the saved trajectory has all of it. An observation is shorter."""
 
 
 class LiveTrace:
@@ -51,7 +54,7 @@ class LiveTrace:
         """Show what is asked, and of whom."""
         from workflow_r1.evaluation import question_class
 
-        body = Text(question.text, style="bold")
+        body = Text(_shown(question.text), style="bold")
         if question.golden_answers:
             body.append(f"\ngold: {', '.join(question.golden_answers)}   ({question_class(question)})", style="dim")
         if not self._console.is_terminal:
@@ -87,7 +90,7 @@ class LiveTrace:
         if trajectory.answer is None:
             line.append(f"no answer ({trajectory.stop_reason})", style="bold red")
         else:
-            line.append(trajectory.answer, style="bold")
+            line.append(_shown(trajectory.answer), style="bold")
         if isinstance(trajectory, ScoredTrajectory):
             right = trajectory.reward.exact_match == 1.0
             line.append("  ✓ right" if right else "  ✗ wrong", style="bold green" if right else "bold red")
@@ -111,7 +114,8 @@ class LiveTrace:
         line = Text(f"\n{event.index}", style="bold cyan")
         line.append(" ")
         line.append(
-            sampled.text if parsed.malformed else parsed.think or "", style="red" if parsed.malformed else "italic"
+            _shown(sampled.text if parsed.malformed else parsed.think or ""),
+            style="red" if parsed.malformed else "italic",
         )
         tokens = len(sampled.token_ids) or sampled.usage.completion_tokens
         took = [
@@ -124,7 +128,7 @@ class LiveTrace:
         for call in parsed.calls:
             line = Text("  → ", style="dim")
             line.append(call.operator, style="bold yellow")
-            line.append(f"  {call.input}")
+            line.append(f"  {_shown(call.input)}")
             self._print(line)
         if parsed.calls:
             names = ", ".join(dict.fromkeys(call.operator for call in parsed.calls))
@@ -132,13 +136,13 @@ class LiveTrace:
 
     def _show_observations(self, turn: "Turn") -> None:
         for call in turn.calls:
-            body = Text(call.observation, style="green" if call.valid else "red")
+            body = Text(_shown(call.observation), style="green" if call.valid else "red")
             took = [f"{call.seconds:.2f} s", *usage_parts(call.usage, self._currency)]
             body.append(f"   {', '.join(took)}", style="dim")
             self._print(body, indent=4)
         if not turn.calls and turn.observation:
             told = turn.observation.removeprefix("<info>").removesuffix("</info>")
-            self._print(Text(told, style="dim"), indent=4)
+            self._print(Text(_shown(told), style="dim"), indent=4)
 
     def _print(self, text: Text, *, indent: int = 0) -> None:
         if self._console.is_terminal:
@@ -146,6 +150,10 @@ class LiveTrace:
         else:
             # One line stays one line, however long: what reads a pipe has no width.
             self._console.print(Text(textwrap.indent(text.plain, " " * indent)), soft_wrap=True)
+
+
+def _shown(text: str) -> str:
+    return cut_middle(text, MAX_TEXT_CHARS)
 
 
 def outcome_parts(trajectory: "Trajectory", currency: str) -> list[str]:

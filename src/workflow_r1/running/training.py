@@ -91,22 +91,24 @@ def open_run(
     *,
     resume: Path | None = None,
     directory: Path | None = None,
+    trust: bool = False,
 ) -> "RunConfig":
     """The configuration of a new run, or of the run that is resumed.
 
     Raises:
         ConfigError: both are asked for.
+        UntrustedError: the run directory is somebody else's, and would run code or ask services.
         CheckpointError: there is nothing to resume.
     """
     if resume is None:
-        return open_config(config, overrides)
+        return open_config(config, overrides, trust=trust)
     if config is not None or directory is not None:
         raise ConfigError(
             "expected --resume alone: the run's own config.toml says the rest; single keys can be changed with -o"
         )
     if not (resume / "config.toml").is_file():
         raise CheckpointError(f"expected a run directory to resume, found no config.toml in {resume}")
-    return open_config(resume / "config.toml", overrides)
+    return open_config(resume / "config.toml", overrides, trust=trust)
 
 
 def train(

@@ -6,7 +6,9 @@ Everything here holds for any service behind the operators, an LLM or a search, 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -14,10 +16,12 @@ from urllib.parse import urlsplit
 
 from workflow_r1.errors import (
     EndpointRejectedError,
+    FilteredError,
     ServiceError,
     ServiceRejectedError,
     ServiceTimeoutError,
     ServiceUnavailableError,
+    TooLongError,
 )
 from workflow_r1.services.failures import FailureKind
 from workflow_r1.services.secrets import mask
@@ -32,6 +36,11 @@ _RETRIED_STATUS = frozenset({408, 409, 425})
 """Besides 429 and every status from 500 on."""
 
 _TIMEOUTS = (FailureKind.IDLE, FailureKind.TIMEOUT)
+
+_CONTENT_ERRORS: dict[FailureKind, type[ServiceError]] = {
+    FailureKind.TOO_LONG: TooLongError,
+    FailureKind.CONTENT_FILTER: FilteredError,
+}
 
 MAX_QUOTED_CHARS = 300
 """How much of a service's own message is repeated."""
@@ -57,6 +66,29 @@ class AttemptError(Exception):
         self.received = received
         self.retry_after = retry_after
         self.remedy = remedy
+
+
+_on_attempt: ContextVar[Callable[[], None] | None] = ContextVar("on_attempt", default=None)
+
+
+@contextmanager
+def attempts_told_to(tell: Callable[[], None]) -> Iterator[None]:
+    """Call ``tell`` before every attempt in this context, and in the tasks that start in it: what it raises stops the attempt.
+
+    An attempt begins when its request has its place among those in flight, so that what waits for one is not told.
+    """
+    token = _on_attempt.set(tell)
+    try:
+        yield
+    finally:
+        _on_attempt.reset(token)
+
+
+def tell_of_attempt() -> None:
+    """Tell whoever counts them that a request is about to be sent. :func:`ask_patiently` does so before each attempt."""
+    tell = _on_attempt.get()
+    if tell is not None:
+        tell()
 
 
 async def ask_patiently(
@@ -85,11 +117,14 @@ async def ask_patiently(
         ServiceUnavailableError: the last attempt failed.
         ServiceTimeoutError: the last attempt took too long.
         EndpointRejectedError: the service refuses whatever is asked.
-        ServiceRejectedError: the service refuses the request.
+        TooLongError: the request is too long.
+        FilteredError: a content filter stopped the request.
+        ServiceRejectedError: the service refuses the request for another reason.
     """
     number = 0
     while True:
         number += 1
+        tell_of_attempt()
         try:
             return await attempt()
         except AttemptError as error:
@@ -130,6 +165,8 @@ def _error_of_kind(kind: FailureKind) -> type[ServiceError]:
         return ServiceTimeoutError
     if kind.may_pass:
         return ServiceUnavailableError
+    if kind in _CONTENT_ERRORS:
+        return _CONTENT_ERRORS[kind]
     return ServiceRejectedError if kind.is_request else EndpointRejectedError
 
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class FailureKind(StrEnum):
-    """Why one attempt brought no reply. All but the last five may pass, and are tried again."""
+    """Why one attempt brought no reply. All but the last six may pass, and are tried again."""
 
     UNREACHABLE = "unreachable"
     """No connection: refused, no such host, not established in time."""
@@ -30,6 +30,8 @@ class FailureKind(StrEnum):
     """The account has none left."""
     TOO_LONG = "too_long"
     """The request is longer than the model or the server takes."""
+    CONTENT_FILTER = "content_filter"
+    """A content filter or a moderation stopped the request."""
     REJECTED = "rejected"
     """Refused for any other reason."""
 
@@ -41,7 +43,12 @@ class FailureKind(StrEnum):
     @property
     def is_request(self) -> bool:
         """True where the request itself is refused: another endpoint would do the same."""
-        return self in (FailureKind.TOO_LONG, FailureKind.REJECTED)
+        return self in (FailureKind.TOO_LONG, FailureKind.CONTENT_FILTER, FailureKind.REJECTED)
+
+    @property
+    def is_content(self) -> bool:
+        """True where what the request says is refused: who wrote it caused the failure."""
+        return self in (FailureKind.TOO_LONG, FailureKind.CONTENT_FILTER)
 
 
 _LASTING = frozenset(
@@ -50,6 +57,7 @@ _LASTING = frozenset(
         FailureKind.UNKNOWN_MODEL,
         FailureKind.NO_QUOTA,
         FailureKind.TOO_LONG,
+        FailureKind.CONTENT_FILTER,
         FailureKind.REJECTED,
     }
 )

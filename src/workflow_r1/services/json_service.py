@@ -1,11 +1,12 @@
-"""A service that takes JSON and answers in JSON: what every one of them needs."""
+"""A service that takes JSON and answers in JSON: what every one of them needs, an LLM as well as a search."""
 
 import asyncio
 import json
-import os
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -14,12 +15,15 @@ from workflow_r1.services.attempts import (
     AttemptError,
     ask_patiently,
     is_web_address,
-    kind_of_status,
     quote,
     retry_after_seconds,
+    tell_of_attempt,
 )
 from workflow_r1.services.bounded_reply import UnboundedReplyError, read_bounded
 from workflow_r1.services.failures import FailureKind
+from workflow_r1.services.open_files import reserve_open_files
+from workflow_r1.services.proxies import find_proxy
+from workflow_r1.services.refusals import Refusal, read_refusal
 from workflow_r1.services.secrets import hide_in_logs, mask, without_login
 from workflow_r1.trajectory.records import Record
 
@@ -27,7 +31,20 @@ if TYPE_CHECKING:
     import httpx2
 
 MAX_REPLY_BYTES = 32 * 2**20
-"""Longest reply that is read; a longer one cannot be a page of passages."""
+"""Longest reply that is read, decompressed; a longer one can be neither a page of passages nor a text."""
+
+CONNECT_SECONDS = 10.0
+"""Longest wait for a connection; a part of ``timeout_seconds``."""
+
+_KEEP_ALIVE_SECONDS = 4.0
+"""How long an idle connection is kept: less than the five seconds after which many servers close theirs, since a request
+that meets a closing connection fails."""
+
+_CONNECTIONS_PER_POOL = 8
+"""The HTTP library looks at all connections of a pool for each request. Small pools halve the cost of a call at 64."""
+
+_MIN_KEY_CHARS = 8
+"""Shortest key that any service gives out."""
 
 Reply = TypeVar("Reply")
 
@@ -53,14 +70,18 @@ class JSONService:
     Throttling, server errors, lost connections, timeouts and replies that cannot be read are tried again; a refusal of the
     request itself is not. Redirects are not followed, so that what is sent goes where the configuration says.
 
+    The connections are opened at the first request and anew in another event loop, so one object serves several calls of
+    ``asyncio.run``, each of which closes its connections at its end.
+
     Args:
-        url: where requests go.
+        url: where requests go; a query in it stays behind the paths that requests append.
         config: patience.
         key: of the configuration, which errors name, e.g. ``search.server.url``.
         headers: sent with each request.
-        secrets: never repeated in an error, a log or a passage.
-        remedies: what to do by status, for refusals that this service has reasons of its own for.
+        secrets: never repeated in an error, a log or a reply.
+        remedies: what to do by status or kind of failure, where this service has reasons of its own.
         kind: what the service does, as errors call it.
+        place: the service, as errors name it; None is kind and address.
 
     Raises:
         ConfigError: the address is none, or holds a login.
@@ -74,13 +95,14 @@ class JSONService:
         key: str,
         headers: Mapping[str, str] | None = None,
         secrets: tuple[str, ...] = (),
-        remedies: Mapping[int, str] | None = None,
+        remedies: Mapping[int | FailureKind, str] | None = None,
         kind: str = "search",
+        place: str | None = None,
     ) -> None:
         if not is_web_address(url):
             raise ConfigError(f"{key}: expected an address such as http://127.0.0.1:8000")
         shown = without_login(url)
-        if "@" in url.partition("//")[2].partition("/")[0]:
+        if "@" in urlsplit(url).netloc:
             raise ConfigError(
                 f"{key}: expected no login in the address, received one for {shown}; keys stand in environment variables"
             )
@@ -88,20 +110,36 @@ class JSONService:
         self._config = config
         self._key = key
         self._kind = kind
-        self._place = f"{kind} at {shown}"
-        self._headers = dict(headers or {})
+        self._place = place or f"{kind} at {shown}"
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "workflow-r1",
+            **(headers or {}),
+        }
         self._secrets = secrets
+        # A short one, a value in an address's query, would garble the JSON around what it stands in.
+        self._keys = [secret for secret in secrets if len(secret) >= _MIN_KEY_CHARS]
         self._remedies = remedies or {}
         hide_in_logs(secrets)
+        self._targets: dict[str, httpx2.URL] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._slots = asyncio.Semaphore(config.concurrency)
-        self._client: httpx2.AsyncClient | None = None
-        self._lifetime: AsyncGenerator[httpx2.AsyncClient, None] | None = None
+        self._slots: asyncio.LifoQueue[httpx2.AsyncHTTPTransport] | None = None
+        self._lifetime: AsyncGenerator[asyncio.LifoQueue[httpx2.AsyncHTTPTransport], None] | None = None
         self.failures: Counter[FailureKind] = Counter()
         """Failed attempts so far, by kind, those that a retry made good included."""
+        self.retries: Counter[FailureKind] = Counter()
+        """Those of ``failures`` that were tried again; each of the others was the end of its request."""
 
     async def ask(
-        self, request: Mapping[str, Any] | None, read: Callable[[Any], Reply], *, path: str = "", as_text: bool = False
+        self,
+        request: Mapping[str, Any] | None,
+        read: Callable[[Any], Reply],
+        *,
+        path: str = "",
+        as_text: bool = False,
+        amend: Callable[[Refusal], Mapping[str, Any] | None] = lambda refusal: None,
     ) -> Reply:
         """Send a request and read the reply.
 
@@ -110,145 +148,182 @@ class JSONService:
             read: makes something of the reply's JSON; raises ``ValueError`` where it makes no sense.
             path: appended to the address.
             as_text: the reply is no JSON: ``read`` gets it as it is.
+            amend: what to send in place of a request that was refused; None where nothing else can be sent.
 
         Raises:
             ServiceUnavailableError: unreachable, throttled, failing or unreadable on the last attempt.
             ServiceTimeoutError: no reply in time on the last attempt.
             EndpointRejectedError: the service refuses whatever is asked: key, quota, address.
-            ServiceRejectedError: the service refuses the request.
+            ContentRejectedError: the service refuses what the request says: too long, filtered.
+            ServiceRejectedError: the service refuses the request for another reason.
+            ConfigError: the environment names a proxy that cannot be used, or allows too few connections.
         """
-        client = await self._connect()
+        slots = await self._connect()
+        transport = await slots.get()
+        target = self._targets.get(path) or self._target(path)
         content = None if request is None else json.dumps(request).encode()
+        limit = 0 if request is None else int(request.get("max_tokens") or request.get("max_completion_tokens") or 0)
 
         async def attempt() -> Reply:
-            value = await self._attempt(client, content, self._url + path, as_text=as_text)
+            nonlocal content
+            while True:
+                status, headers, body = await self._attempt(transport, target, content)
+                if 200 <= status < 300:
+                    break
+                refusal = read_refusal(status, body, max_tokens=limit)
+                amended = amend(refusal)
+                if amended is None:
+                    raise self._judge(refusal, status, headers)
+                content = json.dumps(amended).encode()
+                tell_of_attempt()
             try:
-                return read(value)
+                return read(self._decode(body, as_text=as_text))
+            except AttemptError as error:
+                error.remedy = error.remedy or self._remedies.get(error.kind)
+                raise
             except ValueError as error:
                 raise self._unreadable(str(error)) from None
 
-        async with self._slots:
+        try:
             return await ask_patiently(
                 attempt,
                 place=self._place,
                 max_retries=self._config.max_retries,
                 backoff_seconds=self._config.backoff_seconds,
                 failures=self.failures,
+                retries=self.retries,
             )
+        finally:
+            slots.put_nowait(transport)
 
     async def aclose(self) -> None:
         """Close the connections; a later request opens new ones."""
-        lifetime, self._lifetime, self._client = self._lifetime, None, None
+        lifetime, self._lifetime, self._slots = self._lifetime, None, None
         if lifetime is not None:
             await lifetime.aclose()
 
-    async def _connect(self) -> "httpx2.AsyncClient":
-        """Return the client of the running event loop: connections and semaphores belong to one loop."""
+    async def _connect(self) -> "asyncio.LifoQueue[httpx2.AsyncHTTPTransport]":
+        """Return the slots of the running event loop, one for each request in flight: connections belong to one loop."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._loop, self._client = loop, None
-            self._slots = asyncio.Semaphore(self._config.concurrency)
-        if self._client is None:
+            self._loop, self._slots = loop, None
+        if self._slots is None:
             # A loop that ends closes the async generators that were started in it, and with this one the connections.
             self._lifetime = self._live()
-            self._client = await anext(self._lifetime)
-        return self._client
+            self._slots = await anext(self._lifetime)
+        return self._slots
 
-    async def _live(self) -> "AsyncGenerator[httpx2.AsyncClient, None]":
+    async def _live(self) -> "AsyncGenerator[asyncio.LifoQueue[httpx2.AsyncHTTPTransport], None]":
         import httpx2  # here, since --help need not wait for it
 
-        client = httpx2.AsyncClient(
-            headers={"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
-            | self._headers,
-            timeout=httpx2.Timeout(self._config.idle_timeout_seconds, pool=None),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=self._config.concurrency),
-            follow_redirects=False,
-        )
-        try:
-            yield client
-        finally:
-            await client.aclose()
+        proxy = find_proxy(self._url)
+        if proxy is not None and "through the proxy" not in self._place:
+            self._place += f" through the proxy of {proxy.variable}"
+        verify = httpx2.create_ssl_context() if self._url.startswith("https:") else True
+        slots: asyncio.LifoQueue[httpx2.AsyncHTTPTransport] = asyncio.LifoQueue()
+        transports = []
+        with ExitStack() as stack:
+            stack.enter_context(reserve_open_files(self._config.concurrency, place=self._place))
+            for first in range(0, self._config.concurrency, _CONNECTIONS_PER_POOL):
+                num = min(_CONNECTIONS_PER_POOL, self._config.concurrency - first)
+                transport = httpx2.AsyncHTTPTransport(
+                    verify=verify,
+                    proxy=None if proxy is None else proxy.url,
+                    limits=httpx2.Limits(
+                        max_connections=num, max_keepalive_connections=num, keepalive_expiry=_KEEP_ALIVE_SECONDS
+                    ),
+                )
+                transports.append(transport)
+                for _ in range(num):
+                    slots.put_nowait(transport)
+            try:
+                yield slots
+            finally:
+                for transport in transports:
+                    await transport.aclose()
 
-    async def _attempt(self, client: "httpx2.AsyncClient", content: bytes | None, url: str, *, as_text: bool) -> Any:
-        """Ask once, and return what was replied.
+    def _target(self, path: str) -> "httpx2.URL":
+        import httpx2
+
+        parts = urlsplit(self._url)
+        joined = parts._replace(path=parts.path.rstrip("/") + path if path else parts.path, fragment="")
+        return self._targets.setdefault(path, httpx2.URL(joined.geturl()))
+
+    async def _attempt(
+        self, transport: "httpx2.AsyncHTTPTransport", target: "httpx2.URL", content: bytes | None
+    ) -> "tuple[int, httpx2.Headers, bytes]":
+        """Ask once, and return status, headers and body of the answer.
 
         Raises:
-            AttemptError: there is no reply.
+            AttemptError: there is no answer.
         """
         import httpx2
 
         total, idle = self._config.timeout_seconds, self._config.idle_timeout_seconds
-        method = "GET" if content is None else "POST"
+        # Asked without a client in between, which would keep cookies and look for logins at every call.
+        request = httpx2.Request(
+            "GET" if content is None else "POST",
+            target,
+            headers=self._headers,
+            content=content,
+            extensions={"timeout": {"connect": min(CONNECT_SECONDS, idle), "read": idle, "write": idle, "pool": None}},
+        )
         try:
-            async with asyncio.timeout(total), client.stream(method, url, content=content) as response:
-                body = await read_bounded(response, MAX_REPLY_BYTES)
+            async with asyncio.timeout(total):
+                response = await transport.handle_async_request(request)
+                try:
+                    body = await read_bounded(response, MAX_REPLY_BYTES)
+                finally:
+                    await response.aclose()
         except TimeoutError:
-            raise AttemptError(FailureKind.TIMEOUT, f"no complete reply within {total:g} s") from None
+            raise self._failed(FailureKind.TIMEOUT, f"no complete reply within {total:g} s") from None
         except (httpx2.ReadTimeout, httpx2.WriteTimeout):
-            raise AttemptError(FailureKind.IDLE, f"not a byte for {idle:g} s") from None
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            raise AttemptError(FailureKind.UNREACHABLE, f"no connection ({self._describe(error)})") from None
+            raise self._failed(FailureKind.IDLE, f"not a byte for {idle:g} s") from None
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol) as error:
+            raise self._failed(FailureKind.UNREACHABLE, f"no connection ({self._describe(error)})") from None
         except (httpx2.TransportError, OSError) as error:
-            raise AttemptError(FailureKind.RESET, f"a connection that broke ({self._describe(error)})") from None
+            raise self._failed(FailureKind.RESET, f"a connection that broke ({self._describe(error)})") from None
         except (httpx2.DecodingError, UnboundedReplyError) as error:
             raise self._unreadable(str(error)) from None
-        if not response.is_success:
-            raise self._judge_status(response, body)
+        return response.status_code, response.headers, body
+
+    def _decode(self, body: bytes, *, as_text: bool) -> Any:
         try:
             # A service that repeats its key must not bring it into a trajectory.
-            text = mask(body.decode("utf-8-sig"), self._secrets)
+            text = mask(body.decode("utf-8-sig"), self._keys)
             return text if as_text else json.loads(text)
         except (ValueError, RecursionError):
             raise self._unreadable(f"expected JSON, found {body[:40].decode('utf-8', errors='replace')!r}") from None
 
-    def _judge_status(self, response: "httpx2.Response", body: bytes) -> AttemptError:
-        status = response.status_code
-        message = self._quote(_message(body) or response.reason_phrase)
-        received = f"status {status} ({message})" if message else f"status {status}"
-        remedy = f"check {self._key}, and that a {self._kind} service of this kind answers there"
-        if response.is_redirect:
-            location = self._quote(without_login(response.headers.get("location", "")))
-            remedy = f"it redirects to {location}: set {self._key} to where it is"
-        kind = kind_of_status(status)
-        return AttemptError(
-            kind,
-            received,
-            retry_after=retry_after_seconds(response.headers) if kind.may_pass else None,
-            remedy=None if kind.may_pass else self._remedies.get(status, remedy),
+    def _judge(self, refusal: Refusal, status: int, headers: Mapping[str, str]) -> AttemptError:
+        if 300 <= status < 400:
+            location = self._quote(without_login(headers.get("location", "")))
+            return self._failed(
+                refusal.kind,
+                f"a redirect to {location}, which is not followed",
+                remedy=f"it redirects to {location}: set {self._key} to where it is",
+            )
+        message = self._quote(refusal.message)
+        return self._failed(
+            refusal.kind,
+            f"status {status} ({message})" if message else f"status {status}",
+            retry_after=retry_after_seconds(headers) if refusal.kind.may_pass else None,
+            remedy=self._remedies.get(status),
         )
 
+    def _failed(
+        self, kind: FailureKind, received: str, *, retry_after: float | None = None, remedy: str | None = None
+    ) -> AttemptError:
+        remedy = remedy or self._remedies.get(kind)
+        if remedy is None and not kind.may_pass:
+            remedy = f"check {self._key}, and that a {self._kind} service of this kind answers there"
+        return AttemptError(kind, received, retry_after=retry_after, remedy=remedy)
+
     def _unreadable(self, reason: str) -> AttemptError:
-        return AttemptError(FailureKind.INVALID_REPLY, f"a reply that cannot be read ({self._quote(reason)})")
+        return self._failed(FailureKind.INVALID_REPLY, f"a reply that cannot be read ({self._quote(reason)})")
 
     def _describe(self, error: Exception) -> str:
         return self._quote(str(error) or type(error).__name__)
 
     def _quote(self, text: str) -> str:
         return quote(text, self._secrets)
-
-
-def _message(body: bytes) -> str:
-    """What a service says of its refusal: the usual fields of a JSON error, else the text as it is."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return body[:2000].decode("utf-8", errors="replace")
-    if isinstance(value, dict):
-        value = next((value[field] for field in ("detail", "message", "error") if value.get(field)), value)
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def read_key(variable: str, *, purpose: str) -> str:
-    """Read a service's key from its environment variable.
-
-    Raises:
-        ConfigError: it is not set, or cannot be a key.
-    """
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise ConfigError(f"expected {purpose} in the environment variable {variable}, found none; set it")
-    if not key.isascii() or not key.isprintable():
-        raise ConfigError(
-            f"expected plain ASCII in the environment variable {variable}, found other characters; copy the key again"
-        )
-    return key

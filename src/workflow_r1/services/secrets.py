@@ -10,9 +10,6 @@ MASK = "***"
 """Stands where a secret stood."""
 
 _LOGGERS = (
-    "openai",
-    "openai._base_client",
-    "openai._response",
     "httpx2",
     "httpcore2.connection",
     "httpcore2.http11",
@@ -20,7 +17,7 @@ _LOGGERS = (
     "httpcore2.proxy",
     "httpcore2.socks",
 )
-"""Loggers of the libraries below us: at INFO httpx2 tells addresses, at DEBUG httpcore2 and openai tell headers."""
+"""Loggers of the libraries below us: at INFO httpx2 tells addresses, at DEBUG httpcore2 tells headers."""
 
 _LOGIN = re.compile(r"(?<=://)[^/?#\s\"']*@")
 _ADDRESS = re.compile(r"https?://[^\s\"']*+")

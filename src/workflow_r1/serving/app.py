@@ -1,50 +1,68 @@
-"""The server's application: ``POST /v1/chat/completions``, ``GET /v1/models``, ``GET /health``. Needs the extra ``serve``.
+"""The server's application: chat completions, responses, ``GET /v1/models``, ``GET /health``. Needs the extra ``serve``.
 
 All requests share one policy, so that a policy in this process samples them in one batch. A request takes one of a limited
-number of places, or waits for one; where too many wait, it is refused. A client that leaves ends its trajectory.
+number of places, or waits for one; where too many wait, it is refused. A client that leaves ends its trajectory. What takes
+long in proportion to the request (reading it, counting the tokens of its prompt) runs in a thread.
 """
 
 import asyncio
-import hmac
 import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from workflow_r1.environment import Environment
 from workflow_r1.errors import BudgetExceededError, UserError
 from workflow_r1.rollout import Policy, RolloutEvent, SampledPolicy, TurnSampled, derive_seed, rollout
-from workflow_r1.serving.replies import (
-    Completion,
-    Trace,
-    answer_text,
-    make_trace,
-    no_answer_text,
-    reasoning_text,
-)
-from workflow_r1.serving.requests import ChatRequest, RequestError, read_request
-from workflow_r1.trajectory import Question, StopReason, Trajectory
+from workflow_r1.services.admission import Admission, AdmissionRules, Refusal
+from workflow_r1.serving.chat import ChatReply, read_chat
+from workflow_r1.serving.history import Asked, History, ask_within
+from workflow_r1.serving.replies import Outcome, Reply, make_trace, no_answer_text, reasoning_text, write_answer
+from workflow_r1.serving.requests import AnswerRequest, RequestError
+from workflow_r1.serving.responses import ResponsesReply, read_responses
+from workflow_r1.trajectory import Message, Question, StopReason, Trajectory
 
 logger = logging.getLogger(__name__)
-
-BODY_SECONDS = 30.0
-"""Longest wait for a request's body."""
 
 KEEP_ALIVE_SECONDS = 15.0
 """A stream that has nothing to say for so long sends a comment, so that nothing in between takes it for dead."""
 
 CLIENT_LEFT = 499
 """Status in the place of a reply that nobody will read."""
+
+CHARS_PER_TOKEN = 16
+"""No text has more characters to a token of its prompt: a longer question is refused before it is tokenised."""
+
+SHORT_CHARS = 500
+"""Tokens of a shorter question are not counted beforehand: that takes no time worth a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """One way to ask."""
+
+    read: Callable[..., AnswerRequest]
+    """From a body, and the model's name, to the request."""
+    make_reply: Callable[..., Reply]
+    """From the trajectory's name, the model's and the request to the reply."""
+
+
+PROTOCOLS = {
+    "/v1/chat/completions": Protocol(read_chat, ChatReply),
+    "/v1/responses": Protocol(read_responses, ResponsesReply),
+}
+"""Every way to ask, by its path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +81,12 @@ class Served:
     """Whether any part is the embedded world's."""
     currency: str = "USD"
     """Of the costs in the traces."""
+    history: History = "text"
+    """What becomes of the messages before the question."""
+    count_tokens: Callable[[Sequence[Message]], int] | None = None
+    """Tokens of a prompt, counted in a thread before the policy gets it; None leaves that to the policy."""
+    warn: Callable[[str], Sequence[str]] = lambda question: ()
+    """What the answer to a question must not be taken for, by its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +97,13 @@ class ServerLimits:
     """Trajectories that are live at once."""
     max_waiting: int = 256
     """Requests that wait for one of them to end; one more is refused (429)."""
-    max_body_bytes: int = 2**20
-    """Longest body (413)."""
 
 
 def make_app(
     served: Served,
     *,
     limits: ServerLimits = ServerLimits(),
-    api_key: str | None = None,
-    with_history: bool = False,
+    rules: AdmissionRules | None = None,
     on_trajectory: Callable[[Trajectory], None] | None = None,
     lifetime: AbstractAsyncContextManager[object] | None = None,
 ) -> Starlette:
@@ -90,13 +111,12 @@ def make_app(
 
     Args:
         served: the policy with its operators.
-        limits: of requests.
-        api_key: what clients must send; None asks for none.
-        with_history: let the policy see the messages before the last one.
+        limits: of trajectories.
+        rules: what requests are taken at all; None takes the rules' own defaults.
         on_trajectory: called with each trajectory that came to its end.
         lifetime: entered before the first request, left after the last.
     """
-    endpoint = _Endpoint(served, limits, api_key, with_history, on_trajectory)
+    endpoint = _Endpoint(served, limits, on_trajectory)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None, None]:
@@ -105,11 +125,12 @@ def make_app(
 
     return Starlette(
         routes=[
-            Route("/v1/chat/completions", endpoint.chat, methods=["POST"]),
+            *(Route(path, endpoint.handler(protocol), methods=["POST"]) for path, protocol in PROTOCOLS.items()),
             Route("/v1/models", endpoint.models, methods=["GET"]),
             Route("/v1/models/{model:path}", endpoint.model, methods=["GET"]),
             Route("/health", endpoint.health, methods=["GET"]),
         ],
+        middleware=[Middleware(Admission, rules or AdmissionRules(), describe=_describe_refusal)],
         exception_handlers={RequestError: _tell, HTTPException: _tell_unknown, Exception: _tell_bug},
         lifespan=lifespan,
     )
@@ -130,7 +151,7 @@ class _Places:
                 429,
                 f"{self.num_taken} requests are under way or wait; try again later",
                 code="rate_limit_exceeded",
-                retry_after=1,
+                headers={"Retry-After": "1"},
             )
         self.num_taken += 1
         try:
@@ -150,12 +171,6 @@ class _Places:
                 yield
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    trajectory: Trajectory
-    trace: Trace
-
-
 class _Endpoint:
     """The handlers, and what they share."""
 
@@ -163,14 +178,10 @@ class _Endpoint:
         self,
         served: Served,
         limits: ServerLimits,
-        api_key: str | None,
-        with_history: bool,
         on_trajectory: Callable[[Trajectory], None] | None,
     ) -> None:
         self._served = served
         self._limits = limits
-        self._api_key = None if api_key is None else api_key.encode()
-        self._with_history = with_history
         self._on_trajectory = on_trajectory
         self._places = _Places(limits)
         self._started = int(time.time())
@@ -195,22 +206,27 @@ class _Endpoint:
 
     async def models(self, request: Request) -> Response:
         """List the one model."""
-        self._check_key(request)
         return _json({"object": "list", "data": [self._describe()]})
 
     async def model(self, request: Request) -> Response:
         """Describe the one model."""
-        self._check_key(request)
         if request.path_params["model"] != self._served.model:
             raise RequestError(404, f"expected the model {self._served.model}", code="model_not_found", param="model")
         return _json(self._describe())
 
-    async def chat(self, request: Request) -> Response:
+    def handler(self, protocol: Protocol) -> Callable[[Request], Awaitable[Response]]:
+        """The handler of a protocol's path."""
+
+        async def answer(request: Request) -> Response:
+            return await self._serve(request, protocol)
+
+        return answer
+
+    async def _serve(self, request: Request, protocol: Protocol) -> Response:
         """Answer one request, whole or as a stream."""
-        self._check_key(request)
-        wanted = read_request(await self._read_body(request), model=self._served.model, with_history=self._with_history)
+        wanted = await asyncio.to_thread(protocol.read, await request.body(), model=self._served.model)
         name = f"serve-{secrets.token_hex(8)}"
-        completion = Completion(id=f"chatcmpl-{name}", model=self._served.model)
+        reply = protocol.make_reply(name, model=self._served.model, request=wanted)
         events: asyncio.Queue[RolloutEvent | None] = asyncio.Queue()
         work = asyncio.create_task(self._answer(name, wanted, events.put_nowait))
         # None after the last event, however the trajectory ended.
@@ -220,9 +236,7 @@ class _Endpoint:
         try:
             if not wanted.stream:
                 await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-                if not work.done():
-                    return Response(status_code=CLIENT_LEFT)
-                return _json(_whole(completion, wanted, work.result(), events))
+                return _json(reply.whole(work.result())) if work.done() else Response(status_code=CLIENT_LEFT)
             # The status is still open until the prompt is accepted or the wait gets long.
             first = asyncio.create_task(events.get())
             await asyncio.wait({first, gone}, timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -233,7 +247,7 @@ class _Endpoint:
                 return Response(status_code=CLIENT_LEFT)
             streams = True
             return StreamingResponse(
-                _stream(completion, wanted, work, first, events),
+                _stream(reply, work, first, events),
                 media_type="text/event-stream",
                 headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
             )
@@ -244,7 +258,7 @@ class _Endpoint:
 
     # ------------------------------------------------------------------------------------------------------------- steps
 
-    async def _answer(self, name: str, wanted: ChatRequest, tell: Callable[[RolloutEvent], None]) -> _Outcome:
+    async def _answer(self, name: str, wanted: AnswerRequest, tell: Callable[[RolloutEvent], None]) -> Outcome:
         """Let the policy answer.
 
         Raises:
@@ -256,15 +270,18 @@ class _Endpoint:
         if isinstance(policy, SampledPolicy):
             policy = policy.at_temperature(temperature)
         sampling_seconds: dict[int, float] = {}
+        reasoning: list[str] = []
 
         def watch(event: RolloutEvent) -> None:
             if isinstance(event, TurnSampled):
                 sampling_seconds[event.index] = event.seconds
+            reasoning.append(reasoning_text(event))
             tell(event)
 
-        question = Question(id="asked", text=wanted.question, golden_answers=())
         try:
             async with self._places.take():
+                asked = await self._write_question(wanted)
+                question = Question(id="asked", text=asked.text, golden_answers=())
                 trajectory = await rollout(
                     question,
                     policy=policy,
@@ -281,14 +298,9 @@ class _Endpoint:
             raise RequestError(429, "the server's budget is used up", code="insufficient_quota") from None
         if self._on_trajectory is not None:
             self._on_trajectory(trajectory)
-        if trajectory.stop_reason is StopReason.PROMPT_TOO_LONG:
-            raise RequestError(
-                413,
-                f"expected a prompt within the policy's limit, received {len(trajectory.prompt_token_ids)} tokens; ask a "
-                "shorter question",
-                code="context_length_exceeded",
-                param="messages",
-            )
+        prompt_fills_context = trajectory.stop_reason is StopReason.CONTEXT_FULL and not trajectory.turns
+        if trajectory.stop_reason is StopReason.PROMPT_TOO_LONG or prompt_fills_context:
+            raise _too_long(len(wanted.question))
         if trajectory.stop_reason.is_infrastructure:
             # Its message names addresses that are none of the client's business; the log has it.
             logger.warning("%s: %s: %s", name, trajectory.stop_reason, trajectory.error)
@@ -303,10 +315,39 @@ class _Endpoint:
             temperature=temperature,
             simulation=self._served.simulation,
             currency=self._served.currency,
-            ignored_messages=wanted.num_ignored,
+            asked=asked.text,
+            ignored_messages=asked.num_unread,
             sampling_seconds=sampling_seconds,
         )
-        return _Outcome(trajectory, trace)
+        return Outcome(
+            trajectory=trajectory,
+            trace=trace,
+            answer=write_answer(trajectory, wanted),
+            reasoning="".join(reasoning) + no_answer_text(trajectory),
+            warnings=(*wanted.warnings, *asked.warnings, *self._served.warn(asked.text)),
+        )
+
+    async def _write_question(self, wanted: AnswerRequest) -> Asked:
+        """Write what the policy is asked, as long as its prompt may be.
+
+        Raises:
+            RequestError: 413 the question alone is too long.
+        """
+        served = self._served
+        long = len(wanted.question) > SHORT_CHARS or bool(wanted.others)
+        count_tokens = served.count_tokens if long else None
+        max_tokens = served.make_environment(Question(id="asked", text="", golden_answers=())).config.max_prompt_tokens
+
+        def fits(text: str) -> bool:
+            if len(text) > max_tokens * CHARS_PER_TOKEN:
+                return False
+            environment = served.make_environment(Question(id="asked", text=text, golden_answers=()))
+            return count_tokens is None or count_tokens(environment.initial_messages()) <= max_tokens
+
+        asked = await asyncio.to_thread(ask_within, wanted, served.history, fits=fits)
+        if asked is None:
+            raise _too_long(len(wanted.question))
+        return asked
 
     # ------------------------------------------------------------------------------------------------------------- parts
 
@@ -319,58 +360,18 @@ class _Endpoint:
             "simulation": self._served.simulation,
         }
 
-    def _check_key(self, request: Request) -> None:
-        if self._api_key is None:
-            return
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(key.strip().encode(), self._api_key):
-            raise RequestError(
-                401,
-                "expected the server's key as Authorization: Bearer KEY, received another or none",
-                code="invalid_api_key",
-            )
-
-    async def _read_body(self, request: Request) -> bytes:
-        """Read the body, and stop reading where it is longer or slower than it may be."""
-        # A web page can make its visitor's browser send any other type to this machine without asking.
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise RequestError(415, "expected the header Content-Type: application/json")
-        body = bytearray()
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                async for part in request.stream():
-                    body += part
-                    if len(body) > self._limits.max_body_bytes:
-                        raise RequestError(413, f"expected a body of at most {self._limits.max_body_bytes} bytes")
-        except TimeoutError:
-            raise RequestError(408, f"expected the body within {BODY_SECONDS:g} s") from None
-        except ClientDisconnect:
-            raise RequestError(400, "expected a whole body, the client left") from None
-        return bytes(body)
-
-
-def _whole(
-    completion: Completion, wanted: ChatRequest, outcome: _Outcome, events: "asyncio.Queue[RolloutEvent | None]"
-) -> dict[str, Any]:
-    told = []
-    while not events.empty():
-        event = events.get_nowait()
-        told.append("" if event is None else reasoning_text(event))
-    reasoning = "".join(told) + no_answer_text(outcome.trajectory)
-    return completion.whole(outcome.trajectory, outcome.trace, reasoning=reasoning, stop=wanted.stop)
-
 
 async def _stream(
-    completion: Completion,
-    wanted: ChatRequest,
-    work: "asyncio.Task[_Outcome]",
+    reply: Reply,
+    work: "asyncio.Task[Outcome]",
     first: "asyncio.Task[RolloutEvent | None]",
     events: "asyncio.Queue[RolloutEvent | None]",
 ) -> AsyncGenerator[str, None]:
-    """Chunks as the turns come, then the answer. Left early (the client is gone), it ends the trajectory."""
+    """Events as the turns come, then the answer. Left early (the client is gone), it ends the trajectory."""
     coming = first
     try:
-        yield _event(completion.delta(role="assistant", content=""))
+        for each in reply.begin():
+            yield each
         while True:
             done, _ = await asyncio.wait({coming}, timeout=KEEP_ALIVE_SECONDS)
             if not done:
@@ -380,20 +381,17 @@ async def _stream(
             if event is None:
                 break
             if text := reasoning_text(event):
-                yield _event(completion.delta(reasoning_content=text))
+                for each in reply.reason(text):
+                    yield each
             coming = asyncio.create_task(events.get())
-        outcome = work.result()
-        if text := no_answer_text(outcome.trajectory):
-            yield _event(completion.delta(reasoning_content=text))
-        yield _event(completion.delta(content=answer_text(outcome.trajectory, wanted.stop)))
-        yield _event(completion.last(outcome.trajectory, outcome.trace))
-        if wanted.include_usage:
-            yield _event(completion.usage(outcome.trajectory))
-        yield "data: [DONE]\n\n"
+        for each in reply.end(work.result()):
+            yield each
     except RequestError as error:
-        yield _event(error.body())
+        for each in reply.fail(error):
+            yield each
     except Exception as error:
-        yield _event(_describe_bug(error).body())
+        for each in reply.fail(_describe_bug(error)):
+            yield each
     finally:
         coming.cancel()
         work.cancel()
@@ -404,8 +402,17 @@ async def _wait_until_gone(request: Request) -> None:
         pass
 
 
-def _event(body: Mapping[str, Any]) -> str:
-    return f"data: {json.dumps(body)}\n\n"
+def _too_long(num_chars: int) -> RequestError:
+    return RequestError(
+        413,
+        f"expected a prompt within the policy's limit, received a question of {num_chars} characters; ask a shorter one",
+        code="context_length_exceeded",
+        param="messages",
+    )
+
+
+def _describe_refusal(refusal: Refusal) -> Mapping[str, Any]:
+    return RequestError(refusal.status, refusal.message, code=refusal.code).body()
 
 
 def _json(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -415,20 +422,13 @@ def _json(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str]
 
 async def _tell(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
-    headers = {}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(error.retry_after)
-    if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return _json(error.body(), error.status, headers)
+    return _json(error.body(), error.status, error.headers)
 
 
 async def _tell_unknown(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    message = (
-        "expected POST /v1/chat/completions, GET /v1/models or GET /health, received "
-        f"{request.method} {request.url.path[:100]}"
-    )
+    asked = " or ".join(f"POST {path}" for path in PROTOCOLS)
+    message = f"expected {asked}, GET /v1/models or GET /health, received {request.method} {request.url.path[:100]}"
     return _json(RequestError(error.status_code, message).body(), error.status_code, error.headers)
 
 

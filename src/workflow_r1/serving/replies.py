@@ -1,16 +1,13 @@
-"""What a client gets: OpenAI's chat completion or its chunks, with the trace beside the answer.
+"""What every reply is made of, whatever the protocol: the answer, the reasoning as text, the trace, the warnings."""
 
-The answer is the message's ``content``. Two fields that ordinary clients pass over tell how it came about: the thoughts,
-calls and observations as text in ``reasoning_content`` (the name that DeepSeek's API gave it and chat clients show), and
-the whole :class:`Trace` in ``workflow_r1``, in a stream with its last choice.
-"""
-
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from workflow_r1.prompts import parse_turn
 from workflow_r1.rollout.events import RolloutEvent, TurnFinished, TurnSampled
+from workflow_r1.serving.requests import AnswerRequest, RequestError
 from workflow_r1.trajectory import OperatorCall, StopReason, Trajectory, Turn, Usage
 from workflow_r1.trajectory.records import Record
 
@@ -47,6 +44,8 @@ class Trace(Record):
     """That the policy was sampled at; 0 is greedy."""
     seed: int
     """The same request with this ``seed`` samples the same again, where the policy runs in the server."""
+    asked: str
+    """The question as the policy was asked, with what was put into it of the conversation."""
     ignored_messages: int
     """Messages of the request that the policy did not see."""
     stop_reason: StopReason
@@ -70,6 +69,7 @@ def make_trace(
     temperature: float,
     simulation: bool,
     currency: str,
+    asked: str,
     ignored_messages: int,
     sampling_seconds: Mapping[int, float],
 ) -> Trace:
@@ -81,6 +81,7 @@ def make_trace(
         temperature: of the policy.
         simulation: whether any part is the embedded world's.
         currency: of the costs.
+        asked: the question as the policy was asked.
         ignored_messages: messages of the request that the policy did not see.
         sampling_seconds: by index of the turn.
     """
@@ -91,6 +92,7 @@ def make_trace(
         currency=currency,
         temperature=temperature,
         seed=seed,
+        asked=asked,
         ignored_messages=ignored_messages,
         stop_reason=trajectory.stop_reason,
         turns=tuple(
@@ -151,46 +153,61 @@ def _num_tokens(turn: Turn) -> int:
     return len(turn.token_ids) or turn.usage.completion_tokens
 
 
-class Completion:
-    """The reply to one request: whole, or in chunks."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All that a reply is made of."""
 
-    def __init__(self, *, id: str, model: str) -> None:
-        self._head = {"id": id, "created": int(time.time()), "model": model}
+    trajectory: Trajectory
+    """The whole of it."""
+    trace: Trace
+    """How the answer came about."""
+    answer: str
+    """What the client gets as the text of the reply."""
+    reasoning: str
+    """Thoughts, calls and observations as text."""
+    warnings: tuple[str, ...]
+    """What of the request was passed over, and what the answer must not be taken for."""
 
-    def whole(self, trajectory: Trajectory, trace: Trace, *, reasoning: str, stop: Sequence[str]) -> dict[str, Any]:
+    @property
+    def beside(self) -> dict[str, Any]:
+        """The fields that our replies have besides those of the protocol."""
+        return {"workflow_r1": self.trace.model_dump(mode="json"), "warnings": list(self.warnings)}
+
+
+class Reply(Protocol):
+    """How a protocol words one reply, whole or as events. Each event is a line of server-sent events."""
+
+    def whole(self, outcome: Outcome) -> dict[str, Any]:
         """The reply to a request that does not stream."""
-        message = {
-            "role": "assistant",
-            "content": answer_text(trajectory, stop),
-            "refusal": None,
-            "reasoning_content": reasoning,
-        }
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(trajectory)}
-        return {
-            **self._head,
-            "object": "chat.completion",
-            "choices": [choice],
-            "usage": policy_tokens(trajectory),
-            "workflow_r1": trace.model_dump(mode="json"),
-        }
+        ...
 
-    def delta(self, **delta: str) -> dict[str, Any]:
-        """A chunk that adds something to the message."""
-        return self._chunk({"index": 0, "delta": delta, "logprobs": None, "finish_reason": None})
+    def begin(self) -> Iterable[str]:
+        """What a stream begins with."""
+        ...
 
-    def last(self, trajectory: Trajectory, trace: Trace) -> dict[str, Any]:
-        """The chunk that ends the message."""
-        choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": _finish_reason(trajectory)}
-        return {**self._chunk(choice), "workflow_r1": trace.model_dump(mode="json")}
+    def reason(self, text: str) -> Iterable[str]:
+        """More of the reasoning."""
+        ...
 
-    def usage(self, trajectory: Trajectory) -> dict[str, Any]:
-        """The chunk after the last choice, for clients that ask for the usage."""
-        return {**self._chunk(), "usage": policy_tokens(trajectory)}
+    def end(self, outcome: Outcome) -> Iterable[str]:
+        """The answer, and what a stream ends with."""
+        ...
 
-    def _chunk(self, *choices: dict[str, Any]) -> dict[str, Any]:
-        return {**self._head, "object": "chat.completion.chunk", "choices": list(choices)}
+    def fail(self, error: RequestError) -> Iterable[str]:
+        """What a stream ends with where there is no answer."""
+        ...
 
 
-def _finish_reason(trajectory: Trajectory) -> str:
-    """``length`` where a budget of the environment ended the trajectory before an answer."""
-    return "stop" if trajectory.answer is not None else "length"
+def write_answer(trajectory: Trajectory, request: AnswerRequest) -> str:
+    """Return the answer as the client wants it: cut at the first of its stop strings, or as JSON; empty where there is none."""
+    if trajectory.answer is None:
+        return ""
+    answer = answer_text(trajectory, request.stop)
+    return answer if request.json_key is None else json.dumps({request.json_key: answer})
+
+
+def event(body: Mapping[str, Any], *, name: str | None = None) -> str:
+    """One server-sent event."""
+    head = "" if name is None else f"event: {name}\n"
+    # ASCII alone: a chat server's reply may hold a lone surrogate, which JSON can escape and UTF-8 cannot hold.
+    return f"{head}data: {json.dumps(body)}\n\n"

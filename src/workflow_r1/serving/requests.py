@@ -1,28 +1,60 @@
-"""What a client may ask of ``POST /v1/chat/completions``, and what is told to it where it asks for something else."""
+"""What a client asks of the server, in whichever protocol, and what is told to it where it asks for something else.
+
+A field is honoured, or it changes nothing and is passed over; where it would have had an effect, the reply says so in its
+``warnings``. Only what would change the meaning of the reply is refused.
+"""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "top_p": (1,),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "logit_bias": ({},),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
-    "modalities": (["text"],),
+REFUSED: dict[str, Callable[[Any], bool]] = {
+    "n": lambda value: value == 1,
+    "logprobs": lambda value: value is False,
+    "top_logprobs": lambda value: value == 0,
+    "logit_bias": lambda value: value == {},
+    "tool_choice": lambda value: value in ("none", "auto"),
+    "function_call": lambda value: value in ("none", "auto"),
+    "modalities": lambda value: value == ["text"],
+    "audio": lambda value: False,
+    "background": lambda value: value is False,
+    "previous_response_id": lambda value: False,
+    "conversation": lambda value: False,
+    "prompt": lambda value: False,
 }
-"""Parameters that cannot be honoured, with the values that ask for nothing. Any other value is refused."""
+"""Fields whose value must be one that asks for nothing: with any other the reply would mean something else."""
+
+WITHOUT_EFFECT: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "top_p": ("the server's own is used", lambda value: value == 1),
+    "presence_penalty": ("the policy is sampled without it", lambda value: value == 0),
+    "frequency_penalty": ("the policy is sampled without it", lambda value: value == 0),
+    "tools": ("none of them is called: the policy calls its own operators", lambda value: value == []),
+    "functions": ("none of them is called: the policy calls its own operators", lambda value: value == []),
+}
+"""Fields that are passed over with a warning, what the warning says, and the values that need none."""
+
+HARMLESS = frozenset(
+    [
+        "user",
+        "metadata",
+        "store",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "parallel_tool_calls",
+        "max_tool_calls",
+        "include",
+        "truncation",
+        "client_metadata",
+    ]
+)
+"""Fields that change no answer: passed over without a word."""
+
+_Body = TypeVar("_Body", bound=BaseModel)
 
 
 class RequestError(Exception):
@@ -35,7 +67,7 @@ class RequestError(Exception):
         *,
         code: str | None = None,
         param: str | None = None,
-        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Say what is wrong.
 
@@ -44,13 +76,13 @@ class RequestError(Exception):
             message: what was expected, what was received.
             code: what went wrong, for programs.
             param: the field of the request that is to blame.
-            retry_after: seconds after which another attempt makes sense.
+            headers: further ones of the reply.
         """
         super().__init__(message)
         self.status = status
         self.code = code
         self.param = param
-        self.retry_after = retry_after
+        self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
         """The error as OpenAI's API words it."""
@@ -60,67 +92,48 @@ class RequestError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class ChatRequest:
+class Said:
+    """One message of a conversation."""
+
+    role: str
+    """``system``, ``user``, ``assistant`` or ``tool``; ``developer`` counts as ``system``."""
+    text: str
+    """What was said, as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRequest:
     """A request that can be answered."""
 
     question: str
-    """What the policy is asked."""
-    num_ignored: int
-    """Messages of the conversation that the policy does not see."""
-    temperature: float | None
+    """The last message of the user."""
+    others: tuple[Said, ...] = ()
+    """The other messages, oldest first."""
+    temperature: float | None = None
     """None takes the server's."""
-    seed: int | None
+    seed: int | None = None
     """None draws one."""
-    max_tokens: int | None
+    max_tokens: int | None = None
     """Policy and observation tokens together; None takes the environment's budget."""
-    stop: tuple[str, ...]
+    stop: tuple[str, ...] = ()
     """Strings at which the answer is cut."""
-    stream: bool
-    """Whether chunks are sent as the turns come."""
-    include_usage: bool
-    """Whether a stream ends with the usage."""
+    json_key: str | None = None
+    """The answer is the text of this property of a JSON object; None: it is plain text."""
+    stream: bool = False
+    """Whether events are sent as the turns come."""
+    include_usage: bool = False
+    """Whether a stream of chunks ends with the usage."""
+    warnings: tuple[str, ...] = ()
+    """What was passed over."""
+    echoed: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that the protocol repeats in its reply."""
 
 
-class _Part(BaseModel):
-    type: str
-    text: str | None = None
-
-
-class _Message(BaseModel):
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[_Part] | None = None
-
-
-class _StreamOptions(BaseModel):
-    include_usage: bool | None = None
-
-
-class _Body(BaseModel):
-    """The fields that are read. Others are passed over: clients send many that change no answer (``user``, ``store``)."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-    model: str
-    messages: list[_Message] = Field(min_length=1)
-    temperature: float | None = Field(default=None, ge=0.0, le=2.0)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
-    stop: str | list[str] | None = None
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-
-
-def read_request(body: bytes, *, model: str, with_history: bool = False) -> ChatRequest:
-    """Read the body of a request.
-
-    Args:
-        body: as it was sent.
-        model: the only model there is.
-        with_history: put the messages before the last user message before the question; otherwise they are left out.
+def read_fields(body: bytes) -> dict[str, Any]:
+    """Read a body as the JSON object that it must be.
 
     Raises:
-        RequestError: 400 what is no such request, or asks for what cannot be done; 404 another model.
+        RequestError: it is none.
     """
     try:
         fields = json.loads(body)
@@ -128,61 +141,138 @@ def read_request(body: bytes, *, model: str, with_history: bool = False) -> Chat
         raise RequestError(400, f"expected a body in JSON, received something else ({error})") from None
     if not isinstance(fields, dict):
         raise RequestError(400, "expected a JSON object")
+    return fields
+
+
+class Fields(BaseModel):
+    """The fields of a request that are read; the others are looked up in the tables above."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    model: str
+
+
+def parse(fields: Mapping[str, Any], kind: type[_Body], *, model: str) -> _Body:
+    """Read the fields that a protocol uses.
+
+    Raises:
+        RequestError: 400 names the field that is wrong; 404 another model is asked for.
+    """
     try:
-        parsed = _Body.model_validate(fields)
+        parsed = kind.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
         param = ".".join(str(part) for part in first["loc"])
         raise RequestError(400, f"{param}: {first['msg']}", param=param) from None
-    if parsed.model != model:
+    asked = fields["model"]
+    if asked != model:
         raise RequestError(
-            404, f"expected the model {model}, received {parsed.model[:100]!r}", code="model_not_found", param="model"
+            404, f"expected the model {model}, received {asked[:100]!r}", code="model_not_found", param="model"
         )
-    for name, neutral in NEUTRAL.items():
-        if fields.get(name) is not None and fields[name] not in neutral:
-            wanted = " or ".join(json.dumps(value) for value in neutral)
-            raise RequestError(
-                400,
-                f"{name}: expected {wanted}, or nothing: the policy decides by itself which operators it calls, and gives "
-                "one answer in plain text",
-                code="unsupported_parameter",
-                param=name,
-            )
-    question, num_ignored = _read_question(parsed.messages, with_history)
-    return ChatRequest(
-        question=question,
-        num_ignored=num_ignored,
-        temperature=parsed.temperature,
-        seed=parsed.seed,
-        max_tokens=parsed.max_completion_tokens or parsed.max_tokens,
-        stop=tuple(text for text in ([parsed.stop] if isinstance(parsed.stop, str) else parsed.stop or []) if text),
-        stream=bool(parsed.stream),
-        include_usage=bool(parsed.stream_options and parsed.stream_options.include_usage),
+    return parsed
+
+
+def passed_over(fields: Mapping[str, Any], *, read: Sequence[str]) -> tuple[str, ...]:
+    """Return a warning for each field that had an effect elsewhere and has none here.
+
+    Args:
+        fields: of the request.
+        read: those that the protocol uses.
+
+    Raises:
+        RequestError: a field asks for what would make the reply mean something else.
+    """
+    found = []
+    for name, value in fields.items():
+        if value is None:
+            continue
+        if name in REFUSED:
+            if not REFUSED[name](value):
+                raise RequestError(
+                    400,
+                    f"{name}: expected nothing, or a value that asks for nothing: each request has its whole conversation, "
+                    "the policy decides by itself which of its operators it calls, and gives one answer",
+                    code="unsupported_parameter",
+                    param=name,
+                )
+        elif name in WITHOUT_EFFECT:
+            why, asks_nothing = WITHOUT_EFFECT[name]
+            if not asks_nothing(value):
+                found.append(f"{name}: {why}")
+        elif name not in read and name not in HARMLESS:
+            found.append(f"{name[:100]}: not known here, passed over")
+    return tuple(found)
+
+
+def read_json_key(form: Any, *, param: str) -> str | None:
+    """Return the property that holds the answer where the client wants JSON; None where it wants text.
+
+    ``json_object`` gives ``{"answer": "..."}``. A schema is honoured where it is of an object with one text property, which
+    the answer fills; the policy writes a short answer and nothing else that could fill others.
+
+    Args:
+        form: ``response_format`` of chat completions, ``text.format`` of responses.
+        param: its name, for the message.
+
+    Raises:
+        RequestError: it asks for anything else.
+    """
+    if form is None or form == {"type": "text"}:
+        return None
+    if isinstance(form, dict) and form.get("type") == "json_object":
+        return "answer"
+    schema = form.get("schema", form.get("json_schema")) if isinstance(form, dict) else None
+    if isinstance(schema, dict) and "schema" in schema:
+        schema = schema["schema"]
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    if isinstance(properties, dict) and len(properties) == 1:
+        ((name, about),) = properties.items()
+        if (
+            isinstance(about, dict)
+            and about.get("type") == "string"
+            and not {"enum", "const", "pattern"} & about.keys()
+        ):
+            return str(name)
+    raise RequestError(
+        400,
+        f"{param}: expected text, json_object, or the JSON schema of an object with one property of type string, which the "
+        "answer fills: the policy gives one short answer",
+        code="unsupported_parameter",
+        param=param,
     )
 
 
-def _read_question(messages: Sequence[_Message], with_history: bool) -> tuple[str, int]:
-    """Return the question, and how many messages are left out of it."""
+def read_conversation(messages: Sequence[Said]) -> tuple[str, tuple[Said, ...]]:
+    """Part a conversation into the last thing that the user said, and the rest.
+
+    Raises:
+        RequestError: the user said nothing.
+    """
     last = max((at for at, message in enumerate(messages) if message.role == "user"), default=None)
     if last is None:
         raise RequestError(400, "messages: expected at least one with the role user", param="messages")
-    question = _read_text(messages[last], last).strip()
+    question = messages[last].text.strip()
     if not question:
         raise RequestError(
             400, f"messages.{last}.content: expected a question, received an empty text", param="messages"
         )
-    if not with_history or last == 0:
-        return question, len(messages) - 1
-    earlier = "\n".join(f"{message.role}: {_read_text(message, at)}" for at, message in enumerate(messages[:last]))
-    return f"{question}\n\nWhat was said before:\n{earlier}", len(messages) - 1 - last
+    others = (*messages[:last], *messages[last + 1 :])
+    return question, tuple(message for message in others if message.text.strip())
 
 
-def _read_text(message: _Message, at: int) -> str:
-    if not isinstance(message.content, list):
-        return message.content or ""
-    other = next((part.type for part in message.content if part.type != "text"), None)
-    if other is not None:
-        raise RequestError(
-            400, f"messages.{at}.content: expected parts of type text, received {other[:40]!r}", param="messages"
-        )
-    return "\n".join(part.text or "" for part in message.content)
+def join_parts(parts: Sequence[Mapping[str, Any]], *, kinds: Sequence[str], param: str) -> str:
+    """Join the parts of a message's content.
+
+    Args:
+        parts: as they were sent.
+        kinds: types of parts that are text.
+        param: place of the content, for the message.
+
+    Raises:
+        RequestError: a part is no text.
+    """
+    for part in parts:
+        if part.get("type") not in kinds or not isinstance(part.get("text", part.get("refusal")), str):
+            received = str(part.get("type"))[:40]
+            raise RequestError(400, f"{param}: expected parts of type {kinds[0]}, received {received!r}", param=param)
+    return "\n".join(str(part.get("text", part.get("refusal"))) for part in parts)

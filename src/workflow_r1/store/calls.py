@@ -51,7 +51,7 @@ class CallStore:
     An answer is handed out only after it was stored, so that a process that dies loses at most what was in flight. Where
     several ask for one call at the same time, within a process it is made once; of two processes the first to store it
     wins, and the other hands out that answer, too. So whatever a run was told in the mode ``use`` or ``record``, it is
-    told again in ``replay``. Failures are never stored.
+    told again in ``replay``. Failures of a service are never stored; a refusal of what was asked is an answer.
 
     Args:
         path: the file; see :class:`~workflow_r1.store.database.CallDatabase`.

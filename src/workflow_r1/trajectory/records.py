@@ -30,6 +30,10 @@ class StopReason(StrEnum):
     """The budget of turns was used up (malformed turns call no operator but count here)."""
     MAX_RESPONSE_TOKENS = "max_response_tokens"
     """Policy and observation tokens together reached the response budget."""
+    CONTEXT_FULL = "context_full"
+    """The policy's model takes no longer context: it has no room for another turn. The policy's outcome, whoever reports it."""
+    CONTENT_REFUSED = "content_refused"
+    """The policy's server refuses, by its rules on content, the context that the policy's own turns stand in."""
     PROMPT_TOO_LONG = "prompt_too_long"
     """The prompt alone exceeds its budget; no turn was sampled. Left out of the loss."""
     OPERATOR_FAILED = "operator_failed"
@@ -192,7 +196,7 @@ class Trajectory(Record):
     stop_reason: StopReason
     """Why the trajectory ended."""
     error: str | None = None
-    """The infrastructure failure, where ``stop_reason`` is one."""
+    """What was reported, where ``stop_reason`` is an infrastructure failure, a full context or a refused content."""
     seconds: float = 0.0
     """Wall time from prompt to end."""
 

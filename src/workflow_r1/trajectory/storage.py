@@ -4,9 +4,10 @@ import io
 import json
 import logging
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
@@ -15,6 +16,9 @@ from workflow_r1.errors import DataError
 from workflow_r1.trajectory.records import SCHEMA_VERSION, ScoredTrajectory, Trajectory
 
 logger = logging.getLogger(__name__)
+
+UNFINISHED = ".unfinished-"
+"""How the names of files and folders begin that are not complete yet, or that a killed process has left."""
 
 _BLOCK = 1 << 16
 """Bytes read at a time when looking for the last line."""
@@ -136,6 +140,21 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
+_CONVERSATIONS = ("messages", "conversations", "conversation", "prompt", "completion")
+"""Fields of chat data sets."""
+
+
+def _say_form(row: dict[str, Any]) -> str:
+    """Say which form is wanted where a row is no trajectory at all."""
+    if "schema_version" in row:
+        return ""
+    conversation = next((f" and a conversation under {name!r}" for name in _CONVERSATIONS if name in row), "")
+    return (
+        f"{conversation}: each line is to be a trajectory, an object with schema_version, id, group_id, question, prompt, turns "
+        "and stop_reason, as `workflow-r1 rollout` writes it (docs/reference/run-directory.md describes it)"
+    )
+
+
 def parse_trajectory(line: bytes, place: str) -> Trajectory:
     """Read one line of a file of trajectories.
 
@@ -156,7 +175,7 @@ def parse_trajectory(line: bytes, place: str) -> Trajectory:
         raise DataError(f"{place}: expected a JSON object, found a {type(row).__name__}")
     version = row.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise DataError(f"{place}: expected schema_version {SCHEMA_VERSION}, found {version!r}")
+        raise DataError(f"{place}: expected schema_version {SCHEMA_VERSION}, found {version!r}{_say_form(row)}")
     try:
         return (ScoredTrajectory if "reward" in row else Trajectory).model_validate(row)
     except ValidationError as error:
@@ -169,15 +188,14 @@ def write_atomically(path: Path | str, data: str | bytes) -> None:
     """Replace a file in one step: readers see the old content or the new, never a part, even after a crash."""
     path = Path(path)
     payload = data.encode("utf-8") if isinstance(data, str) else data
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Opened by name, so that who may read it follows the umask.
+    temporary = path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            # mkstemp lets nobody else read.
-            os.fchmod(descriptor, 0o644)
+        with temporary.open("xb") as file:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

@@ -1,4 +1,6 @@
 import errno
+import hashlib
+import json
 import os
 import random
 
@@ -149,3 +151,73 @@ def test_what_a_killed_process_left_is_cleared(parts):
     (directory / ".unfinished-abc").mkdir(parents=True)
     store.save(Progress(1), model, optimiser)
     assert [path.name for path in directory.iterdir()] == ["step-000001"]
+
+
+def crafted(path, change):
+    """Change a checkpoint's state and make its checksums right again, as whoever crafts one would."""
+    document = json.loads((path / "state.json").read_text())
+    state = document["state"]
+    change(state)
+    for name in state.get("checksums", {}):
+        state["checksums"][name] = hashlib.sha256((path / name).read_bytes()).hexdigest()
+    body = json.dumps(state, sort_keys=True)
+    checksum = hashlib.sha256(body.encode()).hexdigest()
+    (path / "state.json").write_text(json.dumps({"checksum": checksum, "state": state}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.pop("progress"),
+        lambda state: state["progress"].update(step="many"),
+        lambda state: state["progress"].update(step=7),
+        lambda state: state["progress"].update(file_lengths={"metrics.jsonl": "long"}),
+        lambda state: state.update(configuration=None),
+        lambda state: state.update(checksums={}),
+        lambda state: state.update(python_random=[3, [1], None]),
+        lambda state: state.update(numpy_random=["MT19937"]),
+    ],
+)
+def test_a_state_that_does_not_make_sense_gives_way(parts, change):
+    make, events, _ = parts
+    model, optimiser, store = make()
+    step(model, optimiser, seed=1)
+    store.save(Progress(1), model, optimiser)
+    crafted(store.save(Progress(2), model, optimiser), change)
+    other, other_optimiser, other_store = make(seed=9)
+    progress = other_store.load_latest(other, other_optimiser)
+    assert progress is not None and progress.step == 1
+    assert "damaged" in events[-1].message
+
+
+@pytest.mark.parametrize("damage", ["no tensors", "other moments", "not a checkpoint", "no state of the optimiser"])
+def test_tensors_that_do_not_fit_give_way(parts, damage):
+    make, events, _ = parts
+    model, optimiser, store = make()
+    step(model, optimiser, seed=1)
+    store.save(Progress(1), model, optimiser)
+    path = store.save(Progress(2), model, optimiser)
+    tensors = torch.load(path / "tensors.pt", weights_only=True)
+    if damage == "no tensors":
+        (path / "weights.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}      ")
+    elif damage == "not a checkpoint":
+        (path / "tensors.pt").write_bytes(b"PK\x03\x04 and no more")
+    elif damage == "other moments":
+        tensors["optimiser"]["state"][0]["exp_avg"] = torch.zeros(3, 3)
+        torch.save(tensors, path / "tensors.pt")
+    else:
+        del tensors["optimiser"]
+        torch.save(tensors, path / "tensors.pt")
+    crafted(path, lambda state: None)
+    other, other_optimiser, other_store = make(seed=9)
+    if damage == "no tensors":
+        with pytest.raises(CheckpointError, match="weights of another model"):
+            other_store.load_latest(other, other_optimiser)
+        return
+    progress = other_store.load_latest(other, other_optimiser)
+    assert progress is not None and progress.step == 1
+    assert "damaged" in events[-1].message
+    step(model, optimiser, seed=2)
+    step(other, other_optimiser, seed=2)
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(ours, theirs)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from workflow_r1.accounting import Account
-from workflow_r1.trajectory import Usage
+from workflow_r1.evaluation.evaluate import EvaluationResult
+from workflow_r1.recording.metrics import evaluation_metrics, rollout_metrics
+from workflow_r1.trajectory import Question, StopReason, Trajectory, Usage
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "run-directory.md"
 
@@ -49,7 +51,18 @@ def written(tiny_run, warm_directory, tmp_path_factory):
     directory = tmp_path_factory.mktemp("documented") / "run"
     tiny_run.make_trainer(config, directory).run()
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return {generalise(key) for line in lines for key in line}
+    return {generalise(key) for line in [*lines, *lines_where_something_is_left_out()] for key in line}
+
+
+def lines_where_something_is_left_out():
+    """A run of its own for these would need a service that fails."""
+    failed = Trajectory(
+        id="t",
+        group_id="g",
+        question=Question(id="q", text="q", golden_answers=("a",)),
+        stop_reason=StopReason.OPERATOR_FAILED,
+    )
+    return rollout_metrics([failed], operators=("Echo",)), evaluation_metrics(EvaluationResult((failed,)))
 
 
 def of_training(names):

@@ -7,16 +7,9 @@ import torch
 
 from workflow_r1.config.run import PolicyConfig, RunConfig
 from workflow_r1.embedded import policy_directory
+from workflow_r1.embedded.demonstrations import FIRST_WORLD, SKILLS_STRATEGY, make_demonstrations
 from workflow_r1.embedded.names import BEGINNINGS, ENDINGS
-from workflow_r1.engines.native.embedded_policy import (
-    FIRST_WORLD,
-    SKILLS_STRATEGY,
-    BuildSettings,
-    build_policy,
-    make_demonstrations,
-    measure_skills,
-    new_policy,
-)
+from workflow_r1.engines.native.embedded_policy import BuildSettings, build_policy, measure_skills, new_policy
 from workflow_r1.errors import WorkflowR1Error
 from workflow_r1.policy.model import load_policy_model
 

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from workflow_r1.config.training import LoraSettings
@@ -58,6 +59,27 @@ def test_an_unreadable_model(run_config, model_directory, tmp_path):
     shutil.copytree(model_directory, target)
     (target / "model.safetensors").unlink()
     with pytest.raises(UserError, match="expected a Hugging Face causal language model"):
+        load_policy_model(with_policy(run_config, model=str(target)))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_a_file_that_was_cut_off_is_one_line(run_config, model_directory, tmp_path, name):
+    target = tmp_path / "m"
+    shutil.copytree(model_directory, target)
+    whole = (target / name).read_bytes()
+    (target / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError) as caught:
+        load_policy_model(with_policy(run_config, model=str(target)))
+    assert str(target) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_model_that_lacks_weights_is_not_filled_with_random_ones(run_config, model_directory, tmp_path):
+    target = tmp_path / "m"
+    shutil.copytree(model_directory, target)
+    weights = load_file(target / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"1 are missing, model\.layers\.1\.mlp\.up_proj\.weight"):
         load_policy_model(with_policy(run_config, model=str(target)))
 
 
@@ -138,6 +160,48 @@ def test_adapters_are_saved_merged_and_kept(run_config, trajectories, tmp_path):
         expected = token_scores(adapted, batch).logprobs
         for model in (merged.eval(), again):
             torch.testing.assert_close(token_scores(model, batch).logprobs, expected, atol=1e-4, rtol=0)
+
+
+def largest_difference(model, other):
+    ids = torch.arange(3, 60)[None]
+    with torch.no_grad():
+        return (model(input_ids=ids).logits - other(input_ids=ids).logits).abs().max().item()
+
+
+@pytest.mark.parametrize("targets", [("lm_head",), ("embed_tokens",), ("q_proj", "lm_head", "embed_tokens")])
+def test_adapters_on_a_tied_head_are_saved_as_they_act(run_config, tmp_path, targets):
+    """Merged and tied again, the head would be the start's, or its change would be the embedding's as well."""
+    start, _ = load_policy_model(run_config)
+    adapted, tokenizer = load_policy_model(
+        with_optimiser(run_config, lora=LoraSettings(rank=4, target_modules=targets))
+    )
+    randomise_adapters(adapted)
+    save_policy(adapted, tokenizer, tmp_path / "policy")
+    saved, _ = load_policy_model(with_policy(run_config, model=str(tmp_path / "policy")))
+    assert start.config.tie_word_embeddings and not saved.config.tie_word_embeddings
+    assert largest_difference(adapted, start) > 0.1
+    assert largest_difference(adapted, saved) < 1e-4
+    assert adapted.get_base_model().config.tie_word_embeddings  # The live model stays as it is.
+
+
+def test_adapters_elsewhere_leave_the_head_tied(run_config, tmp_path):
+    adapted, tokenizer = load_policy_model(with_optimiser(run_config, lora=LoraSettings(rank=4)))
+    randomise_adapters(adapted)
+    save_policy(adapted, tokenizer, tmp_path / "policy")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "policy").config.tie_word_embeddings
+
+
+def test_a_merge_that_lost_the_training_is_not_saved(run_config, tmp_path, monkeypatch):
+    adapted, tokenizer = load_policy_model(
+        with_optimiser(run_config, lora=LoraSettings(rank=4, target_modules=("lm_head",)))
+    )
+    save_policy(adapted, tokenizer, tmp_path / "policy")
+    before = (tmp_path / "policy" / "model.safetensors").read_bytes()
+    randomise_adapters(adapted)
+    monkeypatch.setattr("workflow_r1.policy.model.adapts_tied_head", lambda model: False)
+    with pytest.raises(RuntimeError, match="the policy was not saved"):
+        save_policy(adapted, tokenizer, tmp_path / "policy")
+    assert (tmp_path / "policy" / "model.safetensors").read_bytes() == before
 
 
 def test_adapters_for_modules_that_are_not_there(run_config):

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoModelForCausalLM
 
 from workflow_r1.errors import CheckpointError, ConfigError, DataError, ServiceUnavailableError, UserError
@@ -17,6 +18,7 @@ from workflow_r1.recording.events import (
     TrajectoryFinished,
     Warned,
 )
+from workflow_r1.recording.run_lock import hold_run_directory
 from workflow_r1.trajectory import ScoredTrajectory, load_trajectories
 
 
@@ -348,3 +350,31 @@ def test_resuming_before_the_first_checkpoint_says_so(tiny_run, warm_directory, 
     tiny_run.make_trainer(config, tmp_path, events.append).run(resume=True)
     assert [row["step"] for row in rows(tmp_path)] == [1]
     assert any(isinstance(event, Warned) and "from its beginning" in event.message for event in events)
+
+
+def test_a_run_with_adapters_on_a_tied_head_saves_the_policy_that_it_trained(tiny_run, warm_directory, tmp_path):
+    """The whole way: trained, merged and untied, read back; the policy of the start has other logits."""
+    config = tiny_run.tiny_config(
+        warm_directory,
+        optimiser={"lora": {"rank": 4, "target_modules": ("lm_head",)}, "learning_rate": 0.05},
+        training={"steps": 1, "evaluation_questions": 0},
+    )
+    trainer = tiny_run.make_trainer(config, tmp_path / "run")
+    result = trainer.run()
+    ids = torch.arange(3, 60)[None]
+    start, saved = (
+        AutoModelForCausalLM.from_pretrained(directory).eval()
+        for directory in (warm_directory, result.policy_directory)
+    )
+    assert start.config.tie_word_embeddings
+    with torch.no_grad():
+        live = trainer._model(input_ids=ids).logits
+        assert (live - start(input_ids=ids).logits).abs().max() > 0.01
+        torch.testing.assert_close(saved(input_ids=ids).logits, live, atol=1e-4, rtol=0)
+
+
+def test_two_processes_do_not_train_in_one_directory(tiny_run, warm_directory, tmp_path):
+    config = tiny_run.tiny_config(warm_directory, training={"steps": 1, "evaluation_questions": 0})
+    with hold_run_directory(tmp_path / "run"), pytest.raises(UserError, match="is at work there"):
+        tiny_run.make_trainer(config, tmp_path / "run").run()
+    assert list((tmp_path / "run").iterdir()) == []

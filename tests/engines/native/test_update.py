@@ -154,6 +154,18 @@ def test_failures_enter_neither_group_statistics_nor_loss(run_config, groups, tr
     assert ends[0][1] == ends[1][1]
 
 
+@pytest.mark.parametrize("kl_coefficient", [0.0, 1e-3])
+def test_a_group_whose_prompt_fills_the_context_teaches_nothing(run_config, groups, trajectory_maker, kl_coefficient):
+    made = trajectory_maker(GROUP, seed=9)
+    full = [each.model_copy(update={"turns": (), "stop_reason": StopReason.CONTEXT_FULL}) for each in made]
+    update, model = make_update(configure(run_config, objective={"kl_coefficient": kl_coefficient}))
+    before = weights(model)
+    update.step([[score(each, -1.5) for each in full]], policy_version=0)
+    assert torch.equal(weights(model), before)
+    result = update.step([*groups, [score(each, -1.5) for each in full]], policy_version=0)
+    assert math.isfinite(result.metrics["update/loss"])
+
+
 def test_with_adapters_the_base_is_the_reference(run_config, groups):
     objective = {"kl_coefficient": 0.1}
     full, _ = make_update(configure(run_config, objective=objective), perturb=True)

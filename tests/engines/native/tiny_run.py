@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_r1.config.run import RunConfig
-from workflow_r1.engines.native.trainer import Trainer
+from workflow_r1.engines.native.run import Trainer
 from workflow_r1.environment import Environment
 from workflow_r1.operators import OperatorResult, OperatorServices, operator
 from workflow_r1.recording.events import StepFinished

@@ -13,8 +13,9 @@ import pytest
 from workflow_r1.assembly.components import build_environment_factory, build_questions
 from workflow_r1.config import load_run_config
 from workflow_r1.engines.native.batching import draw
-from workflow_r1.engines.native.trainer import Trainer
-from workflow_r1.engines.trl.run import TrlRun, translate
+from workflow_r1.engines.native.run import Trainer
+from workflow_r1.engines.trl.options import translate
+from workflow_r1.engines.trl.run import TrlRun
 from workflow_r1.errors import CheckpointError, ConfigError, ServiceUnavailableError
 from workflow_r1.policy.model import load_policy_model
 from workflow_r1.trajectory import ScoredTrajectory, StopReason, load_trajectories

@@ -49,6 +49,7 @@ def test_switches_change_what_they_name() -> None:
     config = load_run_config(
         "paper",
         [
+            "engine=verl",
             "objective.preset=gspo",
             "objective.clip_high=0.01",
             "objective.kl_coefficient=0",
@@ -97,7 +98,7 @@ def test_no_held_out_questions_is_no_evaluation() -> None:
 )
 def test_what_verl_cannot_do_is_refused(overrides: list[str], named: str) -> None:
     with pytest.raises(ConfigError, match=f"^not possible with verl: {named}"):
-        options(load_run_config("paper", overrides))
+        options(load_run_config("paper", ["engine=verl", *overrides]))
 
 
 def test_token_units_may_be_weighted_by_batch() -> None:
@@ -105,5 +106,5 @@ def test_token_units_may_be_weighted_by_batch() -> None:
 
 
 def test_own_options_are_flat_however_they_are_written() -> None:
-    config = load_run_config("paper", ["verl.options.trainer.device=npu", 'verl.options."data.seed"=3'])
+    config = load_run_config("paper", ["engine=verl", "verl.options.trainer.device=npu", 'verl.options."data.seed"=3'])
     assert own_options(config) == {"trainer.device": "npu", "data.seed": 3}

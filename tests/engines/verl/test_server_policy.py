@@ -8,7 +8,7 @@ import pytest
 
 from workflow_r1.embedded import policy_directory
 from workflow_r1.engines.verl.server_policy import ServerPolicy
-from workflow_r1.errors import ServiceUnavailableError
+from workflow_r1.errors import ServiceUnavailableError, TooLongError
 from workflow_r1.policy.model import load_tokenizer
 from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.rollout.sampling import SamplingConfig
@@ -64,6 +64,33 @@ def turns_of(texts: list[list[int]], **sampling: Any) -> tuple[list[Any], list[d
             return found
 
     return asyncio.run(act()), asked, made
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (
+            "ray::Server.generate()\n  File server.py, in context_length_check\nValueError: The decoder prompt (length 5000) is "
+            "longer than the maximum model length of 2048.",
+            TooLongError,
+        ),
+        (
+            "ray::Server.generate()\n  File server.py, in context_length_check\nRuntimeError: died",
+            ServiceUnavailableError,
+        ),
+    ],
+)
+def test_a_context_that_the_server_does_not_take_is_the_policys(message: str, kind: type[Exception]) -> None:
+    made = policy([ConnectionError(message)], [])
+
+    async def act() -> None:
+        async with made.session(seed=11) as session:
+            session.extend([Message(role="user", content="m")])
+            await session.sample(max_tokens=50)
+
+    with pytest.raises(kind) as raised:
+        asyncio.run(act())
+    assert type(raised.value) is kind
 
 
 def test_context_only_grows_and_holds_the_tokens_as_sampled() -> None:

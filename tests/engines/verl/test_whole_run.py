@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 from workflow_r1.assembly.components import build_environment_factory, build_questions
 from workflow_r1.config import RunConfig, dump_toml, load_run_config
 from workflow_r1.embedded import policy_directory
-from workflow_r1.engines.native.trainer import Trainer
+from workflow_r1.engines.native.run import Trainer
 from workflow_r1.engines.verl.agent_loop import to_output
-from workflow_r1.engines.verl.training import VerlTraining
+from workflow_r1.engines.verl.run import VerlTraining
 from workflow_r1.policy.model import load_policy_model
 from workflow_r1.policy.packing import pack
 from workflow_r1.recording.events import Event, StepFinished, TrajectoryFinished

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from workflow_r1.errors import DataError
+from workflow_r1.errors import DataError, TooLongError
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.methods.aflow.edits import draw_edit
 from workflow_r1.methods.aflow.proposer import (
@@ -41,6 +41,15 @@ TASK = Task(
     max_nodes=10,
     seed=7,
 )
+
+
+def test_earlier_replies_that_make_the_request_too_long_are_left_out() -> None:
+    refused = [Refusal("a reply", "no JSON")]
+    chat = ScriptedChatModel([TooLongError("l"), json.dumps(GOOD)])
+    assert asyncio.run(LLMProposer(chat)(TASK, refused)).text == json.dumps(GOOD)
+    assert [len(request.messages) for request in chat.requests] == [3, 1]
+    with pytest.raises(TooLongError):
+        asyncio.run(LLMProposer(ScriptedChatModel([TooLongError("l")]))(TASK, ()))
 
 
 def test_llm_is_told_the_workflow_the_pool_what_was_tried_and_what_went_wrong() -> None:

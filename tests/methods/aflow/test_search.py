@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from workflow_r1.config.methods import MethodsConfig
 from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
 from workflow_r1.environment import Environment
 from workflow_r1.errors import BudgetExceededError, ConfigError, ServiceUnavailableError
-from workflow_r1.inference import ChatModel, ChatReply
+from workflow_r1.inference import ChatModel, ChatReply, ChatRequest
 from workflow_r1.methods import METHODS, MethodContext
 from workflow_r1.methods.aflow.archive import Round
 from workflow_r1.methods.method import method_environment
@@ -35,13 +36,13 @@ class Expert:
         self._expert = SimulatedExpert(WORLD)
         self._fails = fails
 
-    async def __call__(self, messages: Sequence[Message], **settings: Any) -> ChatReply:
-        text = messages[0].content
+    async def __call__(self, request: ChatRequest) -> ChatReply:
+        text = request.messages[0].content
         error = self._fails(len(self.requests), text)
         if error is not None:
             raise error
         self.requests.append(text)
-        return await self._expert(messages, **settings)
+        return await self._expert(request)
 
 
 def context(
@@ -205,11 +206,11 @@ class ProposingExpert(Expert):
         self.proposals = list(proposals)
         self.conversations: list[tuple[Message, ...]] = []
 
-    async def __call__(self, messages: Sequence[Message], **settings: Any) -> ChatReply:
-        if not messages[0].content.startswith("A workflow answers questions"):
-            return await super().__call__(messages, **settings)
-        self.conversations.append(tuple(messages))
-        reply = await super().__call__([Message(role="user", content="x")], **settings)
+    async def __call__(self, request: ChatRequest) -> ChatReply:
+        if not request.messages[0].content.startswith("A workflow answers questions"):
+            return await super().__call__(request)
+        self.conversations.append(request.messages)
+        reply = await super().__call__(replace(request, messages=(Message(role="user", content="x"),)))
         return ChatReply(text=self.proposals.pop(0), finish_reason=reply.finish_reason, usage=reply.usage)
 
 
@@ -256,10 +257,10 @@ def test_repeats_are_answers_of_their_own(tmp_path: Path) -> None:
     drawn: set[int] = set()
 
     class Sampling(ProposingExpert):
-        async def __call__(self, messages: Sequence[Message], **settings: Any) -> ChatReply:
-            if settings["temperature"] > 0 and not messages[0].content.startswith("A workflow answers"):
-                drawn.add(settings["sample_index"])
-            return await super().__call__(messages, **settings)
+        async def __call__(self, request: ChatRequest) -> ChatReply:
+            if request.temperature > 0 and not request.messages[0].content.startswith("A workflow answers"):
+                drawn.add(request.sample_index)
+            return await super().__call__(request)
 
     search(tmp_path, Sampling([proposal("MultiAnswerGenerate")]), proposer="llm", rounds=1, repeats=2)
     assert [each.num_scored for each in rounds_in(tmp_path)] == [40, 40]

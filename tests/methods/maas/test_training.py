@@ -16,13 +16,13 @@ from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
 from workflow_r1.environment import Environment
 from workflow_r1.errors import BudgetExceededError, ConfigError, DataError, ServiceUnavailableError
 from workflow_r1.evaluation import evaluate
-from workflow_r1.inference import ChatModel, ChatReply
+from workflow_r1.inference import ChatModel, ChatReply, ChatRequest
 from workflow_r1.methods import METHODS, MethodContext
 from workflow_r1.methods.maas.embedding import HashedEmbeddings, RememberedEmbeddings
 from workflow_r1.methods.maas.training import read_answers_log, read_state
 from workflow_r1.methods.method import method_environment
 from workflow_r1.operators import OPERATORS, OperatorServices
-from workflow_r1.trajectory import Message, Question
+from workflow_r1.trajectory import Question
 
 WORLD = EmbeddedWorld(0)
 TRAIN = WORLD.questions("train", 20)
@@ -38,13 +38,13 @@ class Expert:
         self._expert = SimulatedExpert(WORLD)
         self._fails = fails
 
-    async def __call__(self, messages: Sequence[Message], **settings: Any) -> ChatReply:
-        text = messages[0].content
+    async def __call__(self, request: ChatRequest) -> ChatReply:
+        text = request.messages[0].content
         error = self._fails(len(self.requests), text)
         if error is not None:
             raise error
         self.requests.append(text)
-        return await self._expert(messages, **settings)
+        return await self._expert(request)
 
 
 def context(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from workflow_r1.config.run import RunConfig
 from workflow_r1.policy.local_sampler import end_ids
 from workflow_r1.policy.model import has_adapters
+from workflow_r1.policy.portable import make_portable
 from workflow_r1.recording.atomic import atomic_directory, remove_directory
 from workflow_r1.rollout.policy_server import PolicyServer, PolicyServerConfig, PublishedWeights
 from workflow_r1.rollout.renderer import Renderer
@@ -70,9 +71,12 @@ class AdapterSync:
         # Never the same path twice: a server that outlives a run would find the other's keys and values in its prefix cache.
         path = self._directory / f"{kind}-{version:06d}-{secrets.token_hex(4)}"
         with atomic_directory(path) as temporary:
-            self._model.save_pretrained(temporary)
-            if kind == "full":
+            if kind == "adapter":
+                self._model.save_pretrained(temporary, save_embedding_layers=False)
+            else:
+                self._model.save_pretrained(temporary)
                 self._tokenizer.save_pretrained(temporary)
+                make_portable(temporary)
         self.server.publish(PublishedWeights(kind, path, version))
         self._published = version
         self._written = [*self._written, path][-KEPT:]
@@ -85,7 +89,7 @@ class AdapterSync:
     def sampler(self, temperature: float) -> ServedSampler:
         """Return a sampler of the weights that the server was given last."""
         inner = self._model.get_base_model() if has_adapters(self._model) else self._model
-        renderer = Renderer(self._tokenizer)
+        renderer = Renderer(self._tokenizer, self._config.policy.template)
         return ServedSampler(
             self.server,
             renderer,

@@ -12,19 +12,19 @@ of the rollouts are functions of the counters and need no state of their own.
 
 import hashlib
 import json
-import pickle
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from workflow_r1.errors import CheckpointError
 from workflow_r1.policy.sharding import full, full_state, like, load_full_state
@@ -33,6 +33,9 @@ from workflow_r1.recording.events import CheckpointSaved, OnEvent, Warned
 
 FORMAT = 1
 """Version of the files of a checkpoint; another version is refused."""
+
+FILES = ("tensors.pt", "weights.safetensors")
+"""Files of a checkpoint besides ``state.json``."""
 
 FREE_KEYS = (
     "name",
@@ -144,7 +147,7 @@ class CheckpointStore:
                 "configuration": self._configuration,
                 "python_random": random.getstate(),
                 "numpy_random": _numpy_state(),
-                "checksums": {name: _checksum(temporary / name) for name in ("tensors.pt", "weights.safetensors")},
+                "checksums": {name: _checksum(temporary / name) for name in FILES},
             }
             body = json.dumps(state, sort_keys=True)
             document = {"checksum": hashlib.sha256(body.encode()).hexdigest(), "state": json.loads(body)}
@@ -166,14 +169,15 @@ class CheckpointStore:
         damaged = []
         for path in reversed(self._paths()):
             try:
-                state = _read_state(path)
+                state, progress = _read_state(path)
+                self._refuse_other_configuration(path, state["configuration"])
+                # What a damaged one has put in place already, the one before it replaces.
+                _restore(path, state, model, optimiser)
             except _DamagedError as damage:
                 damaged.append(path)
                 self._on_event(Warned(f"the checkpoint {path} is damaged ({damage}); trying the one before it"))
                 continue
-            self._refuse_other_configuration(path, state["configuration"])
-            _restore(path, state, model, optimiser)
-            return Progress(**state["progress"])
+            return progress
         if damaged:
             raise CheckpointError(
                 f"expected an undamaged checkpoint in {self._directory}, but all {len(damaged)} are damaged: remove the "
@@ -207,10 +211,32 @@ class _DamagedError(Exception):
     """A checkpoint whose files are not what was written."""
 
 
-def _read_state(path: Path) -> dict[str, Any]:
+@contextmanager
+def _damage_explained() -> Iterator[None]:
+    """Take for damage whatever a file from outside makes the libraries raise; a checksum says only who wrote it last.
+
+    Raises:
+        _DamagedError: in place of any error but our own.
+    """
     try:
+        yield
+    except (CheckpointError, _DamagedError):
+        raise
+    except Exception as error:
+        first_line = (str(error).splitlines() or [""])[0]
+        raise _DamagedError(f"{type(error).__name__}: {first_line}") from None
+
+
+def _read_state(path: Path) -> tuple[dict[str, Any], Progress]:
+    """Read ``state.json`` and compare all files with their checksums.
+
+    Raises:
+        _DamagedError: a file is missing, or is not what was written.
+        CheckpointError: another version of the project wrote it.
+    """
+    with _damage_explained():
         document = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        state = document["state"]
+        state: dict[str, Any] = document["state"]
         body = json.dumps(state, sort_keys=True)
         if hashlib.sha256(body.encode()).hexdigest() != document["checksum"]:
             raise _DamagedError("state.json does not match its checksum")
@@ -219,39 +245,59 @@ def _read_state(path: Path) -> dict[str, Any]:
                 f"expected checkpoint format {FORMAT}, found {state['format']} in {path}: it was written by another "
                 f"version of workflow-r1; resume with that version"
             )
-        for name, checksum in state["checksums"].items():
-            if _checksum(path / name) != checksum:
+        for name in FILES:
+            if _checksum(path / name) != state["checksums"][name]:
                 raise _DamagedError(f"{name} does not match its checksum")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise _DamagedError(f"{type(error).__name__}: {error}") from None
-    return state
+        progress = TypeAdapter(Progress).validate_python(state["progress"])
+        if progress.step != int(path.name.removeprefix("step-")):
+            raise _DamagedError(f"state.json is of step {progress.step}")
+        if not isinstance(state["configuration"], dict):
+            raise _DamagedError("state.json holds no configuration")
+    return state, progress
 
 
 def _restore(path: Path, state: Mapping[str, Any], model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    try:
+    """Put a checkpoint's tensors and random states in place.
+
+    Raises:
+        _DamagedError: they cannot be read, or are not those of an optimiser of this model.
+        CheckpointError: they are those of another model.
+    """
+    parameters = _trainable(model)
+    with _damage_explained():
         weights = load_file(path / "weights.safetensors")
         tensors = torch.load(path / "tensors.pt", map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from None
-    parameters = _trainable(model)
     if weights.keys() != parameters.keys() or any(weights[n].shape != parameters[n].shape for n in weights):
         raise CheckpointError(
             f"the checkpoint {path} holds the weights of another model than `policy.model` names: resume with the model "
             f"that the run started from"
         )
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(like(weights[name], parameter))
-    load_full_state(optimiser, tensors["optimiser"])
-    torch.set_rng_state(tensors["torch_random"])
-    if torch.cuda.is_available() and len(tensors["cuda_random"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(tensors["cuda_random"])
-    version, internal, gauss = state["python_random"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, position, has_gauss, cached = state["numpy_random"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    with _damage_explained():
+        _check_optimiser_state(tensors["optimiser"]["state"], optimiser)
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(like(weights[name], parameter))
+        load_full_state(optimiser, tensors["optimiser"])
+        torch.set_rng_state(tensors["torch_random"])
+        if torch.cuda.is_available() and len(tensors["cuda_random"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(tensors["cuda_random"])
+        version, internal, gauss = state["python_random"]
+        random.setstate((version, tuple(internal), gauss))
+        name, keys, position, has_gauss, cached = state["numpy_random"]
+        np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+
+
+def _check_optimiser_state(state: Mapping[int, Mapping[str, Any]], optimiser: torch.optim.Optimizer) -> None:
+    """Refuse moments of other shapes than their parameters: torch takes them, and fails at the first step.
+
+    Raises:
+        _DamagedError: they have other shapes than the parameters.
+    """
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for index, values in state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.dim() and value.shape != parameters[index].shape:
+                raise _DamagedError(f"{name} of the optimiser has the shape {tuple(value.shape)}")
 
 
 def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:

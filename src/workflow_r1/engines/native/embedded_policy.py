@@ -6,13 +6,11 @@ reinforcement learning is to improve. The result is refused unless its skills, m
 evaluation names, reach the gate.
 """
 
-import asyncio
-import itertools
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,58 +19,28 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrai
 
 from workflow_r1.config.run import PolicyConfig, RunConfig
 from workflow_r1.config.training import OptimiserConfig, WarmstartConfig
-from workflow_r1.embedded import WARM_START, Demonstrator, EmbeddedWorld, SimulatedExpert, Strategy
+from workflow_r1.embedded import WARM_START, EmbeddedWorld
+from workflow_r1.embedded.demonstrations import (
+    ENVIRONMENT,
+    FIRST_WORLD,
+    QUESTIONS_PER_WORLD,
+    SAMPLING,
+    SKILLS_SHARES,
+    SKILLS_STRATEGY,
+    Demonstration,
+    make_demonstrations,
+)
 from workflow_r1.embedded.demonstrators import Piece
 from workflow_r1.embedded.tokenizer import build_tokenizer, year_tokens
-from workflow_r1.embedded.world import KIND_SHARES, Kind, Split
 from workflow_r1.engines.native.warmstart import Warmstart, encode_demonstrations
-from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.errors import WorkflowR1Error
-from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
 from workflow_r1.policy.forward import token_scores
 from workflow_r1.policy.model import load_policy_model, save_policy
 from workflow_r1.policy.packing import pack
 from workflow_r1.recording.events import OnEvent, ignore
-from workflow_r1.rollout import rollout
-from workflow_r1.rollout.sampling import SamplingConfig
-from workflow_r1.trajectory import Trajectory
 
 SKILL_GATE = 0.98
 """Least share of spans of each skill that greedy decoding must get right, teacher-forced."""
-
-FIRST_WORLD = 1000
-"""Worlds from this seed on are for demonstrations; users' worlds have small seeds."""
-
-QUESTIONS_PER_WORLD = 1500
-"""Demonstrations from one world; then names and facts are drawn anew."""
-
-SKILLS_STRATEGY = replace(
-    WARM_START,
-    whole=0.10,
-    whole_ensemble=0.05,
-    optimise=0.04,
-    search=0.75,
-    give_up=0.15,
-    ensemble=0.25,
-    review=0.15,
-    review_found=0,
-    outsource_comparison=0.1,
-)
-"""Demonstrations of the first stage: every skill often."""
-
-SKILLS_SHARES: dict[Kind, float] = {"one-hop": 0.12, "two-hop": 0.25, "three-hop": 0.18, "comparison": 0.45}
-"""Classes of questions in every stage: comparing years is the slowest skill to learn."""
-
-SEARCH_K = 1
-"""Passages per query in the embedded world: short observations keep a small policy quick."""
-
-ENVIRONMENT = EnvironmentConfig(
-    operators=tuple(OPERATORS), prompt_style="brief", max_operator_calls=12, max_turns=14, max_response_tokens=768
-)
-"""The limits of the embedded world's trajectories."""
-
-SAMPLING = SamplingConfig(turn_end="action")
-"""The small policy never writes the end-of-turn token: its turns end with their action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,62 +64,6 @@ class BuildSettings:
     """Held-out demonstrations that the gate is measured on: at 0.98, the rarest skill's standard error is below 0.005."""
     threads: int = 1
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Demonstration:
-    """One demonstration and the pieces of its turns, which know the skill that each takes."""
-
-    trajectory: Trajectory
-    pieces: Sequence[Sequence[Piece]]
-
-
-def make_demonstrations(
-    num: int,
-    *,
-    strategy: Strategy,
-    kind_shares: Mapping[Kind, float] = KIND_SHARES,
-    first_world: int = FIRST_WORLD,
-    split: Split = "train",
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[Demonstration]:
-    """Let a demonstrator act in as many worlds as needed, through the real environment and operators.
-
-    Args:
-        num: number of demonstrations.
-        strategy: what the demonstrator does.
-        kind_shares: share of each class of questions.
-        first_world: seed of the first world; each world gives ``QUESTIONS_PER_WORLD``.
-        split: whose entities the questions are about.
-        on_progress: told how many are done, and ``num``.
-    """
-
-    async def make() -> list[Demonstration]:
-        demonstrations: list[Demonstration] = []
-        for world_seed in itertools.count(first_world):
-            world = EmbeddedWorld(world_seed)
-            services = OperatorServices(
-                chat=SimulatedExpert(world), search=world.search, config=OperatorConfig(search_k=SEARCH_K)
-            )
-            demonstrator = Demonstrator(world, strategy)
-            wanted = min(QUESTIONS_PER_WORLD, num - len(demonstrations))
-            for question in world.questions(split, wanted, seed=world_seed, kind_shares=kind_shares):
-                trajectory = await rollout(
-                    question,
-                    policy=demonstrator,
-                    environment=Environment(question, config=ENVIRONMENT, operators=OPERATORS, services=services),
-                    trajectory_id=question.id,
-                    group_id=question.id,
-                    seed=len(demonstrations),
-                )
-                demonstrations.append(Demonstration(trajectory, demonstrator.last_turns))
-            if on_progress:
-                on_progress(len(demonstrations), num)
-            if len(demonstrations) >= num:
-                break
-        return demonstrations
-
-    return asyncio.run(make())
 
 
 def build_policy(

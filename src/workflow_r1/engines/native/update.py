@@ -184,6 +184,32 @@ class PolicyUpdate:
             warnings=tuple(warnings),
         )
 
+    def sampler_differences(
+        self, trajectories: Sequence[Trajectory], *, temperature: float | None = None
+    ) -> list[list[float]]:
+        """Return log p_sampler - log p_trainer, in nats, of the tokens of each turn of the scored trajectories.
+
+        Every process must be given the same ones. Nothing is learnt from them, and no gradient is left behind.
+
+        Args:
+            trajectories: some of a step, before its update.
+            temperature: of the trainer's distribution; None is the one that is trained.
+        """
+        scored = [trajectory for trajectory in trajectories if isinstance(trajectory, ScoredTrajectory)]
+        if not scored:
+            return []
+        batch = self._pack(scored)
+        trained, self._temperature = self._temperature, temperature or self._temperature
+        try:
+            differences = batch.sampler_logprobs - self.logprobs(batch)
+        finally:
+            self._temperature = trained
+        return [
+            row[turn_ids == turn].tolist()
+            for row, turn_ids in zip(differences, batch.turn_ids, strict=True)
+            for turn in range(1, int(turn_ids.max()) + 1)
+        ]
+
     def mini_batches(self, groups: Sequence[Sequence[Trajectory]]) -> list[MiniBatch]:
         """Give trajectories their advantages and cut the groups into mini-batches; empty ones are left out."""
         size = self._mini_batch_questions
@@ -192,8 +218,9 @@ class PolicyUpdate:
             rows = _with_advantages(groups[start : start + size], self._objective)
             if not rows:
                 continue
-            # Without a KL, a trajectory whose advantage is 0 has a gradient of 0: only its count matters.
-            kept = [row for row in rows if row[1] != 0.0 or self._objective.kl_coefficient > 0]
+            # Without a KL, a trajectory whose advantage is 0 has a gradient of 0: only its count matters. So it is with one
+            # whose prompt alone filled the context: it has no tokens of the policy's.
+            kept = [row for row in rows if row[0].turns and (row[1] != 0.0 or self._objective.kl_coefficient > 0)]
             cut.append(
                 MiniBatch(
                     batch=self._pack([trajectory for trajectory, _ in kept]),
@@ -439,7 +466,7 @@ def _with_advantages(
 def _num_units(trajectory: Trajectory, unit: str) -> int:
     if unit == "token":
         return trajectory.num_policy_tokens
-    return len(trajectory.turns) if unit == "turn" else 1
+    return len(trajectory.turns) if unit == "turn" else int(bool(trajectory.turns))
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -20,16 +20,9 @@ from workflow_r1.errors import DataError
 from workflow_r1.policy.forward import out_of_memory_explained, token_scores
 from workflow_r1.policy.model import describe, load_policy_model, save_policy
 from workflow_r1.policy.packing import PackedBatch, num_tokens, pack
-from workflow_r1.recording.events import (
-    HeldOutScored,
-    OnEvent,
-    PolicySaved,
-    RunStarted,
-    WarmstartProgress,
-    Warned,
-    ignore,
-)
-from workflow_r1.recording.run_files import EVALUATIONS, METRICS, RunFiles
+from workflow_r1.policy.threads import explain_threads
+from workflow_r1.recording.events import OnEvent, PolicySaved, RunStarted, ignore
+from workflow_r1.recording.recorder import RunRecorder
 from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.trajectory import FinishReason, Message, Trajectory
 
@@ -77,7 +70,7 @@ class Warmstart:
         self._directory = run_directory
         self._demonstrations = demonstrations
         self._held_out = held_out
-        self._on_event = on_event
+        self._recorder = RunRecorder(run_directory, on_event=on_event)
         self._stop = False
 
     def request_stop(self) -> None:
@@ -90,12 +83,11 @@ class Warmstart:
         Raises:
             UserError: model, demonstrations, run directory or checkpoint cannot be used, or the disk is full.
         """
-        with stop_on_interrupt(self.request_stop):
+        with stop_on_interrupt(self.request_stop), self._recorder.holding(resume=resume):
             return self._run(resume)
 
     def _run(self, resume: bool) -> WarmstartResult:
-        config, settings = self._config, self._config.warmstart
-        files = RunFiles(self._directory, resume=resume)
+        config, settings, recorder = self._config, self._config.warmstart, self._recorder
         model, tokenizer = load_policy_model(config)
         train, held_out = self._split(tokenizer)
         lengths = [num_tokens(trajectory) for trajectory in train]
@@ -109,11 +101,13 @@ class Warmstart:
             self._directory / "checkpoints",
             {**config.model_dump(mode="json"), "num_demonstrations_given": len(self._demonstrations)},
             keep=config.training.keep_checkpoints,
-            on_event=self._on_event,
+            on_event=recorder.tell,
         )
         progress = (store.load_latest(model, optimiser) if resume else None) or Progress()
-        files.cut_back(progress.file_lengths)
-        self._on_event(RunStarted(progress.step, len(plan), **describe(model)))
+        recorder.continue_from(progress.file_lengths, watched=progress.watched)
+        if (fewer := explain_threads(config.policy.threads)) is not None:
+            recorder.warn(fewer)
+        recorder.tell(RunStarted(progress.step, len(plan), **describe(model)))
 
         started, seconds_before, figures = time.perf_counter(), progress.training_seconds, {}
         step = progress.step
@@ -130,36 +124,36 @@ class Warmstart:
                     final_fraction=settings.final_learning_rate_fraction,
                 ),
             )
-            before = time.perf_counter()
+            before, cpu_before = time.perf_counter(), time.process_time()
             with out_of_memory_explained():
                 metrics = self._train_on(model, optimiser, pack(rows, tokenizer.pad_token_id))
             if not math.isfinite(metrics["warmstart/grad_norm"]):
                 norm = metrics["warmstart/grad_norm"]
-                self._on_event(Warned(f"step {step}: the gradient's norm is {norm}: the optimiser step was left out"))
+                recorder.warn(f"step {step}: the gradient's norm is {norm}: the optimiser step was left out")
             now = time.perf_counter()
+            if next(model.parameters()).device.type == "cpu":
+                recorder.watch_processors(wall_seconds=now - before, cpu_seconds=time.process_time() - cpu_before)
             row: dict[str, Any] = {
                 "step": step,
                 **metrics,
                 "time/step_seconds": now - before,
                 "time/total_seconds": seconds_before + now - started,
             }
-            files.append(METRICS, row)
-            self._on_event(WarmstartProgress(step, len(plan), row))
+            recorder.record_warmstart_step(row, num_steps=len(plan))
             if held_out and (step == len(plan) or (settings.score_every and step % settings.score_every == 0)):
                 figures = self._score(model, held_out, tokenizer.pad_token_id)
-                files.append(EVALUATIONS, {"step": step, **figures})
-                self._on_event(HeldOutScored(step, figures))
+                recorder.record_held_out(figures, step)
             if step == len(plan) or self._stop or step % settings.checkpoint_every == 0:
                 seconds = seconds_before + time.perf_counter() - started
                 store.save(
-                    Progress(step, policy_version=step, training_seconds=seconds, file_lengths=files.lengths()),
+                    Progress(step, policy_version=step, training_seconds=seconds, file_lengths=recorder.file_lengths),
                     model,
                     optimiser,
                 )
         policy_directory = self._directory / "policy"
         if step == len(plan):
             save_policy(model, tokenizer, policy_directory)
-            self._on_event(PolicySaved(policy_directory))
+            recorder.tell(PolicySaved(policy_directory))
         return WarmstartResult(policy_directory, finished=step == len(plan), step=step, metrics=figures)
 
     def _split(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Trajectory], list[Trajectory]]:
@@ -251,7 +245,7 @@ def encode_demonstrations(
     Raises:
         DataError: no trajectory has a turn.
     """
-    renderer = Renderer(tokenizer)
+    renderer = Renderer(tokenizer, config.policy.template)
     encoded = [
         trajectory
         if trajectory.prompt_token_ids
@@ -278,13 +272,14 @@ def encode_demonstration(
         turn_end: how turns end in sampling.
 
     Raises:
-        DataError: the prompt is missing, or a turn but the last has no observation, so that the context is unknown.
+        DataError: the prompt is missing, or a turn but the last has no observation, so that the context is unknown; or a
+            turn has no thought, and the chat template opens one.
     """
     if not trajectory.prompt:
         raise DataError(f"trajectory {trajectory.id!r}: expected the messages of its prompt, found none")
     turns = []
     for position, turn in enumerate(trajectory.turns):
-        ids = tuple(renderer.tokenizer.encode(turn.text, add_special_tokens=False, split_special_tokens=True))
+        ids = renderer.encode_turn(turn.text)
         by_action = turn_end == "action" and turn.text.rstrip().endswith(("</tool>", "</answer>"))
         ended = turn.finish_reason is FinishReason.STOP and not by_action
         context: tuple[int, ...] = ()

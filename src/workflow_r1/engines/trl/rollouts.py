@@ -41,8 +41,11 @@ def to_fields(trajectories: Sequence[Trajectory], *, pad_token_id: int) -> dict[
     """
     fields: dict[str, list[Any]] = {name: [] for name in FIELDS}
     for trajectory in trajectories:
+        row: tuple[Any, ...]
         if not isinstance(trajectory, ScoredTrajectory):
-            row: tuple[Any, ...] = ([pad_token_id], [pad_token_id], [0.0], [0], None)
+            row = ([pad_token_id], [pad_token_id], [0.0], [0], None)
+        elif not trajectory.turns:  # The prompt alone filled the context: TRL can take no empty completion.
+            row = (list(trajectory.prompt_token_ids), [pad_token_id], [0.0], [0], trajectory.reward.total)
         else:
             batch, start = pack([trajectory]), len(trajectory.prompt_token_ids)
             row = (
@@ -68,7 +71,7 @@ class Rollouts:
         questions: of all steps, ``training.questions_per_step`` for each, in the order in which they are asked.
         make_environment: a fresh environment for each trajectory.
         runner: whose event loop the services' connections belong to.
-        on_trajectory: told of each trajectory of this process, and of how many there will be.
+        on_trajectory: receives each trajectory of this process when it ends.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class Rollouts:
         questions: Sequence[Question],
         make_environment: Callable[[Question], Environment],
         runner: asyncio.Runner,
-        on_trajectory: Callable[[Trajectory, int], None] = lambda trajectory, total: None,
+        on_trajectory: Callable[[Trajectory], None] = lambda trajectory: None,
     ) -> None:
         self._config = config
         self._questions = questions
@@ -133,6 +136,7 @@ class Rollouts:
             trainer.model,
             trainer.processing_class,
             sampling=config.sampling,
+            template=config.policy.template,
             name=config.policy.model,
             autocast=torch.bfloat16 if config.optimiser.precision == "bfloat16" else None,
         )
@@ -155,7 +159,7 @@ class Rollouts:
                     policy_version=trainer.state.global_step,
                 )
             outage.observe(trajectory)
-            self._on_trajectory(trajectory, len(members))
+            self._on_trajectory(trajectory)
             return trajectory if trajectory.stop_reason.is_infrastructure else score_trajectory(trajectory)
 
         try:

@@ -3,11 +3,12 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from workflow_r1.errors import MissingExtraError
+from workflow_r1.installation import install_command
 
 TESTED_MINORS = ("1.8", "1.9", "1.10", "1.11", "1.12", "1.13", "1.14", "1.16")
 """``docs/how-to/trl.md`` says what was run on each. The hooks that the engine overrides are private to TRL and move between minors."""
 
-INSTALL = 'pip install torch==2.13.0 && pip install "workflow-r1[trl]"'
+INSTALL = f"pip install torch==2.13.0 && {install_command('trl')}"
 
 
 def require_tested_trl() -> str:

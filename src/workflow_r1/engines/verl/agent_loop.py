@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import Any
 
 import ray
-from transformers import GenerationConfig
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
 
 from workflow_r1.assembly.components import build_environment_factory
@@ -17,6 +16,7 @@ from workflow_r1.engines.verl.rollout_files import RolloutFiles, Use
 from workflow_r1.engines.verl.server_policy import ServerPolicy
 from workflow_r1.environment import Environment
 from workflow_r1.policy.packing import pack
+from workflow_r1.policy.tokenizer import released_end_ids
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import rollout
 from workflow_r1.rollout.renderer import Renderer
@@ -124,13 +124,8 @@ def to_output(trajectory: Trajectory, *, versions: list[int], max_prompt_tokens:
 def _open_workplace(tokenizer: Any, model: str) -> Workplace:
     """Open services and environments once in each process: their connections belong to its event loop."""
     run = require_described_run()
-    renderer = Renderer(tokenizer)
-    end_ids = {renderer.end_of_turn_id, tokenizer.eos_token_id}
-    try:
-        released = GenerationConfig.from_pretrained(model).eos_token_id
-    except OSError:  # The model was released without.
-        released = None
-    end_ids |= set(released if isinstance(released, list | tuple) else [released])
+    renderer = Renderer(tokenizer, run.config.policy.template)
+    end_ids = {renderer.end_of_turn_id, tokenizer.eos_token_id, *released_end_ids(model)}
     special = sorted({str(token) for token in (*tokenizer.all_special_tokens, *tokenizer.get_added_vocab())})
     return Workplace(
         run=run,

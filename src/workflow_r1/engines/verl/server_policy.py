@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
-from workflow_r1.errors import ServiceUnavailableError
-from workflow_r1.rollout.policy import SampledTurn
+from workflow_r1.errors import ServiceUnavailableError, TooLongError
+from workflow_r1.prompts import action_end
+from workflow_r1.rollout.policy import SampledTurn, log_probabilities
 from workflow_r1.rollout.renderer import Renderer
-from workflow_r1.rollout.sampling import CLOSING_TAGS, SamplingConfig
+from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.rollout.seeding import derive_seed
+from workflow_r1.services.failures import FailureKind
+from workflow_r1.services.refusals import read_refusal
 from workflow_r1.trajectory import FinishReason, Message
 
 
@@ -91,6 +94,7 @@ class ServerSession:
         """Sample one turn.
 
         Raises:
+            TooLongError: the server takes no longer context.
             ServiceUnavailableError: the server failed, broke off, or answered with nothing.
         """
         policy = self._policy
@@ -107,6 +111,10 @@ class ServerSession:
             # verl sends the turns of one id to one server, whose prefix cache then holds the trajectory so far.
             reply = await policy.generate(f"{self._seed:x}", prompt_ids=list(self._context), sampling_params=parameters)
         except policy.failures as failure:
+            # Ray wraps what the server raised; the last line is its message.
+            last = str(failure).strip().rpartition("\n")[2]
+            if read_refusal(400, last.encode(), max_tokens=limit).kind is FailureKind.TOO_LONG:
+                raise TooLongError(f"the policy's server takes no longer context: {last}") from failure
             raise ServiceUnavailableError(
                 f"the policy's server failed: {type(failure).__name__}: {failure}"
             ) from failure
@@ -120,9 +128,13 @@ class ServerSession:
                 "expected one log-probability per token from the policy's server; set "
                 "actor_rollout_ref.rollout.calculate_log_probs to true"
             )
+        try:
+            logprobs = log_probabilities(reply.log_probs)
+        except ValueError as error:
+            raise ServiceUnavailableError(f"the policy's server: {error}") from None
         if (version := reply.extra_fields.get("global_steps")) is not None:
             policy.versions.append(int(version))
-        return self._take([int(token) for token in reply.token_ids], list(reply.log_probs), limit)
+        return self._take([int(token) for token in reply.token_ids], list(logprobs), limit)
 
     def _take(self, ids: list[int], logprobs: list[float], limit: int) -> SampledTurn:
         """Cut the turn where it ends, and append it to the context."""
@@ -133,7 +145,7 @@ class ServerSession:
         self._context.extend(ids)
         self._turns += 1
         return SampledTurn(
-            text=self._policy.renderer.decode(ids[:-1] if ended else ids),
+            text=self._policy.renderer.turn_text(ids[:-1] if ended else ids),
             token_ids=tuple(ids),
             logprobs=tuple(logprobs),
             finish_reason=FinishReason.STOP if ended or self._closes_action(ids) else FinishReason.LENGTH,
@@ -156,5 +168,4 @@ class ServerSession:
     def _closes_action(self, ids: list[int]) -> bool:
         if self._policy.sampling.turn_end != "action":
             return False
-        text = self._policy.renderer.decode(ids)
-        return any(tag in text for tag in CLOSING_TAGS)
+        return action_end(self._policy.renderer.turn_text(ids)) is not None

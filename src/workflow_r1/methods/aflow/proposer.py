@@ -3,11 +3,11 @@
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from workflow_r1.errors import DataError
-from workflow_r1.inference import ChatModel
+from workflow_r1.errors import ContentRejectedError, DataError
+from workflow_r1.inference import ChatModel, ChatRequest
 from workflow_r1.methods.aflow.edits import draw_edit
 from workflow_r1.methods.graphs import WorkflowGraph
 from workflow_r1.methods.graphs.checking import make_graph
@@ -134,12 +134,19 @@ class LLMProposer:
             )
             messages.append(Message(role="user", content=complaint))
         # A server that draws by the number of the sample must not repeat a proposal for an unchanged archive.
-        reply = await self._chat(
-            messages,
+        request = ChatRequest(
+            messages=tuple(messages),
             temperature=self._temperature,
             max_tokens=_MAX_TOKENS,
             sample_index=task.seed % 2**20 + len(refused),
         )
+        try:
+            reply = await self._chat(request)
+        except ContentRejectedError:
+            if not refused:
+                raise
+            # What the LLM itself wrote before is refused: it is asked without that.
+            reply = await self._chat(replace(request, messages=request.messages[:1]))
         return Reply(reply.text, reply.usage)
 
 

@@ -136,14 +136,19 @@ def _by_class(
         for (method, of), answers in log.answers.items():
             if of == benchmark:
                 questions, scores = answers.score_table(figure)
+                asked = np.unique(answers.questions)
                 for name, number in numbers.items():
                     of_class = scores[of_question[questions] == number]
-                    if len(of_class):
+                    asked_of_class = asked[of_question[asked] == number]
+                    if len(asked_of_class):
                         yield ClassFigure(
                             method=method,
                             benchmark=benchmark,
                             question_class=name,
-                            score=mean_interval(of_class, draws),
+                            num_questions=len(of_class),
+                            num_left_out=len(asked_of_class) - len(of_class),
+                            score=mean_interval(of_class, draws) if len(of_class) else None,
+                            if_left_out_wrong=answers.mean_if_left_out_wrong(figure, asked_of_class),
                         )
 
 

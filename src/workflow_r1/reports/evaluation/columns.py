@@ -27,6 +27,7 @@ def write_columns(report: EvaluationReport) -> str:
     header = [
         "method", "benchmark", "is_simulation", "questions", "left_out", "seeds", "answers",
         "exact_match", "exact_match_low", "exact_match_high", "f1", "f1_low", "f1_high", "confidence",
+        "answers_left_out", "exact_match_if_left_out_wrong", "f1_if_left_out_wrong",
         "turns", "llm_calls", "tokens", "seconds", "cost", *(f"num_{outcome}" for outcome in Outcome),
         "reference", "compared", "difference", "difference_low", "difference_high", "p", "p_corrected", "test",
         *(f"paper ({llm or 'LLM not stated'})" for llm in llms),
@@ -42,7 +43,9 @@ def write_columns(report: EvaluationReport) -> str:
         ]  # fmt: skip
         for interval in (row.exact_match, row.f1):
             cells += [interval.estimate, interval.low, interval.high] if interval else [None] * 3
-        cells += [report.comparison.confidence, row.turns, row.llm_calls, row.tokens, row.seconds, row.cost]
+        cells += [report.comparison.confidence, row.num_answers_left_out]
+        cells += [row.exact_match_if_left_out_wrong, row.f1_if_left_out_wrong]
+        cells += [row.turns, row.llm_calls, row.tokens, row.seconds, row.cost]
         cells += [outcomes[key].get(outcome, 0) for outcome in Outcome]
         if test is None:
             cells += [None] * 8

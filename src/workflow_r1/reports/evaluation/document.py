@@ -12,7 +12,7 @@ from workflow_r1.evaluation.comparison import CostKind, MethodFigures, MethodTes
 from workflow_r1.evaluation.published import OPERATOR_LLMS, WHY_THEY_DIFFER, WITH_SEARCH
 from workflow_r1.evaluation.statistics import Interval
 from workflow_r1.reports.evaluation.frontier import Panel, make_panels
-from workflow_r1.reports.evaluation.record import EvaluationReport, Example, Outcome
+from workflow_r1.reports.evaluation.record import ClassFigure, EvaluationReport, Example, Outcome
 from workflow_r1.reports.intervals import show_interval
 
 FIGURE_NAMES: dict[Figure, str] = {"exact_match": "exact match", "f1": "F1"}
@@ -141,6 +141,17 @@ def _score(report: EvaluationReport, row: MethodFigures) -> Interval | None:
     return score
 
 
+def _left_out(row: MethodFigures | None, figure: Figure) -> str:
+    """What to add to a score where something was left out of it; else nothing."""
+    if row is None or not (row.num_left_out or row.num_answers_left_out):
+        return ""
+    return _tell_left_out(max(row.num_left_out, row.num_answers_left_out), row.if_left_out_wrong(figure))
+
+
+def _tell_left_out(num: int, at_least: float) -> str:
+    return f"; {num:,} left out, {at_least:.3f} if wrong"
+
+
 def _by_place(report: EvaluationReport) -> dict[tuple[str, str], MethodFigures]:
     return {(row.method, row.benchmark): row for row in report.comparison.figures}
 
@@ -211,7 +222,10 @@ def score_grid(report: EvaluationReport, *, intervals: bool = True) -> Grid:
             interval = column[place]
             shown = show_interval(interval) if intervals else NONE if interval is None else f"{interval.estimate:.3f}"
             of = report.benchmarks[number] if number < len(report.benchmarks) else ""
-            cells.append(shown + marks.get((method, of), ""))
+            left_out = (
+                _left_out(places.get((method, of)), comparison.figure) if of else _left_out_of_mean(report, method)
+            )
+            cells.append(shown + marks.get((method, of), "") + left_out)
             rivals = [
                 other.estimate
                 for rival, other in zip(report.methods, column, strict=True)
@@ -229,18 +243,38 @@ def score_grid(report: EvaluationReport, *, intervals: bool = True) -> Grid:
     )
 
 
+def _left_out_of_mean(report: EvaluationReport, method: str) -> str:
+    """What to add to a mean over benchmarks where something was left out of it; else nothing."""
+    rows = [row for row in report.comparison.figures if row.method == method]
+    if report.comparison.means[method] is None or not any(_left_out(row, report.comparison.figure) for row in rows):
+        return ""
+    num = sum(max(row.num_left_out, row.num_answers_left_out) for row in rows)
+    at_least = sum(row.if_left_out_wrong(report.comparison.figure) for row in rows) / len(rows)
+    return _tell_left_out(num, at_least)
+
+
 def _tests(report: EvaluationReport) -> Iterator[Block]:
     comparison = report.comparison
     tests = _ordered(report, (test for test in comparison.tests if test.figure == comparison.figure))
     if not tests or comparison.reference is None:
         return
     yield Points(tuple(_in_words(comparison.reference, tests, comparison.confidence)))
+    places = _by_place(report)
+
+    def if_left_out_wrong(test: MethodTest) -> str:
+        """The difference over all questions that were asked, for a difference from which some are left out."""
+        if not test.num_left_out:
+            return ""
+        one, other = (places[name, test.benchmark] for name in (test.method, test.reference))
+        difference = one.if_left_out_wrong(comparison.figure) - other.if_left_out_wrong(comparison.figure)
+        return f"; {test.num_left_out:,} left out, {difference:+.3f} if wrong"
+
     rows = [
         (
             test.method,
             test.benchmark,
             verdict(test, confidence=comparison.confidence),
-            show_interval(test.difference, sign=True),
+            show_interval(test.difference, sign=True) + if_left_out_wrong(test),
             f"{test.test.num_first_better}",
             f"{test.test.num_second_better}",
             f"{test.test.num_questions}",
@@ -317,7 +351,8 @@ def _cost(report: EvaluationReport) -> Iterator[Block]:
         on = [cost_name(report, each) for each in kinds if row.method in frontiers[row.benchmark, each].methods]
         rows.append(
             (
-                row.method, row.benchmark, show_interval(_score(report, row)), show_number(row.turns, ".1f"),
+                row.method, row.benchmark, show_interval(_score(report, row)) + _left_out(row, report.comparison.figure),
+                show_number(row.turns, ".1f"),
                 show_number(row.llm_calls, ".1f"), show_number(row.tokens, ",.0f"), show_number(row.seconds, ".2f"),
                 show_money(row.cost), ", ".join(on) or "no",
             )
@@ -404,18 +439,24 @@ def _classes(report: EvaluationReport) -> Iterator[Block]:
     for benchmark in report.benchmarks:
         of = [each for each in report.classes if each.benchmark == benchmark]
         names = sorted({each.question_class for each in of})
-        scores = {(each.method, each.question_class): each.score for each in of}
-        largest = {name: max(each.score.num_questions for each in of if each.question_class == name) for name in names}
+        scores = {(each.method, each.question_class): each for each in of}
+        largest = {name: max(each.num_questions for each in of if each.question_class == name) for name in names}
         if of:
             yield Grid(
                 caption=f"{benchmark}: {_score_name(report)} [{_percent(report)}]",
                 header=("method", *(f"{name} ({largest[name]:,} questions)" for name in names)),
                 rows=tuple(
-                    (method, *(show_interval(scores.get((method, name))) for name in names))
+                    (method, *(_class_score(scores.get((method, name))) for name in names))
                     for method in report.methods
                     if any((method, name) in scores for name in names)
                 ),
             )
+
+
+def _class_score(of: ClassFigure | None) -> str:
+    if of is None:
+        return NONE
+    return show_interval(of.score) + (_tell_left_out(of.num_left_out, of.if_left_out_wrong) if of.num_left_out else "")
 
 
 def _operators(report: EvaluationReport) -> Iterator[Block]:
@@ -453,8 +494,9 @@ def _quote(example: Example) -> tuple[str, tuple[tuple[str, str], ...]]:
 def _beside_the_paper(report: EvaluationReport) -> Iterator[Block]:
     if not report.beside_the_paper:
         return
-    places = [*OPERATOR_LLMS, None]
-    shown = [llm for llm in places if any(_of(each.published, llm) for each in report.beside_the_paper)]
+    llms = [*OPERATOR_LLMS, None]
+    shown = [llm for llm in llms if any(_of(each.published, llm) for each in report.beside_the_paper)]
+    places = _by_place(report)
     rows = []
     for each in _ordered(report, report.beside_the_paper):
         cells = [_of(each.published, llm) for llm in shown]
@@ -462,7 +504,7 @@ def _beside_the_paper(report: EvaluationReport) -> Iterator[Block]:
             (
                 each.method,
                 each.benchmark,
-                show_interval(each.exact_match),
+                show_interval(each.exact_match) + _left_out(places[each.method, each.benchmark], "exact_match"),
                 *(f"{cell[0]:.3f}" if cell else NONE for cell in cells),
             )
         )
@@ -475,13 +517,13 @@ def _beside_the_paper(report: EvaluationReport) -> Iterator[Block]:
         rows=tuple(rows),
         num_names=2,
     )  # fmt: skip
-    llms = dict.fromkeys(
+    asked = dict.fromkeys(
         str(found.get("model") or found.get("kind"))
         for source in report.sources
         if isinstance(found := source.card.get("llm"), dict) and (found.get("model") or found.get("kind"))
     )
     yield Paragraph("Why they may differ:")
-    here = (f"Here the operators' LLM is {', '.join(llms)}.",) if llms else ()
+    here = (f"Here the operators' LLM is {', '.join(asked)}.",) if asked else ()
     yield Points(here + WHY_THEY_DIFFER)
 
 
@@ -494,7 +536,8 @@ def every_figure(report: EvaluationReport) -> Grid:
     rows = [
         (
             row.method, row.benchmark, f"{row.num_questions:,}", f"{row.num_left_out:,}", str(row.num_seeds),
-            f"{row.num_answers:,}", f"{row.num_replaced:,}", show_interval(row.exact_match), show_interval(row.f1),
+            f"{row.num_answers:,}", f"{row.num_answers_left_out:,}", f"{row.num_replaced:,}", show_interval(row.exact_match),
+            f"{row.exact_match_if_left_out_wrong:.3f}", show_interval(row.f1), f"{row.f1_if_left_out_wrong:.3f}",
             row.exact_match.method if row.exact_match else NONE, row.f1.method if row.f1 else NONE,
         )
         for row in _ordered(report, report.comparison.figures)
@@ -502,8 +545,9 @@ def every_figure(report: EvaluationReport) -> Grid:
     return Grid(
         caption="What the figures rest on",
         header=(
-            "method", "benchmark", "questions", "left out", "seeds", "scored answers", "replaced rows",
-            f"exact match [{_percent(report)}]", f"F1 [{_percent(report)}]", "interval of exact match", "interval of F1",
+            "method", "benchmark", "questions", "left out", "seeds", "scored answers", "answers left out", "replaced rows",
+            f"exact match [{_percent(report)}]", "if left out wrong", f"F1 [{_percent(report)}]", "if left out wrong",
+            "interval of exact match", "interval of F1",
         ),
         rows=tuple(rows),
         num_names=2,

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from workflow_r1.errors import MissingExtraError
+from workflow_r1.installation import install_command
 from workflow_r1.printable import printable
 from workflow_r1.reports.evaluation.frontier import SIZES, Dot, Line, LineKind, Panel, Text
 
@@ -90,8 +91,7 @@ def write_png(panels: Sequence[Panel], *, caption: str, scale: float = 2.0) -> b
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError(
-            'frontier.png needs matplotlib, which is not installed; run: pip install "workflow-r1[train]". frontier.svg shows '
-            "the same"
+            f"frontier.png needs matplotlib, which is not installed; frontier.svg shows the same. Run: {install_command('train')}"
         ) from None
     width, height, places = _arrange(panels)
     with matplotlib.rc_context({"font.family": "sans-serif", "svg.hashsalt": "workflow-r1"}), warnings.catch_warnings():

@@ -80,8 +80,14 @@ class ClassFigure(Record):
     """Name of the benchmark."""
     question_class: str
     """What the questions' file calls it."""
-    score: Interval
-    """Mean over its questions."""
+    num_questions: int
+    """Questions that the score rests on."""
+    num_left_out: int
+    """Questions of the class without a score under some seed."""
+    score: Interval | None
+    """Mean over its questions; None where none was scored."""
+    if_left_out_wrong: float
+    """The same over all its questions that were asked, where what was left out counts as wrong."""
 
 
 class OperatorMix(Record):

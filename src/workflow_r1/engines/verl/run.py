@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.verl.estimate import count_parameters
 from workflow_r1.engines.verl.launch import FOLDER, StepReport, VerlProcess, prepare, start
@@ -16,22 +18,19 @@ from workflow_r1.engines.verl.naming import policy_version
 from workflow_r1.engines.verl.rollout_files import RolloutFiles
 from workflow_r1.errors import CheckpointError, ServiceUnavailableError
 from workflow_r1.evaluation.evaluate import EvaluationResult
+from workflow_r1.policy.portable import make_portable
 from workflow_r1.recording.atomic import atomic_directory
 from workflow_r1.recording.events import (
     CheckpointSaved,
-    EvaluationFinished,
     OnEvent,
     PolicySaved,
     RunStarted,
-    StepFinished,
     StepStarted,
     TrajectoryFinished,
-    Warned,
     ignore,
 )
-from workflow_r1.recording.health import CollapseWatch
 from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
-from workflow_r1.recording.run_files import EVALUATIONS, METRICS, RunFiles
+from workflow_r1.recording.recorder import RunRecorder
 from workflow_r1.trajectory import Question, Trajectory
 from workflow_r1.trajectory.storage import write_atomically
 
@@ -84,7 +83,7 @@ class VerlTraining:
         self._model = model
         self._train_questions = train_questions
         self._evaluation_questions = evaluation_questions
-        self._on_event = on_event
+        self._recorder = RunRecorder(self._directory, on_event=on_event)
         self._environment = environment
         self._rollouts = RolloutFiles(self._directory)
         self._stop = False
@@ -100,10 +99,14 @@ class VerlTraining:
             UserError: verl cannot do what is asked for, or the run directory cannot be used.
             ServiceUnavailableError: verl broke off, or infrastructure failed every trajectory of a step.
         """
-        config = self._config
+        with self._recorder.holding(resume=resume):
+            return self._run(resume)
+
+    def _run(self, resume: bool) -> VerlResult:
+        config, recorder = self._config, self._recorder
         step = self._checkpointed() if resume else 0
-        self._files = RunFiles(self._directory, resume=resume)
-        self._files.cut_back(self._lengths_at(step))
+        # The watch has seen the rows that are kept.
+        recorder.continue_from(self._lengths_at(step))
         self._rollouts.discard_all()
         config_file = prepare(
             config,
@@ -114,10 +117,10 @@ class VerlTraining:
             resume=resume,
         )
         if resume and step == 0:
-            self._on_event(Warned("there is no checkpoint to resume from yet: the run starts from its beginning"))
+            recorder.warn("there is no checkpoint to resume from yet: the run starts from its beginning")
         parameters = count_parameters(Path(self._model))
-        self._on_event(RunStarted(step, config.training.steps, parameters, parameters))
-        self._on_event(StepStarted(step + 1, config.training.steps))
+        recorder.tell(RunStarted(step, config.training.steps, parameters, parameters))
+        recorder.tell(StepStarted(step + 1, config.training.steps))
         process = start(config_file, environment=self._environment)
         try:
             self._follow(process, step)
@@ -129,20 +132,20 @@ class VerlTraining:
     def _follow(self, process: VerlProcess, step: int) -> None:
         """Look at the run until it ends."""
         steps = self._config.training.steps
-        saved, watch = step, self._watch_so_far()
+        saved = step
         self._reader = self._rollouts.follow("training", step + 1)
         while not self._stop:
             ended = process.exit_code()  # Before the last look, so that nothing is missed.
             self._tell_trajectories()
             for report in process.reports():
                 step = max(step, report.step)
-                self._take_report(report, watch)
+                self._take_report(report)
                 if step < steps:
-                    self._on_event(StepStarted(step + 1, steps))
+                    self._recorder.tell(StepStarted(step + 1, steps))
                 self._reader = self._rollouts.follow("training", step + 1)
             if (newest := self._checkpointed()) > saved:
                 saved = newest
-                self._on_event(CheckpointSaved(saved, self._checkpoint(saved)))
+                self._recorder.tell(CheckpointSaved(saved, self._checkpoint(saved)))
             if ended == 0 and step >= steps:
                 return
             if ended is not None:
@@ -152,21 +155,13 @@ class VerlTraining:
                 )
             time.sleep(POLL_SECONDS)
 
-    def _watch_so_far(self) -> CollapseWatch:
-        """The watch as it was at the checkpoint: it has seen the rows that were kept."""
-        watch, file = CollapseWatch(), self._directory / METRICS
-        for line in file.read_text("utf-8").splitlines() if file.exists() else ():
-            if (row := json.loads(line))["step"] > 0:
-                watch.observe(row)
-        return watch
-
     def _tell_trajectories(self) -> None:
         total = self._config.training.questions_per_step * self._config.training.group_size
         done = len(self._reader.trajectories)
         for number, trajectory in enumerate(self._reader.read(), start=done + 1):
-            self._on_event(TrajectoryFinished(number, total, trajectory))
+            self._recorder.tell(TrajectoryFinished(number, total, trajectory))
 
-    def _take_report(self, report: StepReport, watch: CollapseWatch) -> None:
+    def _take_report(self, report: StepReport) -> None:
         """Put a step that verl has finished into the files of the run.
 
         Raises:
@@ -179,8 +174,8 @@ class VerlTraining:
             self._tell_trajectories()
             trajectories = self._in_order(self._reader.trajectories, step)
             self._check_complete(trajectories, step)
-            self._files.append_trajectories(trajectories)
-            self._report_failures(trajectories, step)
+            self._recorder.record_trajectories(trajectories)
+            self._recorder.report_failures(trajectories, step)
             row = merge(
                 row,
                 {"policy_version": policy_version(config, step)},
@@ -190,15 +185,11 @@ class VerlTraining:
             )
             self._rollouts.discard("training", step)
         evaluation = self._take_evaluation(step)
-        row = merge(row, evaluation)
-        self._files.append(METRICS, row)
-        self._remember_lengths(step)
-        if evaluation:
-            self._on_event(EvaluationFinished(step, evaluation))
         if step > 0:
-            for message in watch.observe(row):
-                self._on_event(Warned(f"step {step}: {message}"))
-            self._on_event(StepFinished(step, config.training.steps, row))
+            self._recorder.record_step(merge(row, evaluation), num_steps=config.training.steps)
+        else:
+            self._recorder.record_start(evaluation)
+        self._remember_lengths(step)
 
     def _check_complete(self, trajectories: Sequence[Trajectory], step: int) -> None:
         """Crash where verl went on without a trajectory: it logs what a loop raises, and learns from the others."""
@@ -223,21 +214,9 @@ class VerlTraining:
             return {}
         answers = [found[question.id] for question in self._evaluation_questions if question.id in found]
         metrics = evaluation_metrics(EvaluationResult(tuple(answers)))
-        self._files.append(EVALUATIONS, {"step": step, **metrics})
+        self._recorder.record_evaluation(metrics, step)
         self._rollouts.discard("evaluation", step)
         return metrics
-
-    def _report_failures(self, trajectories: Sequence[Trajectory], step: int) -> None:
-        failed = [trajectory for trajectory in trajectories if trajectory.stop_reason.is_infrastructure]
-        if not failed:
-            return
-        message = (
-            f"{len(failed)} of {len(trajectories)} trajectories failed, the first with: "
-            f"{failed[0].error or failed[0].stop_reason.value}"
-        )
-        if len(failed) == len(trajectories):
-            raise ServiceUnavailableError(f"step {step}: {message}")
-        self._on_event(Warned(f"step {step}: {message}"))
 
     # ------------------------------------------------------------------------------------------------------ checkpoints
 
@@ -245,9 +224,19 @@ class VerlTraining:
         return self._directory / "checkpoints" / f"global_step_{step}"
 
     def _checkpointed(self) -> int:
-        """Step of the newest complete checkpoint; 0 where there is none."""
+        """Step of the newest complete checkpoint; 0 where there is none.
+
+        Raises:
+            CheckpointError: the file that says so is damaged.
+        """
         file = self._directory / "checkpoints" / LATEST
-        return int(file.read_text()) if file.exists() else 0
+        try:
+            return int(file.read_text()) if file.exists() else 0
+        except ValueError:
+            raise CheckpointError(
+                f"expected the step of verl's newest checkpoint in {file}, found something else: write the number of the newest "
+                f"complete global_step_N into it"
+            ) from None
 
     def _take_policy(self, step: int) -> Path | None:
         """Copy the newest checkpoint's model to ``policy/``, which all other commands read."""
@@ -259,13 +248,14 @@ class VerlTraining:
         policy = self._directory / "policy"
         with atomic_directory(policy) as temporary:
             shutil.copytree(source, temporary, dirs_exist_ok=True)
-        self._on_event(PolicySaved(policy))
+            make_portable(temporary)
+        self._recorder.tell(PolicySaved(policy))
         return policy
 
     def _remember_lengths(self, step: int) -> None:
         """Keep how long the files were after a step, so that a resume can cut them back to it."""
         known = self._read_lengths()
-        known[str(step)] = self._files.lengths()
+        known[str(step)] = self._recorder.file_lengths
         write_atomically(self._directory / FOLDER / "lengths.json", json.dumps(known))
 
     def _lengths_at(self, step: int) -> Mapping[str, int]:
@@ -273,5 +263,10 @@ class VerlTraining:
 
     def _read_lengths(self) -> dict[str, dict[str, int]]:
         file = self._directory / FOLDER / "lengths.json"
-        known: dict[str, dict[str, int]] = json.loads(file.read_text()) if file.exists() else {}
-        return known
+        try:
+            return TypeAdapter(dict[str, dict[str, int]]).validate_json(file.read_bytes()) if file.exists() else {}
+        except ValidationError:
+            raise CheckpointError(
+                f"expected the lengths of the run's files by step in {file}, found something else: put it back, or start a new "
+                f"run from the saved policy"
+            ) from None

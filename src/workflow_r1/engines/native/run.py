@@ -1,26 +1,28 @@
 """The reinforcement learning loop: questions, rollouts, rewards, advantages, update, again.
 
 Read :meth:`Trainer._step` first: it is the path of the data in one screen. What it calls lives elsewhere: the update in
-``update``, the cutting into batches in ``batching``, checkpoints in ``checkpoint``, the figures in ``metrics``.
+``update``, the cutting into batches in ``batching``, checkpoints in ``checkpoint``, files and events in ``RunRecorder``.
 """
 
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from workflow_r1.accounting import Accounts, Budget, Spent
+from workflow_r1.accounting import Accounts, Budget
 from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.native.adapter_sync import AdapterSync
 from workflow_r1.engines.native.batching import draw
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
 from workflow_r1.engines.native.optimiser import build_optimiser
+from workflow_r1.engines.native.sampler_check import refuse_another_distribution
 from workflow_r1.engines.native.update import PolicyUpdate, reference_copy
 from workflow_r1.environment import Environment
 from workflow_r1.errors import (
@@ -29,34 +31,35 @@ from workflow_r1.errors import (
     ConfigError,
     DataError,
     ServiceError,
-    ServiceUnavailableError,
 )
 from workflow_r1.evaluation.evaluate import EvaluationResult, evaluate
 from workflow_r1.policy.distributed import Ranks, lost_process_explained
 from workflow_r1.policy.forward import out_of_memory_explained
 from workflow_r1.policy.local_sampler import LocalSampler
-from workflow_r1.policy.model import describe, has_adapters, load_policy_model, resolve_device, save_policy
+from workflow_r1.policy.model import (
+    adapts_tied_head,
+    describe,
+    has_adapters,
+    load_policy_model,
+    resolve_device,
+    save_policy,
+)
 from workflow_r1.policy.sharding import is_sharded, shard, whole
+from workflow_r1.policy.threads import explain_threads
 from workflow_r1.recording.events import (
-    EvaluationFinished,
     EvaluationStarted,
     OnEvent,
     PolicySaved,
     RunStarted,
-    ServicesBooked,
-    StepFinished,
     StepStarted,
-    TrajectoryFinished,
     UpdateStarted,
-    Warned,
     ignore,
 )
-from workflow_r1.recording.health import CollapseWatch
 from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
-from workflow_r1.recording.run_files import EVALUATIONS, METRICS, SERVICES, SPENT, RunFiles
+from workflow_r1.recording.recorder import RunRecorder
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import Policy, derive_seed, rollout_groups
-from workflow_r1.rollout.outage import OutageWatch, check_served
+from workflow_r1.rollout.outage import OutageWatch
 from workflow_r1.trajectory import Question, Trajectory
 
 StopCause = Literal["finished", "budget", "interrupted"]
@@ -77,6 +80,10 @@ class TrainingResult:
     """The last evaluation's figures (``evaluation/...``); empty where there was none."""
     exceeded: BudgetExceededError | None = None
     """The limit that was reached, and what was spent, where the cause is ``budget``."""
+
+
+CHECKED_TRAJECTORIES = 16
+"""Trajectories on which a server's log-probabilities are compared with the trainer's."""
 
 
 class Trainer:
@@ -122,9 +129,20 @@ class Trainer:
         self._evaluation_questions = evaluation_questions[: config.training.evaluation_questions]
         self._make_environment = make_environment
         self._ranks = ranks or Ranks()
-        self._on_event = on_event if self._ranks.is_main else ignore
         self._accounts = accounts or Accounts(budget=Budget(config.budget))
+        self._recorder = RunRecorder(
+            run_directory, on_event=on_event, accounts=self._accounts, writes=self._ranks.is_main
+        )
+        self._store = CheckpointStore(
+            run_directory / "checkpoints",
+            self._fingerprint(),
+            keep=config.training.keep_checkpoints,
+            on_event=self._recorder.tell,
+            writes=self._ranks.is_main,
+        )
+        self._evaluation: Metrics = {}
         self._stop = False
+        self._sampler_is_checked = False
 
     def request_stop(self) -> None:
         """Ask for a clean stop: the current step ends, a checkpoint is saved, :meth:`run` returns."""
@@ -146,105 +164,75 @@ class Trainer:
             return self._run(runner, resume)
 
     def _run(self, runner: asyncio.Runner, resume: bool) -> TrainingResult:
-        training, ranks = self._config.training, self._ranks
         self._runner = runner
-        with ranks.agreeing():
-            self._files = RunFiles(self._directory, resume=resume, writes=ranks.is_main)
-            self._load()
-            self._sync = self._open_sync()
-        with ranks.agreeing():
-            store = CheckpointStore(
-                self._directory / "checkpoints",
-                self._fingerprint(),
-                keep=training.keep_checkpoints,
-                on_event=self._on_event,
-                writes=ranks.is_main,
-            )
-            progress = self._restore(store) if resume else Progress()
-            self._files.cut_back(progress.file_lengths)
-            spent = Spent.read(self._directory / SPENT) if ranks.is_main else Spent()
-            self._accounts.budget.restart(spent, tally=ranks.tally())
-        self._require_same_step(progress)
-        self._on_event(RunStarted(progress.step, training.steps, **describe(self._model)))
-        try:
-            result = self._loop(progress, store)
-        finally:
-            self._write_spent()
-        with ranks.agreeing(), whole(self._model):
-            if ranks.is_main:
-                save_policy(self._model, self._tokenizer, result.policy_directory)
-        self._on_event(PolicySaved(result.policy_directory))
+        with ExitStack() as stack:
+            with self._ranks.agreeing():
+                stack.enter_context(self._recorder.holding(resume=resume))
+                self._load()
+                self._sync = self._open_sync()
+            with self._ranks.agreeing():
+                progress = self._restore(resume)
+            self._require_same_step(progress)
+            if (fewer := explain_threads(self._config.policy.threads)) is not None:
+                self._recorder.warn(fewer)
+            self._recorder.tell(RunStarted(progress.step, self._config.training.steps, **describe(self._model)))
+            result = self._train(progress)
+            with self._ranks.agreeing(), whole(self._model):
+                if self._ranks.is_main:
+                    save_policy(self._model, self._tokenizer, result.policy_directory)
+            self._recorder.tell(PolicySaved(result.policy_directory))
         return result
 
-    def _loop(self, progress: Progress, store: CheckpointStore) -> TrainingResult:
-        """Take the steps that are left, with evaluations and checkpoints between them."""
-        training, budget = self._config.training, self._accounts.budget
-        watch = CollapseWatch(progress.watched)
-        evaluation: Metrics = {}
-        cause: StopCause = "finished"
+    def _train(self, progress: Progress) -> TrainingResult:
+        """Roll out, update, evaluate, save: step after step, until the run is over."""
+        num_steps, checkpoint_every = self._config.training.steps, self._config.training.checkpoint_every
+        stopped, exceeded = False, self._used_up(progress)
+        over = exceeded is not None or progress.step >= num_steps
+        try:
+            if progress.step == 0 and exceeded is None:
+                progress = self._evaluate_start(progress)
+            while progress.unevaluated is not None or not over:
+                if progress.unevaluated is None:
+                    progress = self._step(progress)
+                exceeded = self._used_up(progress)
+                last = exceeded is not None or progress.step >= num_steps
+                progress = self._finish_step(progress, last=last)
+                stopped = not last and self._ranks.any(self._stop)
+                over = last or stopped
+                if over or progress.step % checkpoint_every == 0:
+                    self._save(progress)
+        except (ServiceError, BudgetExceededError) as error:
+            exceeded = self._break_off(progress, error)
+        cause: StopCause = "budget" if exceeded is not None else "interrupted" if stopped else "finished"
+        return TrainingResult(cause, progress.step, self._directory / "policy", self._evaluation, exceeded)
 
-        def save(**changes: Any) -> Progress:
-            changed = replace(progress, watched=watch.remembered, **changes)
-            with self._ranks.agreeing():
-                store.save(changed, self._model, self._optimiser)
-            return changed
+    def _used_up(self, progress: Progress) -> BudgetExceededError | None:
+        """Return the budget of minutes where it leaves no room for the steps to come."""
+        if progress.step >= self._config.training.steps:
+            return None
+        return self._accounts.budget.minutes_used_up(progress.training_seconds)
 
-        def end(cause: StopCause, exceeded: BudgetExceededError | None = None) -> TrainingResult:
-            return TrainingResult(cause, progress.step, self._directory / "policy", evaluation, exceeded)
+    def _break_off(self, progress: Progress, error: ServiceError | BudgetExceededError) -> BudgetExceededError:
+        """Keep the steps that are complete.
 
-        exceeded = budget.minutes_used_up(progress.training_seconds)
-        if exceeded is not None and progress.step < training.steps and progress.unevaluated is None:
-            return end("budget", exceeded)
+        Raises:
+            ServiceError: the error, where no budget is its cause.
+        """
+        if progress.step > 0:
+            self._save(progress)
+        if isinstance(error, BudgetExceededError):
+            return error
         if progress.step == 0:
-            try:
-                evaluation = self._evaluate(0, 0)
-            except BudgetExceededError as error:
-                return end("budget", error)
-            if evaluation:
-                self._files.append(METRICS, {"step": 0, **evaluation})
-        while progress.unevaluated is not None or (progress.step < training.steps and cause == "finished"):
-            lengths = self._files.lengths()
-            if progress.unevaluated is not None:
-                row, progress = dict(progress.unevaluated), replace(progress, unevaluated=None)
-            else:
-                try:
-                    progress, row = self._step(progress)
-                except (ServiceError, BudgetExceededError) as error:
-                    if progress.step > 0:
-                        save(file_lengths=lengths)
-                    if isinstance(error, BudgetExceededError):
-                        return end("budget", error)
-                    if progress.step == 0:
-                        raise
-                    raise type(error)(
-                        f"{error}. Step {progress.step} and all before it are kept: repair the service and resume"
-                    ) from error
-            exceeded = budget.minutes_used_up(progress.training_seconds)
-            last = exceeded is not None or progress.step == training.steps
-            if last or (training.evaluate_every and progress.step % training.evaluate_every == 0):
-                try:
-                    evaluation = self._evaluate(progress.step, progress.policy_version)
-                except BudgetExceededError as error:
-                    save(file_lengths=self._files.lengths(), unevaluated=row)
-                    return end("budget", error)
-                row = merge(row, evaluation)
-            self._files.append(METRICS, row)
-            for message in watch.observe(row):
-                self._on_event(Warned(f"step {progress.step}: {message}"))
-            self._on_event(StepFinished(progress.step, training.steps, row))
-            if not last and self._ranks.any(self._stop):
-                cause = "interrupted"
-            if last or cause == "interrupted" or progress.step % training.checkpoint_every == 0:
-                progress = save(file_lengths=self._files.lengths())
-            if exceeded is not None and progress.step < training.steps:
-                return end("budget", exceeded)
-        return end(cause)
+            raise error
+        raise type(error)(
+            f"{error}. Step {progress.step} and all before it are kept: repair the service and resume"
+        ) from error
 
-    def _step(self, progress: Progress) -> tuple[Progress, Metrics]:
+    def _step(self, progress: Progress) -> Progress:
         """Take one step of the path: questions, trajectories, rewards, advantages, update, metrics."""
-        config, training = self._config, self._config.training
+        config, training, recorder = self._config, self._config.training, self._recorder
         step = progress.step + 1
-        self._on_event(StepStarted(step, training.steps))
+        recorder.tell(StepStarted(step, training.steps))
         started = time.perf_counter()
 
         drawn = draw(
@@ -256,39 +244,62 @@ class Trainer:
             scored = [[_score(trajectory) for trajectory in group] for group in groups]
         scored = self._ranks.gather_shares(scored)
         trajectories = [trajectory for group in scored for trajectory in group]
-        self._files.append_trajectories(trajectories)
+        recorder.record_trajectories(trajectories)
         self._book_services(step, "training")
-        self._report_failures(trajectories, step)
+        recorder.report_failures(trajectories, step)
         sampled = time.perf_counter()
 
+        self._check_sampler(trajectories)
         num_mini_batches = -(-len(scored) // training.mini_batch_questions)
-        self._on_event(UpdateStarted(step, num_mini_batches))
-        with out_of_memory_explained(), lost_process_explained():
+        recorder.tell(UpdateStarted(step, num_mini_batches))
+        with self._watching_processors(), out_of_memory_explained(), lost_process_explained():
             update = self._update.step(scored, policy_version=progress.policy_version)
         for warning in update.warnings:
-            self._on_event(Warned(f"step {step}: {warning}"))
+            recorder.warn(f"step {step}: {warning}")
         # One clock for all: a budget of minutes must end for all at the same step.
         started, sampled, ended = self._ranks.from_main((started, sampled, time.perf_counter()))
 
-        progress = replace(
-            progress,
-            step=step,
-            num_drawn=progress.num_drawn + len(drawn),
-            policy_version=progress.policy_version + update.num_optimiser_steps,
-            training_seconds=progress.training_seconds + ended - started,
-        )
-        return progress, merge(
-            {"step": step, "policy_version": progress.policy_version},
+        policy_version = progress.policy_version + update.num_optimiser_steps
+        training_seconds = progress.training_seconds + ended - started
+        row = merge(
+            {"step": step, "policy_version": policy_version},
             rollout_metrics(trajectories, operators=config.environment.operators),
             update.metrics,
             {
                 "time/rollout_seconds": sampled - started,
                 "time/update_seconds": ended - sampled,
                 "time/step_seconds": ended - started,
-                "time/training_seconds": progress.training_seconds,
+                "time/training_seconds": training_seconds,
                 "time/sampled_tokens_per_second": sum(t.num_policy_tokens for t in trajectories) / (sampled - started),
                 "time/update_tokens_per_second": update.num_tokens / (ended - sampled),
             },
+        )
+        return replace(
+            progress,
+            step=step,
+            num_drawn=progress.num_drawn + len(drawn),
+            policy_version=policy_version,
+            training_seconds=training_seconds,
+            file_lengths=recorder.file_lengths,
+            unevaluated=row,
+        )
+
+    def _evaluate_start(self, progress: Progress) -> Progress:
+        """Evaluate the policy that has not been trained yet."""
+        self._recorder.record_start(self._evaluate(0, 0))
+        return replace(progress, file_lengths=self._recorder.file_lengths)
+
+    def _finish_step(self, progress: Progress, *, last: bool) -> Progress:
+        """Evaluate where it is time, and write the line of the step."""
+        training, row = self._config.training, dict(progress.unevaluated or {})
+        if last or (training.evaluate_every and progress.step % training.evaluate_every == 0):
+            row = merge(row, self._evaluate(progress.step, progress.policy_version))
+        self._recorder.record_step(row, num_steps=training.steps)
+        return replace(
+            progress,
+            file_lengths=self._recorder.file_lengths,
+            watched=self._recorder.watched,
+            unevaluated=None,
         )
 
     async def _sample(self, questions: Sequence[Question], step: int, policy_version: int) -> list[list[Trajectory]]:
@@ -297,7 +308,7 @@ class Trainer:
         share = self._ranks.share(range(len(questions)))
         total = len(share) * config.training.group_size
         sampler = self._sampler(config.sampling.temperature, policy_version)
-        count, outage = self._counter(total), OutageWatch(config.training.stop_after_failures)
+        count, outage = self._recorder.count(total), OutageWatch(config.training.stop_after_failures)
 
         def receive(trajectory: Trajectory) -> None:
             count(trajectory)
@@ -319,7 +330,7 @@ class Trainer:
         """Ask the held-out questions greedily; returns no figures where there are no questions."""
         if not self._evaluation_questions:
             return {}
-        self._on_event(EvaluationStarted(step, len(self._evaluation_questions)))
+        self._recorder.tell(EvaluationStarted(step, len(self._evaluation_questions)))
         started = time.perf_counter()
         share = self._ranks.share(self._evaluation_questions)
         with self._ranks.agreeing(), whole(self._model):
@@ -330,50 +341,49 @@ class Trainer:
                     make_environment=self._make_environment,
                     seed=self._config.seed,
                     concurrency=self._config.sampling.max_sessions,
-                    on_trajectory=self._counter(len(share)),
+                    on_trajectory=self._recorder.count(len(share)),
                 )
             )
         result = EvaluationResult(tuple(self._ranks.gather_shares(own.trajectories)))
         metrics = {**evaluation_metrics(result), "time/evaluation_seconds": time.perf_counter() - started}
-        self._files.append(EVALUATIONS, {"step": step, **metrics})
         self._book_services(step, "evaluation")
-        self._on_event(EvaluationFinished(step, metrics))
+        self._recorder.record_evaluation(metrics, step)
+        self._evaluation = metrics
         return metrics
 
     def _book_services(self, step: int, stage: Literal["training", "evaluation"]) -> None:
-        """Write what the calls of services took since the last time."""
+        """Write what the calls of services took since the last time, in all processes."""
         ledger = self._accounts.ledger
         if self._ranks.size > 1:
             for accounts in self._ranks.gather(ledger.hand_over()):
                 ledger.take_in(accounts)
-        row = {"step": step, "stage": stage, **ledger.take()}
-        self._files.append(SERVICES, row)
-        self._write_spent()
-        self._on_event(ServicesBooked(step, stage, row, self._accounts.budget.describe()))
+        self._recorder.book_services(step, stage)
 
-    def _write_spent(self) -> None:
-        if self._ranks.is_main:
-            self._accounts.budget.spent.write(self._directory / SPENT)
+    @contextmanager
+    def _watching_processors(self) -> Iterator[None]:
+        """Compare wall and CPU time of work that waits for nothing but the processors of this machine."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        if self._ranks.size == 1 and next(self._model.parameters()).device.type == "cpu":
+            self._recorder.watch_processors(
+                wall_seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu
+            )
 
-    def _report_failures(self, trajectories: Sequence[Trajectory], step: int) -> None:
-        """Warn of infrastructure failures.
+    def _check_sampler(self, trajectories: Sequence[Trajectory]) -> None:
+        """Compare the server's log-probabilities with the trainer's, once in each start of a run.
 
         Raises:
-            ServiceUnavailableError: nothing but failures, or services that served nobody; going on would use up the questions
-                and teach nothing.
+            UserError: they are those of another distribution.
         """
-        failed = [trajectory for trajectory in trajectories if trajectory.stop_reason.is_infrastructure]
-        if not failed:
+        if self._sync is None or self._sampler_is_checked:
             return
-        example = failed[0].error or failed[0].stop_reason.value
-        if len(failed) == len(trajectories):
-            raise ServiceUnavailableError(
-                f"all {len(failed)} trajectories of step {step} failed, the first with: {example}"
-            )
-        check_served(trajectories)
-        self._on_event(
-            Warned(f"step {step}: {len(failed)} of {len(trajectories)} trajectories failed, the first with: {example}")
-        )
+        sampling = self._config.sampling
+        first = [each for each in trajectories if not each.stop_reason.is_infrastructure][:CHECKED_TRAJECTORIES]
+        with out_of_memory_explained(), lost_process_explained():
+            differences = self._update.sampler_differences(first)
+            raw = [] if sampling.temperature == 1.0 else self._update.sampler_differences(first, temperature=1.0)
+        refuse_another_distribution(differences, sampling, before_temperature=raw)
+        self._sampler_is_checked = bool(first)
 
     def _open_sync(self) -> AdapterSync | None:
         """Return what gives a policy server the weights, where one samples."""
@@ -390,6 +400,12 @@ class Trainer:
                 "optimiser.lora: expected adapters where a policy server samples (sampling.server) a model whose head is its "
                 "embedding, since vLLM 0.32 keeps the old head when it reloads all weights; set optimiser.lora.rank"
             )
+        if has_adapters(self._model) and adapts_tied_head(self._model):
+            raise ConfigError(
+                "optimiser.lora.target_modules: expected neither head nor embedding where a policy server samples "
+                "(sampling.server) a model whose head is its embedding, since the server has one tensor for the two; leave "
+                "them out"
+            )
         return AdapterSync(
             self._model,
             self._tokenizer,
@@ -397,7 +413,7 @@ class Trainer:
             settings=settings,
             run_directory=self._directory,
             rank=self._ranks.rank,
-            notify=lambda message: self._on_event(Warned(message)),
+            notify=self._recorder.warn,
         )
 
     def _sampler(self, temperature: float, policy_version: int) -> Policy:
@@ -409,20 +425,10 @@ class Trainer:
             self._model,
             self._tokenizer,
             sampling=self._config.sampling.model_copy(update={"temperature": temperature}),
+            template=self._config.policy.template,
             name=self._config.policy.model,
             autocast=torch.bfloat16 if self._config.optimiser.precision == "bfloat16" else None,
         )
-
-    def _counter(self, total: int) -> Callable[[Trajectory], None]:
-        """Return a callback that turns finished trajectories into events."""
-        done = 0
-
-        def count(trajectory: Trajectory) -> None:
-            nonlocal done
-            done += 1
-            self._on_event(TrajectoryFinished(done, total, trajectory))
-
-        return count
 
     def _load(self) -> None:
         """Load the policy; make its optimiser and what updates it."""
@@ -458,12 +464,18 @@ class Trainer:
                 f"{self._directory} must be on a disk that all machines share"
             )
 
-    def _restore(self, store: CheckpointStore) -> Progress:
-        progress = store.load_latest(self._model, self._optimiser)
+    def _restore(self, resume: bool) -> Progress:
+        """Put everything back to the newest checkpoint, or to the beginning."""
+        progress = self._store.load_latest(self._model, self._optimiser) if resume else Progress()
         if progress is None:
-            self._on_event(Warned("there is no checkpoint to resume from yet: the run starts from its beginning"))
-            return Progress()
+            self._recorder.warn("there is no checkpoint to resume from yet: the run starts from its beginning")
+            progress = Progress()
+        self._recorder.continue_from(progress.file_lengths, watched=progress.watched, tally=self._ranks.tally())
         return progress
+
+    def _save(self, progress: Progress) -> None:
+        with self._ranks.agreeing():
+            self._store.save(progress, self._model, self._optimiser)
 
     def _fingerprint(self) -> dict[str, Any]:
         """Return what must be the same on a resume: the configuration and the questions themselves."""

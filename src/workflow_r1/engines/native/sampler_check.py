@@ -1,0 +1,78 @@
+"""Whether a server's log-probabilities are those of the distribution that the trainer computes, seen on a run's first turns.
+
+The sampled tokens are draws from the sampler, so that the mean of log p_sampler - log p_trainer over them estimates the
+Kullback-Leibler divergence of the two. Between two engines that compute one distribution it is of the order of the square of
+their rounding, below a thousandth of a nat. Log-probabilities that were renormalised over the nucleus lie all to one side. Those before
+temperature lie to both; they are known by their being the trainer's own at temperature 1.
+"""
+
+import math
+from collections.abc import Sequence
+
+from workflow_r1.errors import UserError
+from workflow_r1.rollout.sampling import SamplingConfig
+
+SYSTEMATIC_NATS = 0.02
+"""Mean difference over all tokens from which on a distribution counts as another: 20 times what rounding gives."""
+
+STANDARD_ERRORS = 4.0
+"""How many of them the mean over the turns must be away from that: chance alone does so once in 30,000 runs."""
+
+MIN_TURNS = 4
+"""Fewer turns say nothing."""
+
+
+MUCH_NEARER = 0.5
+"""A mean absolute difference below this part of another's is the nearer one, whatever both share in rounding."""
+
+Differences = Sequence[Sequence[float]]
+"""Of each turn, log p_sampler - log p_trainer of its tokens, in nats; of tokens that were sampled from the very weights that
+the trainer has."""
+
+
+def refuse_another_distribution(
+    differences: Differences, sampling: SamplingConfig, *, before_temperature: Differences = ()
+) -> None:
+    """Refuse a run whose sampler reports log-probabilities of another distribution.
+
+    Args:
+        differences: to the distribution that is trained.
+        sampling: how the turns were sampled.
+        before_temperature: the same tokens' differences to the trainer's distribution at temperature 1, where that is another.
+
+    Raises:
+        UserError: the difference is systematic; says by how much, and what to change.
+    """
+    turns = [turn for turn in differences if len(turn)]
+    means = [sum(turn) / len(turn) for turn in turns]
+    if any(math.isnan(value) for value in means):
+        raise UserError(
+            "expected log-probabilities from the policy server, received none: a run needs vLLM as its server; llama.cpp's serves "
+            "for evaluation"
+        )
+    if len(means) < MIN_TURNS:
+        return
+    centre = sum(means) / len(means)
+    error = math.sqrt(sum((value - centre) ** 2 for value in means) / (len(means) - 1) / len(means))
+    expected = "expected the policy server's log-probabilities to be those of the distribution that is trained, but"
+    if before_temperature and _mean_size(before_temperature) < MUCH_NEARER * _mean_size(turns):
+        raise UserError(
+            f"{expected} over the first {len(means)} turns they are those before temperature ({sampling.temperature:g}): start vLLM "
+            "with --logprobs-mode processed_logprobs, or set sampling.temperature = 1"
+        )
+    if abs(centre) - STANDARD_ERRORS * error < SYSTEMATIC_NATS:
+        return
+    remedy = (
+        "set sampling.top_p = 1, since the server renormalises over the nucleus"
+        if sampling.top_p < 1
+        else "check that the server has this model, in the same precision, and no sampling settings of its own"
+    )
+    raise UserError(
+        f"{expected} over the first {len(means)} turns they differ from the trainer's by {centre:+.3f} nats a token, all to one "
+        f"side (the turns' weights are around {math.exp(-centre):.2f}): {remedy}"
+    )
+
+
+def _mean_size(turns: Differences) -> float:
+    values = [abs(value) for turn in turns for value in turn]
+    return sum(values) / len(values)

@@ -1,0 +1,98 @@
+"""What stands in TRL's checkpoints besides its own files, so that a run can continue as if it had not stopped."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from transformers.trainer_utils import get_last_checkpoint
+
+from workflow_r1.config.run import RunConfig
+from workflow_r1.errors import CheckpointError
+from workflow_r1.trajectory.storage import UNFINISHED, write_atomically
+
+PROGRESS = "workflow_r1.json"
+"""File of ours in TRL's checkpoints; a checkpoint without it is not complete."""
+
+FREE_KEYS = (
+    "budget",
+    "directory",
+    "logging",
+    "name",
+    "policy.threads",
+    "prices",
+    "store",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "training.steps",
+    "trl.micro_batch_rows",
+)
+"""Configuration keys, or beginnings of them, that may differ on a resume: they change nothing that a step computes beyond
+rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run has come."""
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """The run's configuration, as plain JSON values."""
+    file_lengths: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of the run's append-only files; what comes after them is cut off on a resume."""
+    training_seconds: float = 0.0
+    """Wall time spent in steps, evaluations left out."""
+    watched: Mapping[str, float] = field(default_factory=dict)
+    """What the watch for collapse remembers."""
+
+    def write(self, checkpoint: Path) -> None:
+        """Put it into a checkpoint of TRL, which is complete with it."""
+        write_atomically(checkpoint / PROGRESS, json.dumps(asdict(self)) + "\n")
+
+    @classmethod
+    def read(cls, checkpoint: Path, config: RunConfig) -> "Progress":
+        """Read it from a checkpoint.
+
+        Raises:
+            CheckpointError: it is damaged, or belongs to another configuration; the message names the keys that differ.
+        """
+        file = checkpoint / PROGRESS
+        try:
+            progress = TypeAdapter(cls).validate_json(file.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise CheckpointError(
+                f"expected how far the run has come in {file}, found what cannot be read as such "
+                f"({str(error).splitlines()[0]}): remove the folder {checkpoint} and resume from the checkpoint before it"
+            ) from None
+        before, now = _flatten(progress.config), _flatten(config.model_dump(mode="json"))
+        differ = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+        refused = [key for key in differ if not any(key == free or key.startswith(f"{free}.") for free in FREE_KEYS)]
+        if refused:
+            raise CheckpointError(
+                f"expected the configuration of the run, but {', '.join(refused)} differ from it: leave them as they were, or "
+                "start a new run"
+            )
+        return progress
+
+
+def newest_complete(directory: Path, *, clean: bool) -> Path | None:
+    """Return the newest checkpoint that is complete; None where there is none.
+
+    Args:
+        directory: ``checkpoints/`` of the run.
+        clean: set the incomplete ones aside, so that TRL does not take them: one process does.
+    """
+    if clean:
+        for path in directory.glob("checkpoint-*"):
+            if not (path / PROGRESS).is_file():
+                path.rename(path.with_name(f"{UNFINISHED}{path.name}"))
+    found = get_last_checkpoint(str(directory)) if directory.is_dir() else None
+    return None if found is None else Path(found)
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

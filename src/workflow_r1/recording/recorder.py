@@ -1,0 +1,229 @@
+"""What every engine does with a run's files, accounts, watches and events, told once."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+from workflow_r1.accounting import Accounts, Spent
+from workflow_r1.accounting.budget import Tally
+from workflow_r1.errors import CheckpointError, ServiceUnavailableError
+from workflow_r1.recording.events import (
+    EvaluationFinished,
+    Event,
+    HeldOutScored,
+    OnEvent,
+    ServicesBooked,
+    StepFinished,
+    TrajectoryFinished,
+    WarmstartProgress,
+    Warned,
+    ignore,
+)
+from workflow_r1.recording.health import CollapseWatch, ContentionWatch
+from workflow_r1.recording.metrics import Metrics
+from workflow_r1.recording.run_files import EVALUATIONS, METRICS, SERVICES, SPENT, RunFiles
+from workflow_r1.recording.run_lock import hold_run_directory
+from workflow_r1.rollout.outage import check_served
+from workflow_r1.trajectory import Trajectory
+
+
+class RunRecorder:
+    """The one that writes a run directory and tells what happens in it.
+
+    Use it inside :meth:`holding`, which keeps every other process out of the directory.
+
+    Args:
+        directory: the run directory.
+        on_event: receives the events.
+        accounts: of the environments' services; None where this process meters nothing.
+        writes: False in a process that leaves files and events to another one of the same run.
+    """
+
+    def __init__(
+        self, directory: Path, *, on_event: OnEvent = ignore, accounts: Accounts | None = None, writes: bool = True
+    ) -> None:
+        self.directory = directory
+        self.accounts = accounts
+        self.writes = writes
+        self._on_event = on_event if writes else ignore
+        self._counts_spent = False
+        self._collapse = CollapseWatch()
+        self._contention = ContentionWatch()
+
+    # ------------------------------------------------------------------------------------------------ start and resume
+
+    @contextmanager
+    def holding(self, *, resume: bool) -> Iterator[None]:
+        """Hold the run directory alone, and write what was spent at the end, however the run ends.
+
+        Args:
+            resume: whether the run continues. Otherwise the directory must not hold a run yet.
+
+        Raises:
+            UserError: another process is at work there, a new run would overwrite an old one, or the disk is full.
+        """
+        with hold_run_directory(self.directory) if self.writes else nullcontext() as left:
+            self._files = RunFiles(self.directory, resume=resume, writes=self.writes)
+            if left is not None:
+                self.warn(
+                    f"{left} ended here without a word, killed for example; what it left half-written was removed"
+                )
+            try:
+                yield
+            finally:
+                if self._counts_spent:
+                    self.write_spent()
+
+    def continue_from(
+        self, file_lengths: Mapping[str, int], *, watched: Mapping[str, float] | None = None, tally: Tally | None = None
+    ) -> None:
+        """Put files, watch and budget back to where the run continues.
+
+        Args:
+            file_lengths: of the checkpoint, in bytes; empty for a new run.
+            watched: what the watch for collapse remembered there; None lets it look again at the steps that are kept.
+            tally: where several processes count a budget together.
+
+        Raises:
+            CheckpointError: a file is shorter than it was, or the kept metrics cannot be read.
+            ConfigError: money is limited, and how much was spent is unknown.
+        """
+        self._files.cut_back(file_lengths)
+        self._collapse = CollapseWatch(watched)
+        if watched is None and self.writes:
+            for row in self._kept_steps():
+                self._collapse.observe(row)
+        if self.accounts is not None:
+            spent = Spent.read(self.directory / SPENT) if self.writes else Spent()
+            self.accounts.budget.restart(spent, tally=tally)
+            self._counts_spent = True
+
+    @property
+    def file_lengths(self) -> dict[str, int]:
+        """The length of each file in bytes: what a checkpoint records."""
+        return self._files.lengths()
+
+    @property
+    def watched(self) -> dict[str, float]:
+        """What the watch for collapse remembers: what a checkpoint records."""
+        return self._collapse.remembered
+
+    def _kept_steps(self) -> Iterator[Metrics]:
+        file = self.directory / METRICS
+        for number, line in enumerate(file.read_text("utf-8").splitlines() if file.exists() else (), start=1):
+            try:
+                row = json.loads(line)
+                is_step = row["step"] > 0
+            except (ValueError, TypeError, KeyError) as error:
+                raise CheckpointError(
+                    f"{file}:{number}: expected the metrics of a step, found what cannot be read as such ({error}): put the "
+                    f"line back, or start a new run"
+                ) from None
+            if is_step:
+                yield row
+
+    # ---------------------------------------------------------------------------------------------------------- events
+
+    def tell(self, event: Event) -> None:
+        """Pass on an event that leaves nothing in the files."""
+        self._on_event(event)
+
+    def warn(self, message: str) -> None:
+        """Say what the run survives and a person should know."""
+        self._on_event(Warned(message))
+
+    def count(self, total: int) -> Callable[[Trajectory], None]:
+        """Return a callback that turns finished trajectories into events.
+
+        Args:
+            total: trajectories under way in all.
+        """
+        done = 0
+
+        def count(trajectory: Trajectory) -> None:
+            nonlocal done
+            done += 1
+            self._on_event(TrajectoryFinished(done, total, trajectory))
+
+        return count
+
+    # ----------------------------------------------------------------------------------------------------------- files
+
+    def record_trajectories(self, trajectories: Sequence[Trajectory]) -> None:
+        """Write a step's trajectories."""
+        self._files.append_trajectories(trajectories)
+
+    def report_failures(self, trajectories: Sequence[Trajectory], step: int) -> None:
+        """Say how many of a step's trajectories the infrastructure failed.
+
+        Raises:
+            ServiceUnavailableError: nothing but failures, or services that served nobody; to continue would use up the
+                questions and teach nothing.
+        """
+        failed = [trajectory for trajectory in trajectories if trajectory.stop_reason.is_infrastructure]
+        if not failed:
+            return
+        example = failed[0].error or failed[0].stop_reason.value
+        if len(failed) == len(trajectories):
+            raise ServiceUnavailableError(
+                f"all {len(failed)} trajectories of step {step} failed, the first with: {example}"
+            )
+        check_served(trajectories)
+        self.warn(f"step {step}: {len(failed)} of {len(trajectories)} trajectories failed, the first with: {example}")
+
+    def record_step(self, row: Metrics, *, num_steps: int) -> None:
+        """Write the line of a step, and say what the watch for collapse sees in it."""
+        step = int(row["step"] or 0)
+        self._files.append(METRICS, row)
+        for message in self._collapse.observe(row):
+            self.warn(f"step {step}: {message}")
+        self._on_event(StepFinished(step, num_steps, row))
+
+    def record_start(self, evaluation: Metrics) -> None:
+        """Write the line before the first step: the figures of the policy that has not been trained yet, if there are any."""
+        if evaluation:
+            self._files.append(METRICS, {"step": 0, **evaluation})
+
+    def record_evaluation(self, metrics: Metrics, step: int) -> None:
+        """Write the figures of an evaluation."""
+        self._files.append(EVALUATIONS, {"step": step, **metrics})
+        self._on_event(EvaluationFinished(step, metrics))
+
+    def record_warmstart_step(self, row: Metrics, *, num_steps: int) -> None:
+        """Write the line of an optimiser step of the warm start."""
+        self._files.append(METRICS, row)
+        self._on_event(WarmstartProgress(int(row["step"] or 0), num_steps, row))
+
+    def record_held_out(self, metrics: Mapping[str, float], step: int) -> None:
+        """Write the figures of demonstrations that the warm start never trains on."""
+        self._files.append(EVALUATIONS, {"step": step, **metrics})
+        self._on_event(HeldOutScored(step, metrics))
+
+    def book_services(self, step: int, stage: Literal["training", "evaluation"]) -> None:
+        """Write what the calls of services took since the last time."""
+        if self.accounts is None:
+            return
+        row: dict[str, Any] = {"step": step, "stage": stage, **self.accounts.ledger.take()}
+        self._files.append(SERVICES, row)
+        self.write_spent()
+        self._on_event(ServicesBooked(step, stage, row, self.accounts.budget.describe()))
+
+    def write_spent(self) -> None:
+        """Write what was spent on services in all."""
+        if self.writes and self.accounts is not None:
+            self.accounts.budget.spent.write(self.directory / SPENT)
+
+    # ------------------------------------------------------------------------------------------------------ contention
+
+    def watch_processors(self, *, wall_seconds: float, cpu_seconds: float) -> None:
+        """Say once where work on this CPU waits for other programs.
+
+        Args:
+            wall_seconds: that a piece of work took which waits for nothing but the processors.
+            cpu_seconds: that this process used meanwhile, all threads together.
+        """
+        message = self._contention.observe(wall_seconds=wall_seconds, cpu_seconds=cpu_seconds)
+        if message is not None:
+            self.warn(message)

@@ -1,0 +1,29 @@
+"""One process at a time in a run directory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workflow_r1.recording.atomic import remove_unfinished
+from workflow_r1.store.lock import Owner, held_alone
+
+LOCK = ".lock"
+"""File of a run directory that says which process is at work in it."""
+
+
+@contextmanager
+def hold_run_directory(directory: Path) -> Iterator[Owner | None]:
+    """Hold a run directory alone for the time of the context; what a killed process left half-written is removed.
+
+    Args:
+        directory: made where absent.
+
+    Yields:
+        The process that ended there without a word, killed for example; None usually.
+
+    Raises:
+        UserError: another process is at work there; the message names it.
+    """
+    with held_alone(directory / LOCK, place=directory) as left:
+        remove_unfinished(directory)
+        yield left

@@ -1,0 +1,148 @@
+"""The tokens of a text in any script: what BM25 compares a query and a passage by.
+
+| text | tokens | rule |
+|---|---|---|
+| ``The Running of the Foxes`` | ``run fox`` | English stop words are left out, words are stemmed as English |
+| ``season 5``, ``Vitamin D`` | ``season 5``, ``vitamin d`` | a single character is a word |
+| ``Spielberg's``, ``don't`` | ``spielberg``, ``don`` | a single letter after an apostrophe is an ending |
+| ``U.S.``, ``J.R.R.`` | ``u s us``, ``j r r jrr`` | initials count one by one and together |
+| ``C++``, ``C#``, ``Notepad++`` | ``c++``, ``c#``, ``notepad++ notepad`` | the sign belongs to the name |
+| ``Beyoncé``, ``Łódź``, ``ＪＡＷＳ`` | ``beyonc``, ``lodz``, ``jaw`` | accents, case and compatibility forms (NFKC) are folded |
+| ``हिन्दी भाषा`` | ``हिन्दी भाषा`` | vowel signs and other marks belong to their letters |
+| ``東京都``, ``서울은`` | ``東京 京都``, ``서울 울은`` | scripts without spaces between words, and Hangul, count by pairs of neighbours |
+
+All of it takes time linear in the text.
+"""
+
+import re
+import unicodedata
+from functools import lru_cache
+from itertools import groupby, pairwise
+
+import Stemmer
+
+_UNSPACED = (
+    # Thai, Lao, Burmese, Khmer; Hangul, whose particles are written together with the word; Japanese and Chinese.
+    "\u0e01-\u0e4e\u0e81-\u0ece\u1000-\u103f\u1050-\u109f\u1780-\u17d3\uac00-\ud7a3\u3041-\u3096\u309d-\u309f\u30a1-\u30fa"
+    "\u30fc-\u30ff\u3105-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3005-\u3007\u3021-\u3029\u3400-\u4dbf\u4e00-\u9fff"
+    "\U00020000-\U0003ffff"
+)
+"""Ranges of the scripts that count by pairs."""
+
+_OPTIONAL_MARKS = re.compile(
+    # Accents of Latin, Greek and Cyrillic, points of Hebrew, short vowels and stretching of Arabic.
+    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u0640\u064b-\u0652\u0670]"
+)
+"""Marks that people leave out."""
+
+_UNSEEN = re.compile("[\u00ad\u200c\u200d\u2060\ufeff\ufe00-\ufe0f\u2120\u2122\u00ae]+")
+"""What stands inside words without being a part of them: soft hyphen, joiners, variation selectors, signs of a trade mark."""
+
+_LETTERS = {
+    "ø": "o",
+    "ł": "l",
+    "đ": "d",
+    "ð": "d",
+    "ħ": "h",
+    "ŧ": "t",
+    "ı": "i",
+    "þ": "th",
+    "æ": "ae",
+    "œ": "oe",
+    **dict.fromkeys("\u2018\u2019\u02bb\u02bc\u02b9", "'"),
+}
+"""Letters that Unicode does not take apart into letter and accent, and forms of the apostrophe."""
+
+_LETTER = re.compile(f"[{''.join(_LETTERS)}]")
+
+_MOST_MARKS = 30
+"""Marks in a row that are kept: Unicode's Stream-Safe Text Format (UAX #15). Normalising longer rows is not linear."""
+
+_SIGN = r"(?:(?:\+{1,2}|#)(?![\w+#]))?"
+_WORD = re.compile(rf"[^\W_]+{_SIGN}")
+_ENDING = re.compile(r"(?<=\w)'\w\b")
+_INITIALS = re.compile(r"\b[^\W\d_](?:\.[^\W\d_])+\b")
+
+# Looked for first, since most texts have neither and these are found much quicker.
+_DOT_OF_INITIALS = re.compile(r"\.(?<=\b[^\W\d_]\.)(?=[^\W\d_])")
+_LONG_FOREIGN_RUN = re.compile(rf"[^\x00-\x7f]{{{_MOST_MARKS + 1}}}")
+
+
+class Tokenizer:
+    """From a text to its tokens, by the table above."""
+
+    def __init__(self) -> None:
+        from bm25s.stopwords import STOPWORDS_EN
+
+        self._stopwords = frozenset(STOPWORDS_EN)
+        self._stemmer = Stemmer.Stemmer("english")
+
+    def __call__(self, text: str, *, is_query: bool = False) -> list[str]:
+        """Return the tokens of a text.
+
+        Args:
+            text: any string.
+            is_query: whether it is looked for. In scripts that count by pairs, the single characters of a passage are
+                tokens, too, and those of a query are none, unless one stands alone: so it finds the words that hold it.
+        """
+        text = _fold(text)
+        if "'" in text:
+            text = _ENDING.sub(" ", text)
+        words = _WORD.findall(text) if text.isascii() else _words_of_any_script(text, with_characters=not is_query)
+        tokens: list[str] = self._stemmer.stemWords([word for word in words if word not in self._stopwords])
+        if "+" in text or "#" in text:
+            bare = [token.rstrip("+#") for token in tokens if token[-1] in "+#"]
+            tokens += self._stemmer.stemWords([word for word in bare if len(word) > 1])
+        if _DOT_OF_INITIALS.search(text):
+            tokens += [initials.replace(".", "") for initials in _INITIALS.findall(text)]
+        return tokens
+
+
+def _fold(text: str) -> str:
+    """Return a text without differences of case, accents and compatibility forms."""
+    if text.isascii():
+        return text.lower()
+    text = _UNSEEN.sub("", text)
+    if _LONG_FOREIGN_RUN.search(text):
+        text = _patterns().many_marks.sub(r"\1", text)
+    text = _OPTIONAL_MARKS.sub("", unicodedata.normalize("NFKD", text).casefold())
+    return unicodedata.normalize("NFC", _LETTER.sub(lambda letter: _LETTERS[letter[0]], text))
+
+
+def _words_of_any_script(text: str, *, with_characters: bool) -> list[str]:
+    patterns = _patterns()
+    words: list[str] = []
+    for word in patterns.word.findall(text):
+        if not patterns.unspaced.match(word):
+            words.append(word)
+            continue
+        characters = patterns.character.findall(word)
+        words += map("".join, pairwise(characters))
+        if with_characters or len(characters) == 1:
+            words += characters
+    return words
+
+
+class _Patterns:
+    """What takes Unicode's list of marks, which Python's ``re`` does not count among the characters of words."""
+
+    def __init__(self) -> None:
+        marks = _marks()
+        self.many_marks = re.compile(f"([{marks}]{{{_MOST_MARKS}}})[{marks}]+")
+        self.unspaced = re.compile(f"[{_UNSPACED}]")
+        self.character = re.compile(f".[{marks}]*", re.DOTALL)
+        self.word = re.compile(
+            rf"[{_UNSPACED}][{_UNSPACED}{marks}]*|[^\W_{_UNSPACED}]+(?:[{marks}]+[^\W_{_UNSPACED}]*)*{_SIGN}"
+        )
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> _Patterns:
+    return _Patterns()
+
+
+def _marks() -> str:
+    """Return the combining marks as ranges within a class of a regular expression."""
+    marks = [code for code in range(0x300, 0x20000) if unicodedata.category(chr(code)).startswith("M")]
+    runs = (list(run) for _, run in groupby(enumerate(marks), key=lambda each: each[1] - each[0]))
+    return "".join(f"{chr(run[0][1])}-{chr(run[-1][1])}" for run in runs)

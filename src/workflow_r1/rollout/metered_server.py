@@ -1,0 +1,63 @@
+"""A server of tokens whose calls are booked and limited like those of every other service."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from workflow_r1.accounting import Accounts
+from workflow_r1.inference import ChatReply, ChatRequest, HoldsConnections
+from workflow_r1.rollout.completions import Completion
+from workflow_r1.rollout.served_sampler import TokenServer
+from workflow_r1.trajectory import FinishReason, Usage
+
+NOTHING = ChatRequest(messages=())
+"""What the meter hands on of a call by tokens: it does not look."""
+
+
+class MeteredServer:
+    """A ``TokenServer`` within the budget, whose completions say what they took.
+
+    Args:
+        inner: what is asked.
+        accounts: where its calls are booked and limited.
+        endpoint: its name there.
+        model: for its price.
+    """
+
+    def __init__(self, inner: TokenServer, accounts: Accounts, *, endpoint: str, model: str) -> None:
+        self.inner = inner
+        self._accounts = accounts
+        self._endpoint = endpoint
+        self._model = model
+
+    async def complete(self, prompt: Sequence[int], **options: Any) -> Completion:
+        """Sample a continuation of a context; see :meth:`~workflow_r1.rollout.policy_server.PolicyServer.complete`.
+
+        Raises:
+            ServiceError: the server failed, or refuses.
+            BudgetExceededError: the budget does not hold another call.
+        """
+        had: list[Completion] = []
+
+        async def ask(request: ChatRequest) -> ChatReply:
+            completion = await self.inner.complete(prompt, **options)
+            had.append(completion)
+            # A price is the meter's to say.
+            usage = Usage(
+                llm_calls=1,
+                prompt_tokens=len(prompt),
+                completion_tokens=len(completion.token_ids),
+                cost=None,
+                paid=None,
+            )
+            return ChatReply(text="", finish_reason=FinishReason.STOP, usage=usage)
+
+        # The meter and the budget count calls of chat models: a call by tokens is one whose messages nobody reads.
+        limited = self._accounts.limit_chat(ask, endpoint=self._endpoint, model=self._model)
+        reply = await self._accounts.meter_chat(limited, endpoint=self._endpoint, model=self._model)(NOTHING)
+        return replace(had[-1], usage=reply.usage)
+
+    async def aclose(self) -> None:
+        """Close the server's connections."""
+        if isinstance(self.inner, HoldsConnections):
+            await self.inner.aclose()

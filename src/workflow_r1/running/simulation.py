@@ -1,0 +1,58 @@
+"""What of a run is simulated, and what an answer of the embedded world must not be taken for."""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from workflow_r1.running.policies import POLICY, pool_of
+
+if TYPE_CHECKING:
+    from workflow_r1.config import RunConfig
+
+
+def is_simulated(config: "RunConfig", method: str = POLICY, *, own_questions: bool = False) -> bool:
+    """Whether anything that is used is the embedded world's: the questions, the LLM or the search.
+
+    Unlike ``RunConfig.is_simulation``, which reads a configuration alone, this imports the operators to know what they need.
+
+    Args:
+        config: what is configured.
+        method: that answers; each has a pool of its own.
+        own_questions: the questions come from elsewhere than the configuration says, and are real.
+
+    Raises:
+        ConfigError: there is no such method, or an operator or plug-in cannot be used.
+    """
+    needs = {need for operator in pool_of(config, method).values() for need in operator.needs}
+    return bool(config.simulated_services(needs)) or (config.data.source == "embedded" and not own_questions)
+
+
+def notes_on(config: "RunConfig", question: str, method: str = POLICY) -> Sequence[str]:
+    """Say what the answer to a question of one's own must not be taken for.
+
+    Args:
+        config: what answers.
+        question: its text.
+        method: that answers.
+
+    Returns:
+        One sentence where the embedded world answers a question that names nothing of it; else nothing.
+    """
+    embedded_policy = method == POLICY and config.policy.base_url is None and config.policy.model == "embedded"
+    if not (embedded_policy or is_simulated(config, method, own_questions=True)):
+        return ()
+    names = _names(config.embedded.seed)
+    if any(word.casefold() in names for word in re.findall(r"[^\W\d_]+", question)):
+        return ()
+    return (
+        "The question names nothing of the embedded world (a simulation), which knows its own invented names only: the answer "
+        "is invented, too. `workflow-r1 ask` without a question asks one that it can answer.",
+    )
+
+
+@lru_cache(maxsize=4)
+def _names(seed: int) -> frozenset[str]:
+    from workflow_r1.embedded.world import EmbeddedWorld
+
+    return frozenset(name.casefold() for name in EmbeddedWorld(seed).entities)

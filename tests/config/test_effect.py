@@ -1,0 +1,102 @@
+"""Keys that belong to a source or kind that is not chosen."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from workflow_r1.config import RunConfig, load_run_config
+from workflow_r1.config.effect import _NEEDED
+from workflow_r1.config.loading import PRESETS, dump_toml
+from workflow_r1.config.run import DataConfig
+from workflow_r1.errors import ConfigError
+
+EXAMPLES = sorted(
+    path for folder in ("examples", "configs") for path in (Path(__file__).parents[2] / folder).glob("*.toml")
+)
+
+WITHOUT_EFFECT = {
+    "data.train": (["data.train=q.jsonl"], "data.source=files"),
+    "data.evaluation": (["data.evaluation=q.jsonl"], "data.source=files"),
+    "policy.api_key_env": (["policy.api_key_env=KEY"], "policy.base_url=http://127.0.0.1:9/v1"),
+    "llm.base_url": (["llm.base_url=http://127.0.0.1:9/v1"], "llm.kind=openai"),
+    "llm.model": (["llm.model=m"], "llm.kind=openai"),
+    "llm.api_key_env": (["llm.api_key_env=KEY"], "llm.kind=openai"),
+    "llm.concurrency": (["llm.concurrency=3"], "llm.kind=openai"),
+    "llm.send_seed": (["llm.send_seed=true"], "llm.kind=openai"),
+    "llm.extra_body": (["llm.extra_body.top_k=3"], "llm.kind=openai"),
+    "llm.cool_down_seconds": (["llm.cool_down_seconds=3"], "llm.kind=openai"),
+    "llm.roles": (["llm.roles.default=['llm']"], "llm.kind=openai"),
+    "llm.endpoints": (["llm.endpoints.x.model=m", "llm.roles.default=['x']"], "llm.kind=openai"),
+    "llm.timeout_seconds": (["llm.timeout_seconds=3"], "policy.base_url=http://127.0.0.1:9/v1"),
+    "llm.idle_timeout_seconds": (["llm.idle_timeout_seconds=3"], "llm.kind=openai"),
+    "llm.max_retries": (["llm.max_retries=0"], "llm.kind=openai"),
+    "llm.check_model": (["llm.check_model=false"], "llm.kind=openai"),
+    "search.corpus": (["search.corpus=c.jsonl"], "search.kind=bm25"),
+    "search.index": (["search.index=i"], "search.kind=bm25"),
+    "search.server": (["search.server.concurrency=2"], "search.kind=server"),
+    "search.web": (["search.web.url=http://127.0.0.1:9"], "search.kind=web"),
+    "search.callable": (["search.callable.function=json:dumps"], "search.kind=callable"),
+    "search.mcp": (["search.mcp.tool=t"], "search.kind=mcp"),
+    "search.mcp.environment": (["search.kind=mcp", "search.mcp.tool=t", "search.mcp.environment=['K']"], "search.mcp.command=['x']"),
+    "search.mcp.api_key_env": (["search.kind=mcp", "search.mcp.tool=t", "search.mcp.api_key_env=K"], "search.mcp.url=http://127.0.0.1:9"),
+    "search.mcp.separator": (["search.kind=mcp", "search.mcp.tool=t", "search.mcp.reply=json", "search.mcp.separator=x"], "search.mcp.reply=text"),
+    "search.mcp.list_field": (["search.kind=mcp", "search.mcp.tool=t", "search.mcp.list_field=x"], "search.mcp.reply=json"),
+    "store.path": (["store.path=s.sqlite3"], "store.mode=use"),
+    "store.by_address": (["store.by_address=false"], "store.mode=record"),
+    "sampling.server": (["engine=trl", "sampling.server.max_lag=1"], "engine=native"),
+    "trl.micro_batch_rows": (["trl.micro_batch_rows=3"], "engine=trl"),
+    "verl.options": (["verl.options.trainer.device=cpu"], "engine=verl"),
+    "methods.aflow.temperature": (["methods.aflow.proposer=random", "methods.aflow.temperature=1"], "methods.aflow.proposer=llm"),
+}  # fmt: skip
+"""Key -> overrides of the embedded preset that set it in vain, and one that gives it an effect."""
+
+
+@pytest.mark.parametrize("key", WITHOUT_EFFECT)
+def test_a_key_without_effect_is_refused_with_what_to_set(key: str) -> None:
+    overrides, remedy = WITHOUT_EFFECT[key]
+    with pytest.raises(ConfigError) as raised:
+        load_run_config(None, overrides)
+    (line,) = [line for line in str(raised.value).splitlines() if f": {key}: expected no {key} with " in line]
+    assert line.startswith("override ")
+    assert f"(on the command line: -o {key}=)" in line
+    assert remedy.partition("=")[0] in line.partition(": set ")[2]
+    load_run_config(None, [*overrides, remedy])
+
+
+def test_every_key_of_the_table_is_tried() -> None:
+    nothing_is_embedded = {"embedded.seed"}
+    assert {key for key in _NEEDED if key not in ("trl", "verl")} - set(WITHOUT_EFFECT) == nothing_is_embedded
+
+
+def test_the_seed_of_the_embedded_world_needs_a_part_of_it() -> None:
+    real = ["data.source=files", "llm.kind=openai", "search.kind=none", "embedded.seed=4"]
+    with pytest.raises(ConfigError, match=r"no embedded\.seed with data\.source = .files. and llm\.kind = .openai."):
+        load_run_config("embedded", real)
+    for part in ("data.source", "llm.kind", "search.kind"):
+        assert load_run_config("embedded", [*real, f"{part}=embedded"]).embedded.seed == 4
+
+
+def test_all_of_them_are_named_together_with_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('[data]\nevaluation = "q.jsonl"\n\n[llm]\nbase_url = "http://127.0.0.1:9/v1"\nmodel = "m"\n')
+    with pytest.raises(ConfigError) as raised:
+        load_run_config(path, ["trl.micro_batch_rows=2"])
+    places = [line.partition(": ")[0] for line in str(raised.value).splitlines()]
+    assert places == [f"{path}:2", f"{path}:5", f"{path}:6", "override 'trl.micro_batch_rows=2'"]
+
+
+def test_python_is_refused_too() -> None:
+    with pytest.raises(ValidationError, match=r"expected no data\.evaluation with data\.source"):
+        RunConfig(data=DataConfig(evaluation=Path("q.jsonl")))
+
+
+@pytest.mark.parametrize("source", [*sorted(PRESETS.glob("*.toml")), *EXAMPLES], ids=lambda path: path.stem)
+def test_what_ships_loads_and_its_resolved_form_loads_again(source: Path, tmp_path: Path) -> None:
+    config = load_run_config(source)
+    (tmp_path / "config.toml").write_text(dump_toml(config))
+    assert load_run_config(tmp_path / "config.toml") == config
+
+
+def test_a_default_that_is_spelt_out_is_no_mistake(tmp_path: Path) -> None:
+    assert load_run_config(None, ["llm.concurrency=32", "trl.micro_batch_rows=8"]) == load_run_config()
