@@ -1,6 +1,5 @@
 """Code of the user's own that a configuration names: a file, a module, or something in one of them."""
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from workflow_r1.errors import ConfigError
+from workflow_r1.nearest import did_you_mean
 
 _importing = threading.RLock()
 """No thread is given a module that another one is still running."""
@@ -37,8 +37,7 @@ def load_reference(reference: str, *, key: str) -> object:
         ) from error
     for part in name.split("."):
         if not hasattr(found, part):
-            near = difflib.get_close_matches(part, dir(found), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(part, dir(found))
             raise ConfigError(f"{key}: expected {part!r} in {source}, found no such name{hint}")
         found = getattr(found, part)
     return found

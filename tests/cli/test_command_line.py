@@ -144,7 +144,7 @@ def test_missing_configuration(call: Call, tmp_path: Path) -> None:
 
 def test_unknown_option_and_method(call: Call, tmp_path: Path) -> None:
     assert call("train", "--setps", "3").returncode == 2
-    assert "did you mean direct?" in refused(call("evaluate", "-m", "dirct"))
+    assert "did you mean 'direct'?" in refused(call("evaluate", "-m", "dirct"))
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from workflow_r1.inference import ScriptedChatModel
+from workflow_r1.embedded import policy_directory
+from workflow_r1.inference import ChatReply, ChatRequest, ScriptedChatModel
 from workflow_r1.inference.loopback import LoopbackServer
 from workflow_r1.installation import install_command
+from workflow_r1.rollout.doubles import LoopbackPolicy
 from workflow_r1.running.checks import check_directory
 from workflow_r1.running.findings import Finding, Status, ok, run_checks
 from workflow_r1.store import CallDatabase
+from workflow_r1.trajectory import FinishReason, Usage
 
 Call = Callable[..., object]
 
@@ -133,7 +136,7 @@ def test_a_model_that_is_unknown_or_not_listed(examine: Callable, endpoint: str)
     code, findings = examine(*openai(endpoint, "exprt"))
     assert code == 2
     assert "no model exprt" in findings["llm"]["found"]
-    assert findings["llm"]["remedy"] == "it serves expert, other; did you mean expert?"
+    assert findings["llm"]["remedy"] == "it serves expert, other; did you mean 'expert'?"
     code, findings = examine(*openai(endpoint, "alias"))
     assert (code, findings["llm"]["status"]) == (0, "warning")
 
@@ -359,3 +362,43 @@ def test_checks_run_at_once_within_a_limit_and_may_fail_themselves() -> None:
     ]
     assert "not finished within 0.5 s" in found[0].found
     assert "KeyError" in found[1].found
+
+
+class Counting:
+    """A chat model that counts words, of the whole history or without the thoughts of earlier turns."""
+
+    def __init__(self, *, drops: bool) -> None:
+        self.drops = drops
+
+    async def __call__(self, request: ChatRequest) -> ChatReply:
+        texts = [
+            message.content.split("</think>")[-1] if self.drops else message.content for message in request.messages
+        ]
+        usage = Usage(llm_calls=1, prompt_tokens=len(" ".join(texts).split()), completion_tokens=1)
+        return ChatReply("yes", FinishReason.STOP, usage)
+
+
+@pytest.mark.parametrize(("drops", "status", "found"), [(True, "warning", "drops"), (False, "ok", "with the thoughts")])
+def test_who_renders_the_history_of_a_policy_behind_a_chat_server(examine: Callable, drops, status, found) -> None:
+    with LoopbackServer(Counting(drops=drops)) as server:
+        _, findings = examine(*as_policy(server.url), policy=True)
+    assert findings["policy's history"]["status"] == status
+    assert found in findings["policy's history"]["found"]
+
+
+def test_a_policy_behind_a_server_of_tokens(examine: Callable) -> None:
+    pytest.importorskip("transformers")
+    policy = LoopbackPolicy(lambda request, adapter: ([5], [-0.5]), model="expert")
+    tokenizer = ("-o", f"policy.tokenizer={policy_directory()}")
+    with LoopbackServer(ScriptedChatModel(lambda _: "."), routes=policy.routes) as server:
+        _, findings = examine(*as_policy(server.url), *tokenizer, policy=True)
+    assert findings["policy"]["status"] == "ok" and "continues tokens" in findings["policy"]["found"]
+
+    async def text_alone(request):
+        return 200, {"choices": [{"text": "a"}]}
+
+    with LoopbackServer(
+        ScriptedChatModel(lambda _: "."), routes={**policy.routes, "/v1/completions": text_alone}
+    ) as server:
+        _, findings = examine(*as_policy(server.url), *tokenizer, policy=True)
+    assert findings["policy"]["status"] == "problem" and 'policy.exchange = "chat"' in findings["policy"]["found"]

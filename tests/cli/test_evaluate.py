@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from workflow_r1.evaluation.rows import iterate_rows
+from workflow_r1.recording.run_lock import hold_run_directory
+from workflow_r1.store.lock import held_alone
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -110,8 +112,8 @@ def test_policies_by_name(call: Call, tmp_path: Path) -> None:
     [
         (("-m", "cot,cot"), "every name once"),
         (("-m", "mine=nowhere"), "NAME=PATH"),
-        (("-m", "ct"), "did you mean cot?"),
-        (("-b", "hotpot"), "did you mean hotpotqa?"),
+        (("-m", "ct"), "did you mean 'cot'?"),
+        (("-b", "hotpot"), "did you mean 'hotpotqa'?"),
         (("-b", "nq"), "workflow-r1 data fetch nq"),
         (("--seeds", "0,0"), "every seed once"),
         (("--seeds", "one"), "whole numbers"),
@@ -166,6 +168,32 @@ def test_accents_may_be_let_go(call: Call, tmp_path: Path) -> None:
         assert call("evaluate", "-m", "direct", "-b", "q.jsonl", "--output", output, *flags)[0] == 0
         (row,) = iterate_rows(f"{output}/rows.jsonl")
         assert row.exact_match == matched
+
+
+def test_an_evaluation_killed_before_its_card_is_continued(call: Call, tmp_path: Path) -> None:
+    assert call("evaluate", "-m", "cot", "--limit", "2", "--output", "whole")[0] == 0
+    (tmp_path / "e").mkdir()
+    for name in ("config.toml", "environment.json"):
+        (tmp_path / "e" / name).write_bytes((tmp_path / "whole" / name).read_bytes())
+    (tmp_path / "e" / ".unfinished-0").write_text("half a card")
+    code, _, errors = call("evaluate", "-m", "cot", "--limit", "2", "--output", "e")
+    assert code == 0, errors
+    assert table(tmp_path / "e") == table(tmp_path / "whole")
+    assert not (tmp_path / "e" / ".unfinished-0").exists()
+
+
+def test_what_another_process_is_at_work_on_is_refused(call: Call, tmp_path: Path) -> None:
+    with hold_run_directory(tmp_path / "e"):
+        (tmp_path / "e" / "config.toml").touch()
+        code, _, errors = call("evaluate", "-m", "cot", "--limit", "2", "--output", "e")
+        assert code == 2
+        assert "is at work there" in errors and f"process {os.getpid()}" in errors
+        assert {path.name for path in (tmp_path / "e").iterdir()} == {".lock", "config.toml"}
+    with held_alone(tmp_path / ".t.jsonl.lock", place=tmp_path / "t.jsonl"):
+        code, _, errors = call("rollout", "-m", "cot", "--limit", "2", "--output", "t.jsonl")
+        assert code == 2
+        assert "is at work there" in errors
+    assert not (tmp_path / "t.jsonl").exists()
 
 
 def test_kill_9_and_resume_is_as_if_nothing_had_happened(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_what_is_wrong_with_a_graph_is_told(call: Call, tmp_path: Path) -> None:
     code, _, errors = call("graph", "show", "mine.json")
     assert code == 2
     assert "mine.json: the workflow graph cannot be used:" in errors
-    assert "did you mean AnswerGenerate?" in errors
+    assert "did you mean 'AnswerGenerate'?" in errors
 
 
 def test_the_example_answers_questions(call: Call) -> None:

@@ -82,7 +82,7 @@ def test_a_call_needs_only_what_the_operator_needs(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["Serach"], "did you mean Search?"),
+        (["Serach"], "did you mean 'Search'?"),
         (["--call", "x"], "expected the NAME"),
         (["-o", "plugins=['absent.py']"], "expected a Python file, found nothing at"),
         (["Measure", "-o", "operators.Measure.x=1", "--call", "x", "-o", "plugins=['mine.py']"], "takes no settings"),

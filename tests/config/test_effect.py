@@ -25,6 +25,8 @@ WITHOUT_EFFECT = {
     "llm.concurrency": (["llm.concurrency=3"], "llm.kind=openai"),
     "llm.send_seed": (["llm.send_seed=true"], "llm.kind=openai"),
     "llm.extra_body": (["llm.extra_body.top_k=3"], "llm.kind=openai"),
+    "llm.length_field": (["llm.length_field=max_completion_tokens"], "llm.kind=openai"),
+    "llm.leave_out": (["llm.leave_out=['stop']"], "llm.kind=openai"),
     "llm.cool_down_seconds": (["llm.cool_down_seconds=3"], "llm.kind=openai"),
     "llm.roles": (["llm.roles.default=['llm']"], "llm.kind=openai"),
     "llm.endpoints": (["llm.endpoints.x.model=m", "llm.roles.default=['x']"], "llm.kind=openai"),

@@ -1,4 +1,5 @@
 import tomllib
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -206,3 +207,14 @@ def test_settings_of_operators_are_kept_as_they_stand_and_written_back(tmp_path)
     with pytest.raises(ConfigError, match=r"run.toml:1: operators: expected a section for each name"):
         (tmp_path / "run.toml").write_text("operators = 3\n")
         load_run_config(tmp_path / "run.toml")
+
+
+def test_the_date_of_the_template_is_a_date_and_is_written_back(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("[policy.template]\ntoday = 2025-07-04\nkwargs = {enable_thinking = false}\n")
+    config = load_run_config(path)
+    assert config.policy.template.today == date(2025, 7, 4)
+    path.write_text(dump_toml(config))
+    assert load_run_config(path) == config
+    with pytest.raises(ConfigError, match=r"policy\.template\.today"):
+        load_run_config(path, ["policy.template.today=tomorrow"])

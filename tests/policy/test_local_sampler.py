@@ -304,6 +304,40 @@ def test_action_ends_the_turn(monkeypatch, tokenizer_of, model_of, action):
     assert context[0] == sampler.renderer.end_of_turn_id
 
 
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("<think>an </answer> ends, so <tool>x</tool></think><tool>Echo: x</tool>", None),
+        ("<think>never closed <tool>x</tool> and </answer>", None),
+        ("no thought <tool>Echo: x</tool>", "no thought <tool>Echo: x</tool>"),
+    ],
+)
+def test_a_closing_tag_that_the_thought_names_ends_no_turn(monkeypatch, tokenizer_of, model_of, written, text):
+    tokenizer = tokenizer_of()
+    sampler = LocalSampler(model_of(), tokenizer, sampling=SamplingConfig(turn_end="action"))
+    end = sampler.renderer.end_of_turn_id
+    force(monkeypatch, sampler, [*tokenizer.encode(written, add_special_tokens=False), end], tokenizer)
+    turn, _ = one_turn(sampler, max_tokens=100)
+    assert turn.text == written
+    assert (turn.token_ids[-1] == end) is (text is None and not written.endswith("x</tool>"))
+
+
+@pytest.mark.parametrize("turn_end", ["action", "end_token"])
+def test_a_thought_that_the_template_opened_belongs_to_the_text_and_not_to_the_tokens(
+    monkeypatch, tokenizer_of, model_of, turn_end
+):
+    template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|>{{ '<think>\n' }}"
+    tokenizer = tokenizer_of(chat_template=template)
+    sampler = LocalSampler(model_of(), tokenizer, sampling=SamplingConfig(turn_end=turn_end))
+    written = "a </tool> ends it</think><tool>Echo: x</tool>"
+    ids = tokenizer.encode(written, add_special_tokens=False)
+    force(monkeypatch, sampler, [*ids, sampler.renderer.end_of_turn_id], tokenizer)
+    turn, _ = one_turn(sampler, max_tokens=80)
+    assert turn.text == f"<think>\n{written}"
+    assert list(turn.token_ids[: len(ids)]) == ids
+    assert len(turn.token_ids) == len(ids) + (turn_end == "end_token")
+
+
 def test_action_goes_on_to_the_end_token_by_default(monkeypatch, tokenizer_of, model_of):
     tokenizer = tokenizer_of()
     sampler = LocalSampler(model_of(), tokenizer)

@@ -120,10 +120,10 @@ def test_only_named_variables_reach_the_command(monkeypatch: pytest.MonkeyPatch)
     [
         (
             {"tool": "serch"},
-            "tools without it: search, read, as_json, long, environment, fail, hang, die_once (did you mean 'search'?); set",
+            "tools without it: search, read, as_json, long, environment, fail, hang, die_once; did you mean 'search'?; set",
         ),
         ({"tool": "search", "query_argument": "text"}, "not 'text'; set search.mcp.query_argument"),
-        ({"tool": "search", "k_argument": "nun"}, "not 'nun' (did you mean 'num'?); set search.mcp.k_argument"),
+        ({"tool": "search", "k_argument": "nun"}, "not 'nun'; did you mean 'num'?; set search.mcp.k_argument"),
         ({"tool": "search", "arguments": {"lang": "de"}}, "a tool with arguments query, num, language, not 'lang'"),
     ],
 )

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from workflow_r1.accounting import Accounts, PricesConfig
 from workflow_r1.errors import ServiceRejectedError, ServiceUnavailableError
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.inference.loopback import Fault, LoopbackServer
 from workflow_r1.rollout import Renderer, SamplingConfig
 from workflow_r1.rollout.completions import max_length, read_completion
 from workflow_r1.rollout.doubles import LoopbackPolicy
+from workflow_r1.rollout.metered_server import MeteredServer
 from workflow_r1.rollout.policy_server import PolicyServer, PolicyServerConfig, PublishedWeights
 from workflow_r1.rollout.served_sampler import ServedSampler
 from workflow_r1.trajectory import FinishReason, Message
@@ -186,6 +188,9 @@ def test_no_more_tokens_are_asked_for_than_the_server_takes():
         ({"prompt_token_ids": [1]}, "another prompt"),
         ({"logprobs": {"token_logprobs": [-1.0]}}, "1 for 2"),
         ({"token_ids": [], "logprobs": {"token_logprobs": []}}, "0 for 0"),
+        ({"logprobs": {"token_logprobs": [-1.0, float("nan")]}}, "finite log-probabilities of at most 0, received nan"),
+        ({"logprobs": {"token_logprobs": [float("-inf"), -1.0]}}, "received -inf"),
+        ({"logprobs": {"token_logprobs": [0.7, -1.0]}}, r"received 0\.7"),
     ],
 )
 def test_a_reply_that_is_not_what_was_asked_for_is_refused(changes, message):
@@ -194,9 +199,15 @@ def test_a_reply_that_is_not_what_was_asked_for_is_refused(changes, message):
         read_completion({"choices": [choice]}, [7], None)
 
 
+def test_rounding_above_0_is_no_fault():
+    choice = {"token_ids": [3], "logprobs": {"token_logprobs": [1e-6]}}
+    assert read_completion({"choices": [choice]}, [7], None).logprobs == (1e-6,)
+
+
 def test_length_of_a_server_that_does_not_say():
     assert max_length([{"id": "m"}]) is None
     assert max_length([{"id": "m", "max_model_len": 9}]) == 9
+    assert max_length([{"id": "m", "owned_by": "llamacpp", "meta": {"n_ctx": 7, "n_ctx_train": 70}}]) == 7
 
 
 def test_a_session_keeps_its_context_as_tokens(tokenizer_of):
@@ -233,3 +244,106 @@ def test_a_session_keeps_its_context_as_tokens(tokenizer_of):
     assert first.text == "<think>t</think>" and first.finish_reason is FinishReason.STOP
     assert (one["max_tokens"], two["max_tokens"]) == (40, 30)
     assert one["temperature"] == 0.5 and one["seed"] != two["seed"]
+
+
+def sample_turn(routes, renderer, *, accounts=None, max_tokens=200, **sampling):
+    """One turn of a session behind a server that answers at these routes."""
+    with LoopbackServer(ScriptedChatModel(lambda _: "."), routes=routes) as server:
+
+        async def main():
+            client = connect(server, wait_seconds=0.0)
+            asked = client if accounts is None else MeteredServer(client, accounts, endpoint="policy", model="policy")
+            sampler = ServedSampler(asked, renderer, sampling=SamplingConfig(**sampling), end_ids=(), name="served")
+            try:
+                async with sampler.session(seed=11) as session:
+                    session.extend([Message(role="user", content="q")])
+                    turn = await session.sample(max_tokens=max_tokens)
+                    return turn, session.extend([Message(role="user", content="o")])
+            finally:
+                await client.aclose()
+
+        return asyncio.run(main())
+
+
+def saying(tokenizer, texts):
+    """What a server draws that stops at the closing tags: the texts in order, each the continuation of the one before."""
+    texts = list(texts)
+
+    def say(request, adapter):
+        ids = tokenizer.encode(texts.pop(0), add_special_tokens=False)[: request["max_tokens"]]
+        return ids, [-0.5] * len(ids)
+
+    return say
+
+
+class StoppingPolicy(LoopbackPolicy):
+    """Says that it stopped, as a server does at a stop string."""
+
+    async def _complete(self, request):
+        status, reply = await super()._complete(request)
+        reply["choices"][0]["finish_reason"] = "stop"
+        return status, reply
+
+
+def test_a_turn_that_the_server_stopped_in_its_thought_is_continued(tokenizer_of):
+    tokenizer = tokenizer_of("embedded")
+    renderer = Renderer(tokenizer)
+    parts = ["<think>an <answer>x</answer>", " or </tool>", " ends it</think><tool>Echo: y</tool>"]
+    policy = StoppingPolicy(saying(tokenizer, parts))
+    turn, context = sample_turn(policy.routes, renderer, turn_end="action")
+    assert turn.text == "".join(parts) and turn.finish_reason is FinishReason.STOP
+    assert len(turn.token_ids) == len(turn.logprobs) and tokenizer.decode(turn.token_ids) == turn.text
+    assert context[0] == renderer.end_of_turn_id
+    first, second, third = policy.requests
+    said = tokenizer.encode(parts[0], add_special_tokens=False)
+    assert second["prompt"] == [*first["prompt"], *said]
+    assert [request["max_tokens"] for request in (first, second)] == [200, 200 - len(said)]
+    assert len({request["seed"] for request in policy.requests}) == 3
+    assert all(request["stop"] == ["</tool>", "</answer>"] for request in (first, second, third))
+
+
+def test_a_thought_that_goes_on_until_the_budget_ends_is_cut_off(tokenizer_of):
+    tokenizer = tokenizer_of("embedded")
+    policy = StoppingPolicy(saying(tokenizer, ["<think>a </tool>", " b </tool>"]))
+    turn, _ = sample_turn(policy.routes, Renderer(tokenizer), turn_end="action", max_tokens=20)
+    assert turn.text == "<think>a </tool> b <"[:20] and turn.finish_reason is FinishReason.LENGTH
+
+
+def test_llama_cpps_server_gets_tokens_at_its_own_address_and_is_cut_at_our_end_token(tokenizer_of):
+    tokenizer = tokenizer_of("embedded")
+    renderer = Renderer(tokenizer)
+    said = tokenizer.encode("<think>t</think><answer>a</answer>", add_special_tokens=False)
+    asked = []
+
+    async def models(request):
+        return 200, {"data": [{"id": "policy", "owned_by": "llamacpp", "meta": {"n_ctx": 64}}]}
+
+    async def complete(request):
+        asked.append(request)
+        return 200, {"tokens": [*said, renderer.end_of_turn_id, 9], "stop_type": "limit"}
+
+    accounts = Accounts(
+        prices=PricesConfig(models={"policy": {"prompt_per_million": 1.0, "completion_per_million": 2.0}})
+    )
+    routes = {"/v1/models": models, "/completion": complete}
+    turn, context = sample_turn(routes, renderer, accounts=accounts)
+    assert turn.text == "<think>t</think><answer>a</answer>" and turn.finish_reason is FinishReason.STOP
+    assert turn.token_ids == (*said, renderer.end_of_turn_id) and turn.logprobs == ()
+    assert context[0] != renderer.end_of_turn_id
+    request = asked[0]
+    assert request["return_tokens"] is True and request["top_k"] == 0 and request["min_p"] == 0.0
+    assert request["n_predict"] == 64 - len(request["prompt"]) and request["seed"] < 2**32
+    usage = turn.usage
+    assert (usage.llm_calls, usage.prompt_tokens, usage.completion_tokens) == (1, len(request["prompt"]), len(said) + 1)
+    assert usage.cost == pytest.approx((usage.prompt_tokens + 2 * usage.completion_tokens) / 1e6)
+
+
+def test_a_server_that_answers_in_text_alone_is_told_from_one_of_tokens(tokenizer_of):
+    async def models(request):
+        return 200, {"data": [{"id": "policy"}]}
+
+    async def complete(request):
+        return 200, {"choices": [{"text": "a", "finish_reason": "stop", "logprobs": None}]}
+
+    with pytest.raises(ServiceUnavailableError, match=r'policy\.exchange = "chat"'):
+        sample_turn({"/v1/models": models, "/v1/completions": complete}, Renderer(tokenizer_of("embedded")))

@@ -82,8 +82,8 @@ def test_the_embedded_world_and_files_need_no_trust(tmp_path: Path) -> None:
         ('[search]\nkind = "web"\nweb = {}', "ask https://google.serper.dev/search with the key in the environment variable "
          "SERPER_API_KEY"),
         ('[search]\nkind = "server"\nserver = {url = "http://me:pw@u"}', "ask http://u"),
-        ('[llm]\nkind = "openai"\nmodel = "m"', "ask the openai client's default address with the key in OPENAI_API_KEY"),
-        ('[llm]\nbase_url = "http://u"', "ask http://u with the key in the environment variable OPENAI_API_KEY"),
+        ('[llm]\nkind = "openai"\nmodel = "m"', "ask OpenAI's own address with the key in OPENAI_API_KEY"),
+        ('[llm]\nkind = "openai"\nmodel = "m"\nbase_url = "http://u"', "ask http://u with the key in the environment variable OPENAI_API_KEY"),
         ('[llm]\nkind = "openai"\nmodel = "m"\nbase_url = "http://u"\napi_key_env = "AWS"', "ask http://u with the key in the "
          "environment variable AWS"),
         (
@@ -96,7 +96,7 @@ def test_the_embedded_world_and_files_need_no_trust(tmp_path: Path) -> None:
         ('[methods.medprompt_knn.embeddings]\nbase_url = "http://u"\nmodel = "m"', "ask http://u with the key in the "
          "environment variable OPENAI_API_KEY"),
         ('[operators.Weather]\nurl = "http://u"', "give settings to the operator Weather, if it is installed here"),
-        ('[verl.options]\n"a.external_lib" = "m"', "set verl's option a.external_lib"),
+        ('engine = "verl"\n[verl.options]\n"a.external_lib" = "m"', "set verl's option a.external_lib"),
         ('[logging]\nwandb_project = "p"', "send figures to the project p of Weights & Biases"),
     ],
 )  # fmt: skip
@@ -142,7 +142,7 @@ def test_what_was_changed_or_moved_since_is_asked_about_again(with_plugin: Path,
         open_config(str(with_plugin))
     remember(with_plugin)
     with (with_plugin / "config.toml").open("a") as file:
-        file.write('[llm]\nbase_url = "http://u"\n')
+        file.write('[llm]\nkind = "openai"\nmodel = "m"\nbase_url = "http://u"\n')
     with pytest.raises(UntrustedError, match="ask http://u"):
         open_config(str(with_plugin))
     remember(with_plugin)

@@ -3,7 +3,6 @@
 Every builder checks what it needs before it builds, so that a command fails before it has written anything.
 """
 
-import difflib
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache, partial
@@ -26,6 +25,7 @@ from workflow_r1.inference import (
     RoutedChatModel,
     StoredChatModel,
 )
+from workflow_r1.nearest import did_you_mean
 from workflow_r1.operators import Operator, OperatorConfig, OperatorServices, find_operators
 from workflow_r1.retrieval import (
     BM25Index,
@@ -150,8 +150,7 @@ def _check_names(
 ) -> None:
     for name in names:
         if name not in operators:
-            near = difflib.get_close_matches(name, operators, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else "; plugins may add more"
+            hint = did_you_mean(name, operators) or "; plugins may add more"
             left_out = "".join(f"\nleft out: {problem}" for problem in problems)
             raise ConfigError(f"{key}: expected names among {', '.join(operators)}; received {name!r}{hint}{left_out}")
 
@@ -230,8 +229,7 @@ def build_services(
 def _check_roles(config: LLMConfig, known: Sequence[str]) -> None:
     for role in config.roles:
         if role not in (DEFAULT_ROLE, *METHOD_ROLES, *known):
-            near = difflib.get_close_matches(role, (DEFAULT_ROLE, *METHOD_ROLES, *known), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(role, (DEFAULT_ROLE, *METHOD_ROLES, *known))
             raise ConfigError(f"llm.roles: expected {DEFAULT_ROLE!r} or an operator's name, received {role!r}{hint}")
 
 

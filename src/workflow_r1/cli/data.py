@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workflow_r1.errors import DataError, UserError
+from workflow_r1.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from workflow_r1.data import FileFormat, QuestionField
@@ -241,16 +242,13 @@ def check(
 
 
 def _chosen(names: Sequence[str]) -> list[str]:
-    import difflib
-
     from workflow_r1.data import BENCHMARKS
 
     if not names:
         raise UserError(f"expected the name of a benchmark or `all`: {', '.join(BENCHMARKS)}")
     for name in names:
         if name != "all" and name not in BENCHMARKS:
-            near = difflib.get_close_matches(name, BENCHMARKS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, BENCHMARKS)
             raise UserError(f"expected a benchmark among {', '.join(BENCHMARKS)}, received {name!r}{hint}")
     return list(BENCHMARKS) if "all" in names else list(dict.fromkeys(names))
 

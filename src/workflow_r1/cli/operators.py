@@ -7,6 +7,7 @@ import typer
 
 from workflow_r1.cli.parameters import OldConfigOption, Overrides, Source, Trust
 from workflow_r1.errors import ConfigError
+from workflow_r1.nearest import did_you_mean
 from workflow_r1.running.configuration import names_configuration, open_config
 
 if TYPE_CHECKING:
@@ -59,12 +60,9 @@ def operators(
 
 
 def _choose(name: str, found: "FoundOperators") -> "FoundOperator":
-    import difflib
-
     if name in found.operators:
         return found.operators[name]
-    near = difflib.get_close_matches(name, found.operators, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(name, found.operators)
     left_out = "".join(f"\nleft out: {problem}" for problem in found.problems)
     raise ConfigError(f"expected one of {', '.join(found.operators)}, received {name}{hint}{left_out}")
 

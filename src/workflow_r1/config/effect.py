@@ -55,7 +55,7 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
     **dict.fromkeys(
         (
             *("llm.base_url", "llm.model", "llm.api_key_env", "llm.concurrency", "llm.send_seed", "llm.extra_body"),
-            *("llm.cool_down_seconds", "llm.endpoints", "llm.roles"),
+            *("llm.length_field", "llm.leave_out", "llm.cool_down_seconds", "llm.endpoints", "llm.roles"),
         ),
         (_ENDPOINT,),
     ),

@@ -1,11 +1,11 @@
 """From TOML and command-line overrides to one validated configuration, and back to TOML."""
 
-import difflib
 import json
 import re
 import tomllib
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from workflow_r1.config.effect import KeysWithoutEffectError
 from workflow_r1.config.run import RunConfig
 from workflow_r1.errors import ConfigError
+from workflow_r1.nearest import did_you_mean, nearest
 from workflow_r1.references import is_file
 
 PRESETS = Path(__file__).parent / "presets"
@@ -102,7 +103,7 @@ def _read_source(path: Path | str | None) -> tuple[Path, str]:
         file = PRESETS / f"{path}.toml"
     if not file.is_file():
         found = "a directory" if file.is_dir() else "nothing"
-        near = _nearest(str(path), preset_names())
+        near = did_you_mean(str(path), preset_names())
         raise ConfigError(
             f"expected a TOML file or the name of a preset ({', '.join(preset_names())}), found {found} at {file}{near}"
         )
@@ -188,7 +189,7 @@ def _explain(error: ValidationError, file: Path, text: str, places: Mapping[Loca
             expected = detail["msg"].removeprefix("Value error, ")
         else:
             expected = describe(annotation) if annotation is not None else detail["msg"]
-        near = _nearest(value, [choice for choice in _choices(annotation) if isinstance(choice, str)])
+        near = did_you_mean(str(value), [choice for choice in _choices(annotation) if isinstance(choice, str)])
         absent = detail["type"] == "missing" and len(location) == len(detail["loc"])
         received = "nothing" if absent else _short(value)
         yield f"{place}: {key}: expected {expected}, received {received}{near}"
@@ -216,18 +217,13 @@ def _suggest_key(location: Location) -> str:
     siblings = _section_at(location[:-1])
     if siblings is None:
         return ""
-    close = difflib.get_close_matches(location[-1], siblings.model_fields, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {'.'.join((*location[:-1], close[0]))!r}?"
+    close = nearest(location[-1], siblings.model_fields)
+    if close is not None:
+        return f"; did you mean {'.'.join((*location[:-1], close))!r}?"
     elsewhere = [known for known in _all_keys(RunConfig) if known[-1] == location[-1]]
     if elsewhere:
         return f"; did you mean {'.'.join(elsewhere[0])!r}?"
     return f"; {'.'.join(location[:-1]) or 'the configuration'} has {', '.join(siblings.model_fields)}"
-
-
-def _nearest(value: object, choices: Sequence[str]) -> str:
-    close = difflib.get_close_matches(str(value), choices, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _short(value: object) -> str:
@@ -246,6 +242,7 @@ def describe(annotation: Any) -> str:
         bool: "true or false",
         str: "a string",
         Path: "a path (a string)",
+        date: "a date such as 2026-01-31",
     }
     for part in plain:
         if part is type(None):

@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from workflow_r1.trajectory.records import Record
 
+PAPERS_CALLS = 20
+"""Operator calls of a trajectory, in the paper (arXiv:2602.01202)."""
+
 
 class EnvironmentConfig(Record):
     """What the policy may do; the defaults are the paper's (arXiv:2602.01202) where it states them."""
@@ -22,7 +25,7 @@ class EnvironmentConfig(Record):
     """The pool. The paper's Workflow-R1; with ``Search`` added it is Workflow-R1-Search."""
     prompt_style: Literal["full", "brief"] = "full"
     """``full`` explains the grammar and lists the operators; ``brief`` is the bare question."""
-    max_operator_calls: int = Field(default=20, ge=0)
+    max_operator_calls: int = Field(default=PAPERS_CALLS, ge=0)
     """Paper: 20."""
     # Deviation: turns are limited, too; the paper limits the calls alone, and a malformed turn makes none.
     max_turns: int = Field(default=24, ge=1)
@@ -34,16 +37,23 @@ class EnvironmentConfig(Record):
     max_observation_chars: int = Field(default=2048, ge=64)
     """Longer observations are cut in the middle. Paper: 2048."""
     # Deviation: a turn may hold several calls, so that its observations need a limit together.
-    max_turn_observation_chars: int = Field(default=40_960, ge=64)
-    """All observations of one turn together; those beyond it are left out. The default has room for the paper's 20 calls of
-    2048 characters. Not below ``max_observation_chars``."""
+    max_turn_observation_chars: int | None = Field(default=None, ge=64)
+    """All observations of one turn together; those beyond it are left out. None is 20 times ``max_observation_chars``: room
+    for the paper's calls. Not below ``max_observation_chars``."""
     # Deviation: a turn may hold several calls; the paper's has one, and only such a turn keeps the format reward.
     parallel_calls: bool = True
     """Run several ``<tool>`` blocks of one turn concurrently; otherwise such a turn is malformed."""
 
+    @property
+    def turn_observation_chars(self) -> int:
+        """``max_turn_observation_chars`` as it holds."""
+        if self.max_turn_observation_chars is None:
+            return PAPERS_CALLS * self.max_observation_chars
+        return self.max_turn_observation_chars
+
     @model_validator(mode="after")
     def _one_observation_fits(self) -> "EnvironmentConfig":
-        if self.max_turn_observation_chars < self.max_observation_chars:
+        if self.turn_observation_chars < self.max_observation_chars:
             raise ValueError(
                 f"expected max_turn_observation_chars to be at least max_observation_chars ({self.max_observation_chars}), "
                 f"received {self.max_turn_observation_chars}"

@@ -26,7 +26,6 @@ The token budgets (``max_prompt_tokens``, ``max_response_tokens``) are kept by t
 """
 
 import asyncio
-import difflib
 import itertools
 import time
 from collections.abc import Mapping, Sequence
@@ -35,6 +34,7 @@ from dataclasses import dataclass
 from workflow_r1.accounting import charged_to
 from workflow_r1.environment.config import EnvironmentConfig
 from workflow_r1.errors import ConfigError, ServiceError
+from workflow_r1.nearest import nearest
 from workflow_r1.operators import Operator, OperatorServices
 from workflow_r1.prompts import (
     MALFORMED_INSTRUCTION,
@@ -171,7 +171,7 @@ class Environment:
             observation = format_observation([ONE_CALL_INSTRUCTION if too_many else MALFORMED_INSTRUCTION])
         else:
             calls = await self._run(turn.calls)
-            texts = _within([call.observation for call in calls], self._config.max_turn_observation_chars)
+            texts = _within([call.observation for call in calls], self._config.turn_observation_chars)
             if self._num_calls >= self._config.max_operator_calls:
                 texts.append(NO_CALLS_LEFT)
             observation = format_observation(texts)
@@ -223,8 +223,8 @@ class Environment:
 
     def _explain_unknown(self, call: ParsedCall) -> str:
         name = neutralise(cut_middle(call.operator, _MAX_QUOTED_CHARS), self._special_tokens)
-        near = difflib.get_close_matches(call.operator[:_MAX_QUOTED_CHARS], self._pool, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        near = nearest(call.operator[:_MAX_QUOTED_CHARS], self._pool)
+        hint = f" Did you mean {near}?" if near else ""
         return f"There is no operator {name!r}.{hint} Operators: {', '.join(self._pool) or 'none'}."
 
 

@@ -1,7 +1,5 @@
 """Every method by its name."""
 
-import difflib
-
 from workflow_r1.errors import ConfigError
 from workflow_r1.methods.aflow import AFLOW
 from workflow_r1.methods.asking import COT, DIRECT, ENSEMBLE
@@ -13,6 +11,7 @@ from workflow_r1.methods.medprompt_knn import MEDPROMPT_KNN
 from workflow_r1.methods.method import Method
 from workflow_r1.methods.react import REACT
 from workflow_r1.methods.voting import MEDPROMPT, SELF_CONSISTENCY
+from workflow_r1.nearest import did_you_mean
 from workflow_r1.references import load_reference
 
 POLICY = "policy"
@@ -59,6 +58,5 @@ def find_method(name: str, *, key: str = "--method") -> Method:
         raise ConfigError(
             f"{key}: expected a Method at {name}, found a {type(own).__name__}; make one with fixed_method (docs/reference/methods.md)"
         )
-    near = difflib.get_close_matches(name, [POLICY, *METHODS], n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(name, [POLICY, *METHODS])
     raise ConfigError(f"{key}: expected one of {', '.join([POLICY, *METHODS])}, received {name!r}{hint}")

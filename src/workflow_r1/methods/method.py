@@ -101,4 +101,5 @@ def method_environment(operators: Mapping[str, Operator]) -> EnvironmentConfig:
         max_operator_calls=64,
         max_turns=64,
         max_observation_chars=65536,
+        max_turn_observation_chars=64 * 65536,
     )

@@ -1,7 +1,6 @@
 """Search by a tool of an MCP server (Model Context Protocol), through the official client."""
 
 import asyncio
-import difflib
 import json
 import os
 import tempfile
@@ -15,6 +14,7 @@ from pydantic import Field
 
 from workflow_r1.errors import ConfigError, MissingExtraError
 from workflow_r1.installation import install_command
+from workflow_r1.nearest import did_you_mean
 from workflow_r1.retrieval.backend import Passage
 from workflow_r1.retrieval.passages import read_passages
 from workflow_r1.services.attempts import AttemptError, ask_patiently, is_web_address, quote
@@ -271,7 +271,7 @@ class MCPSearch:
             names = [tool.name for tool in tools]
             raise AttemptError(
                 FailureKind.UNKNOWN_MODEL,
-                f"tools without it: {', '.join(names)[:200] or 'none'}{_nearest(self.config.tool, names)}",
+                f"tools without it: {', '.join(names)[:200] or 'none'}{did_you_mean(self.config.tool, names)}",
                 remedy="set search.mcp.tool",
             )
         known = tool.input_schema.get("properties")
@@ -284,7 +284,7 @@ class MCPSearch:
             if name not in known and tool.input_schema.get("additionalProperties") is not True:
                 raise AttemptError(
                     FailureKind.UNKNOWN_MODEL,
-                    f"a tool with arguments {', '.join(known) or 'none'}, not {name!r}{_nearest(name, list(known))}",
+                    f"a tool with arguments {', '.join(known) or 'none'}, not {name!r}{did_you_mean(name, list(known))}",
                     remedy=f"set search.mcp.{key}",
                 )
 
@@ -345,8 +345,3 @@ def _find_list(value: Any, list_field: str | None) -> Any:
     if isinstance(value, dict):
         return [value]  # one passage
     return value
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import ConfigError
+from workflow_r1.nearest import nearest
 from workflow_r1.rollout.events import RolloutEvent
 from workflow_r1.running.configuration import names_configuration
 from workflow_r1.running.interrupts import Stop, run_loop
@@ -53,16 +54,14 @@ def _refuse_path(question: str) -> None:
     Raises:
         ConfigError: the text is a path, or looks like one, or like a preset.
     """
-    import difflib
-
     from workflow_r1.config import preset_names
 
     text = question.strip()
     if not text:
         raise ConfigError("expected a question, received an empty text")
     is_word = len(text.split()) == 1 and not text.endswith("?")
-    if is_word and (near := difflib.get_close_matches(text, preset_names(), n=1, cutoff=0.8)):
-        raise ConfigError(f"expected a question or a configuration, received {text!r}; did you mean {near[0]!r}?")
+    if is_word and (near := nearest(text, preset_names(), cutoff=0.8)):
+        raise ConfigError(f"expected a question or a configuration, received {text!r}; did you mean {near!r}?")
     looks_like_path = is_word and ("/" in text or "\\" in text or text.endswith((".toml", ".json", ".jsonl")))
     if looks_like_path or names_configuration(text):
         found = f"the configuration {text!r}" if names_configuration(text) else f"{text!r}, where nothing lies"

@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from workflow_r1.errors import ConfigError, ServiceError, UserError
 from workflow_r1.installation import DISTRIBUTION, install_command
+from workflow_r1.nearest import did_you_mean
 from workflow_r1.running.findings import Check, Finding, Status, ok, problem, warning
 from workflow_r1.running.policy_server_check import check_policy_server
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 ASK_SECONDS = 20.0
 """Longest wait for one reply of a service."""
+_ONCE = {"timeout_seconds": ASK_SECONDS, "idle_timeout_seconds": ASK_SECONDS, "max_retries": 0}
+"""A doctor says at once what retries would hide for a while."""
 SPACE_PROBLEM, SPACE_WARNING = 200 * 2**20, 2 * 2**30
 """Free bytes below which a run cannot be expected to end, or may not."""
 SLOW_CPU_PARAMETERS = 500_000_000
@@ -261,13 +264,10 @@ def check_llm(config: "RunConfig") -> Iterable[Finding]:
 
 async def _examine(section: str, chat_config: "OpenAIChatConfig") -> Finding:
     """Ask one endpoint for its models, then for one token."""
-    import difflib
-
     from workflow_r1.inference import OpenAIChatModel
     from workflow_r1.running.services import ask_once
 
-    update = {"timeout_seconds": ASK_SECONDS, "idle_timeout_seconds": ASK_SECONDS, "max_retries": 0}
-    chat_config = chat_config.model_copy(update=update)
+    chat_config = chat_config.model_copy(update=_ONCE)
     variable = chat_config.api_key_env
     key = f"key from {variable}" if os.environ.get(variable, "").strip() else f"no key in {variable}"
     failure: ServiceError | None = None
@@ -279,11 +279,10 @@ async def _examine(section: str, chat_config: "OpenAIChatConfig") -> Finding:
         except ServiceError as error:
             failure = error
         seconds = time.perf_counter() - started
-    near = difflib.get_close_matches(chat_config.model, served, n=1, cutoff=0.3)
     hint = f"it serves {', '.join(served[:5])}{', ...' if len(served) > 5 else ''}" if served else ""
-    if near and near[0] != chat_config.model:
-        hint += f"; did you mean {near[0]}?"
     unlisted = bool(served) and chat_config.model not in served
+    if unlisted:
+        hint += did_you_mean(chat_config.model, served, cutoff=0.3)
     if failure is not None:
         return problem(section, failure, hint if unlisted else "")
     found = f"{chat_config.model} at {chat_config.address} replied in {seconds:.2f} s ({key})"
@@ -413,10 +412,19 @@ def _who_needs(config: "RunConfig", need: str) -> list[str]:
 def check_policy(config: "RunConfig") -> Iterable[Finding]:
     """The policy's server; or its tokenizer, its files, and the device that it will run on."""
     from workflow_r1.assembly.components import policy_chat_config
-    from workflow_r1.running.policies import require_engine
+    from workflow_r1.running.policies import require_engine, tokenizer_of_server
+    from workflow_r1.running.served_policy_check import check_history, check_tokens
 
+    source = tokenizer_of_server(config.policy)
+    if source is not None:
+        yield asyncio.run(check_tokens(config, source))
+        return
     if config.policy.base_url is not None:
-        yield asyncio.run(_examine("policy", policy_chat_config(config)))
+        chat_config = policy_chat_config(config)
+        replied = asyncio.run(_examine("policy", chat_config))
+        yield replied
+        if replied.status is not Status.PROBLEM:
+            yield asyncio.run(check_history(chat_config.model_copy(update=_ONCE)))
         return
     require_engine("a policy in this process")
     import torch
@@ -433,6 +441,9 @@ def check_policy(config: "RunConfig") -> Iterable[Finding]:
             return
         source = str(Path(cached).parent)
     tokenizer = load_tokenizer(source)
+    problem_of_template = _examine_template(config, tokenizer)
+    if problem_of_template is not None:
+        yield problem_of_template
     try:
         settings = AutoConfig.from_pretrained(source)
         with torch.device("meta"):
@@ -459,6 +470,20 @@ def check_policy(config: "RunConfig") -> Iterable[Finding]:
         yield warning("device", f"{device}, {os.cpu_count()} cores", "a policy of this size wants a GPU")
     else:
         yield ok("device", f"{device}, {os.cpu_count()} cores, torch {torch.__version__}")
+
+
+def _examine_template(config: "RunConfig", tokenizer: Any) -> "Finding | None":
+    """Render a prompt with all that it may hold; None where nothing is wrong."""
+    from workflow_r1.prompts import render_prompt
+    from workflow_r1.rollout.renderer import Renderer
+    from workflow_r1.trajectory import Question
+
+    question = Question(id="doctor", text="Who?", golden_answers=())
+    try:
+        Renderer(tokenizer, config.policy.template).prompt(render_prompt(question, (), config.environment.prompt_style))
+    except UserError as error:
+        return problem("chat template", error)
+    return None
 
 
 def _absent_weights(directory: Path) -> Sequence[str]:

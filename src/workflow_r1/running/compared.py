@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import ConfigError, DataError
+from workflow_r1.nearest import did_you_mean
 from workflow_r1.running.policies import POLICY, choose_method, pool_of, tokenizer_of_server
 
 if TYPE_CHECKING:
@@ -205,8 +206,6 @@ def read_benchmarks(config: "RunConfig", given: Iterable[str], *, directory: Pat
 
 
 def _find_benchmark(given: str, directory: Path) -> tuple[str, Path]:
-    import difflib
-
     from workflow_r1.data import BENCHMARKS
 
     benchmark = BENCHMARKS.get(given)
@@ -220,8 +219,7 @@ def _find_benchmark(given: str, directory: Path) -> tuple[str, Path]:
         return given, file
     name, _, path = given.rpartition("=")
     if not Path(path).is_file():
-        near = difflib.get_close_matches(given, [*BENCHMARKS, "embedded"], n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(given, [*BENCHMARKS, "embedded"])
         raise ConfigError(
             f"--benchmark: expected embedded, {', '.join(BENCHMARKS)}, a file or NAME=FILE, received {given!r}{hint}"
         )

@@ -69,7 +69,7 @@ def effects_of(config: "RunConfig") -> list[Effect]:
         told = f"send figures to the project {_quote(config.logging.wandb_project)} of Weights & Biases"
         found.append(_effect(told, "logging.wandb_project"))
     if config.llm.kind == "openai" and config.llm.base_url is None:
-        told = f"ask the openai client's default address with the key in {_quote(config.llm.api_key_env)}"
+        told = f"ask OpenAI's own address with the key in {_quote(config.llm.api_key_env)}"
         found.append(_effect(told, "llm.kind"))
     return [*found, *_services(config, RunConfig(), ())]
 

@@ -1,7 +1,7 @@
 """One of several processes, each started with its rank in the environment.
 
-``python ranks_run.py train MODEL_DIRECTORY RUN_DIRECTORY SHARDING [resume] [kill=STEP]``: the tiny run; rank 1 kills itself
-in the rollouts of STEP. ``python ranks_run.py gradient MODEL_DIRECTORY FILE SHARDING``: the gradient of one mini-batch in
+``python ranks_run.py train MODEL_DIRECTORY RUN_DIRECTORY SHARDING [resume] [kill=STEP] [lora]``: the tiny run; rank 1 kills
+itself in the rollouts of STEP. ``python ranks_run.py gradient MODEL_DIRECTORY FILE SHARDING``: the gradient of one mini-batch in
 float64, with its loss and metrics, written by rank 0.
 """
 
@@ -22,8 +22,9 @@ from workflow_r1.rewards import score_trajectory
 
 
 def train(model, directory, sharding, *options):
+    lora = {"rank": 4, "target_modules": ("q_proj", "lm_head")} if "lora" in options else None
     config = tiny_run.tiny_config(
-        Path(model), training={"steps": 4, "peer_timeout_minutes": 2.0}, optimiser={"sharding": sharding}
+        Path(model), training={"steps": 4, "peer_timeout_minutes": 2.0}, optimiser={"sharding": sharding, "lora": lora}
     )
     kill = next((int(option[5:]) for option in options if option.startswith("kill=")), None)
     with joined(config) as ranks:

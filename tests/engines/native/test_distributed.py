@@ -116,6 +116,13 @@ def test_a_killed_run_resumes_in_any_number_of_processes(alone, warm_directory, 
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_adapters_of_a_sharded_tied_model_are_saved_as_they_act(warm_directory, tmp_path):
+    """The saved policy is compared with the live one before it is kept; here that happens while the live one is in parts."""
+    run(2, "train", warm_directory, tmp_path / "run", "full", "lora")
+    assert not json.loads((tmp_path / "run" / "policy" / "config.json").read_text())["tie_word_embeddings"]
+
+
 @pytest.mark.parametrize("sharding", ["none", "full"])
 def test_gradient_loss_and_metrics_of_two_processes_are_those_of_one(model_directory, tmp_path, sharding):
     run(1, "gradient", model_directory, tmp_path / "one.pt", sharding)

@@ -162,6 +162,34 @@ def test_a_turn_that_did_not_end_itself_leaves_the_end_token_to_the_context(run_
     assert spelled(tokenizer, first.context_token_ids).startswith("<|im_end|>\n<|im_start|>user")
 
 
+OPENING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n{{ '<think>\n' }}"
+)
+
+
+def test_a_template_that_opens_the_thought_opens_it_once(run_config):
+    tokenizer = load_policy_model(run_config)[1]
+    tokenizer.chat_template = OPENING
+    trajectory = text_trajectory(text="<think>why</think><tool>S: a</tool>")
+    trajectory = trajectory.model_copy(
+        update={
+            "turns": (
+                trajectory.turns[0],
+                trajectory.turns[1].model_copy(update={"text": "<think>\nso</think><answer>c</answer>"}),
+            )
+        }
+    )
+    encoded = encode_demonstration(trajectory, Renderer(tokenizer))
+    whole = [*encoded.prompt_token_ids]
+    for turn in encoded.turns:
+        whole += [*turn.token_ids, *turn.context_token_ids]
+    assert spelled(tokenizer, whole) == (
+        "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n<think>\nwhy</think><tool>S: a</tool><|im_end|>"
+        "\n<|im_start|>user\n<info>b</info><|im_end|>\n<|im_start|>assistant\n<think>\nso</think><answer>c</answer><|im_end|>"
+    )
+
+
 def test_control_tokens_in_a_demonstration_are_text(run_config):
     tokenizer = load_policy_model(run_config)[1]
     first = encode_demonstration(text_trajectory(text="a<|im_end|>b"), Renderer(tokenizer)).turns[0]

@@ -74,7 +74,7 @@ def test_what_is_set_is_what_verl_reads(cpu_config: Callable[..., RunConfig]) ->
         ("reward_model.reward_manager", "no more"),
         ("actor_rollout_ref.actor.grad_clip", "no more: set actor_rollout_ref.actor.optim.clip_grad"),
         ("actor_rollout_ref.rollout.gpu_memory_utilisation", "did you mean.*gpu_memory_utilization"),
-        ("rollout.enforce_eager", "did you mean actor_rollout_ref.rollout.enforce_eager"),
+        ("rollout.enforce_eager", "did you mean 'actor_rollout_ref.rollout.enforce_eager'"),
         ("trainer.steps", "no option trainer.steps"),
         ("no.such.section", "no option"),
         ("actor_rollout_ref.rollout.n", "set from training.group_size"),

@@ -91,7 +91,7 @@ def test_prose_around_a_proposal_is_left_out(around: str) -> None:
         ('{"graph": {}}', "expected a JSON object"),
         (json.dumps({**GOOD, "modification": " "}), "modification: expected a sentence"),
         (json.dumps({**GOOD, "graph": {"nodes": [], "output": "x"}}), "nodes: Tuple should have at least 1 item"),
-        (json.dumps(GOOD).replace("Custom", "Costum"), "did you mean Custom?"),
+        (json.dumps(GOOD).replace("Custom", "Costum"), "did you mean 'Custom'?"),
     ],
 )
 def test_unusable_proposal_is_told_what_to_write(text: str, told: str) -> None:

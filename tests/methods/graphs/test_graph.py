@@ -70,8 +70,8 @@ def test_template_is_parted_into_texts_and_references() -> None:
 @pytest.mark.parametrize(
     ("nodes", "output", "told"),
     [
-        ([changed(ANSWER, question="{frist}")], "{first}", "{frist} names no node; expected one of {question}, {first}; did you mean {first}?"),
-        ([{**ANSWER, "operator": "AnswerGenerator"}], "{first}", "did you mean AnswerGenerate?"),
+        ([changed(ANSWER, question="{frist}")], "{first}", "{frist} names no node; expected one of {question}, {first}; did you mean '{first}'?"),
+        ([{**ANSWER, "operator": "AnswerGenerator"}], "{first}", "did you mean 'AnswerGenerate'?"),
         ([{**ANSWER, "arguments": {"query": "{question}"}}], "{first}", "AnswerGenerate takes question, received 'query'\n"),
         ([{**SECOND, "arguments": {"task": "{question}"}}], "{second}", "Custom needs 'instruction'; write \"instruction\": "),
         ([changed(ANSWER, question=["{question}"])], "{first}", 'expected one template, no list; write "question": "{question}"'),
@@ -91,7 +91,7 @@ def test_template_is_parted_into_texts_and_references() -> None:
         ([changed(ANSWER, question="{first}")], "{first}", "expected no cycle, received one among or before first"),
         ([], "x", "nodes"),
         ([ANSWER], " ", "output: expected a template of the answer"),
-        ([{**ANSWER, "argument": {}}], "{first}", "nodes.0.argument: no such key; expected name, operator, arguments; did you mean argument"),
+        ([{**ANSWER, "argument": {}}], "{first}", "nodes.0.argument: no such key; expected name, operator, arguments; did you mean 'argument"),
         ([{"name": "n", "operator": "LookUp", "arguments": {"place": "here", "count": "many"}}], "{n}", "count: expected a whole number, received 'many'"),
         ([{"name": "n", "operator": "LookUp", "arguments": {"place": "here", "count": "{question}"}}], "{n}", "expected a whole number, written out; a reference gives any text"),
     ],

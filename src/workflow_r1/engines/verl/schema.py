@@ -5,7 +5,6 @@ So a key must be in verl's own files, or a field of the dataclass behind them, o
 """
 
 import dataclasses
-import difflib
 import importlib
 import importlib.resources
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from workflow_r1.engines.verl.options import Option
 from workflow_r1.errors import ConfigError
+from workflow_r1.nearest import nearest
 
 PASSED_ON = (
     "ray_kwargs.ray_init",
@@ -83,10 +83,10 @@ def _check(config: DictConfig, key: str, legacy: frozenset[str]) -> None:
     section = OmegaConf.select(config, parent) if parent else config
     known = sorted(_names(section)) if isinstance(section, DictConfig) else []
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1) or [
-            path for path in _paths(config) if path.rpartition(".")[2] == name
-        ]
-        hint = f"; did you mean {near[0] if '.' in near[0] else f'{parent}.{near[0]}'}?" if near else ""
+        near = nearest(name, known)
+        elsewhere = [path for path in _paths(config) if path.rpartition(".")[2] == name]
+        meant = f"{parent}.{near}" if near else next(iter(elsewhere), None)
+        hint = f"; did you mean {meant!r}?" if meant else ""
         raise ConfigError(f"verl has no option {key}{hint}")
 
 

@@ -1,6 +1,5 @@
 """Reads a graph and holds it to a pool of operators. What is wrong is told all at once, each with what to write instead."""
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from workflow_r1.errors import DataError
 from workflow_r1.methods.graphs.graph import Node, WorkflowGraph
 from workflow_r1.methods.graphs.templates import Reference, read_template
+from workflow_r1.nearest import did_you_mean
 from workflow_r1.operators import Argument, Operator
 
 SEVERAL_ANSWERS = "MultiAnswerGenerate"
@@ -92,15 +92,13 @@ def _check_node(node: Node, graph: WorkflowGraph, operators: Mapping[str, Operat
     place = f"node {node.name}"
     operator = operators.get(node.operator)
     if operator is None:
-        near = difflib.get_close_matches(node.operator, operators, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(node.operator, operators)
         yield f"{place}: expected an operator among {', '.join(operators)}, received {node.operator!r}{hint}"
         return
     expected = {argument.name: argument for argument in operator.arguments}
     for name in node.arguments:
         if name not in expected:
-            near = difflib.get_close_matches(name, expected, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, expected)
             yield f"{place}: {node.operator} takes {', '.join(expected)}, received {name!r}{hint}"
     for argument in operator.arguments:
         value = node.arguments.get(argument.name)
@@ -171,8 +169,7 @@ def _explain(error: ValidationError, row: Mapping[str, Any]) -> Iterator[str]:
             yield detail["msg"].removeprefix("Value error, ")
         elif detail["type"] == "extra_forbidden":
             known = Node.model_fields if len(location) > 1 else WorkflowGraph.model_fields
-            near = difflib.get_close_matches(str(location[-1]), known, n=1)
-            yield f"{place}: no such key; expected {', '.join(known)}{f'; did you mean {near[0]}?' if near else ''}"
+            yield f"{place}: no such key; expected {', '.join(known)}{did_you_mean(str(location[-1]), known)}"
         elif detail["type"] == "missing":
             yield f"{place}: expected a value, received none"
         else:

@@ -1,6 +1,5 @@
 """The record of a workflow graph. One that exists has sound references, no cycle, and no node for nothing."""
 
-import difflib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from workflow_r1.methods.graphs.templates import QUESTION, Reference, read_template, references
+from workflow_r1.nearest import did_you_mean
 from workflow_r1.trajectory.records import Record
 
 MAX_NODES = 32
@@ -139,8 +139,7 @@ def _find_problems(graph: WorkflowGraph) -> Iterator[str]:
             if reference.name == QUESTION and reference.part != "result":
                 yield f"{place}: received {reference}; the question has no parts, write {{{QUESTION}}}"
             elif reference.name not in (QUESTION, *names):
-                near = difflib.get_close_matches(reference.name, [QUESTION, *names], n=1)
-                hint = f"; did you mean {{{near[0]}}}?" if near else ""
+                hint = did_you_mean(f"{{{reference.name}}}", [f"{{{name}}}" for name in (QUESTION, *names)])
                 yield (
                     f"{place}: {reference} names no node; expected one of "
                     f"{', '.join(f'{{{name}}}' for name in (QUESTION, *names))}{hint}"
