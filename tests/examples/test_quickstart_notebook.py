@@ -28,8 +28,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert "finished after step 3" in shown
     assert "step 3: reward" in shown
     assert {figures.method for figures in names["evaluation"].figures} == {"policy", "direct", "cot"}
-    (folder,) = tmp_path.iterdir()
-    assert {path.name for path in folder.iterdir()} == {"run", "evaluation", "methods.png"}
+    assert {path.name for path in names["folder"].iterdir()} == {"run", "evaluation", "methods.png"}
 
 
 def test_the_notebook_is_kept_without_outputs() -> None:
