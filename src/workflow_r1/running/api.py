@@ -33,18 +33,22 @@ Place = str | Path
 Occurrence = TypeVar("Occurrence")
 
 
-def load_config(source: "Place | RunConfig | None" = None, overrides: Overrides = None) -> "RunConfig":
+def load_config(
+    source: "Place | RunConfig | None" = None, overrides: Overrides = None, *, trust: bool = False
+) -> "RunConfig":
     """Read a configuration.
 
     Args:
         source: a preset's name (``embedded``, ``smollm2-hotpotqa``, ``paper``), a TOML file, a run directory (its
             configuration with its trained policy), or a configuration; None is the embedded quickstart.
         overrides: single keys to set: ``"training.steps=2"``, a list of such texts, or ``{"training.steps": 2}``.
+        trust: trust a run directory that somebody else may have made; every function then takes it, since it is remembered.
 
     Raises:
         ConfigError: names every wrong key and value, what was expected, and the nearest right key.
+        UntrustedError: the run directory was not made here, and its configuration would run code or ask services.
     """
-    return open_config(source, overrides)
+    return open_config(source, overrides, trust=trust)
 
 
 def train(
