@@ -90,7 +90,7 @@ def reader_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reader")
     write_reader_files(folder)
     evaluation = "workflow-r1 evaluate -m direct,cot -b embedded --output runs/"
-    _run(folder, "workflow-r1 train --run-directory runs/NAME-TIME")
+    _run(folder, "workflow-r1 train --output runs/NAME-TIME")
     _run(folder, "\n".join(f"{evaluation}{name}" for name in ("one", "other")))
     return folder
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from workflow_r1.cli.doctor import _run
 from workflow_r1.embedded import policy_directory
 from workflow_r1.inference import ChatReply, ChatRequest, ScriptedChatModel
 from workflow_r1.inference.loopback import LoopbackServer
 from workflow_r1.installation import install_command
 from workflow_r1.rollout.doubles import LoopbackPolicy
-from workflow_r1.running.checks import Finding, Status, check_directory, ok
+from workflow_r1.running.checks import check_directory
+from workflow_r1.running.findings import Finding, Status, ok, run_checks
 from workflow_r1.store import CallDatabase
 from workflow_r1.trajectory import FinishReason, Usage
 
@@ -365,7 +365,7 @@ def test_checks_run_at_once_within_a_limit_and_may_fail_themselves() -> None:
         raise KeyError("oops")
 
     started = time.monotonic()
-    found = _run({"a": hang, "b": crash, "c": hang, "d": half, "e": lambda: [ok("e", "fine")]}, limit_seconds=0.5)
+    found = run_checks({"a": hang, "b": crash, "c": hang, "d": half, "e": lambda: [ok("e", "fine")]}, limit_seconds=0.5)
     assert time.monotonic() - started < 5
     assert [(finding.subject, finding.status) for finding in found] == [
         ("a", Status.WARNING),

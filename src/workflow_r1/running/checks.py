@@ -11,16 +11,16 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from workflow_r1.errors import ConfigError, ServiceError, ServiceRejectedError, UserError
+from workflow_r1.errors import ConfigError, ServiceError, UserError
 from workflow_r1.installation import DISTRIBUTION, install_command
 from workflow_r1.nearest import did_you_mean
+from workflow_r1.running.findings import Check, Finding, Status, ok, problem, warning
+from workflow_r1.running.policy_server_check import check_policy_server
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -39,50 +39,6 @@ SLOW_CPU_PARAMETERS = 500_000_000
 """From here on a policy on a CPU takes patience."""
 
 
-class Status(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found."""
-
-    subject: str
-    """What was looked at, e.g. a section of the configuration."""
-    status: Status
-    """How bad it is."""
-    found: str
-    """What is there."""
-    remedy: str = ""
-    """What to do about it."""
-    is_service: bool = False
-    """The problem is a service that is down, not the user's to mend in a file."""
-
-
-Check = Callable[[], Iterable[Finding]]
-"""One check, ready to run."""
-
-
-def ok(subject: str, found: str) -> Finding:
-    """Nothing to do."""
-    return Finding(subject, Status.OK, found)
-
-
-def warning(subject: str, found: str, remedy: str = "") -> Finding:
-    """A run may go well all the same."""
-    return Finding(subject, Status.WARNING, found, remedy)
-
-
-def problem(subject: str, error: Exception | str, remedy: str = "") -> Finding:
-    """A run cannot go well. A service that is down is told from the user's mistake."""
-    down = isinstance(error, ServiceError) and not isinstance(error, ServiceRejectedError)
-    return Finding(subject, Status.PROBLEM, str(error), remedy, is_service=down)
-
-
 ACTING = ("operators", "llm", "search", "prices", "policy", "sampling.server")
 """Checks that run code or ask services which the configuration names."""
 
@@ -96,7 +52,6 @@ def plan(config: "RunConfig", *, directory: Path | None = None, overrides: Seque
             and nothing is asked: it is only looked at.
         overrides: of the command line.
     """
-    from workflow_r1.running.policy_server_check import check_policy_server
     from workflow_r1.running.trust import untrusted_effects
 
     checks: dict[str, Check] = {
