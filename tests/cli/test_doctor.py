@@ -309,6 +309,21 @@ def test_a_policy_that_cannot_be_loaded(examine: Callable, tmp_path: Path) -> No
     assert code == 2
 
 
+def test_budgets_and_a_prompt_that_the_policy_cannot_follow(examine: Callable, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "my.toml").write_text('name = "mine"\n')  # The embedded policy by default, and the paper's budgets.
+    code, findings = examine("my.toml", policy=True)
+    assert code == 2
+    assert "room for 2,048 tokens, and a trajectory may take 9,472" in findings["budgets"]["found"]
+    assert "environment.max_response_tokens" in findings["budgets"]["remedy"]
+    assert 'environment.prompt_style = "brief"' in findings["prompt"]["remedy"]
+    code, findings = examine(
+        "-o", "environment.max_response_tokens=1920", policy=True
+    )  # With 128 of the prompt: all of it.
+    assert code == 0
+    assert not findings.keys() & {"budgets", "prompt"}
+
+
 def test_without_torch_the_extra_is_named(tmp_path: Path) -> None:
     script = (
         "import importlib.util as util, sys\n"

@@ -23,6 +23,8 @@ from workflow_r1.running.findings import Check, Finding, Status, ok, problem, wa
 from workflow_r1.running.policy_server_check import check_policy_server
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from workflow_r1.config import RunConfig
     from workflow_r1.inference import OpenAIChatConfig
     from workflow_r1.trajectory import Question
@@ -104,7 +106,7 @@ def check_packages() -> Iterable[Finding]:
         if match is not None:
             groups.setdefault(match[3] or "", {})[match[1]] = match[2].strip()
     for extra, packages in groups.items():
-        if extra == "dev":
+        if extra in ("dev", "docs"):
             continue
         versions = {name: _installed(name) for name in packages}
         absent = [name for name, version in versions.items() if version is None]
@@ -461,6 +463,7 @@ def check_policy(config: "RunConfig") -> Iterable[Finding]:
         yield problem("policy", f"{found}, but no {', '.join(absent)}", "copy the model's weights again")
     else:
         yield ok("policy", found)
+    yield from _misfits(config, settings)
     device = resolve_device(config.policy.device)
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
@@ -470,6 +473,26 @@ def check_policy(config: "RunConfig") -> Iterable[Finding]:
         yield warning("device", f"{device}, {os.cpu_count()} cores", "a policy of this size wants a GPU")
     else:
         yield ok("device", f"{device}, {os.cpu_count()} cores, torch {torch.__version__}")
+
+
+def _misfits(config: "RunConfig", settings: "PretrainedConfig") -> Iterable[Finding]:
+    """What of the budgets and the prompt the policy in this process cannot follow."""
+    room = getattr(settings, "max_position_embeddings", None)
+    budget = config.environment.max_prompt_tokens + config.environment.max_response_tokens
+    if room is not None and budget > room:
+        yield problem(
+            "budgets",
+            f"the policy's context has room for {room:,} tokens, and a trajectory may take {budget:,}",
+            "lower `environment.max_prompt_tokens` and `environment.max_response_tokens`, so that together they fit it",
+        )
+    if config.policy.model == "embedded" and (
+        config.environment.prompt_style != "brief" or config.sampling.turn_end != "action"
+    ):
+        yield problem(
+            "prompt",
+            "the embedded policy knows the bare question and turns that end with their action",
+            'set environment.prompt_style = "brief" and sampling.turn_end = "action", as the preset `embedded` does',
+        )
 
 
 def _examine_template(config: "RunConfig", tokenizer: Any) -> "Finding | None":

@@ -6,7 +6,7 @@ import pytest
 
 from workflow_r1.environment import Environment
 from workflow_r1.errors import ServiceUnavailableError
-from workflow_r1.inference import OpenAIChatConfig, OpenAIChatModel, ScriptedChatModel
+from workflow_r1.inference import ChatRequest, OpenAIChatConfig, OpenAIChatModel, ScriptedChatModel
 from workflow_r1.inference.loopback import Fault, LoopbackServer
 from workflow_r1.operators import OperatorResult, OperatorServices, operator
 from workflow_r1.recording.events import StepFinished, Warned
@@ -15,7 +15,8 @@ from workflow_r1.trajectory import Message, load_trajectories
 
 @operator(purpose="Have the LLM repeat the input.")
 async def Echo(text: str, *, services: OperatorServices) -> OperatorResult:
-    reply = await services.require_chat()([Message(role="user", content=text[:4])], max_tokens=8)
+    messages = (Message(role="user", content=text[:4]),)
+    reply = await services.require_chat()(ChatRequest(messages=messages, max_tokens=8))
     return OperatorResult(observation=reply.text, usage=reply.usage)
 
 

@@ -151,3 +151,22 @@ def test_a_programming_error_is_raised(reply: Reply | Exception) -> None:
 
     with pytest.raises((ZeroDivisionError, ValueError)):
         asyncio.run(act())
+
+
+def test_a_closing_tag_that_the_thought_names_ends_no_turn() -> None:
+    ids = encode("<think>an </answer> ends it</think><tool>a: b</tool> more")
+    [(_, turn)], _, _ = turns_of([ids], turn_end="action")
+    assert turn.text == "<think>an </answer> ends it</think><tool>a: b</tool>"
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("-inf"), 0.5])
+def test_log_probabilities_that_are_none_fail_the_trajectory(wrong: float) -> None:
+    made = policy([Reply([5, END], [-0.5, wrong])], [])
+
+    async def act() -> None:
+        async with made.session(seed=11) as session:
+            session.extend([Message(role="user", content="m")])
+            await session.sample(max_tokens=50)
+
+    with pytest.raises(ServiceUnavailableError, match="finite log-probabilities"):
+        asyncio.run(act())
