@@ -41,13 +41,13 @@ from transformers import (
     StaticCache,
 )
 
-from workflow_r1.assembly.components import build_environment_factory, build_train_questions
 from workflow_r1.config.loading import load_run_config
 from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.operators import OperatorResult, OperatorServices, operator
 from workflow_r1.policy.local_sampler import LocalSampler, LocalSession
 from workflow_r1.policy.model import load_policy_model
 from workflow_r1.rollout import SampledTurn, SamplingConfig, derive_seed, rollout_groups
+from workflow_r1.running.parts import open_environments, train_questions
 from workflow_r1.trajectory import Message, Question, Trajectory
 
 NUM_TURNS = 4
@@ -225,11 +225,11 @@ class EmbeddedWorkload:
 
     def __init__(self) -> None:
         self.config = load_run_config("embedded")
-        self.model, tokenizer = load_policy_model(self.config)
+        self.model, tokenizer = load_policy_model(self.config.policy)
         self.sampler = LocalSampler(self.model, tokenizer, sampling=self.config.sampling)
         self.num = self.config.training.questions_per_step * self.config.training.group_size
-        self._questions = build_train_questions(self.config)
-        self._make_environment = build_environment_factory(self.config)
+        self._questions = train_questions(self.config)
+        self._make_environment = open_environments(self.config)
         self._trajectories: list[Trajectory] = []
 
     def run(self, sampler: LocalSampler, num: int, *, seed: int) -> tuple[int, int]:

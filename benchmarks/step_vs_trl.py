@@ -32,7 +32,6 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from workflow_r1.assembly.components import build_environment_factory, build_questions
 from workflow_r1.config import load_run_config
 from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.native.run import Trainer
@@ -43,6 +42,7 @@ from workflow_r1.recording.events import Event, StepFinished, StepStarted
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import rollout_groups
 from workflow_r1.rollout.renderer import Renderer
+from workflow_r1.running.parts import open_environments, train_questions
 from workflow_r1.trajectory import FinishReason, Question, StopReason, Trajectory, Turn
 
 GROUP_SIZE = 8
@@ -62,8 +62,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(arguments.threads)
     config = configure(arguments.model, arguments.questions, arguments.steps, arguments.threads)
-    questions, _ = build_questions(config)
-    make_environment = build_environment_factory(config)
+    questions = train_questions(config)
+    make_environment = open_environments(config)
 
     ours = time_ours(config, questions, make_environment)
     report("workflow-r1", ours, ours)

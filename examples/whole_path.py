@@ -52,7 +52,7 @@ def describe(trajectory: Trajectory) -> str:
 
 async def walk(config: RunConfig, *, num_questions: int, group_size: int, num_held_out: int) -> None:
     """Take one step of training and print every stage."""
-    model, tokenizer = load_policy_model(config)
+    model, tokenizer = load_policy_model(config.policy)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.optimiser.learning_rate, weight_decay=0.0)
     world = EmbeddedWorld(config.embedded.seed)
     make_environment = environments_of(world, config)

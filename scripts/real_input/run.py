@@ -25,12 +25,12 @@ from demonstrations import DemonstrationError, make_demonstrations
 from model import NotUsableError, prepare_model
 from server import FALLBACK, VLLM, Server, ServerError, serve
 
-from workflow_r1.assembly.components import build_environment_factory
 from workflow_r1.config import load_run_config
 from workflow_r1.data import load_questions
 from workflow_r1.errors import UserError
 from workflow_r1.retrieval import BM25Index
 from workflow_r1.rewards import score_trajectory
+from workflow_r1.running.parts import open_environments
 from workflow_r1.trajectory import Question
 from workflow_r1.trajectory.storage import append_trajectories, write_atomically
 
@@ -150,7 +150,7 @@ def demonstrate(directory: Path, path: Path, *, num: int, overrides: list[str]) 
     kept = asyncio.run(
         make_demonstrations(
             questions,
-            make_environment=build_environment_factory(config),
+            make_environment=open_environments(config),
             num=num,
             seed=config.seed,
             on_progress=lambda done, tried: print(f"demonstrations: {done} of {num} kept, {tried} questions tried"),

@@ -31,16 +31,15 @@ def show_estimate(config: "RunConfig", console: "Console") -> None:
         ConfigError: there are too few questions, or the budget is too small for a sample.
         ServiceError: the services failed.
     """
-    from workflow_r1.assembly.components import build_questions
     from workflow_r1.evaluation.estimate import count_trajectories, estimate_bill
+    from workflow_r1.running.parts import held_out_questions, train_questions
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.services import check_services
 
     limit = min(MAX_CALLS, config.budget.calls or MAX_CALLS)
     capped = config.model_copy(update={"budget": config.budget.model_copy(update={"calls": limit})})
     with console.status("getting ready"):
-        train_questions, evaluation_questions = build_questions(capped)
-        questions = train_questions[:NUM_TRAJECTORIES]
+        questions, evaluation_questions = train_questions(capped)[:NUM_TRAJECTORIES], held_out_questions(capped)
         if len(questions) < 2:
             raise ConfigError(f"expected at least two training questions to sample, received {len(questions)}")
         opened = open_method(capped, POLICY, temperature=config.sampling.temperature)
@@ -119,7 +118,7 @@ def show_verl_options(config: "RunConfig", console: "Console") -> None:
         evaluation_file=folder / "verl" / "evaluation.parquet",
         resume=False,
     )
-    own = own_options(config)
+    own = own_options(config.verl)
     complete(options, own)
     table = Table("verl's option", "value", "from", box=None, header_style="dim")
     for option in options:

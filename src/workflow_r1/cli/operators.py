@@ -163,12 +163,13 @@ def _call(console: "Console", config: "RunConfig", found: "FoundOperator", text:
 
     from rich.text import Text
 
-    from workflow_r1.assembly.components import build_operators, build_services
+    from workflow_r1.assembly.operators import build_operators
+    from workflow_r1.assembly.services import build_services
 
     name = found.operator.name
     alone = config.model_copy(update={"environment": config.environment.model_copy(update={"operators": (name,)})})
-    made = build_operators(alone)
-    services = build_services(alone, operators=made)
+    made = build_operators(alone.pool)
+    services = build_services(alone.services, alone.pool, operators=made)
 
     async def run() -> "OperatorResult":
         try:

@@ -158,10 +158,10 @@ def _show_start(
 
 
 def _example_question(config: "RunConfig") -> str:
-    from workflow_r1.assembly.components import build_evaluation_questions
+    from workflow_r1.running.parts import held_out_questions
 
     if config.data.source == "embedded":
-        return build_evaluation_questions(config, 1)[0].text
+        return held_out_questions(config, 1)[0].text
     return EXAMPLE_QUESTION
 
 

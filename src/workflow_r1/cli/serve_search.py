@@ -81,7 +81,7 @@ def serve_search(
 
 
 def _open(config: "SearchConfig", world_seed: int, console: "Console") -> "SearchBackend":
-    from workflow_r1.assembly.components import build_search
+    from workflow_r1.assembly.search import build_search
 
     is_new = config.kind == "bm25" and config.index is not None and not config.index.exists()
     doing = f"building the index in {config.index}" if is_new else "opening the search"

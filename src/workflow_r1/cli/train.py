@@ -66,7 +66,7 @@ def train(
     settings = open_run(config, overrides, resume=resume, directory=output, trust=trust)
     # What rollouts cost can be estimated with the policy behind a server, too; it cannot be trained there.
     if not (dry_run and settings.policy.base_url is not None and settings.engine == "native"):
-        require_trainable(settings)
+        require_trainable(settings.policy)
     console = Terminal()
     if settings.engine == "verl" and processes > 1:
         raise ConfigError("expected --processes with the native engine alone: verl starts its own, as its options say")

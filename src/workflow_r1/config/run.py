@@ -11,6 +11,7 @@ from workflow_r1.config.effect import refuse_keys_without_effect
 from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.methods import MethodsConfig
 from workflow_r1.config.search import SearchConfig
+from workflow_r1.config.sections import PoolSettings, ServiceSettings
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig, WarmstartConfig
 from workflow_r1.config.trl import TrlConfig
 from workflow_r1.config.verl import VerlConfig
@@ -120,6 +121,23 @@ class RunConfig(Record):
     def _refuse_keys_without_effect(self) -> Self:
         refuse_keys_without_effect(self)
         return self
+
+    @property
+    def pool(self) -> PoolSettings:
+        """What the operators of the pool are built from."""
+        return PoolSettings(self.environment.operators, self.plugins, self.operators)
+
+    @property
+    def services(self) -> ServiceSettings:
+        """Which services the operators may use."""
+        return ServiceSettings(
+            llm=self.llm,
+            search=self.search,
+            store=self.store,
+            prices=self.prices,
+            budget=self.budget,
+            world_seed=self.embedded.seed,
+        )
 
     def simulated_services(self, needs: Collection[str]) -> tuple[str, ...]:
         """Which of the services that are needed (``llm``, ``search``) are the embedded world's."""

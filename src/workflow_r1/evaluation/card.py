@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import Field, JsonValue
 
-from workflow_r1.config import RunConfig
+from workflow_r1.config.llm import LLMConfig
+from workflow_r1.config.search import SearchConfig
 from workflow_r1.errors import ConfigError, DataError
 from workflow_r1.retrieval.bm25 import read_index_meta
 from workflow_r1.services.secrets import mask_addresses
@@ -123,11 +124,11 @@ class EvaluationCard(Record):
         raise DataError(f"{path}: expected schema_version {CARD_VERSION}, found {version!r}")
 
 
-def describe_llm(config: RunConfig) -> Described:
+def describe_llm(llm: LLMConfig, *, world_seed: int) -> Described:
     """Return which LLM carries out the operators, and how it is asked; not how it is reached."""
-    if config.llm.kind == "embedded":
-        return {"kind": "embedded", "world_seed": config.embedded.seed}
-    described = config.llm.model_dump(mode="json")
+    if llm.kind == "embedded":
+        return {"kind": "embedded", "world_seed": world_seed}
+    described = llm.model_dump(mode="json")
     endpoints = [described, *described["endpoints"].values()]
     for endpoint in endpoints:
         for key in _HOW_IT_IS_REACHED:
@@ -137,12 +138,11 @@ def describe_llm(config: RunConfig) -> Described:
     return described
 
 
-def describe_search(config: RunConfig) -> Described:
+def describe_search(search: SearchConfig, *, world_seed: int) -> Described:
     """Return what Search searches: of an index, which corpus, by its SHA-256."""
-    search = config.search
     described: Described = {"kind": search.kind, "k": search.k}
     if search.kind == "embedded":
-        described["world_seed"] = config.embedded.seed
+        described["world_seed"] = world_seed
     if search.kind == "bm25" and search.index is not None and search.index.exists():
         meta = read_index_meta(search.index)
         described |= {

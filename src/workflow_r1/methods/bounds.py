@@ -3,7 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 
-from workflow_r1.assembly.components import embedded_world
+from workflow_r1.assembly.world import embedded_world
 from workflow_r1.config.methods import SelfConsistencyConfig
 from workflow_r1.embedded import STRATEGIES, Demonstrator
 from workflow_r1.errors import ConfigError

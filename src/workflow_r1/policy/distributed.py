@@ -18,7 +18,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from workflow_r1.config.run import RunConfig
 from workflow_r1.errors import ConfigError, ProcessLostError, WorkflowR1Error
 
 Value = TypeVar("Value")
@@ -154,10 +153,14 @@ def is_told_by_all(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def joined(config: RunConfig) -> Iterator[Ranks]:
+def joined(device: str, *, timeout_minutes: float) -> Iterator[Ranks]:
     """Join the processes that torchrun, or ``workflow-r1 train --processes``, has started; alone where it has not.
 
     With GPUs each process takes the one of its local rank.
+
+    Args:
+        device: ``policy.device``.
+        timeout_minutes: longest wait for a process that is late.
 
     Raises:
         ConfigError: a device that the processes cannot share.
@@ -167,10 +170,10 @@ def joined(config: RunConfig) -> Iterator[Ranks]:
     if size == 1:
         yield Ranks()
         return
-    device, timeout = _take_device(config.policy.device), timedelta(minutes=config.training.peer_timeout_minutes)
-    backend = "gloo" if device.type == "cpu" else "nccl"
+    own, timeout = _take_device(device), timedelta(minutes=timeout_minutes)
+    backend = "gloo" if own.type == "cpu" else "nccl"
     with lost_process_explained():
-        dist.init_process_group(backend, timeout=timeout, device_id=None if device.type == "cpu" else device)
+        dist.init_process_group(backend, timeout=timeout, device_id=None if own.type == "cpu" else own)
         control = dist.new_group(backend="gloo", timeout=timeout)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), timeout=timeout, control=control)

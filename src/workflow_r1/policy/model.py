@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from workflow_r1.config.run import PolicyConfig, RunConfig
+from workflow_r1.config.run import PolicyConfig
 from workflow_r1.config.training import LoraSettings
 from workflow_r1.errors import ConfigError, MissingExtraError, UserError
 from workflow_r1.installation import install_command
@@ -29,7 +29,12 @@ MERGE_TOLERANCE = 1e-3
 
 
 def load_policy_model(
-    config: RunConfig, *, device: torch.device | None = None
+    policy: PolicyConfig,
+    *,
+    lora: LoraSettings | None = None,
+    gradient_checkpointing: bool = False,
+    seed: int = 0,
+    device: torch.device | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the policy for training: float32 master weights on its device, no dropout, SDPA attention.
 
@@ -37,8 +42,10 @@ def load_policy_model(
     ratio would measure the noise of the mask. (A ``lora.dropout`` above 0 is the caller's own choice.)
 
     Args:
-        config: ``policy`` names model, device and most threads; ``optimiser`` adapters and gradient checkpointing;
-            ``seed`` initialises the adapters.
+        policy: model, device and most threads.
+        lora: adapters that are put into it; None trains all weights.
+        gradient_checkpointing: compute activations again in the backward pass instead of keeping them.
+        seed: initialises the adapters.
         device: in place of the configured one.
 
     Raises:
@@ -47,10 +54,10 @@ def load_policy_model(
         ConfigError: the device does not exist.
         MissingExtraError: LoRA is asked for and peft is not installed.
     """
-    choose_threads(config.policy.threads)
+    choose_threads(policy.threads)
     disable_progress_bar()  # The command line draws its own.
-    device = device or resolve_device(config.policy.device)
-    source = model_source(config.policy)
+    device = device or resolve_device(policy.device)
+    source = model_source(policy)
     tokenizer = load_tokenizer(source)
     try:
         # Without a word on it transformers would ask on the terminal whether to run the code that came with the model.
@@ -80,11 +87,11 @@ def load_policy_model(
     _switch_off_dropout(model)
     model.to(device)
     check_head(model)
-    if config.optimiser.lora is not None:
-        model = add_adapters(model, config.optimiser.lora, seed=config.seed)
-    if config.optimiser.gradient_checkpointing:
+    if lora is not None:
+        model = add_adapters(model, lora, seed=seed)
+    if gradient_checkpointing:
         _enable_gradient_checkpointing(model)
-        if config.optimiser.lora is not None:
+        if lora is not None:
             # The checkpointed input must carry a gradient, and with frozen embeddings nothing else gives it one.
             model.enable_input_require_grads()
     model.eval()

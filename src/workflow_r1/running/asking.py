@@ -132,11 +132,11 @@ def ask(
 def _choose_question(config: "RunConfig", text: str | None, seed: int | None) -> "Question":
     import random
 
-    from workflow_r1.assembly.components import build_evaluation_questions
+    from workflow_r1.running.parts import held_out_questions
     from workflow_r1.trajectory import Question
 
     if text is None:
-        held_out = build_evaluation_questions(config, max(1, config.training.evaluation_questions))
+        held_out = held_out_questions(config, max(1, config.training.evaluation_questions))
         return random.Random(seed).choice(held_out)
     _refuse_path(text)
     return Question(id="asked", text=text.strip(), golden_answers=())

@@ -126,10 +126,10 @@ def open_questions(config: "RunConfig", limit: int | None) -> "list[Question]":
         ConfigError: there are none.
         DataError: the file is missing, empty or malformed.
     """
-    from workflow_r1.assembly.components import build_evaluation_questions
+    from workflow_r1.running.parts import held_out_questions
 
     everything = sys.maxsize if config.data.source == "files" else None
-    chosen = build_evaluation_questions(config, everything if limit is None else limit)
+    chosen = held_out_questions(config, everything if limit is None else limit)
     if not chosen:
         raise ConfigError("expected at least one question; training.evaluation_questions is 0, so give --limit")
     return chosen

@@ -17,6 +17,7 @@ from workflow_r1.running.configuration import require
 if TYPE_CHECKING:
     from workflow_r1.accounting import Accounts
     from workflow_r1.config import RunConfig
+    from workflow_r1.config.training import TrainingConfig
     from workflow_r1.environment import Environment
     from workflow_r1.policy.distributed import Ranks
     from workflow_r1.recording.events import OnEvent
@@ -92,21 +93,25 @@ def _open_material(config: "RunConfig") -> _Material:
         UserError: the configuration or a file cannot be used.
         ServiceError: a service refuses or cannot be reached.
     """
-    from workflow_r1.assembly.components import (
-        build_environment_factory,
-        build_questions,
-        build_services,
-        open_accounts,
-    )
+    from workflow_r1.assembly.environments import build_environment_factory
+    from workflow_r1.assembly.operators import build_operators
+    from workflow_r1.assembly.services import build_services, open_accounts
+    from workflow_r1.running.parts import held_out_questions, train_questions
     from workflow_r1.running.policies import special_tokens
     from workflow_r1.running.services import check_services
 
-    train_questions, evaluation_questions = build_questions(config)
-    accounts = open_accounts(config)
-    services = build_services(config, accounts=accounts)
+    questions, held_out = train_questions(config), held_out_questions(config)
+    accounts = open_accounts(config.prices, config.budget)
+    operators = build_operators(config.pool)
+    services = build_services(config.services, config.pool, operators=operators, accounts=accounts)
     check_services(config, services)
-    make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
-    return _Material(train_questions, evaluation_questions, make_environment, accounts)
+    make_environment = build_environment_factory(
+        config.environment,
+        operators=operators,
+        services=services,
+        special_tokens=special_tokens(config.policy),
+    )
+    return _Material(questions, held_out, make_environment, accounts)
 
 
 def prepare_native(config: "RunConfig", on_event: "OnEvent") -> Start:
@@ -154,15 +159,14 @@ def prepare_trl(config: "RunConfig", on_event: "OnEvent") -> Start:
         from workflow_r1.policy.model import load_policy_model, save_policy
         from workflow_r1.recording.events import PolicySaved
 
-        # TRL switches checkpointing on by itself.
-        optimiser = config.optimiser.model_copy(update={"gradient_checkpointing": False})
-        model, tokenizer = load_policy_model(config.model_copy(update={"optimiser": optimiser}))
+        # TRL switches gradient checkpointing on by itself.
+        model, tokenizer = load_policy_model(config.policy, lora=config.optimiser.lora, seed=config.seed)
         training = TrlRun(
             config=config,
             run_directory=directory,
             model=model,
             tokenizer=tokenizer,
-            questions=order_questions(config, material.train_questions),
+            questions=order_questions(config.training, material.train_questions, seed=config.seed),
             evaluation_questions=material.evaluation_questions,
             make_environment=material.make_environment,
             on_event=on_event,
@@ -201,7 +205,7 @@ def prepare_verl(config: "RunConfig", on_event: "OnEvent") -> Start:
             config=config,
             run_directory=directory,
             model=model_source(config.policy),
-            train_questions=order_questions(config, material.train_questions),
+            train_questions=order_questions(config.training, material.train_questions, seed=config.seed),
             evaluation_questions=material.evaluation_questions,
             on_event=on_event,
         )
@@ -224,7 +228,7 @@ def prepare_warm_start(config: "RunConfig", on_event: "OnEvent") -> Start:
     from workflow_r1.engines.native.warmstart import Warmstart
     from workflow_r1.running.policies import special_tokens
 
-    special_tokens(config)  # Refuses a model that is no policy before the demonstrations, which take time.
+    special_tokens(config.policy)  # Refuses a model that is no policy before the demonstrations, which take time.
     demonstrations = _demonstrations(config, on_event)
 
     def start(*, directory: Path, on_event: "OnEvent", ranks: "Ranks | None") -> EngineRun:
@@ -262,12 +266,12 @@ def require_verl() -> None:
         require(module, extra="verl", purpose="training on verl")
 
 
-def order_questions(config: "RunConfig", questions: "Sequence[Question]") -> "list[Question]":
+def order_questions(training: "TrainingConfig", questions: "Sequence[Question]", *, seed: int) -> "list[Question]":
     """The questions of all steps in the order in which the native engine asks them."""
     from workflow_r1.engines.native.batching import draw
 
-    num = config.training.steps * config.training.questions_per_step
-    return [questions[index] for index in draw(len(questions), seed=config.seed, start=0, count=num)]
+    num = training.steps * training.questions_per_step
+    return [questions[index] for index in draw(len(questions), seed=seed, start=0, count=num)]
 
 
 def _demonstrations(config: "RunConfig", on_event: "OnEvent") -> "list[Trajectory]":

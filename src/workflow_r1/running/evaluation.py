@@ -204,13 +204,13 @@ def evaluate(
         ServiceError: a service refuses, or so many questions failed in a row that it must be down.
     """
     from workflow_r1.accounting import Spent
-    from workflow_r1.assembly.components import open_accounts
+    from workflow_r1.assembly.services import open_accounts
     from workflow_r1.trajectory.storage import write_atomically
 
     config = plan.config
     check_can_make(directory or config.directory)
     on_event(Preparing("getting ready"))
-    accounts = open_accounts(config, timed=True)
+    accounts = open_accounts(config.prices, config.budget, timed=True)
     services = _shared_services(plan, accounts)
     _check_services(plan, services)
     with _open_directory(plan, directory) as place:
@@ -228,10 +228,12 @@ def evaluate(
 
 def _shared_services(plan: EvaluationPlan, accounts: "Accounts") -> "OperatorServices":
     """What the operators of all methods use: one client for each endpoint, one index, one budget."""
-    from workflow_r1.assembly.components import build_services
+    from workflow_r1.assembly.services import build_services
 
     operators = {name: each for one in plan.compared for name, each in pool_of(one.config, one.method).items()}
-    return build_services(plan.config, pool=tuple(operators), operators=operators, accounts=accounts)
+    return build_services(
+        plan.config.services, plan.config.pool, names=tuple(operators), operators=operators, accounts=accounts
+    )
 
 
 def _check_services(plan: EvaluationPlan, services: "OperatorServices") -> None:
@@ -263,8 +265,8 @@ def _make_card(plan: EvaluationPlan) -> "EvaluationCard":
         benchmarks={one.name: one.describe() for one in plan.asked},
         seeds=plan.seeds,
         repeats=plan.repeats,
-        llm=describe_llm(config),
-        search=describe_search(config),
+        llm=describe_llm(config.llm, world_seed=config.embedded.seed),
+        search=describe_search(config.search, world_seed=config.embedded.seed),
         scoring=describe_scoring(unicode_normalise=plan.unicode_normalise),
         prompts=fingerprint_of_prompts(),
         runs=(describe_environment(),),

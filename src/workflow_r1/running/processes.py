@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from workflow_r1.errors import ConfigError
 
 if TYPE_CHECKING:
-    from workflow_r1.config import RunConfig
     from workflow_r1.policy.distributed import Ranks
 
 EXIT_CODE = 4
@@ -64,8 +63,12 @@ def command_of(go_on: str, num: int, *, command: str = "train") -> str:
 
 
 @contextmanager
-def joined(config: "RunConfig") -> "Iterator[Ranks | None]":
+def joined(device: str, *, timeout_minutes: float) -> "Iterator[Ranks | None]":
     """Join the other processes of the run; None where this one is alone, and torch is not imported yet.
+
+    Args:
+        device: ``policy.device``.
+        timeout_minutes: longest wait for a process that is late.
 
     Raises:
         ConfigError: a device that the processes cannot share.
@@ -78,7 +81,7 @@ def joined(config: "RunConfig") -> "Iterator[Ranks | None]":
         threading.Thread(target=_end_with_launcher, daemon=True).start()
     from workflow_r1.policy.distributed import joined as join
 
-    with join(config) as ranks:
+    with join(device, timeout_minutes=timeout_minutes) as ranks:
         yield ranks
 
 

@@ -6,8 +6,9 @@ from workflow_r1.errors import ServiceError
 from workflow_r1.running.findings import Finding, ok, problem, warning
 
 if TYPE_CHECKING:
-    from workflow_r1.config import RunConfig
     from workflow_r1.inference import OpenAIChatConfig
+    from workflow_r1.rollout.policy_server import PolicyServerConfig
+    from workflow_r1.rollout.renderer import TemplateConfig
 
 SUBJECT = "policy"
 
@@ -15,21 +16,19 @@ THOUGHT_WORDS = 64
 """Words by which the thoughts of two otherwise equal histories differ: each is a token at least."""
 
 
-async def check_tokens(config: "RunConfig", source: str) -> Finding:
+async def check_tokens(server: "PolicyServerConfig", template: "TemplateConfig", source: str) -> Finding:
     """Whether the server continues tokens, and what the tokenizer's template does."""
     from workflow_r1.policy.tokenizer import load_tokenizer
     from workflow_r1.rollout.renderer import Renderer
-    from workflow_r1.running.policies import policy_server_config
     from workflow_r1.running.services import ask_for_a_token
 
-    renderer = Renderer(load_tokenizer(source), config.policy.template)
-    settings = policy_server_config(config)
+    renderer = Renderer(load_tokenizer(source), template)
     try:
-        await ask_for_a_token(settings)
+        await ask_for_a_token(server)
     except ServiceError as error:
         return problem(SUBJECT, error)
     opens = ", whose template opens the thought" if renderer.opening else ""
-    return ok(SUBJECT, f"{settings.model} at {settings.base_url} continues tokens, rendered here by {source}{opens}")
+    return ok(SUBJECT, f"{server.model} at {server.base_url} continues tokens, rendered here by {source}{opens}")
 
 
 async def check_history(chat_config: "OpenAIChatConfig") -> Finding:

@@ -29,7 +29,7 @@ def check_services(config: "RunConfig", services: "OperatorServices", *, policy:
     Raises:
         ServiceError: an endpoint refuses, or a role has none that can be reached; names the key to set.
     """
-    from workflow_r1.assembly.components import policy_chat_config
+    from workflow_r1.assembly.policy import policy_chat_config
     from workflow_r1.config.llm import DEFAULT_ROLE, endpoint_chat_config
     from workflow_r1.running.policies import policy_server_config, tokenizer_of_server
 
@@ -49,9 +49,13 @@ def check_services(config: "RunConfig", services: "OperatorServices", *, policy:
                 if all(name in unavailable for name in names):
                     raise unavailable[names[0]]
         if policy and tokenizer_of_server(config.policy) is not None:
-            await ask_for_a_token(policy_server_config(config))
+            await ask_for_a_token(
+                policy_server_config(config.policy, config.llm, concurrency=config.sampling.max_sessions)
+            )
         elif policy and config.policy.base_url is not None:
-            await _ask(policy_chat_config(config), "policy")
+            await _ask(
+                policy_chat_config(config.policy, config.llm, concurrency=config.sampling.max_sessions), "policy"
+            )
 
     asyncio.run(ask())
 

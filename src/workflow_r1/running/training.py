@@ -140,9 +140,9 @@ def train(
     """
     from workflow_r1.running.policies import require_trainable
 
-    require_trainable(config)
+    require_trainable(config.policy)
     engine = engine or ENGINES[config.engine]
-    with joined(config) as ranks:
+    with joined(config.policy.device, timeout_minutes=config.training.peer_timeout_minutes) as ranks:
         is_main = ranks is None or ranks.is_main
         together = nullcontext if ranks is None else ranks.agreeing
         tell = on_event if is_main else ignore
@@ -196,7 +196,9 @@ def _followed(config: "RunConfig", directory: Path, tell: OnEvent, *, is_main: b
                 tracker.log(event.metrics, step=event.step)
 
     try:
-        trackers += open_trackers(config, directory) if is_main else []
+        trackers += (
+            open_trackers(config.logging, directory, configuration=config.model_dump(mode="json")) if is_main else []
+        )
         yield receive
     finally:
         for tracker in trackers:

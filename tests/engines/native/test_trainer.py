@@ -168,7 +168,7 @@ def test_a_budget_of_minutes_ends_a_run_at_the_end_of_a_step(whole, tiny_run, wa
 
 def paying(tiny_run, config):
     """Accounts, and environments whose operator asks a metered LLM once."""
-    from workflow_r1.assembly.components import open_accounts
+    from workflow_r1.assembly.services import open_accounts
     from workflow_r1.environment import Environment
     from workflow_r1.inference import ScriptedChatModel
     from workflow_r1.operators import OperatorResult, operator
@@ -179,7 +179,7 @@ def paying(tiny_run, config):
         reply = await services.require_chat()([Message(role="user", content=text)])
         return OperatorResult(observation=text[:4], usage=reply.usage)
 
-    accounts = open_accounts(config)
+    accounts = open_accounts(config.prices, config.budget)
     chat = ScriptedChatModel(lambda messages: "two words")
     limited = accounts.limit_chat(chat, endpoint="gpt-x")
     services = OperatorServices(chat=accounts.meter_chat(limited, endpoint="gpt-x"))

@@ -9,7 +9,6 @@ import pytest
 
 pytest.importorskip("verl", reason="verl has an environment of its own: make test-verl")
 
-from workflow_r1.assembly.components import build_questions
 from workflow_r1.cli.dry_run import show_verl_options
 from workflow_r1.config import RunConfig, dump_toml
 from workflow_r1.embedded import policy_directory
@@ -21,6 +20,7 @@ from workflow_r1.errors import ConfigError, ServiceUnavailableError
 from workflow_r1.recording.events import CheckpointSaved, Event, PolicySaved, RunStarted, StepFinished, Warned
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.running.engines import order_questions
+from workflow_r1.running.parts import held_out_questions, train_questions
 from workflow_r1.trajectory import Question, StopReason, Trajectory, Turn, load_trajectories
 
 
@@ -46,7 +46,7 @@ class Actor:
         for question in self.questions[(self.step - 1) * size : self.step * size]:
             for member in range(self.config.training.group_size - (scene == "one crashes")):
                 failed = scene == "all fail" or (scene == "one fails" and member == 0)
-                name = name_trajectory(self.config, question, use="training", step=self.step, member=member)
+                name = name_trajectory(question, seed=self.config.seed, use="training", step=self.step, member=member)
                 trajectory = Trajectory(
                     id=name.trajectory_id,
                     group_id=name.group_id,
@@ -81,15 +81,14 @@ def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpu_config: Callable[.
     def play(script: list[str], *, code: int = 0, steps: int | None = None, resume: bool = False) -> Any:
         config = cpu_config(f"training.steps={steps or len(script)}")
         (tmp_path / "config.toml").write_text(dump_toml(config))
-        train_questions, evaluation_questions = build_questions(config)
-        questions = order_questions(config, train_questions)
+        questions = order_questions(config.training, train_questions(config), seed=config.seed)
         events: list[Event] = []
         run = training.VerlTraining(
             config=config,
             run_directory=tmp_path,
             model=str(policy_directory()),
             train_questions=questions,
-            evaluation_questions=evaluation_questions,
+            evaluation_questions=held_out_questions(config),
             on_event=events.append,
         )
         actor = Actor(config, tmp_path, questions, script, code)

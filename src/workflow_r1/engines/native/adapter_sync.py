@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from workflow_r1.config.run import RunConfig
+from workflow_r1.config.run import PolicyConfig
 from workflow_r1.policy.local_sampler import end_ids
 from workflow_r1.policy.model import has_adapters
 from workflow_r1.policy.portable import make_portable
 from workflow_r1.recording.atomic import atomic_directory, remove_directory
 from workflow_r1.rollout.policy_server import PolicyServer, PolicyServerConfig, PublishedWeights
 from workflow_r1.rollout.renderer import Renderer
+from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.rollout.served_sampler import ServedSampler
 
 DIRECTORY = "served"
@@ -27,8 +28,9 @@ class AdapterSync:
     Args:
         model: the policy.
         tokenizer: its tokenizer; a whole model is written with it.
-        config: of the run, with ``sampling.server``.
-        settings: that section.
+        policy: its name and its chat template.
+        sampling: how it samples.
+        settings: the server, ``sampling.server``.
         run_directory: of the run.
         rank: of this process among those that train together; each gives the server its own copy of equal weights.
         notify: told when the server is gone and when it is back.
@@ -39,7 +41,8 @@ class AdapterSync:
         model: Any,
         tokenizer: Any,
         *,
-        config: RunConfig,
+        policy: PolicyConfig,
+        sampling: SamplingConfig,
         settings: PolicyServerConfig,
         run_directory: Path,
         rank: int = 0,
@@ -47,7 +50,8 @@ class AdapterSync:
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._config = config
+        self._policy = policy
+        self._sampling = sampling
         self._max_lag = settings.max_lag
         place = run_directory / DIRECTORY if settings.directory is None else settings.directory / run_directory.name
         self._directory = place.resolve() / f"process-{rank}"
@@ -89,11 +93,11 @@ class AdapterSync:
     def sampler(self, temperature: float) -> ServedSampler:
         """Return a sampler of the weights that the server was given last."""
         inner = self._model.get_base_model() if has_adapters(self._model) else self._model
-        renderer = Renderer(self._tokenizer, self._config.policy.template)
+        renderer = Renderer(self._tokenizer, self._policy.template)
         return ServedSampler(
             self.server,
             renderer,
-            sampling=self._config.sampling.model_copy(update={"temperature": temperature}),
+            sampling=self._sampling.model_copy(update={"temperature": temperature}),
             end_ids=end_ids(inner, self._tokenizer, renderer),
-            name=self._config.policy.model,
+            name=self._policy.model,
         )

@@ -38,6 +38,7 @@ from workflow_r1.policy.forward import token_scores
 from workflow_r1.policy.model import load_policy_model, save_policy
 from workflow_r1.policy.packing import pack
 from workflow_r1.recording.events import OnEvent, ignore
+from workflow_r1.rollout.renderer import Renderer
 
 SKILL_GATE = 0.98
 """Least share of spans of each skill that greedy decoding must get right, teacher-forced."""
@@ -144,8 +145,7 @@ def build_policy(
         ).run()
         start = result.policy_directory
 
-    config = RunConfig(policy=PolicyConfig(model=str(start), device="cpu", threads=settings.threads))
-    model, tokenizer = load_policy_model(config)
+    model, tokenizer = load_policy_model(PolicyConfig(model=str(start), device="cpu", threads=settings.threads))
     measured = measure_skills(model, tokenizer, held_out)
     on_progress(", ".join(f"{skill} {share:.3f}" for skill, share in measured.items()))
     low = {skill: share for skill, share in measured.items() if share < SKILL_GATE}
@@ -270,10 +270,12 @@ def measure_skills(
     """
     hits: dict[str, int] = defaultdict(int)
     totals: dict[str, int] = defaultdict(int)
-    config = RunConfig(environment=ENVIRONMENT, sampling=SAMPLING)
+    renderer = Renderer(tokenizer)
     for first in range(0, len(demonstrations), 32):
         chunk = demonstrations[first : first + 32]
-        encoded = encode_demonstrations([demonstration.trajectory for demonstration in chunk], tokenizer, config)
+        encoded = encode_demonstrations(
+            [demonstration.trajectory for demonstration in chunk], renderer, turn_end=SAMPLING.turn_end
+        )
         with torch.no_grad():
             scores = token_scores(model, pack(encoded, tokenizer.pad_token_id or 0), statistics=True)
         for row, (demonstration, trajectory) in enumerate(zip(chunk, encoded, strict=True)):

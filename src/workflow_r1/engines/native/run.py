@@ -23,7 +23,7 @@ from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
 from workflow_r1.engines.native.optimiser import build_optimiser
 from workflow_r1.engines.native.sampler_check import refuse_another_distribution
-from workflow_r1.engines.native.update import PolicyUpdate, reference_copy
+from workflow_r1.engines.native.update import PolicyUpdate, reference_copy, with_correction
 from workflow_r1.environment import Environment
 from workflow_r1.errors import (
     BudgetExceededError,
@@ -409,7 +409,8 @@ class Trainer:
         return AdapterSync(
             self._model,
             self._tokenizer,
-            config=self._config,
+            policy=self._config.policy,
+            sampling=self._config.sampling,
             settings=settings,
             run_directory=self._directory,
             rank=self._ranks.rank,
@@ -434,8 +435,14 @@ class Trainer:
         """Load the policy; make its optimiser and what updates it."""
         config, ranks = self._config, self._ranks
         sharded = config.optimiser.sharding == "full" and ranks.size > 1
-        self._model, self._tokenizer = load_policy_model(config, device=torch.device("cpu") if sharded else None)
-        reference = reference_copy(self._model, config)
+        self._model, self._tokenizer = load_policy_model(
+            config.policy,
+            lora=config.optimiser.lora,
+            gradient_checkpointing=config.optimiser.gradient_checkpointing,
+            seed=config.seed,
+            device=torch.device("cpu") if sharded else None,
+        )
+        reference = reference_copy(self._model, config.objective)
         if sharded:
             device = resolve_device(config.policy.device)
             for model in (self._model, reference):
@@ -446,7 +453,10 @@ class Trainer:
             self._model,
             self._optimiser,
             self._tokenizer.pad_token_id,
-            config=config,
+            objective=with_correction(config.objective, is_served=config.sampling.server is not None),
+            settings=config.optimiser,
+            temperature=config.sampling.temperature,
+            mini_batch_questions=config.training.mini_batch_questions,
             reference=reference,
             ranks=ranks,
         )

@@ -26,8 +26,7 @@ from workflow_r1.algorithms import (
     turn_metrics,
     unit_ids,
 )
-from workflow_r1.config.run import RunConfig
-from workflow_r1.config.training import ObjectiveConfig
+from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig
 from workflow_r1.engines.native.batching import Pass, micro_batch_tokens, passes
 from workflow_r1.engines.native.optimiser import linear_warmup, set_learning_rate
 from workflow_r1.policy.distributed import Ranks
@@ -94,7 +93,10 @@ class PolicyUpdate:
         model: the policy.
         optimiser: over its trainable parameters.
         pad_token_id: fills the end of rows.
-        config: objective, optimiser, sampling temperature and mini-batch size.
+        objective: the loss; see :func:`with_correction` where a server samples.
+        settings: learning rate, gradient norm, precision and micro-batches of the optimiser.
+        temperature: of the sampling.
+        mini_batch_questions: groups that make one optimiser step.
         reference: the frozen copy, where the caller had to make it first (of a model that is sharded since).
         ranks: the processes that share the rows; each must be given the same groups.
     """
@@ -105,21 +107,24 @@ class PolicyUpdate:
         optimiser: torch.optim.Optimizer,
         pad_token_id: int,
         *,
-        config: RunConfig,
+        objective: ObjectiveConfig,
+        settings: OptimiserConfig,
+        temperature: float,
+        mini_batch_questions: int,
         reference: nn.Module | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         self._model = model
         self._optimiser = optimiser
         self._pad_token_id = pad_token_id
-        self._objective = with_correction(config)
-        self._switches = resolve_objective(config.objective)
-        self._settings = config.optimiser
-        self._temperature = config.sampling.temperature
-        self._mini_batch_questions = config.training.mini_batch_questions
+        self._objective = objective
+        self._switches = resolve_objective(objective)
+        self._settings = settings
+        self._temperature = temperature
+        self._mini_batch_questions = mini_batch_questions
         self._device = next(model.parameters()).device
-        self._micro_batch_tokens = micro_batch_tokens(config.optimiser.micro_batch_tokens, self._device)
-        self._reference = reference or reference_copy(model, config)
+        self._micro_batch_tokens = micro_batch_tokens(settings.micro_batch_tokens, self._device)
+        self._reference = reference or reference_copy(model, objective)
         self._ranks = ranks or Ranks()
         self._is_sharded = is_sharded(model)
 
@@ -427,18 +432,17 @@ class PolicyUpdate:
         return [parameter for parameter in self._model.parameters() if parameter.requires_grad]
 
 
-def reference_copy(model: Any, config: RunConfig) -> nn.Module | None:
+def reference_copy(model: Any, objective: ObjectiveConfig) -> nn.Module | None:
     """Return a frozen copy of the model, where the objective has a KL and no adapters can be disabled instead."""
-    if config.objective.kl_coefficient == 0 or has_adapters(model):
+    if objective.kl_coefficient == 0 or has_adapters(model):
         return None
     frozen: nn.Module = copy.deepcopy(model).eval().requires_grad_(False)
     return frozen
 
 
-def with_correction(config: RunConfig) -> ObjectiveConfig:
+def with_correction(objective: ObjectiveConfig, *, is_served: bool) -> ObjectiveConfig:
     """Return the objective, with the per-turn correction where a server samples and nothing else is said."""
-    objective = config.objective
-    if config.sampling.server is None or objective.correction_cap is not None:
+    if not is_served or objective.correction_cap is not None:
         return objective
     return objective.model_copy(update={"correction_cap": SERVED_CORRECTION_CAP})
 

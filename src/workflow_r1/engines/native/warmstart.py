@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,7 +89,12 @@ class Warmstart:
 
     def _run(self, resume: bool) -> WarmstartResult:
         config, settings, recorder = self._config, self._config.warmstart, self._recorder
-        model, tokenizer = load_policy_model(config)
+        model, tokenizer = load_policy_model(
+            config.policy,
+            lora=config.optimiser.lora,
+            gradient_checkpointing=config.optimiser.gradient_checkpointing,
+            seed=config.seed,
+        )
         train, held_out = self._split(tokenizer)
         lengths = [num_tokens(trajectory) for trajectory in train]
         plan = [
@@ -158,9 +164,11 @@ class Warmstart:
 
     def _split(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Trajectory], list[Trajectory]]:
         """Return the demonstrations to train on and those to score, with token ids."""
-        encoded = encode_demonstrations(self._demonstrations, tokenizer, self._config)
+        renderer = Renderer(tokenizer, self._config.policy.template)
+        encode = partial(encode_demonstrations, renderer=renderer, turn_end=self._config.sampling.turn_end)
+        encoded = encode(self._demonstrations)
         if self._held_out is not None:
-            return encoded, encode_demonstrations(self._held_out, tokenizer, self._config)
+            return encoded, encode(self._held_out)
         order = permutation(len(encoded), seed=self._config.seed, epoch=-1)
         num_held_out = int(self._config.warmstart.held_out_fraction * len(encoded))
         kept_out = set(order[:num_held_out])
@@ -238,18 +246,15 @@ class Warmstart:
 
 
 def encode_demonstrations(
-    trajectories: Sequence[Trajectory], tokenizer: PreTrainedTokenizerBase, config: RunConfig
+    trajectories: Sequence[Trajectory], renderer: Renderer, *, turn_end: Literal["end_token", "action"] = "end_token"
 ) -> list[Trajectory]:
     """Return the trajectories with token ids, tokenising those that are text alone; those without a turn are left out.
 
     Raises:
         DataError: no trajectory has a turn.
     """
-    renderer = Renderer(tokenizer, config.policy.template)
     encoded = [
-        trajectory
-        if trajectory.prompt_token_ids
-        else encode_demonstration(trajectory, renderer, turn_end=config.sampling.turn_end)
+        trajectory if trajectory.prompt_token_ids else encode_demonstration(trajectory, renderer, turn_end=turn_end)
         for trajectory in trajectories
         if trajectory.turns
     ]

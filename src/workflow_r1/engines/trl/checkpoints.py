@@ -9,7 +9,6 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from transformers.trainer_utils import get_last_checkpoint
 
-from workflow_r1.config.run import RunConfig
 from workflow_r1.errors import CheckpointError
 from workflow_r1.trajectory.storage import UNFINISHED, write_atomically
 
@@ -51,8 +50,12 @@ class Progress:
         write_atomically(checkpoint / PROGRESS, json.dumps(asdict(self)) + "\n")
 
     @classmethod
-    def read(cls, checkpoint: Path, config: RunConfig) -> "Progress":
+    def read(cls, checkpoint: Path, configuration: Mapping[str, Any]) -> "Progress":
         """Read it from a checkpoint.
+
+        Args:
+            checkpoint: TRL's.
+            configuration: of the run that resumes, as plain JSON values.
 
         Raises:
             CheckpointError: it is damaged, or belongs to another configuration; the message names the keys that differ.
@@ -65,7 +68,7 @@ class Progress:
                 f"expected how far the run has come in {file}, found what cannot be read as such "
                 f"({str(error).splitlines()[0]}): remove the folder {checkpoint} and resume from the checkpoint before it"
             ) from None
-        before, now = _flatten(progress.config), _flatten(config.model_dump(mode="json"))
+        before, now = _flatten(progress.config), _flatten(configuration)
         differ = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
         refused = [key for key in differ if not any(key == free or key.startswith(f"{free}.") for free in FREE_KEYS)]
         if refused:

@@ -127,7 +127,7 @@ class TrlRun:
         checkpoint = newest_complete(Path(self._arguments.output_dir), clean=self.is_first) if resume else None
         if resume and checkpoint is None:
             self._recorder.warn("there is no checkpoint to resume from yet: the run starts from its beginning")
-        progress = Progress() if checkpoint is None else Progress.read(checkpoint, config)
+        progress = Progress() if checkpoint is None else Progress.read(checkpoint, config.model_dump(mode="json"))
         self._seconds = progress.training_seconds
         self._evaluation: Metrics = {}
         self._recorder.continue_from(progress.file_lengths, watched=progress.watched)

@@ -88,13 +88,13 @@ def estimate(config: RunConfig, shape: ModelShape, *, gpu_gib: float = 80.0) -> 
 
     states = 16 * n * gib / gpus
     reference = (2 if config.optimiser.precision == "bfloat16" else 4) * n * gib / gpus
-    tokens = update_tokens(config)
+    tokens = update_tokens(config.optimiser, config.environment)
     layers = tokens * shape.hidden * 2 * shape.num_layers / GIB
     logits = tokens * shape.vocabulary * 10 / GIB
     weights = 2 * n * gib / settings.tensor_parallel
     cache = settings.gpu_memory * gpu_gib - weights
     per_token = shape.cache_bytes_per_token / settings.tensor_parallel
-    row = row_tokens(config)
+    row = row_tokens(config.environment)
     held = cache * GIB / (per_token * row)
     lines = [
         f"parameters: {n:.2f}e9",

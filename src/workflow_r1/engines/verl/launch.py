@@ -118,7 +118,7 @@ def prepare(
         evaluation_file=files["evaluation"],
         resume=resume,
     )
-    complete_config = complete(options, own_options(config))
+    complete_config = complete(options, own_options(config.verl))
     write_questions(files["training"], train_questions, use="training")
     # verl wants a file even where it never evaluates.
     write_questions(files["evaluation"], evaluation_questions or train_questions[:1], use="evaluation")

@@ -12,7 +12,10 @@ from typing import Any
 
 from workflow_r1.algorithms import LOG_RATIO_BOUND, resolve_preset
 from workflow_r1.config.run import RunConfig
+from workflow_r1.config.training import OptimiserConfig
+from workflow_r1.config.verl import VerlConfig
 from workflow_r1.engines.verl.described_run import VARIABLE
+from workflow_r1.environment import EnvironmentConfig
 from workflow_r1.errors import ConfigError
 
 PLUGIN = "workflow_r1.engines.verl.plugin"
@@ -73,7 +76,7 @@ def translate(
     ]
 
 
-def own_options(config: RunConfig) -> dict[str, Any]:
+def own_options(settings: VerlConfig) -> dict[str, Any]:
     """The options of ``verl.options`` by their dotted names, however deep they were written."""
 
     def flatten(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -83,17 +86,17 @@ def own_options(config: RunConfig) -> dict[str, Any]:
             else:
                 yield f"{prefix}{key}", value
 
-    return dict(flatten(config.verl.options, ""))
+    return dict(flatten(settings.options, ""))
 
 
-def row_tokens(config: RunConfig) -> int:
+def row_tokens(environment: EnvironmentConfig) -> int:
     """Return the length of the longest trajectory: prompt and response."""
-    return config.environment.max_prompt_tokens + config.environment.max_response_tokens
+    return environment.max_prompt_tokens + environment.max_response_tokens
 
 
-def update_tokens(config: RunConfig) -> int:
+def update_tokens(optimiser: OptimiserConfig, environment: EnvironmentConfig) -> int:
     """Return the tokens of one forward pass of an update; a trajectory is never cut."""
-    return max(config.optimiser.micro_batch_tokens or MICRO_BATCH_TOKENS, row_tokens(config))
+    return max(optimiser.micro_batch_tokens or MICRO_BATCH_TOKENS, row_tokens(environment))
 
 
 def check_possible(config: RunConfig) -> None:
@@ -175,7 +178,11 @@ def _optimiser(config: RunConfig) -> Iterator[Option]:
     yield Option(f"{actor}.ppo_epochs", 1, "every trajectory is learned from once")
     yield Option(f"{actor}.shuffle", False, "the order of the questions is ours")
     yield Option(f"{actor}.use_dynamic_bsz", True, "optimiser.micro_batch_tokens")
-    yield Option(f"{actor}.ppo_max_token_len_per_gpu", update_tokens(config), "optimiser.micro_batch_tokens")
+    yield Option(
+        f"{actor}.ppo_max_token_len_per_gpu",
+        update_tokens(settings, config.environment),
+        "optimiser.micro_batch_tokens",
+    )
     yield Option(f"{actor}.optim.lr", settings.learning_rate, "optimiser.learning_rate")
     yield Option(
         f"{actor}.optim.lr_warmup_steps",
@@ -230,7 +237,7 @@ def _rollout(config: RunConfig) -> Iterator[Option]:
     yield Option(f"{place}.tensor_model_parallel_size", settings.tensor_parallel, "verl.tensor_parallel")
     yield Option(f"{place}.gpu_memory_utilization", settings.gpu_memory, "verl.gpu_memory")
     yield Option(f"{place}.max_num_seqs", config.sampling.max_sessions, "sampling.max_sessions")
-    yield Option(f"{place}.max_model_len", row_tokens(config), "environment")
+    yield Option(f"{place}.max_model_len", row_tokens(config.environment), "environment")
     yield Option(f"{place}.agent.num_workers", settings.agent_workers, "verl.agent_workers")
     yield Option(f"{place}.agent.default_agent_loop", AGENT_LOOP, "our loop")
     yield Option(f"{place}.val_kwargs.temperature", 0, "evaluations are greedy")

@@ -178,7 +178,7 @@ class VerlTraining:
             self._recorder.report_failures(trajectories, step)
             row = merge(
                 row,
-                {"policy_version": policy_version(config, step)},
+                {"policy_version": policy_version(config.training, step)},
                 rollout_metrics(trajectories, operators=config.environment.operators),
                 update_metrics(report.metrics),
                 time_metrics(report.metrics, num_sampled_tokens=sum(t.num_policy_tokens for t in trajectories)),
