@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from workflow_r1.engines.native.run import Trainer
 from workflow_r1.engines.trl.options import translate
 from workflow_r1.engines.trl.run import TrlRun
 from workflow_r1.errors import CheckpointError, ConfigError, ServiceUnavailableError
+from workflow_r1.policy.local_sampler import LocalSampler
 from workflow_r1.policy.model import load_policy_model
+from workflow_r1.rollout.renderer import TemplateConfig
 from workflow_r1.running.parts import held_out_questions, open_environments, train_questions
 from workflow_r1.trajectory import ScoredTrajectory, StopReason, load_trajectories
 
@@ -206,6 +209,21 @@ def test_an_infrastructure_failure_is_masked_and_counted(tmp_path: Path) -> None
     assert row["update/num_trajectories"] == row["update/num_rows_trained"] == 15
     assert row["update/num_tokens"] == sum(t.num_policy_tokens for t in trajectories if isinstance(t, ScoredTrajectory))
     assert any("1 of 16 trajectories failed" in getattr(event, "message", "") for event in events)
+
+
+def test_held_out_questions_are_rendered_as_those_that_are_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    templates = []
+
+    def sampler(*arguments: Any, template: TemplateConfig, **options: Any) -> LocalSampler:
+        templates.append(template)
+        return LocalSampler(*arguments, template=template, **options)
+
+    monkeypatch.setattr("workflow_r1.engines.trl.run.LocalSampler", sampler)
+    in_process(tmp_path, "training.steps=1", "policy.template.today=2024-02-29").run()
+    # The evaluation of the start, the step, the evaluation of the end.
+    assert [template.today for template in templates] == [date(2024, 2, 29)] * 3
 
 
 def test_nothing_but_failures_stops_the_run(tmp_path: Path) -> None:

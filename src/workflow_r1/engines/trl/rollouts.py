@@ -4,17 +4,15 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 
-from workflow_r1.config.run import RunConfig
+from workflow_r1.config.training import TrainingConfig
 from workflow_r1.environment import Environment
 from workflow_r1.errors import ConfigError, ServiceUnavailableError
-from workflow_r1.policy.local_sampler import LocalSampler
 from workflow_r1.policy.packing import pack
 from workflow_r1.rewards import score_trajectory
-from workflow_r1.rollout import derive_seed, rollout
+from workflow_r1.rollout import Policy, derive_seed, rollout
 from workflow_r1.rollout.outage import OutageWatch, check_served
 from workflow_r1.rollout.rollout import first_leaf, name_member
 from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory
@@ -67,7 +65,10 @@ class Rollouts:
     number of processes changes none.
 
     Args:
-        config: sampling, sizes, seed.
+        training: questions of a step, members of a group, and how many failures in a row end it.
+        seed: of the run.
+        max_sessions: trajectories at once.
+        make_sampler: the policy that samples, from the trainer's model as it is now.
         questions: of all steps, ``training.questions_per_step`` for each, in the order in which they are asked.
         make_environment: a fresh environment for each trajectory.
         runner: whose event loop the services' connections belong to.
@@ -77,13 +78,19 @@ class Rollouts:
     def __init__(
         self,
         *,
-        config: RunConfig,
+        training: TrainingConfig,
+        seed: int,
+        max_sessions: int,
+        make_sampler: Callable[[Any], Policy],
         questions: Sequence[Question],
         make_environment: Callable[[Question], Environment],
         runner: asyncio.Runner,
         on_trajectory: Callable[[Trajectory], None] = lambda trajectory: None,
     ) -> None:
-        self._config = config
+        self._training = training
+        self._seed = seed
+        self._max_sessions = max_sessions
+        self._make_sampler = make_sampler
         self._questions = questions
         self._make_environment = make_environment
         self._runner = runner
@@ -112,7 +119,7 @@ class Rollouts:
                 "expected the whole model in each process (torchrun alone), since the rollouts sample from it there; for a model "
                 "that must be sharded use the native engine or verl"
             )
-        training = self._config.training
+        training = self._training
         steps = trainer.args.steps_per_generation // trainer.args.gradient_accumulation_steps
         step = trainer.state.global_step // steps + 1
         first = trainer.accelerator.process_index * len(prompts)
@@ -131,19 +138,11 @@ class Rollouts:
     async def _sample(
         self, trainer: Any, asked: Sequence[Question], members: Sequence[tuple[int, int]], step: int
     ) -> list[Trajectory]:
-        config = self._config
-        sampler = LocalSampler(
-            trainer.model,
-            trainer.processing_class,
-            sampling=config.sampling,
-            template=config.policy.template,
-            name=config.policy.model,
-            autocast=torch.bfloat16 if config.optimiser.precision == "bfloat16" else None,
-        )
-        seed = derive_seed(config.seed, "training", step)
+        sampler = self._make_sampler(trainer.model)
+        seed = derive_seed(self._seed, "training", step)
         ids = [question.id for question in asked]
-        outage = OutageWatch(config.training.stop_after_failures)
-        slots = asyncio.Semaphore(config.sampling.max_sessions)
+        outage = OutageWatch(self._training.stop_after_failures)
+        slots = asyncio.Semaphore(self._max_sessions)
 
         async def run(group: int, member: int) -> Trajectory:
             question = asked[group]

@@ -132,7 +132,10 @@ class TrlRun:
         self._evaluation: Metrics = {}
         self._recorder.continue_from(progress.file_lengths, watched=progress.watched)
         self._rollouts = Rollouts(
-            config=config,
+            training=config.training,
+            seed=config.seed,
+            max_sessions=config.sampling.max_sessions,
+            make_sampler=lambda model: self._sampler(model, config.sampling.temperature),
             questions=self._questions,
             make_environment=self._make_environment,
             runner=self._runner,
@@ -232,17 +235,10 @@ class TrlRun:
         self._recorder.tell(EvaluationStarted(step, len(self._evaluation_questions)))
         started = time.perf_counter()
         config = self._config
-        sampler = LocalSampler(
-            self._model,
-            self._tokenizer,
-            sampling=config.sampling.model_copy(update={"temperature": 0.0}),
-            name=config.policy.model,
-            autocast=torch.bfloat16 if config.optimiser.precision == "bfloat16" else None,
-        )
         result = self._runner.run(
             evaluate(
                 self._evaluation_questions,
-                policy=sampler,
+                policy=self._sampler(self._model, 0.0),
                 make_environment=self._make_environment,
                 seed=config.seed,
                 concurrency=config.sampling.max_sessions,
@@ -254,6 +250,18 @@ class TrlRun:
         self._recorder.record_evaluation(metrics, step)
         self._evaluation = metrics
         return metrics
+
+    def _sampler(self, model: Any, temperature: float) -> LocalSampler:
+        """Return a sampler of the model's current weights."""
+        config = self._config
+        return LocalSampler(
+            model,
+            self._tokenizer,
+            sampling=config.sampling.model_copy(update={"temperature": temperature}),
+            template=config.policy.template,
+            name=config.policy.model,
+            autocast=torch.bfloat16 if config.optimiser.precision == "bfloat16" else None,
+        )
 
     def begin(self, optimiser_steps: int) -> None:
         """Tell that the run begins, and evaluate a policy that has not been trained yet. Called in the first process."""
