@@ -12,7 +12,7 @@ from typing import Any
 
 from workflow_r1.algorithms import LOG_RATIO_BOUND, resolve_preset
 from workflow_r1.config.run import RunConfig
-from workflow_r1.config.training import OptimiserConfig
+from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig
 from workflow_r1.config.verl import VerlConfig
 from workflow_r1.engines.verl.described_run import VARIABLE
 from workflow_r1.environment import EnvironmentConfig
@@ -67,10 +67,10 @@ def translate(
     """
     check_possible(config)
     return [
-        *_data(config, train_file, evaluation_file),
-        *_objective(config),
+        *_data(config.training, config.environment, train_file, evaluation_file),
+        *_objective(config.objective),
         *_optimiser(config),
-        *_policy(config, model),
+        *_policy(config.optimiser, model),
         *_rollout(config),
         *_trainer(config, run_directory, resume=resume),
     ]
@@ -137,19 +137,19 @@ def check_possible(config: RunConfig) -> None:
         raise ConfigError("not possible with verl: " + "\nnot possible with verl: ".join(reasons))
 
 
-def _data(config: RunConfig, train_file: Path, evaluation_file: Path) -> Iterator[Option]:
-    limits = config.environment
+def _data(
+    training: TrainingConfig, limits: EnvironmentConfig, train_file: Path, evaluation_file: Path
+) -> Iterator[Option]:
     yield Option("data.train_files", str(train_file), "data, seed")
     yield Option("data.val_files", str(evaluation_file), "data")
-    yield Option("data.train_batch_size", config.training.questions_per_step, "training.questions_per_step")
+    yield Option("data.train_batch_size", training.questions_per_step, "training.questions_per_step")
     yield Option("data.max_prompt_length", limits.max_prompt_tokens, "environment.max_prompt_tokens")
     yield Option("data.max_response_length", limits.max_response_tokens, "environment.max_response_tokens")
     yield Option("data.shuffle", False, "the file is in order already")
     yield Option("data.dataloader_num_workers", 0, "a row is a question: nothing to load in parallel")
 
 
-def _objective(config: RunConfig) -> Iterator[Option]:
-    objective = config.objective
+def _objective(objective: ObjectiveConfig) -> Iterator[Option]:
     switches = resolve_preset(objective.preset, clip_low=objective.clip_low, clip_high=objective.clip_high)
     actor = "actor_rollout_ref.actor"
     yield Option("algorithm.adv_estimator", LOSS, "objective.advantage")
@@ -211,13 +211,13 @@ def _optimiser(config: RunConfig) -> Iterator[Option]:
     yield Option(f"{actor}.fsdp_config.seed", config.seed, "seed")
 
 
-def _policy(config: RunConfig, model: str) -> Iterator[Option]:
+def _policy(optimiser: OptimiserConfig, model: str) -> Iterator[Option]:
     place = "actor_rollout_ref.model"
     yield Option(f"{place}.path", model, "policy.model")
     yield Option(f"{place}.external_lib", PLUGIN, "our loop, advantage and loss")
     yield Option(
         f"{place}.enable_gradient_checkpointing",
-        config.optimiser.gradient_checkpointing,
+        optimiser.gradient_checkpointing,
         "optimiser.gradient_checkpointing",
     )
 
