@@ -34,7 +34,7 @@ def show_estimate(config: "RunConfig", console: "Console") -> None:
     from workflow_r1.evaluation.estimate import count_trajectories, estimate_bill
     from workflow_r1.running.parts import held_out_questions, train_questions
     from workflow_r1.running.policies import POLICY, open_method
-    from workflow_r1.running.services import check_services
+    from workflow_r1.running.services import check_served_policy, check_services
 
     limit = min(MAX_CALLS, config.budget.calls or MAX_CALLS)
     capped = config.model_copy(update={"budget": config.budget.model_copy(update={"calls": limit})})
@@ -43,7 +43,8 @@ def show_estimate(config: "RunConfig", console: "Console") -> None:
         if len(questions) < 2:
             raise ConfigError(f"expected at least two training questions to sample, received {len(questions)}")
         opened = open_method(capped, POLICY, temperature=config.sampling.temperature)
-        check_services(capped, opened.services, policy=True)
+        check_services(capped.services, opened.services)
+        check_served_policy(capped.policy, capped.llm)
     console.print(
         f"dry run: {len(questions)} trajectories of the untrained policy, at most {limit} calls of services",
         soft_wrap=True, markup=False,

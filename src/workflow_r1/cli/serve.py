@@ -61,7 +61,7 @@ def serve(
     from workflow_r1.running.http_server import address_of, listen, require_server, serve_until_stopped
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
-    from workflow_r1.running.services import check_services
+    from workflow_r1.running.services import check_served_policy, check_services
     from workflow_r1.running.simulation import is_simulated, notes_on
     from workflow_r1.running.terminal import Terminal
     from workflow_r1.services.keys import read_key
@@ -79,7 +79,9 @@ def serve(
     with listen(host, port) as listening:
         with console.status("getting ready"):
             opened = open_method(settings, method, temperature=temperature)
-            check_services(settings, opened.services, policy=method == POLICY)
+            check_services(settings.services, opened.services)
+            if method == POLICY:
+                check_served_policy(settings.policy, settings.llm)
 
             from workflow_r1.services.admission import AdmissionRules
             from workflow_r1.serving.app import Served, ServerLimits, make_app

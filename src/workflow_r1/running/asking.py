@@ -99,12 +99,14 @@ def ask(
     """
     from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import derive_seed, rollout
-    from workflow_r1.running.services import check_services
+    from workflow_r1.running.services import check_served_policy, check_services
     from workflow_r1.running.simulation import is_simulated, notes_on
 
     asked = _choose_question(config, text, seed)
     opened = open_method(config, method, temperature=temperature, questions=[asked])
-    check_services(config, opened.services, policy=method == POLICY)
+    check_services(config.services, opened.services)
+    if method == POLICY:
+        check_served_policy(config.policy, config.llm)
     if on_event is not None:
         simulated = is_simulated(config, method, own_questions=text is not None)
         notes = notes_on(config, asked.text, method) if text is not None else ()

@@ -104,7 +104,7 @@ def _open_material(config: "RunConfig") -> _Material:
     accounts = open_accounts(config.prices, config.budget)
     operators = build_operators(config.pool)
     services = build_services(config.services, config.pool, operators=operators, accounts=accounts)
-    check_services(config, services)
+    check_services(config.services, services)
     make_environment = build_environment_factory(
         config.environment,
         operators=operators,

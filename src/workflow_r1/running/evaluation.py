@@ -237,14 +237,13 @@ def _shared_services(plan: EvaluationPlan, accounts: "Accounts") -> "OperatorSer
 
 
 def _check_services(plan: EvaluationPlan, services: "OperatorServices") -> None:
-    from workflow_r1.operators import OperatorServices
-    from workflow_r1.running.services import check_services
+    from workflow_r1.running.services import check_served_policy, check_services
 
-    check_services(plan.config, services)
+    check_services(plan.config.services, services)
     for one in plan.compared:
         if one.method == POLICY:
             for config_of_seed in {id(each): each for each in one.configs.values()}.values():
-                check_services(config_of_seed, OperatorServices(), policy=True)
+                check_served_policy(config_of_seed.policy, config_of_seed.llm)
 
 
 def _make_card(plan: EvaluationPlan) -> "EvaluationCard":

@@ -70,7 +70,7 @@ def roll_out(
     """
     from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import rollout_groups
-    from workflow_r1.running.services import check_services
+    from workflow_r1.running.services import check_served_policy, check_services
     from workflow_r1.running.simulation import is_simulated
     from workflow_r1.store.lock import held_alone
     from workflow_r1.trajectory import append_trajectories
@@ -82,7 +82,9 @@ def roll_out(
     heat = config.sampling.temperature if temperature is None else temperature
     chosen = open_questions(config, limit)
     opened = open_method(config, method, temperature=heat, as_policy=True, questions=chosen)
-    check_services(config, opened.services, policy=method == POLICY)
+    check_services(config.services, opened.services)
+    if method == POLICY:
+        check_served_policy(config.policy, config.llm)
     output.parent.mkdir(parents=True, exist_ok=True)
     total = len(chosen) * group_size
     on_event(
