@@ -1,4 +1,4 @@
-"""What there is to know of a set of questions before a figure rests on it."""
+"""Checks of a set of questions before a figure rests on it."""
 
 import hashlib
 import json
@@ -36,12 +36,12 @@ def _plain(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class QuestionsReport:
-    """What a set of questions holds."""
+    """Contents of a set of questions."""
 
     num_questions: int
-    """How many."""
+    """Number of questions."""
     datasets: dict[tuple[str, str], int]
-    """How many of each dataset and split."""
+    """Number of questions of each dataset and split."""
     num_answers: int
     """Golden answers of all questions."""
     yes_or_no: int
@@ -56,7 +56,9 @@ class QuestionsReport:
     """See ``fingerprint``."""
 
     def emptied_note(self) -> str:
-        """Say how many questions have a golden answer that SQuAD's normalisation empties, and what is done; or nothing."""
+        """Describe the questions with a golden answer that SQuAD's normalisation empties, and how they are scored;
+        empty for none.
+        """
         if not self.empty_answers:
             return ""
         named = ", ".join(self.empty_answers[:_NAMED]) + (", ..." if len(self.empty_answers) > _NAMED else "")
@@ -67,7 +69,7 @@ class QuestionsReport:
 
 
 def report_questions(questions: Sequence[Question]) -> QuestionsReport:
-    """Return what a set of questions holds, and what is odd about it."""
+    """Return the contents of a set of questions, and what is odd about it."""
     same: defaultdict[str, list[str]] = defaultdict(list)
     empty: list[str] = []
     lists: list[str] = []

@@ -73,7 +73,7 @@ def read_rows(path: Path, format: FileFormat = "auto") -> Iterator[tuple[str, Ro
 
 
 def is_table(path: Path, format: FileFormat = "auto") -> bool:
-    """Whether a file is CSV or TSV, whose cells hold nothing but text."""
+    """True for CSV and TSV, whose cells hold nothing but text."""
     return (_format_of(path) if format == "auto" else format) in ("csv", "tsv")
 
 

@@ -50,6 +50,6 @@ def _without_punctuation(text: str, *, unicode_normalise: bool) -> str:
 
 
 def normalize_question(text: str) -> str:
-    """Return a question without case, punctuation and spacing, so that the same question twice is seen as such."""
+    """Return a question without case, punctuation and spacing, for finding the same question twice."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join("".join(" " if unicodedata.category(c)[0] in "PZC" else c for c in folded).split())

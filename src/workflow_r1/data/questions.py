@@ -40,7 +40,7 @@ from workflow_r1.trajectory.storage import write_atomically
 logger = logging.getLogger(__name__)
 
 QuestionField = Literal["id", "question", "golden_answers", "dataset", "split"]
-"""What a column of the user's own may be mapped to."""
+"""Field of a question that a column of the user's own may fill."""
 
 _ID_COLUMNS = ("id", "_id", "QuestionId", "question_id", "qid")
 
@@ -56,7 +56,7 @@ _BULKY_COLUMNS = frozenset(
 _COMMON_SPLITS = frozenset({"train", "dev", "test", "val", "valid", "validation"})
 
 _SHARD = re.compile(r"-\d+-of-\d+$")
-"""How the hub numbers the parts of a split: ``test-00000-of-00001.parquet``."""
+"""The hub's numbering of the parts of a split: ``test-00000-of-00001.parquet``."""
 
 _SINGLE_ANSWERS = frozenset({"answer", "Answer", "answer.value", "Answer.Value"})
 """Columns that hold one answer each: text there is never a list, whatever it looks like."""
@@ -65,10 +65,10 @@ _LISTS_AS_TEXT = frozenset({"possible_answers"})
 """Columns whose publishers write every list as text (PopQA)."""
 
 _WHOLE_NUMBER = re.compile(r"(-?\d+)\.0", re.ASCII)
-"""How pandas writes the whole numbers of a column in which others are missing."""
+"""Whole numbers as pandas writes them in a column in which others are missing."""
 
 _SECRET_ANSWER = "<unk>"
-"""What TriviaQA's test split has on the hub in place of its answers."""
+"""TriviaQA's placeholder on the hub for the secret answers of its test split."""
 
 _UNANSWERABLE = (False, "false", "False")
 
@@ -77,7 +77,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where a row keeps question and answers. A dotted name goes into nested objects."""
+    """Columns of question and answers in a row. A dotted name leads into nested objects."""
 
     question: str
     answers: tuple[str, ...]
@@ -249,7 +249,7 @@ def _say_column(field: QuestionField) -> str:
 
 
 def _look_up(row: Row, column: str) -> Any:
-    """Return a column's value, going into nested objects by the dots; ``_ABSENT`` where there is none."""
+    """Return a column's value, following the dots into nested objects; ``_ABSENT`` where there is none."""
     if column in row:
         return row[column]
     value: Any = row
@@ -268,7 +268,7 @@ def _demand(row: Row, column: str, place: str) -> Any:
 
 
 def _text_of(row: Row, mapped: str | None, candidates: tuple[str, ...], place: str) -> str:
-    """Return a short text or number as text; empty where the row has none and nobody mapped it."""
+    """Return a short text or number as text; empty where the row has none and no column was mapped to it."""
     value = _demand(row, mapped, place) if mapped is not None else _ABSENT
     for column in candidates if mapped is None else ():
         value = _look_up(row, column)
@@ -345,7 +345,7 @@ def _list_in(text: str, column: str, place: str) -> list[Any] | None:
             parsed = ast.literal_eval(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             parsed = None
-        # NumPy prints no commas, so that Python would run ['a' 'b'] together.
+        # NumPy prints no commas, and Python would read ['a' 'b'] as one text.
         if repr(parsed) != text:
             raise DataError(
                 f"{place}: expected a JSON list in {column!r}, found neither that nor a Python list: {text:.80}"
@@ -367,7 +367,7 @@ def _metadata_of(row: Row, layout: _Layout, mapping: Mapping[QuestionField, str]
 
 
 def _is_missing(value: object) -> bool:
-    """Whether a cell is empty; pandas writes NaN for that."""
+    """Return True for an empty cell; pandas writes NaN for it."""
     return value is None or (isinstance(value, float | Decimal) and math.isnan(value))
 
 
@@ -390,5 +390,5 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _without_lone_surrogates(text: str) -> str:
-    """Replace what JSON's escapes can smuggle in and no UTF-8 file and no tokenizer takes."""
+    """Replace lone surrogates: JSON's escapes can write them, but no UTF-8 file and no tokenizer takes them."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
