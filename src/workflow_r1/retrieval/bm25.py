@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import bm25s
 
 SCHEMA_VERSION = 2
-"""Version of the index directory, by what it holds and how its tokens are made; one of another version is refused."""
+"""Version of the index directory's files and of its tokens; a directory of another version is refused."""
 
 PROGRESS_EVERY = 1000
 """Passages between two calls of ``on_progress``."""
@@ -48,7 +48,7 @@ _PROBE = (
 
 
 class IndexMeta(Record):
-    """What ``meta.json`` says of an index."""
+    """Contents of an index's ``meta.json``."""
 
     schema_version: int = SCHEMA_VERSION
     """Version of the directory."""
@@ -129,7 +129,7 @@ class BM25Index:
             passages: at least one; their scores are ignored.
 
         Raises:
-            DataError: there is none, or there is no word in any of them.
+            DataError: there are no passages, or none of them holds a word.
         """
         kept = tuple(passages)
         tokenizer = Tokenizer()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mcp.types import CallToolResult, Tool
 
 CONNECT_SECONDS = 30.0
-"""Longest wait for a server to start and to say what it offers."""
+"""Longest wait for a server to start and to list its tools, in seconds."""
 
 
 class MCPSearchConfig(Record):
@@ -57,11 +57,11 @@ class MCPSearchConfig(Record):
     """``text``: each text block of the result is a passage. ``json``: the result is a list of passages in JSON, structured or
     as text."""
     separator: str | None = None
-    """With ``text``: what parts the passages within a block, e.g. a blank line; none takes a block whole."""
+    """Separator of passages within a block, with ``text``, e.g. a blank line; empty takes a block whole."""
     list_field: str | None = None
-    """With ``json``: the field that holds the list, dotted where it lies deeper; none takes the result itself."""
+    """Field that holds the list, with ``json``, dotted where it lies deeper; empty takes the result itself."""
     timeout_seconds: float = Field(default=30.0, gt=0.0)
-    """Of one call."""
+    """Longest wait for one call, in seconds."""
     max_retries: int = Field(default=2, ge=0)
     """Further attempts after a failed one; a server that died is started or reached anew."""
     backoff_seconds: float = Field(default=0.5, ge=0.0)
@@ -72,7 +72,7 @@ class MCPSearchConfig(Record):
 
 @dataclass(eq=False)
 class _Session:
-    """A connection, held open by a task of its own: what opens it must also close it."""
+    """A connection held by a task of its own: the task that opens it must also close it."""
 
     ready: asyncio.Future["Client"]
     finish: asyncio.Event = field(default_factory=asyncio.Event)
@@ -119,7 +119,7 @@ class MCPSearch:
         self._slots = asyncio.Semaphore(config.concurrency)
         self._session: _Session | None = None
         self.failures: Counter[FailureKind] = Counter()
-        """Failed attempts so far, by kind, those that a retry made good included."""
+        """Failed attempts so far, by kind, including those that a retry made good."""
 
     async def __call__(self, query: str, *, k: int) -> list[Passage]:
         """Return at most ``k`` passages; see :class:`~workflow_r1.retrieval.SearchBackend`.
@@ -216,7 +216,7 @@ class MCPSearch:
 
     async def _hold(self, session: _Session) -> None:
         """Open the connection, keep it until it is no longer needed, and close it."""
-        # A server's own log would run through our display; its end is what an error quotes.
+        # A server's own log would run through our display; an error quotes its end.
         with tempfile.TemporaryFile("w+", errors="replace") as log:
             try:
                 async with AsyncExitStack() as stack:
@@ -257,7 +257,7 @@ class MCPSearch:
         )
 
     async def _check_tool(self, client: "Client") -> None:
-        """Refuse a tool that is not there, or does not take what it will be given."""
+        """Refuse a tool that is missing or does not take our arguments."""
         tools: list[Tool] = []
         cursor: str | None = None
         while True:
@@ -311,8 +311,8 @@ def read_result(result: "CallToolResult", k: int, config: MCPSearchConfig) -> li
     """Read the passages of a tool's result.
 
     Raises:
-        ToolFailedError: it is an error.
-        ValueError: it is not of the form that the configuration says; says what is missing.
+        ToolFailedError: the tool reported an error.
+        ValueError: the result has not the form that the configuration says; the message says what is missing.
     """
     blocks = [text for text in (getattr(block, "text", None) for block in result.content) if isinstance(text, str)]
     if result.is_error:

@@ -1,4 +1,4 @@
-"""The tokens of a text in any script: what BM25 compares a query and a passage by.
+"""The tokens of a text in any script, by which BM25 compares a query with a passage.
 
 | text | tokens | rule |
 |---|---|---|
@@ -124,7 +124,7 @@ def _words_of_any_script(text: str, *, with_characters: bool) -> list[str]:
 
 
 class _Patterns:
-    """What takes Unicode's list of marks, which Python's ``re`` does not count among the characters of words."""
+    """Patterns that need Unicode's list of marks, which Python's ``re`` does not count among the characters of words."""
 
     def __init__(self) -> None:
         marks = _marks()
