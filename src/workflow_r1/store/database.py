@@ -1,8 +1,8 @@
 """The file of the store: an SQLite database that several processes read and write at once.
 
-A damaged file is set aside (renamed), and a new one is made of what can still be read. Renaming a database that another
-process has open would end with two files behind one name, so whoever has the store open holds a shared lock on ``NAME.lock``
-beside it, and only one that holds this lock alone sets the database aside.
+A damaged file is renamed, and a new one is made of what can still be read. Renaming a database that another process has
+open would leave two files behind one name. Every process that has the store open therefore holds a shared lock on
+``NAME.lock`` beside it, and only a process that holds this lock alone renames the database.
 """
 
 import logging
@@ -52,11 +52,11 @@ class StoredCall:
     """One row: a call and its answer."""
 
     key: str
-    """What the call is known by: a hash of the request."""
+    """Hash of the request, by which the call is known."""
     service: str
     """``llm`` or ``search``."""
     model: str
-    """Which model or search was asked."""
+    """Model or search that was asked."""
     request: str
     """Everything that the answer depends on, as JSON."""
     reply: str
@@ -119,8 +119,8 @@ class CallDatabase:
         """Store a call, and return the reply that now stands under its key.
 
         Args:
-            call: what to store. It is on its way to the disk when this returns: only a loss of power can undo it.
-            replace: whether it takes the place of what is there. Otherwise the first one stays, and its reply is returned.
+            call: the call to store. It is on its way to the disk when this returns: only a loss of power can undo it.
+            replace: True lets it take the place of a stored call. Otherwise the stored one stays, and its reply is returned.
         """
 
         def write() -> bool:
@@ -149,12 +149,13 @@ class CallDatabase:
             )
 
     def delete(self, *, model: str | None = None, stored_before: float | None = None) -> int:
-        """Delete the calls of a model, or those stored before a time, or those that are both; without either, all.
+        """Delete the calls of a model, or those stored before a time, or those to which both apply; without either,
+        all.
 
-        The room goes back to the disk where no other process has the store open.
+        The disk gets the room back where no other process has the store open.
 
         Returns:
-            How many there were.
+            The number of deleted calls.
         """
         with self._writing:
             writer = _connected(self._writer)
@@ -177,7 +178,7 @@ class CallDatabase:
         """Open and check the file.
 
         Args:
-            damage: what is wrong with the file that was open before; None for a file that is not known yet.
+            damage: damage of the file that was open before; None for a file that is not known yet.
         """
         deadline = time.monotonic() + BUSY_SECONDS
         damaged_file = None if damage is None else self._file_id
@@ -249,7 +250,7 @@ class CallDatabase:
         return operation()
 
     def _set_aside(self, damage: str) -> None:
-        """Rename the file, and make a new one of what can be read of it."""
+        """Rename the file, and make a new one of what can still be read."""
         aside = self.path.with_name(
             f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**6}"
         )
@@ -282,7 +283,7 @@ class CallDatabase:
 
 
 class _DamageError(Exception):
-    """What was read cannot be what was written."""
+    """The bytes that were read cannot be those that were written."""
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -433,7 +434,7 @@ def _is_kind(error: BaseException, *codes: int) -> bool:
 
 
 def _file_id(path: Path) -> int | None:
-    """Return what tells a file from another of the same name; None where there is none."""
+    """Return an identity that tells a file from another of the same name; None where there is no file."""
     try:
         return path.stat().st_ino
     except OSError:

@@ -33,7 +33,7 @@ class FileLock:
         self._path = path
         self._file: IO[bytes] | None = None
         self.is_enforced = False
-        """Whether the lock is held and the system keeps others out; False as well where the disk has no locks."""
+        """True where the lock is held and the system keeps others out; False also where the disk has no locks."""
         if fcntl is not None:
             with contextlib.suppress(OSError):
                 self._file = path.open("ab")
@@ -58,7 +58,7 @@ class FileLock:
         return True
 
     def is_in_place(self) -> bool:
-        """Return whether the file that is locked is the one that stands under its name: its last holder may delete it."""
+        """Return whether the locked file still stands under its name: its last holder may delete it."""
         if self._file is None:
             return True
         try:
@@ -83,11 +83,11 @@ class Owner:
     host: str
     """The machine it runs on."""
     boot: str
-    """Which start of the machine; empty where the system does not say."""
+    """Identity of the machine's start; empty where the system gives none."""
     command: str
-    """What it was started with; values that may be secret are left out."""
+    """Command line of the process, without values that may be secret."""
     since: str
-    """When it took the lock."""
+    """Time at which it took the lock."""
 
     @classmethod
     def current(cls) -> "Owner":
@@ -131,15 +131,15 @@ class Owner:
 def held_alone(file: Path, *, place: Path) -> Iterator[Owner | None]:
     """Hold a lock alone for the time of the context, and say so in its file, which goes at the end.
 
-    The system keeps the lock and ends it with the process: one that was killed leaves its file, and no lock. Where a disk has
-    no locks, what the file says decides: a process of this machine that is gone holds nothing.
+    The system ends the lock with the process: a killed process leaves its file, but no lock. Where a disk has no locks,
+    the contents of the file decide: a process of this machine that has ended holds nothing.
 
     Args:
-        file: of the lock; its folder is made where absent.
-        place: what is held, for the message.
+        file: the lock's file; its folder is made where absent.
+        place: name of the held thing, for the message.
 
     Yields:
-        Who left the lock's file behind without ending orderly; None usually.
+        The process that left the lock's file behind when it was killed; usually None.
 
     Raises:
         UserError: another process holds it, or may.
