@@ -1,4 +1,4 @@
-"""The action grammar: what one turn of the policy says.
+"""The action grammar: the meaning of one turn of the policy.
 
     turn   = think action
     think  = "<think>" text "</think>"
@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 CLOSING_TAGS = ("</tool>", "</answer>")
-"""What closes an action."""
+"""Tags that close an action."""
 
 TAGS = tuple(f"<{slash}{name}>" for name in ("think", "tool", "answer", "info") for slash in ("", "/"))
 """Everything that is read as a tag."""
@@ -53,7 +53,7 @@ class ParsedCall:
 
 @dataclass(frozen=True, slots=True)
 class ParsedTurn:
-    """What one turn of the policy says."""
+    """One turn of the policy, read by the grammar."""
 
     think: str | None
     """Content of the think, stripped; None where the turn has none or never closes it."""
@@ -64,8 +64,11 @@ class ParsedTurn:
     well_formed: bool
     """The turn follows the grammar to the letter (behaviour 11)."""
     malformed: bool
-    """There is nothing to act on: no complete action, or none that directly follows a think (behaviour 10). A turn can
-    be neither ``well_formed`` nor ``malformed``: it is acted on, and pays in the format reward."""
+    """True where there is nothing to act on: no complete action, or none that directly follows a think (behaviour 10).
+
+    A turn can be neither ``well_formed`` nor ``malformed``: the environment acts on it, and the format reward charges
+    it.
+    """
 
 
 def parse_turn(text: str) -> ParsedTurn:
