@@ -28,7 +28,7 @@ from workflow_r1.inference import ChatReply, ChatRequest
 from workflow_r1.trajectory import FinishReason, Usage
 
 UNKNOWN = "unknown"
-"""What the expert says when it does not understand."""
+"""Reply of an expert that does not understand."""
 
 
 @dataclass(frozen=True, slots=True)
