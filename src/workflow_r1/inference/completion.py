@@ -1,4 +1,5 @@
-"""Reads chat completions as servers really send them: what the LLM wrote, what it thought, and why there may be no text.
+"""Reads chat completions as servers really send them: the LLM's text, its thought, and the flaw of a reply without a
+text.
 
 The text is in ``content``: a string, null, or a list of parts. A thought that the server separates from it comes in
 ``reasoning_content`` (DeepSeek, llama.cpp, SGLang, vLLM before 0.12, litellm), ``reasoning`` (vLLM since, Ollama, Groq,
@@ -29,8 +30,8 @@ def read_completion(completion: Any) -> ChatReply:
     """Take the first choice of a chat completion. A server may send anything.
 
     Raises:
-        ValueError: it is no chat completion; says what is missing.
-        AttemptError: it reports a failure of the server, or a refusal, with status 200.
+        ValueError: the reply is not a chat completion; the message says what is missing.
+        AttemptError: the reply reports a failure of the server, or a refusal, with status 200.
     """
     if not isinstance(completion, dict):
         raise ValueError("something that is no chat completion")
