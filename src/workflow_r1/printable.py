@@ -1,8 +1,8 @@
 """Text from outside made harmless for a terminal, a log and a report.
 
-A terminal acts on control characters: they move the cursor over what stands there, set the clipboard, or make a link that
-shows one address and opens another. Bidirectional controls show text in another order than that in which it is read.
-This is about people's eyes; what a tokenizer or the grammar could act on is ``prompts.neutralise``'s concern.
+A terminal acts on control characters: they move the cursor over what stands there, set the clipboard, or make a link
+that shows one address and opens another. Bidirectional controls show text in another order than that in which it is
+read. This module protects people's eyes; ``prompts.neutralise`` protects tokenizer and grammar.
 """
 
 _REPLACEMENT = "\ufffd"
@@ -21,7 +21,7 @@ _TABLE: dict[int, str] = {
 
 
 def printable(text: str) -> str:
-    """Replace what a terminal or an editor would act on, or cannot show.
+    """Replace everything that a terminal or an editor would act on, or cannot show.
 
     Control characters become their pictures (ESC is ``␛``); other ones, controls of direction, invisible tags and lone
     surrogates become U+FFFD. Line ends and tabs stay, and so does all other text. ``printable(printable(t)) ==
