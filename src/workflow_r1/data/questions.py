@@ -15,9 +15,9 @@ A row's columns tell its layout. The first of these whose question and first ans
 | | ``reward_model.ground_truth.target`` | Search-R1 without its FlashRAG columns |
 
 A golden answer is text. Numbers become text, whole ones without a fraction (``1937.0`` is ``1937``), and truth values become
-*yes* and *no* (StrategyQA, BoolQ). In a column that holds several answers, a list of texts that is written as text is that list
-(tables, which cannot hold one; ``possible_answers`` of PopQA, whatever the list holds). In a column of single answers
-(``answer``) text is text: ``[1.95, 3.58]`` is one answer.
+*yes* and *no* (StrategyQA, BoolQ). In a column that holds several answers, a list of texts that is written as text is
+that list (tables, which cannot hold one; ``possible_answers`` of PopQA, whatever the list holds). In a column of single
+answers (``answer``) text is text: ``[1.95, 3.58]`` is one answer.
 """
 
 import ast
@@ -116,8 +116,9 @@ def load_questions(
 
     Columns that have no field of their own go into ``metadata`` (passages, rendered prompts and empty cells are left out,
     a nested ``metadata`` is merged). Rows marked ``answerable: false`` (half of MuSiQue's full form) are left out, with a
-    warning in the log that counts them. Where rows have no id they get ``dataset-1``, ``dataset-2``, ... Rows of a mixture, which name
-    their dataset in ``data_source``, number themselves anew in each dataset: their ids become ``dataset/id``.
+    warning in the log that counts them. Where rows have no id they get ``dataset-1``, ``dataset-2``, ... Rows of a
+    mixture, which name their dataset in ``data_source``, number themselves anew in each dataset: their ids become
+    ``dataset/id``.
 
     Args:
         path: a JSONL, JSON, CSV, TSV or parquet file.
