@@ -4,7 +4,8 @@
     think  = "<think>" text "</think>"
     action = "<tool>" operator ":" input "</tool>"  |  "<answer>" text "</answer>"
 
-How a turn is read. ``docs/reference/grammar.md`` and the tests use the same numbers; a change of one is a decision, not a fix.
+How a turn is read. ``docs/reference/grammar.md`` and the tests use the same numbers; a change of one is a decision, not
+a fix.
 
  1. Tags are exact: lower case, no space inside. ``<Think>`` and ``< tool >`` are text.
  2. Whitespace before, between and after the blocks means nothing. Think, operator, input and answer are stripped.
