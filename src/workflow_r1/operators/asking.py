@@ -70,7 +70,8 @@ async def ask_llm(
         sample_index: see :class:`~workflow_r1.inference.ChatModel`.
 
     Returns:
-        The first complete reply. Without one, the parts of the fullest reply that has the result; else the result as far as it was written; else, as the result, a reply that ignored the tags; else nothing.
+        The first complete reply. Without one, the parts of the fullest reply that has the result; else the result as
+        far as it was written; else, as the result, a reply that ignored the tags; else nothing.
 
     Raises:
         ContentRejectedError: the LLM service refuses the inputs for their length or content.

@@ -85,7 +85,8 @@ class Operator:
             services: LLM and search that it may use.
 
         Returns:
-            The observation. Where ``valid`` is False it is text of our own, or neutralised already; so it is where a service refuses the call's length or content.
+            The observation. Where ``valid`` is False it is text of our own, or neutralised already; so it is where a
+            service refuses the call's length or content.
 
         Raises:
             ServiceError: a service failed after its retries, or the call took too long.
