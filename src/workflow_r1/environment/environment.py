@@ -7,8 +7,10 @@ Numbered behaviours of :meth:`Environment.step`; the tests use the same numbers.
  3. A malformed turn, or several calls where ``parallel_calls`` is off, runs nothing: the observation says how to act.
  4. An unknown operator or wrong arguments are the policy's mistake: the observation says what to write instead. Such a
     call counts against the budget like any other.
- 5. A turn that asks for more calls than are left gets as many as are left, from the first on; the observation of each of the others says that it was not run.
- 6. With the last call the observation says that no call is left. The policy may still answer; a turn that nevertheless asks for a call ends the trajectory (``max_operator_calls``).
+ 5. A turn that asks for more calls than are left gets as many as are left, from the first on; the observation of each
+    of the others says that it was not run.
+ 6. With the last call the observation says that no call is left. The policy may still answer; a turn that nevertheless
+    asks for a call ends the trajectory (``max_operator_calls``).
  7. The last turn that ``max_turns`` allows can only answer: anything else ends the trajectory (``max_turns``) and runs
     nothing, since the policy would never read the result.
  8. An operator's text is cut in the middle to ``max_observation_chars`` and neutralised. The text of an invalid
