@@ -49,7 +49,8 @@ def f1_score(
         prediction: the predicted answer.
         golden_answers: every accepted answer (a single string is one answer).
         unicode_normalise: let accents, dashes and the like not matter; see ``normalize_answer``.
-        yes_no_whole: follow HotpotQA's script: where one of the two is *yes*, *no* or *noanswer*, only equality counts (otherwise ``yes it is`` earns a part of ``yes``).
+        yes_no_whole: follow HotpotQA's script: where one of the two is *yes*, *no* or *noanswer*, only equality counts
+            (otherwise ``yes it is`` earns a part of ``yes``).
 
     Raises:
         ValueError: there is no golden answer.
