@@ -3,8 +3,8 @@ text.
 
 The text is in ``content``: a string, null, or a list of parts. A thought that the server separates from it comes in
 ``reasoning_content`` (DeepSeek, llama.cpp, SGLang, vLLM before 0.12, litellm), ``reasoning`` (vLLM since, Ollama, Groq,
-OpenRouter), ``reasoning_details`` (OpenRouter), ``thinking_blocks`` and ``provider_specific_fields`` (litellm), or as a part of
-the content (Mistral).
+OpenRouter), ``reasoning_details`` (OpenRouter), ``thinking_blocks`` and ``provider_specific_fields`` (litellm), or as a
+part of the content (Mistral).
 """
 
 from collections.abc import Iterator, Mapping
