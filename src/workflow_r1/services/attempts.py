@@ -1,4 +1,4 @@
-"""How patiently a service is asked: attempts, waits between them, and what an error may tell of it.
+"""Patience with a service: attempts, waits between them, and the parts of an error that a message may repeat.
 
 Everything here holds for any service behind the operators, an LLM or a search, whatever it is reached by.
 """
@@ -43,7 +43,7 @@ _CONTENT_ERRORS: dict[FailureKind, type[ServiceError]] = {
 }
 
 MAX_QUOTED_CHARS = 300
-"""How much of a service's own message is repeated."""
+"""Longest part of a service's own message that an error repeats, in characters."""
 
 Reply = TypeVar("Reply")
 
@@ -52,10 +52,10 @@ class AttemptError(Exception):
     """One attempt brought no reply.
 
     Args:
-        kind: how it failed.
-        received: what came in place of a reply; completes "expected a reply, received".
+        kind: kind of the failure.
+        received: the thing that came in place of a reply; completes "expected a reply, received".
         retry_after: seconds that the service asks to wait.
-        remedy: what to do, where there is more to say than the kind does.
+        remedy: a remedy that says more than the kind's own.
     """
 
     def __init__(
@@ -73,9 +73,10 @@ _on_attempt: ContextVar[Callable[[], None] | None] = ContextVar("on_attempt", de
 
 @contextmanager
 def attempts_told_to(tell: Callable[[], None]) -> Iterator[None]:
-    """Call ``tell`` before every attempt in this context, and in the tasks that start in it: what it raises stops the attempt.
+    """Call ``tell`` before every attempt in this context, and in the tasks that start in it: an error of ``tell`` stops
+    the attempt.
 
-    An attempt begins when its request has its place among those in flight, so that what waits for one is not told.
+    An attempt begins when its request has its place among those in flight: a waiting request is not reported.
     """
     token = _on_attempt.set(tell)
     try:
@@ -102,8 +103,8 @@ async def ask_patiently(
 ) -> Reply:
     """Make attempts until one succeeds, at most ``max_retries + 1``.
 
-    Between two attempts it waits ``backoff_seconds``, doubled with each retry up to ``MAX_BACKOFF_SECONDS``, less up to a half
-    at random; where the service asks for a wait, as long as that, and a little longer at random.
+    Between two attempts it waits ``backoff_seconds``, doubled with each retry up to ``MAX_BACKOFF_SECONDS``, less up to
+    a half at random; where the service asks for a wait, as long as that, and a little longer at random.
 
     Args:
         attempt: asks once.
@@ -203,7 +204,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def is_web_address(url: str) -> bool:
-    """Whether this is an http or https address with a host."""
+    """Return True for an http or https address with a host."""
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
