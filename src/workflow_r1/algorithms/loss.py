@@ -15,7 +15,7 @@ products with advantages and weights stay finite in float32, where e^89 overflow
 
 @dataclass(frozen=True, slots=True)
 class PolicyLoss:
-    """A loss to minimise and what to log about it."""
+    """A loss to minimise, and metrics to log."""
 
     loss: Float[Tensor, ""]
     """Scalar; the negative objective."""

@@ -1,4 +1,4 @@
-"""What the update does to the first turns, the second ones, and so on."""
+"""Effect of the update on the first turns, the second ones, and the later ones."""
 
 from collections.abc import Mapping
 

@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 UnitKind = Literal["token", "turn", "sequence"]
-"""What one importance ratio covers."""
+"""Extent of one importance ratio."""
 
 WeightKind = Literal["uniform", "length", "batch"]
-"""How much a unit weighs in the objective."""
+"""Weight of a unit in the objective."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def find_units(unit_ids: Int[Tensor, "batch time"]) -> Units:
 def mean_per_unit(values: Float[Tensor, "batch time"], units: Units) -> Float[Tensor, " units"]:
     """Average over the tokens of each unit: 1/L_ik * sum over the unit's tokens.
 
-    What stands at masked positions, infinities and NaN included, reaches neither the result nor a gradient.
+    Values at masked positions, even infinities and NaN, reach neither the result nor a gradient.
     """
     # Selecting (rather than multiplying by the mask) is what keeps 0 * inf out of the backward pass.
     tokens = values[units.mask]
