@@ -25,14 +25,14 @@ LOGIT_CHUNK_ELEMENTS = 2**26
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
-    """What the model says of the tokens of a batch; column t describes token t, as in ``PackedBatch``."""
+    """The model's scores of a batch's tokens; column t describes token t, as in ``PackedBatch``."""
 
     logprobs: Float[Tensor, "batch time"]
     """Log-probability of token t given all before it, in nats, float32; 0 where it was not asked for."""
     entropy: Float[Tensor, "batch time"]
     """Entropy of the distribution that token t was drawn from, in nats, without gradient; 0 elsewhere."""
     is_argmax: Bool[Tensor, "batch time"]
-    """Whether token t is the most likely one; False elsewhere."""
+    """True where token t is the most likely one; False elsewhere."""
 
 
 def token_scores(
@@ -152,7 +152,7 @@ def check_head(model: nn.Module) -> None:
 
 @contextmanager
 def out_of_memory_explained() -> Iterator[None]:
-    """Say what to lower where a forward or backward pass does not fit.
+    """Raise an error that says what to lower where a forward or backward pass does not fit.
 
     Raises:
         UserError: in place of torch's own error.

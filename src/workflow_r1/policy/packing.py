@@ -59,8 +59,8 @@ class PackedBatch:
 def pack(trajectories: Sequence[Trajectory], pad_token_id: int = 0) -> PackedBatch:
     """Lay trajectories out as rows: the prompt, then for each turn its tokens and the context that follows it.
 
-    Two trajectories, ``P`` prompt, ``a`` and ``b`` tokens of turns 1 and 2, ``E`` the end-of-turn token (sampled, so the
-    policy's), ``C`` context (template and observation), ``.`` padding::
+    Two trajectories, ``P`` prompt, ``a`` and ``b`` tokens of turns 1 and 2, ``E`` the end-of-turn token (sampled, so
+    the policy's), ``C`` context (template and observation), ``.`` padding::
 
         column             0    1    2    3    4    5    6    7
         input_ids  [0]     P0   P1   a0   E    C0   C1   b0   E

@@ -1,7 +1,7 @@
-"""How many CPU threads torch uses: those that are free, since busy threads on shared processors wait for one another.
+"""Number of CPU threads for torch: the free ones, since busy threads on shared processors wait for one another.
 
-Measured (docs/dev/log.md): with two threads on two processors that others used as well, a step took six times as long as with
-one. The number is chosen once, at the start of a process. Results of different numbers differ by rounding.
+Measured (docs/dev/log.md): with two threads on two processors that others used as well, a step took six times as long
+as with one. The number is chosen once, at the start of a process. Results of different numbers differ by rounding.
 """
 
 import functools
@@ -16,15 +16,15 @@ VARIABLE = "OMP_NUM_THREADS"
 """Environment variable that sets the number of threads, for torch as for others."""
 
 LOOK_SECONDS = 0.2
-"""For so long the processors are looked at."""
+"""Time for which the processors are watched, in seconds."""
 
 
 def choose_threads(most: int | None) -> None:
     """Let torch use as many threads as are free, but no more than are allowed.
 
     Args:
-        most: the configuration's ``policy.threads``; None for torch's own choice. ``OMP_NUM_THREADS`` counts as well: the
-            smaller of the two holds, whatever is free.
+        most: the configuration's ``policy.threads``; None for torch's own choice. ``OMP_NUM_THREADS`` counts as well:
+            the smaller of the two holds, whatever is free.
     """
     wanted = most or _threads_of_torch()
     variable = _variable()
