@@ -1,7 +1,7 @@
 """The policy behind a server of tokens (vLLM, llama.cpp): a session keeps its context as tokens and sends it whole; the server's prefix cache knows it.
 
-Messages are rendered by the same renderer as in the sampler of this process, and a sampled turn is appended as it came: no
-token is ever made twice from text.
+Messages are rendered by the same renderer as in the sampler of this process, and a sampled turn is appended as it came:
+no token is ever made twice from text.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -70,8 +70,8 @@ class ServedSampler:
         """Open a session; the server keeps nothing of it but its prefix cache.
 
         Args:
-            seed: each turn's seed derives from it and from the turn's number. The server adds the rounding of its batches:
-                equal seeds give equal turns but for tokens that were all but equally likely.
+            seed: each turn's seed derives from it and from the turn's number. The server adds the rounding of its
+                batches: equal seeds give equal turns but for tokens that were all but equally likely.
         """
         yield ServedSession(self, seed)
 
@@ -120,7 +120,7 @@ class ServedSession:
             usage += completion.usage
             ended = ids[-1] in sampler.end_ids
             is_complete = ended or (at_action and action_end(sampler.renderer.turn_text(ids)) is not None)
-            # A server stops at a closing tag wherever it stands; the thought that only names one goes on.
+            # A server stops at a closing tag wherever it stands; a thought that only names the tag continues.
             is_going_on = at_action and completion.is_stopped and not is_complete and len(ids) < limit
         self._num_turns += 1
         self._context.extend(ids)
