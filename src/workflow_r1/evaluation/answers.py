@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, iterate_rows
 
 STATUSES = tuple(EvaluationStatus)
-"""In the order of their numbers in the columns."""
+"""Statuses in the order of their numbers in the columns."""
 
 Figure = Literal["exact_match", "f1"]
-"""What answers are scored by."""
+"""Score of an answer."""
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -78,7 +78,8 @@ class Answers:
         return np.flatnonzero(complete), sums[complete] / counts[complete]
 
     def mean_if_left_out_wrong(self, figure: Figure, among: Integers | None = None) -> float:
-        """Mean score over all questions that were asked and all seeds, where what is left out or not there counts as wrong.
+        """Mean score over all questions that were asked and all seeds, where everything left out or missing counts as
+        wrong.
 
         Args:
             figure: which score.
@@ -95,12 +96,12 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class AnswerLog:
-    """All answers, and what their questions are called."""
+    """All answers, and the ids of their questions."""
 
     answers: dict[tuple[str, str], Answers]
     """The answers of each method on each benchmark, by ``(method, benchmark)``, in alphabetical order."""
     question_ids: dict[str, tuple[str, ...]]
-    """By benchmark: the id of each question, in the order of their numbers."""
+    """Id of each question for each benchmark, in the order of their numbers."""
 
 
 def read_answers(paths: Sequence[Path | str]) -> dict[tuple[str, str], Answers]:
@@ -110,8 +111,8 @@ def read_answers(paths: Sequence[Path | str]) -> dict[tuple[str, str], Answers]:
         paths: logs, in the order in which they were written: a later row replaces an earlier one.
 
     Returns:
-        The answers of each method on each benchmark, by ``(method, benchmark)``, in alphabetical order. They do not depend on
-        the order in which different answers came in.
+        The answers of each method on each benchmark, by ``(method, benchmark)``, in alphabetical order. They do not
+        depend on the order in which different answers came in.
 
     Raises:
         DataError: a log is missing, or one of its rows is not valid.

@@ -1,4 +1,4 @@
-"""Student's t distribution for any number of degrees of freedom: what intervals over few seeds need."""
+"""Student's t distribution for any number of degrees of freedom, for intervals over few seeds."""
 
 import math
 from functools import lru_cache
@@ -24,7 +24,7 @@ def t_two_sided_p(t: float, *, degrees: float) -> float:
         raise ValueError(f"expected at least one degree of freedom, received {degrees}")
     root = math.sqrt(degrees)
     start = math.atan(abs(t) / root)
-    # What lies 40 standard deviations further out is below the smallest float.
+    # Values 40 standard deviations further out are below the smallest float.
     end = min(math.pi / 2, start + 40 / root)
     num_panels = 1 + math.ceil((end - start) * root)
     edges = np.linspace(start, end, num_panels + 1)
