@@ -19,8 +19,8 @@ SPARE_BYTES = 1 << 20
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Give a temporary directory to fill; on success it is flushed to the disk and becomes ``path`` in one step.
 
-    An older ``path`` is replaced. On any failure the temporary directory is removed and ``path`` is as it was. Who may read
-    the result follows the umask, whatever the libraries chose that wrote the files.
+    An older ``path`` is replaced. On any failure the temporary directory is removed and ``path`` is as it was. Who may
+    read the result follows the umask, whatever the libraries chose that wrote the files.
 
     Raises:
         UserError: the disk is full.
@@ -56,7 +56,7 @@ def remove_directory(path: Path) -> None:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Delete what killed processes left behind in a directory and below it; nobody may be writing there."""
+    """Delete the remains of killed processes in a directory and below it; no process may be writing there."""
     for entry in list(directory.rglob(f"{UNFINISHED}*")):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
@@ -99,7 +99,7 @@ def _explain_if_full(error: Exception, path: Path) -> None:
 
 
 def _is_full(error: BaseException, path: Path) -> bool:
-    # What torch raises while it closes a file hides what it raised when it could not write.
+    # An error of torch while it closes a file hides the error of writing it.
     causes: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in causes:

@@ -1,4 +1,4 @@
-"""What the engine tells whoever watches: frozen records passed to ``on_event``, never printed."""
+"""Events of a run: frozen records that the engine passes to ``on_event``, never printed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from workflow_r1.trajectory import Trajectory
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The model is loaded and training begins or goes on."""
+    """The model is loaded and training begins or continues."""
 
     step: int
     """Steps already done; above 0 after a resume."""
@@ -19,7 +19,7 @@ class RunStarted:
     num_parameters: int
     """Parameters of the policy."""
     num_trainable_parameters: int
-    """Those that are trained."""
+    """Number of parameters that are trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class TrajectoryFinished:
     total: int
     """Trajectories under way in all."""
     trajectory: Trajectory
-    """The one that ended."""
+    """The trajectory that ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +88,16 @@ class EvaluationFinished:
 
 @dataclass(frozen=True, slots=True)
 class ServicesBooked:
-    """What the calls of services took has been written to ``services.jsonl``."""
+    """The usage of services has been written to ``services.jsonl``."""
 
     step: int
     """The step under way; 0 before the first."""
     stage: Literal["training", "evaluation"]
-    """What the services were called for."""
+    """Stage that called the services."""
     row: Mapping[str, float | int | str | None]
     """The line."""
     spent: str
-    """What was spent in all, resumes included, in words."""
+    """Amounts spent in all, resumes included, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Warned:
     """Something that the run survives and a person should know."""
 
     message: str
-    """What happened, and what to do about it."""
+    """The event and its remedy, in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ LOCK = ".lock"
 
 @contextmanager
 def hold_run_directory(directory: Path) -> Iterator[Owner | None]:
-    """Hold a run directory alone for the time of the context; what a killed process left half-written is removed.
+    """Hold a run directory alone for the time of the context; half-written files of a killed process are removed.
 
     Args:
         directory: made where absent.
