@@ -21,7 +21,7 @@ PRESETS = Path(__file__).parent / "presets"
 """Configurations that ship with the package, one TOML file each."""
 
 DEFAULT_PRESET = "embedded"
-"""What a command runs when it is given no configuration."""
+"""Preset of a command without a configuration."""
 
 Location = tuple[str, ...]
 """Section and key, outermost first."""
@@ -198,7 +198,7 @@ def _short(value: object) -> str:
 
 
 def describe(annotation: Any) -> str:
-    """Say in words what a field takes."""
+    """Describe the values that a field takes, in words."""
     words = ", ".join(json.dumps(choice) for choice in _choices(annotation))
     words = f"one of {words}" if words else ""
     plain = [part for part in _alternatives(annotation) if get_origin(part) is not Literal]
@@ -244,7 +244,7 @@ def _split_key(text: str) -> Location:
 
 
 def _section_at(location: Location) -> type[BaseModel] | None:
-    """The model of a section; None where there is none."""
+    """Return the model of a section; None where there is no such section."""
     model: type[BaseModel] = RunConfig
     parts = list(location)
     while parts:
@@ -271,7 +271,7 @@ def _field_at(location: Location) -> Any | None:
 
 
 def _is_free(location: Location) -> bool:
-    """Whether a key is a name of the user's own, or lies where the configuration has no keys of its own."""
+    """Return True where a key is a name of the user's own, or lies where the configuration has no keys of its own."""
     if _section_at(location[:-1]) is not None:
         return False
     above = (_field_at(location[:length]) for length in range(1, len(location)))
