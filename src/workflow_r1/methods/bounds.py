@@ -1,4 +1,4 @@
-"""The floor and the ceilings: what blind calls reach, and what perfect choice or perfect reading would."""
+"""The floor and the ceilings: the scores of blind calls, and those of perfect choice or perfect reading."""
 
 import random
 from collections.abc import Mapping, Sequence
