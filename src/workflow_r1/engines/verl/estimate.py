@@ -1,4 +1,4 @@
-"""What a run on verl needs of each GPU and what a step computes, as arithmetic that can be checked line by line.
+"""Memory of each GPU and work of each step for a run on verl, as arithmetic that can be checked line by line.
 
 Estimates, not measurements: buffers, fragmentation and the inference engine's own needs come on top.
 """
@@ -15,7 +15,9 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What memory and time depend on; of a decoder with gated feed-forward layers, as Qwen2, Llama and Mistral have."""
+    """Sizes that memory and time depend on, for a decoder with gated feed-forward layers, as Qwen2, Llama and Mistral
+    have.
+    """
 
     num_layers: int
     hidden: int
@@ -25,9 +27,9 @@ class ModelShape:
     feed_forward: int
     vocabulary: int
     tied: bool
-    """Whether the output layer is the embedding."""
+    """True where the output layer is the embedding."""
     attention_bias: bool
-    """Whether queries, keys and values have a bias."""
+    """True where queries, keys and values have a bias."""
 
     @classmethod
     def read(cls, config_file: Path) -> "ModelShape":
@@ -75,11 +77,11 @@ QWEN25_7B = ModelShape(
 
 
 def estimate(config: RunConfig, shape: ModelShape, *, gpu_gib: float = 80.0) -> list[str]:
-    """Say what a run needs, one line of arithmetic for each part.
+    """Estimate the needs of a run, one line of arithmetic for each part.
 
     Args:
-        config: of the run; ``verl`` says how many GPUs.
-        shape: of the policy.
+        config: configuration of the run; ``verl`` holds the number of GPUs.
+        shape: shape of the policy.
         gpu_gib: memory of one GPU.
     """
     settings, n = config.verl, shape.parameters / 1e9

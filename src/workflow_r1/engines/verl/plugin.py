@@ -1,7 +1,7 @@
-"""What verl loads in every process (``actor_rollout_ref.model.external_lib``): importing it registers our parts.
+"""Module that verl loads in every process (``actor_rollout_ref.model.external_lib``): importing it registers our parts.
 
-A part that were not registered would stop a run only after the models are loaded, or leave verl's own loss in its place. So
-the import itself fails where one is missing.
+A missing part would stop a run only after the models are loaded, or leave verl's own loss in its place. The import
+itself therefore fails where a part is not registered.
 """
 
 import verl  # noqa: F401  First: what follows is imported by verl itself, in a circle.

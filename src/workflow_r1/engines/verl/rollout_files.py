@@ -17,7 +17,7 @@ from workflow_r1.trajectory import Trajectory, append_trajectories
 from workflow_r1.trajectory.storage import parse_trajectory
 
 Use = Literal["training", "evaluation"]
-"""What a trajectory was sampled for."""
+"""Purpose of a trajectory."""
 
 
 class RolloutFiles:
@@ -41,7 +41,7 @@ class RolloutFiles:
         shutil.rmtree(self._step(use, step), ignore_errors=True)
 
     def discard_all(self) -> None:
-        """Remove what an earlier process left behind: its step is sampled anew."""
+        """Remove the rollouts of an earlier process: their step is sampled anew."""
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _step(self, use: Use, step: int) -> Path:

@@ -26,13 +26,13 @@ PASSED_ON = (
     "actor_rollout_ref.ref.fsdp_config.mixed_precision",
     "data.apply_chat_template_kwargs",
 )
-"""Where verl passes on what it finds, to Ray, transformers, the inference engine, or FSDP."""
+"""Sections whose contents verl hands to Ray, transformers, the inference engine, or FSDP."""
 
 READ_NO_MORE = {
     "actor_rollout_ref.actor.grad_clip": "actor_rollout_ref.actor.optim.clip_grad",
     "actor_rollout_ref.actor.clip_ratio": "actor_rollout_ref.actor.clip_ratio_low",
 }
-"""Keys that stand in verl's files and that no code behind our loss reads, and what is read in their place."""
+"""Keys in verl's files that no code behind our loss reads, and the keys that it reads instead."""
 
 
 def compose_defaults() -> DictConfig:
@@ -50,7 +50,7 @@ def complete(options: Iterable[Option], own: Mapping[str, Any]) -> DictConfig:
         own: options of ``verl.options``, by their dotted names.
 
     Returns:
-        All that verl is told, interpolations unresolved.
+        verl's whole configuration, interpolations unresolved.
 
     Raises:
         ConfigError: verl does not know a key or reads it no more, or a user's option is set by a key of ours.
@@ -91,7 +91,7 @@ def _check(config: DictConfig, key: str, legacy: frozenset[str]) -> None:
 
 
 def _names(section: DictConfig) -> set[str]:
-    """What a section holds, by verl's files and by the dataclass that they are read into."""
+    """Return the names in a section, by verl's files and by the dataclass that they are read into."""
     names = {str(name) for name in section}
     target = section.get("_target_") if "_target_" in section else None
     if isinstance(target, str):
