@@ -28,9 +28,7 @@ def install_command(extra: str) -> str:
 
 
 def requirements_of(extra: str) -> list[str]:
-    """Return the requirements of an extra, as pip takes them; empty where the package is not installed or has no such
-    extra.
-    """
+    """Return the requirements of an extra, as pip takes them; empty where the package is not installed or has no such extra."""
     try:
         lines = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:

@@ -15,16 +15,13 @@ from workflow_r1.trajectory.storage import write_atomically
 
 
 class BudgetConfig(Record):
-    """Limits for services in all, resumes included. At a limit the run stops cleanly and can continue with a higher
-    one.
+    """Limits for services in all, resumes included. At a limit the run stops cleanly and can continue with a higher one.
 
     Answers of the store of calls cost nothing.
     """
 
     calls: int | None = Field(default=None, ge=1)
-    """Requests that reach an LLM or a search service, including retries and lost ones; a search in this process is not
-    counted.
-    """
+    """Requests that reach an LLM or a search service, retries and lost ones included; a search in this process is not one."""
     tokens: int | None = Field(default=None, ge=1)
     """Tokens sent and received. Calls that are under way when it is reached may go beyond."""
     money: float | None = Field(default=None, gt=0.0)

@@ -265,8 +265,7 @@ def build_chat_models(
     *,
     store: CallStore | None = None,
 ) -> dict[str, ChatModel]:
-    """Return the LLMs of some operators, by role: an operator's name, or ``default`` for all without a role of their
-    own.
+    """Return the LLMs of some operators, by role: an operator's name, or ``default`` for all without a role of their own.
 
     Args:
         config: endpoints and roles.

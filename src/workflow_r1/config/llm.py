@@ -21,9 +21,7 @@ METHOD_ROLES = ("AFlow",)
 
 
 def _without_null(fields: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Refuse a null: a run directory keeps its configuration in TOML, which has no null, and a resume would send the
-    field.
-    """
+    """Refuse a null: a run directory keeps its configuration in TOML, which has no null, and a resume would send the field."""
     null = next((name for name, value in (fields or {}).items() if value is None), None)
     if null is not None:
         raise ValueError(f"fields with values; to send no {null}, set leave_out = [{null!r}]")
@@ -42,7 +40,7 @@ class EndpointConfig(Record):
     concurrency: int | None = Field(default=None, ge=1)
     """Requests in flight at once."""
     timeout_seconds: float | None = Field(default=None, gt=0.0)
-    """Longest wait for one attempt."""
+    """Longest time of one attempt."""
     idle_timeout_seconds: float | None = Field(default=None, gt=0.0)
     """Longest time in an attempt without a byte."""
     max_retries: int | None = Field(default=None, ge=0)
@@ -82,11 +80,11 @@ class LLMConfig(Record):
     temperature: float = Field(default=0.7, gt=0.0)
     """Temperature of independent samples (MultiAnswerGenerate); everything else is asked at 0."""
     max_attempts: int = Field(default=3, ge=1)
-    """Most replies that an operator asks for, where a reply lacks a requested part or was cut off."""
+    """How often an operator asks in all where a reply lacks something that the operator asked for, or was cut off."""
     concurrency: int = Field(default=32, ge=1)
     """Requests in flight at once, per endpoint."""
     timeout_seconds: float = Field(default=120.0, gt=0.0)
-    """Longest wait for one attempt, from sending to the last byte."""
+    """Longest time of one attempt, from sending to the last byte."""
     idle_timeout_seconds: float = Field(default=60.0, gt=0.0)
     """Longest time in an attempt without a byte. A server sends none before its reply is written: allow for that."""
     max_retries: int = Field(default=4, ge=0)
@@ -103,14 +101,12 @@ class LLMConfig(Record):
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of the request, for an endpoint's own parameters, e.g. ``top_k``."""
     cool_down_seconds: float = Field(default=30.0, ge=0.0)
-    """Rest of an endpoint that is down, in seconds, where its role has another one."""
+    """Pause of an endpoint that is down, in seconds, where its role has another one."""
     endpoints: dict[str, EndpointConfig] = Field(default_factory=dict)
     """Further endpoints by name, each a section of its own."""
     roles: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Endpoints by name that carry out an operator, by operator name, or ``default`` for all others.
-
-    ``llm`` is the endpoint of this section.
-    """
+    """Endpoints by name that carry out an operator, by operator name, or ``default`` for all others. ``llm`` is the
+    endpoint of this section."""
 
     @field_validator("extra_body")
     @classmethod

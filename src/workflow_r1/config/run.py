@@ -57,19 +57,14 @@ class PolicyConfig(Record):
     ``model``,
     where that is a directory here)."""
     exchange: Literal["auto", "tokens", "chat"] = "auto"
-    """Form of the requests to a server.
-
-    ``tokens``: the context as token ids. ``chat``: messages, which the server renders itself. ``auto``: tokens where
-    there is a tokenizer.
-    """
+    """Form of the requests to a server. ``tokens``: the context as token ids. ``chat``: messages, which the server
+    renders itself. ``auto``: tokens where there is a tokenizer."""
     template: TemplateConfig = TemplateConfig()
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ..."""
     threads: int | None = Field(default=None, ge=1)
     """Most CPU threads of torch, of those that are free at the start; None for as many as torch would take.
-
-    ``OMP_NUM_THREADS`` lowers it.
-    """
+    ``OMP_NUM_THREADS`` lowers it."""
 
 
 class EmbeddedConfig(Record):

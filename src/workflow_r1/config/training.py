@@ -69,11 +69,8 @@ class OptimiserConfig(Record):
     lora: LoraSettings | None = None
     """None trains all weights."""
     sharding: Literal["none", "full"] = "none"
-    """Distribution of the weights in a run of several processes.
-
-    ``none``: each holds the whole policy and optimiser. ``full``: weights, gradients and optimiser state are spread
-    over them (FSDP2), and each holds the weights alone as a whole while it samples.
-    """
+    """How several processes hold the policy. ``none``: each holds the whole policy and optimiser. ``full``: weights, gradients and
+    optimiser state are spread over them (FSDP2), and each holds the weights alone as a whole while it samples."""
 
 
 class TrainingConfig(Record):

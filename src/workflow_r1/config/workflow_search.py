@@ -34,13 +34,10 @@ class AFlowConfig(Record):
     score: Literal["exact_match", "f1"] = "exact_match"
     """Score that is averaged over the answers. AFlow: F1; the headline figure here is exact match."""
     proposer: Literal["auto", "llm", "random"] = "auto"
-    """``llm`` asks the LLM of the role ``AFlow`` (``llm.roles``).
-
-    ``random`` draws edits: a control. ``auto`` is ``llm``, but ``random`` in the embedded world, whose expert cannot
-    propose.
-    """
+    """``llm`` asks the LLM of the role ``AFlow`` (``llm.roles``). ``random`` draws edits: a control. ``auto`` is
+    ``llm``, but ``random`` in the embedded world, whose expert cannot propose."""
     temperature: float = Field(default=0.7, gt=0.0)
-    """Temperature of the LLM's proposals."""
+    """Sampling temperature of the LLM's proposals."""
 
 
 class MaASConfig(Record):

@@ -60,9 +60,7 @@ def read_work(request: str) -> Work:
 
 
 def next_fact(query: Query, facts: Mapping[tuple[str, str], str]) -> tuple[str, str] | None:
-    """Return the entity and the relation of the first fact that a query needs and ``facts`` lack; None where all are
-    known.
-    """
+    """Return the entity and the relation of the first fact that a query needs and ``facts`` lack; None where all are known."""
     if isinstance(query, Comparison):
         return next(((name, query.relation) for name in query.entities if (name, query.relation) not in facts), None)
     at = query.entity

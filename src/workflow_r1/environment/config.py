@@ -38,10 +38,8 @@ class EnvironmentConfig(Record):
     """Longer observations are cut in the middle. Paper: 2048."""
     # Deviation: a turn may hold several calls, so that its observations need a limit together.
     max_turn_observation_chars: int | None = Field(default=None, ge=64)
-    """Longest text of all observations of one turn together; the rest is left out.
-
-    None is 20 times ``max_observation_chars``: room for the paper's calls. Not below ``max_observation_chars``.
-    """
+    """Longest text of all observations of one turn together; the rest is left out. None is 20 times
+    ``max_observation_chars``: room for the paper's calls. Not below ``max_observation_chars``."""
     # Deviation: a turn may hold several calls; the paper's has one, and only such a turn keeps the format reward.
     parallel_calls: bool = True
     """Run several ``<tool>`` blocks of one turn concurrently; otherwise such a turn is malformed."""

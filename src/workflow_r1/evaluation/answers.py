@@ -78,8 +78,7 @@ class Answers:
         return np.flatnonzero(complete), sums[complete] / counts[complete]
 
     def mean_if_left_out_wrong(self, figure: Figure, among: Integers | None = None) -> float:
-        """Mean score over all questions that were asked and all seeds, where everything left out or missing counts as
-        wrong.
+        """Mean score over all questions that were asked and all seeds, where everything left out or missing counts as wrong.
 
         Args:
             figure: which score.
@@ -102,6 +101,8 @@ class AnswerLog:
     """The answers of each method on each benchmark, by ``(method, benchmark)``, in alphabetical order."""
     question_ids: dict[str, tuple[str, ...]]
     """Id of each question for each benchmark, in the order of their numbers."""
+    methods: tuple[str, ...]
+    """Names of the methods, in the order in which they came."""
 
 
 def read_answers(paths: Sequence[Path | str]) -> dict[tuple[str, str], Answers]:
@@ -138,6 +139,7 @@ def collect_answers(rows: Iterable[EvaluationRow]) -> AnswerLog:
     return AnswerLog(
         answers={key: columns[key].finish(ranks[key[1]]) for key in sorted(columns)},
         question_ids={benchmark: tuple(sorted(numbers)) for benchmark, numbers in questions.items()},
+        methods=tuple(dict.fromkeys(method for method, _ in columns)),
     )
 
 

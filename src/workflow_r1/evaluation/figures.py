@@ -86,9 +86,7 @@ class Figures(Record):
     turns: float
     """Mean turns."""
     operator_calls: dict[str, float]
-    """Mean calls of each operator per question; calls that ran nothing (no such operator, wrong arguments) are
-    ``(invalid)``.
-    """
+    """Mean calls of each operator per question; calls that ran nothing (no such operator, wrong arguments) are ``(invalid)``."""
     policy_tokens: float
     """Mean tokens that the policy wrote (0 where the policy is a chat server, which does not hand out tokens)."""
     llm_calls: float

@@ -1,5 +1,4 @@
-"""Asks a method every question of every benchmark, keeps each answer as it comes, and continues an interrupted
-evaluation.
+"""Asks a method every question of every benchmark, keeps each answer as it comes, and continues an interrupted evaluation.
 
     DIRECTORY/
       card.json                            what the answers depend on (evaluation.card)

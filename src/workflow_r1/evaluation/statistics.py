@@ -83,8 +83,7 @@ class PairedTest(Record):
 
 
 def rate_interval(*, scores: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval (1927) of a share of questions; see
-    :func:`~workflow_r1.evaluation.figures.wilson_interval`.
+    """Wilson's score interval (1927) of a share of questions; see :func:`~workflow_r1.evaluation.figures.wilson_interval`.
 
     The interval covers the choice of questions and the randomness of an answer. It does not cover seeds: there is one.
 
@@ -405,8 +404,7 @@ def crossed_test(*, first: ArrayLike, second: ArrayLike) -> PairedTest:
 
 
 def holm(*, p_values: ArrayLike) -> NDArray[np.float64]:
-    r"""Correct the p-values of a family of tests: a false finding among all of them is then as rare as in one (Holm
-    1979).
+    r"""Correct the p-values of a family of tests: a false finding among all of them is then as rare as in one (Holm 1979).
 
     .. math:: \tilde{p}_{(i)} = \max_{j \le i} \min\!\left(1, (m - j + 1)\, p_{(j)}\right)
 
@@ -428,8 +426,7 @@ def holm(*, p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def pareto_frontier(*, costs: ArrayLike, accuracies: ArrayLike) -> NDArray[np.bool_]:
-    """Return the methods that no other one beats: no other is at least as cheap and as accurate, and better in one of
-    the two.
+    """Return the methods that no other one beats: no other is at least as cheap and as accurate, and better in one of the two.
 
     Args:
         costs: ``(methods,)`` in any unit; NaN where unknown: such a method is not on the frontier and beats nobody.

@@ -1,5 +1,4 @@
-"""Reads chat completions as servers really send them: the LLM's text, its thought, and the flaw of a reply without a
-text.
+"""Reads chat completions as servers really send them: the LLM's text, its thought, and the flaw of a reply without a text.
 
 The text is in ``content``: a string, null, or a list of parts. A thought that the server separates from it comes in
 ``reasoning_content`` (DeepSeek, llama.cpp, SGLang, vLLM before 0.12, litellm), ``reasoning`` (vLLM since, Ollama, Groq,

@@ -26,7 +26,7 @@ from workflow_r1.errors import (
 from workflow_r1.inference.chat import ChatModel, ChatReply, ChatRequest, HoldsConnections
 
 COOL_DOWN_SECONDS = 30.0
-"""Rest of an endpoint that is down, in seconds, before one request tries it again."""
+"""Pause of an endpoint that is down, in seconds, before one request tries it again."""
 
 FAILURES_UNTIL_DOWN = 3
 """Requests in a row, each with all its retries, after which an endpoint counts as down. One alone may be bad luck: where
@@ -40,7 +40,7 @@ class Endpoint:
         name: its name in the configuration; part of the hash that chooses.
         chat: the model there.
         weight: its share, relative to the others. 0 takes requests only when all others failed.
-        cool_down_seconds: its rest while it is down.
+        cool_down_seconds: its pause while it is down, in seconds.
         clock: seconds, never going back.
     """
 
@@ -69,7 +69,7 @@ class Endpoint:
     def admit(self) -> bool:
         """Return True where a request should try it now.
 
-        An endpoint that is down gets one request each time its rest is over.
+        An endpoint that is down gets one request each time its pause is over.
         """
         now = self._clock()
         if self._rests_until is not None:

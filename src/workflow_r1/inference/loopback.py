@@ -85,8 +85,7 @@ Route = Callable[[Mapping[str, Any]], Awaitable[tuple[int, dict[str, Any]]]]
 
 
 class LoopbackServer:
-    """Serves a chat model at ``http://127.0.0.1``, in a thread with an event loop of its own: ``with
-    LoopbackServer(...)``.
+    """Serves a chat model at ``http://127.0.0.1``, in a thread with an event loop of its own: ``with LoopbackServer(...)``.
 
     It can be stopped and started again at the same address.
 

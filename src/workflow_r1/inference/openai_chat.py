@@ -50,10 +50,8 @@ class OpenAIChatConfig(JSONServiceConfig):
     length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """Field that bounds the reply. Reasoning models of OpenAI take the second only; a refusal of the first is learned from."""
     leave_out: tuple[str, ...] = ()
-    """Fields that are never sent, since the endpoint refuses them, e.g.
-
-    ``temperature``; the client learns the rest from refusals.
-    """
+    """Fields that are never sent, since the endpoint refuses them, e.g. ``temperature``; the client learns the rest
+    from refusals."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
     """Further fields of the request, for an endpoint's own parameters, e.g. ``top_k``; None leaves a field out."""
 

@@ -40,9 +40,7 @@ class MethodContext:
     world_seed: int = 0
     """Seed of the embedded world, for a method that knows it."""
     directory: Path | None = None
-    """Directory in which a method that searches keeps its findings, and from which it continues; None where nothing is
-    kept.
-    """
+    """Directory in which a method that searches keeps its findings, and from which it continues; None where nothing is kept."""
     concurrency: int = 32
     """Trajectories that are live at once while it searches."""
     notify: Callable[[str], None] = field(default=lambda line: None)

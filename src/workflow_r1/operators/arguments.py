@@ -66,10 +66,8 @@ class ParsedArguments:
     """The arguments of a call, or the problems with them."""
 
     values: dict[str, Any]
-    """Value or list of values by name; texts are stripped and never empty.
-
-    Where there are no problems, only optional arguments may be missing.
-    """
+    """Value or list of values by name; texts are stripped and never empty. Where there are no problems, only optional
+    arguments may be missing."""
     problems: tuple[str, ...]
     """Problems with the arguments, in words of our own that repeat nothing of the input."""
 

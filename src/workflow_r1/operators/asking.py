@@ -34,10 +34,8 @@ _COMPLAINTS = {
     ReplyFlaw.FILTERED: "a content filter withheld some of it, so word it otherwise",
     ReplyFlaw.EMPTY: "it was empty",
 }
-"""Requests for another reply, by the flaw of a reply without a text.
-
-A refusal is a text: the operator asks for what it lacks as for any other.
-"""
+"""Requests for another reply, by the flaw of a reply without a text. A refusal is a text: the operator asks for what it
+lacks as for any other."""
 
 
 @dataclass(frozen=True, slots=True)

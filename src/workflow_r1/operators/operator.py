@@ -316,9 +316,7 @@ def _explain_settings(key: str, model: type[BaseModel], error: ValidationError) 
 
 
 def _advise(refused: ContentRejectedError) -> str:
-    """Return the policy's observation of a refusal; the service's own message names addresses, which the policy never
-    sees.
-    """
+    """Return the policy's observation of a refusal; the service's own message names addresses, which the policy never sees."""
     if isinstance(refused, TooLongError):
         return "the input is longer than the service behind it takes. Write a shorter input."
     return "the service behind it does not allow what the input says. Write the input in other words."

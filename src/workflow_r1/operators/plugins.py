@@ -1,5 +1,4 @@
-"""Finds operators that do not ship with the package: in files and modules that a configuration names, and by entry
-point.
+"""Finds operators that do not ship with the package: in files and modules that a configuration names, and by entry point.
 
 Files and modules that the configuration names are imported and have to work. An entry point (group
 ``workflow_r1.operators``) names an operator, or a module that holds some; it comes with any installed package, so one

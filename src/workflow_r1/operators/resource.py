@@ -1,6 +1,4 @@
-"""Resource that an operator holds open between its calls, e.g. the client of an API: opened once, closed with the event
-loop.
-"""
+"""Resource that an operator holds open between its calls, e.g. the client of an API: opened once, closed with the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,9 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
-"""Maker of a resource, called with nothing or with the operator's settings; ``async with`` on its result gives the
-resource.
-"""
+"""Maker of a resource, called with nothing or with the operator's settings; ``async with`` on its result gives the resource."""
 
 
 class Resource:

@@ -66,10 +66,8 @@ class ParsedTurn:
     """The turn follows the grammar to the letter (behaviour 11)."""
     malformed: bool
     """True where there is nothing to act on: no complete action, or none that directly follows a think (behaviour 10).
-
     A turn can be neither ``well_formed`` nor ``malformed``: the environment acts on it, and the format reward charges
-    it.
-    """
+    it."""
 
 
 def parse_turn(text: str) -> ParsedTurn:

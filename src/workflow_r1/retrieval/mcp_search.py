@@ -37,8 +37,7 @@ class MCPSearchConfig(Record):
     """A tool of an MCP server, which is started by a command or reached at an address."""
 
     command: tuple[str, ...] = ()
-    """Program and arguments of a server that talks through its standard input and output, e.g. ``["python",
-    "server.py"]``."""
+    """Program and arguments of a server that talks through its standard input and output, e.g. ``["python", "server.py"]``."""
     url: str | None = None
     """Address of a server over streamable HTTP, e.g. ``http://127.0.0.1:8000/mcp``; in place of ``command``."""
     environment: tuple[str, ...] = ()
@@ -57,11 +56,11 @@ class MCPSearchConfig(Record):
     """``text``: each text block of the result is a passage. ``json``: the result is a list of passages in JSON, structured or
     as text."""
     separator: str | None = None
-    """Separator of passages within a block, with ``text``, e.g. a blank line; empty takes a block whole."""
+    """Separator of passages within a block, with ``text``, e.g. a blank line; None takes a block whole."""
     list_field: str | None = None
-    """Field that holds the list, with ``json``, dotted where it lies deeper; empty takes the result itself."""
+    """Field that holds the list, with ``json``, dotted where it lies deeper; None takes the result itself."""
     timeout_seconds: float = Field(default=30.0, gt=0.0)
-    """Longest wait for one call, in seconds."""
+    """Longest time of one call."""
     max_retries: int = Field(default=2, ge=0)
     """Further attempts after a failed one; a server that died is started or reached anew."""
     backoff_seconds: float = Field(default=0.5, ge=0.0)

@@ -60,9 +60,7 @@ class ScriptedPolicy:
 
 
 Draw = Callable[[Mapping[str, Any], Path | None], tuple[Sequence[int], Sequence[float]]]
-"""Maps a request of ``/v1/completions`` and the adapter's directory (None: the base model) to tokens and
-log-probabilities.
-"""
+"""Maps a request of ``/v1/completions`` and the adapter's directory (None: the base model) to tokens and log-probabilities."""
 
 
 class LoopbackPolicy:

@@ -1,5 +1,4 @@
-"""Notices that the services are down, while trajectories still come in and each of the others would wait for its
-retries.
+"""Notices that the services are down, while trajectories still come in and each of the others would wait for its retries.
 
 A trajectory that called nothing says nothing of the services: a policy that answers at once half of the time would hide
 an outage from a count of failures alone.

@@ -1,5 +1,4 @@
-"""A vLLM server that samples the policy while another process trains it: tokens in, tokens out, weights swapped in
-place.
+"""A vLLM server that samples the policy while another process trains it: tokens in, tokens out, weights swapped in place.
 
 A request names new weights by a path that both sides see. The server may die and come back at any time: the client then
 waits for it, gives it the current weights again, and repeats the request.
@@ -56,10 +55,8 @@ class PolicyServerConfig(JSONServiceConfig):
     adapter: str = Field(default="workflow-r1", min_length=1)
     """Name under which the adapters are loaded; two runs on one server need two names."""
     directory: Path | None = None
-    """Directory for the weights that the server reads, in a folder of the run's name: a path that both see.
-
-    None is ``served/`` in the run directory.
-    """
+    """Directory for the weights that the server reads, in a folder of the run's name: a path that both see. None is
+    ``served/`` in the run directory."""
     api_key_env: str | None = None
     """Environment variable that holds a key, sent as a bearer token; none sends none."""
     max_lag: int = Field(default=0, ge=0)
@@ -68,7 +65,7 @@ class PolicyServerConfig(JSONServiceConfig):
     wait_seconds: float = Field(default=600.0, ge=0.0)
     """Longest wait for a server that is gone, in seconds, before trajectories fail."""
     timeout_seconds: float = Field(default=600.0, gt=0.0)
-    """Longest wait for one turn, from sending to the last token, in seconds."""
+    """Longest time of one turn, from sending to the last token."""
     idle_timeout_seconds: float = Field(default=600.0, gt=0.0)
     """Longest silence within a request; a server sends nothing until the turn is complete."""
     max_retries: int = Field(default=2, ge=0)

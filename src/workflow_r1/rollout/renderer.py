@@ -121,8 +121,7 @@ class Renderer:
         return tuple(ids[first + int(ended) :])
 
     def continuation(self, context: Sequence[int], messages: Sequence[Message]) -> tuple[int, ...]:
-        """Render the continuation of a context: the prompt where it is empty, else the text after the turn that ends
-        it.
+        """Render the continuation of a context: the prompt where it is empty, else the text after the turn that ends it.
 
         Args:
             context: tokens so far.
@@ -141,8 +140,7 @@ class Renderer:
         return self.opening + self.decode(token_ids)
 
     def drops_thoughts(self) -> bool:
-        """Return True where the template drops the thoughts of earlier turns when a chat server renders a whole
-        conversation.
+        """Return True where the template drops the thoughts of earlier turns when a chat server renders a whole conversation.
 
         It does not concern this renderer, which never renders a turn again.
         """

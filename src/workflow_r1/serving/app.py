@@ -1,5 +1,4 @@
-"""The server's application: chat completions, responses, ``GET /v1/models``, ``GET /health``. Needs the extra
-``serve``.
+"""The server's application: chat completions, responses, ``GET /v1/models``, ``GET /health``. Needs the extra ``serve``.
 
 All requests share one policy, so that a policy in this process samples them in one batch. A request takes one of a
 limited number of places, or waits for one; where too many wait, it is refused. A client that leaves ends its

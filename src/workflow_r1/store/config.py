@@ -22,8 +22,5 @@ class StoreConfig(Record):
     path: Path = DEFAULT_PATH
     """The file, on a local disk. Made where absent, ``replay`` aside."""
     by_address: bool = True
-    """True where the address of an endpoint identifies its calls.
-
-    False where one server moves from address to address: a call is then known by its model, its messages and its
-    parameters.
-    """
+    """True where the address of an endpoint identifies its calls. False where one server moves from address to address:
+    a call is then known by its model, its messages and its parameters."""

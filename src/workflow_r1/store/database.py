@@ -149,8 +149,7 @@ class CallDatabase:
             )
 
     def delete(self, *, model: str | None = None, stored_before: float | None = None) -> int:
-        """Delete the calls of a model, or those stored before a time, or those to which both apply; without either,
-        all.
+        """Delete the calls of a model, or those stored before a time, or those to which both apply; without either, all.
 
         The disk gets the room back where no other process has the store open.
 

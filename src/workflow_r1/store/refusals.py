@@ -1,6 +1,4 @@
-"""Refusals in the store of calls: a service that refuses a call's content has answered it, and a replay repeats the
-refusal.
-"""
+"""Refusals in the store of calls: a service that refuses a call's content has answered it, and a replay repeats the refusal."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

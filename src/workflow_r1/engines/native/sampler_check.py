@@ -16,9 +16,7 @@ SYSTEMATIC_NATS = 0.02
 """Mean difference over all tokens, in nats, from which on a distribution counts as another: 20 times the rounding."""
 
 STANDARD_ERRORS = 4.0
-"""Distance of the mean over the turns from that difference, in standard errors: chance alone exceeds it once in 30,000
-runs.
-"""
+"""Distance of the mean over the turns from that difference, in standard errors: chance alone exceeds it once in 30,000 runs."""
 
 MIN_TURNS = 4
 """Fewer turns say nothing."""

@@ -15,9 +15,7 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """Sizes that memory and time depend on, for a decoder with gated feed-forward layers, as Qwen2, Llama and Mistral
-    have.
-    """
+    """Sizes that memory and time depend on, for a decoder with gated feed-forward layers, as Qwen2, Llama and Mistral have."""
 
     num_layers: int
     hidden: int

@@ -52,10 +52,8 @@ NUM_PASSES = 2
 """Most times that a question is asked where the infrastructure fails."""
 
 MAX_FAILED_SHARE = 0.1
-"""Largest share of failed answers in one round.
-
-Beyond it a mean says nothing, and the search stops until the services are back.
-"""
+"""Largest share of failed answers in one round. Beyond it a mean says nothing, and the search stops until the services
+are back."""
 
 CHARGED_TO = "AFlow"
 """Account of the proposals in the ledger."""

@@ -24,9 +24,7 @@ LABELS = {
     "Review": "Feedback",
     "PromptOptimizer": "Refined query",
 }
-"""Labels before the result in the observations of the package's own operators; for all others the whole text is the
-result.
-"""
+"""Labels before the result in the observations of the package's own operators; for all others the whole text is the result."""
 
 
 @dataclass(frozen=True, slots=True)

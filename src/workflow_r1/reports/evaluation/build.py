@@ -36,6 +36,7 @@ def build_report(
     reference: str | None = None,
     figure: Figure = "exact_match",
     confidence: float = 0.95,
+    log: AnswerLog | None = None,
     notify: Callable[[str], None] = lambda line: None,
 ) -> EvaluationReport:
     """Read evaluations and compare their methods.
@@ -47,14 +48,16 @@ def build_report(
         figure: figure that tables, frontiers and means show.
         confidence: confidence of every interval; a test finds a difference where its corrected p-value is below ``1 -
             confidence``.
+        log: answers of the one directory, where they have been read already.
         notify: called with each line of progress.
 
     Raises:
         DataError: a directory is not an evaluation's, a file in it is damaged, or the reference does not exist.
     """
-    evaluations = open_evaluations(directories)
-    notify("reading answers")
-    log = collect_answers(chain.from_iterable(evaluation.rows() for evaluation in evaluations))
+    evaluations = open_evaluations(directories, methods=None if log is None else [log.methods])
+    if log is None:
+        notify("reading answers")
+        log = collect_answers(chain.from_iterable(evaluation.rows() for evaluation in evaluations))
     known = {method for method, _ in log.answers}
     if reference is None and POLICY in known and len(known) > 1:
         reference = POLICY

@@ -1,5 +1,4 @@
-"""Findings in trajectories that rows lack: classes of questions, operators, examples. A file is read once, line by
-line.
+"""Findings in trajectories that rows lack: classes of questions, operators, examples. A file is read once, line by line.
 
 Of the answers of one file, a few numbers each are kept at a time, and of all files a few shortened examples.
 """
