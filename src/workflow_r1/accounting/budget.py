@@ -215,7 +215,7 @@ class Budget:
     def _used_up(self, name: str, amount: float, limit: float, unit: str) -> BudgetExceededError:
         return BudgetExceededError(
             f"the budget is used up: {_show(amount)} of {_show(limit)} {unit} (budget.{name}); spent in all: "
-            f"{self.describe()}. Raise budget.{name} to go on",
+            f"{self.describe()}. Raise budget.{name} to continue",
             key=f"budget.{name}",
             limit=limit,
         )

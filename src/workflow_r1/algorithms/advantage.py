@@ -77,7 +77,7 @@ def advantages(
         valid: False where a trajectory has no reward.
 
     Raises:
-        ValueError: ``kind`` is none of the three.
+        ValueError: ``kind`` is not one of the three.
     """
     match kind:
         case "group_normalised":

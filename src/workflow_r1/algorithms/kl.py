@@ -42,7 +42,7 @@ def kl_estimate(
         One estimate per position, in float32 at least; meaningless where the token is not the policy's.
 
     Raises:
-        ValueError: ``kind`` is none of the three.
+        ValueError: ``kind`` is not one of the three.
     """
     dtype = torch.promote_types(logprobs.dtype, torch.float32)
     difference = logprobs.to(dtype) - ref_logprobs.detach().to(dtype)

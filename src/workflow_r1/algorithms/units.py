@@ -18,7 +18,7 @@ WeightKind = Literal["uniform", "length", "batch"]
 class Units:
     """The M policy tokens of a batch, in row-major order, and the U units that they form.
 
-    Units are told apart by presence, so ids may have gaps and may be of any size. They are sorted by row, then by id.
+    Presence alone distinguishes units: ids may have gaps and may be of any size. They are sorted by row, then by id.
     """
 
     mask: Bool[Tensor, "batch time"]
@@ -38,7 +38,7 @@ def turn_ids_from_mask(
 ) -> Int[Tensor, "batch time"]:
     """Number the runs of policy tokens in each row.
 
-    Two turns without a token between them cannot be told apart here: where turn ids were recorded, use those.
+    Two turns without a token between them look like one here: where turn ids were recorded, use those.
 
     Args:
         policy_mask: nonzero where a token is the policy's.
@@ -64,7 +64,7 @@ def unit_ids(turn_ids: Int[Tensor, "batch time"], unit: UnitKind) -> Int[Tensor,
         Positive ids for the policy's tokens, equal for tokens of one unit of a row; 0 elsewhere.
 
     Raises:
-        ValueError: ``unit`` is none of the three.
+        ValueError: ``unit`` is not one of the three.
     """
     mask = turn_ids > 0
     match unit:

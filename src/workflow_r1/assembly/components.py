@@ -379,7 +379,7 @@ def _open_index(config: SearchConfig, on_progress: Callable[[int], None] | None)
         return BM25Index.open(config.index, corpus_path=corpus)
     if config.corpus is None:
         raise ConfigError(
-            f"search.corpus: expected a corpus to build the index from, since there is none at {config.index}; set "
+            f"search.corpus: expected a corpus to build the index from, since there is no index at {config.index}; set "
             "search.corpus to a JSONL of `id, title, text`, or search.index to an index that exists"
         )
     return BM25Index.build(config.corpus, config.index, on_progress=on_progress)

@@ -1,4 +1,4 @@
-"""``workflow-r1 train --dry-run``: what a run will cost, before it starts."""
+"""``workflow-r1 train --dry-run``: the cost of a run, before it starts."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ MAX_CALLS = 500
 
 
 def show_estimate(config: "RunConfig", console: "Console") -> None:
-    """Sample a few trajectories as training would, and estimate what all of it will take.
+    """Sample a few trajectories as training would, and estimate the usage of the whole run.
 
     Raises:
         ConfigError: there are too few questions, or the budget is too small for a sample.
@@ -94,10 +94,11 @@ def show_estimate(config: "RunConfig", console: "Console") -> None:
 
 
 def show_verl_options(config: "RunConfig", console: "Console") -> None:
-    """Show the options that verl would receive, every key checked against verl's own configuration, and what it would need.
+    """Show the options that verl would receive, every key checked against verl's own configuration, and the memory that
+    it would need.
 
     Raises:
-        ConfigError: verl cannot do what is asked for, or does not know a key.
+        ConfigError: verl cannot do the run, or does not know a key.
         MissingExtraError: verl is not installed.
     """
     from rich.table import Table
@@ -141,7 +142,7 @@ def show_verl_options(config: "RunConfig", console: "Console") -> None:
 async def _sample(
     config: "RunConfig", opened: "OpenedMethod", questions: "Sequence[Question]", done: "list[Trajectory]"
 ) -> BudgetExceededError | None:
-    """Fill ``done`` with finished trajectories; returns what ended it early."""
+    """Fill ``done`` with finished trajectories; returns the error that ended it early."""
     from workflow_r1.rollout import derive_seed, rollout_groups
 
     try:

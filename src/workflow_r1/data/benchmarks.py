@@ -71,7 +71,7 @@ class Benchmark:
         """Return the published file of a split.
 
         Raises:
-            DataError: there is none.
+            DataError: the benchmark has no such split.
         """
         if split not in self.splits:
             raise DataError(f"{self.name}: expected a split among {', '.join(self.splits)}, received {split!r}")

@@ -250,7 +250,7 @@ def _say_column(field: QuestionField) -> str:
 
 
 def _look_up(row: Row, column: str) -> Any:
-    """Return a column's value, following the dots into nested objects; ``_ABSENT`` where there is none."""
+    """Return a column's value, following the dots into nested objects; ``_ABSENT`` where it is missing."""
     if column in row:
         return row[column]
     value: Any = row

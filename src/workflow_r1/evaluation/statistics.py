@@ -66,7 +66,7 @@ class PairedTest(Record):
     """Test of whether two methods differ on the same questions."""
 
     p_value: float
-    """Probability of a difference at least as large if there is none; two-sided."""
+    """Probability of a difference at least as large if the methods do not differ; two-sided."""
     method: str
     """Name of the test."""
     num_questions: int

@@ -49,7 +49,7 @@ class ParsedCall:
     operator: str
     """Text before the first colon, stripped. Need not name an operator; may be empty."""
     input: str
-    """Text after the first colon, stripped; empty where there is none."""
+    """Text after the first colon, stripped; empty without a colon."""
 
 
 @dataclass(frozen=True, slots=True)

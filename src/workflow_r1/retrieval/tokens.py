@@ -83,7 +83,7 @@ class Tokenizer:
         Args:
             text: any string.
             is_query: whether it is looked for. In scripts that count by pairs, the single characters of a passage are
-                tokens, too, and those of a query are none, unless one stands alone: so it finds the words that hold it.
+                tokens, too, and those of a query are not, unless one stands alone: a query then finds the words that hold it.
         """
         text = _fold(text)
         if "'" in text:

@@ -22,13 +22,13 @@ class QuestionAsked:
     """All is ready, and the question is asked."""
 
     question: "Question"
-    """What is asked."""
+    """The question."""
     title: str
     """The title of the configuration."""
     policy: str
-    """The name of what answers."""
+    """Name of the policy or method that answers."""
     notes: tuple[str, ...] = ()
-    """What a person should know of this question, such as that the embedded world cannot know it."""
+    """Notes on this question for a person, such as that the embedded world cannot know it."""
 
 
 AskEvent = QuestionAsked | RolloutEvent
@@ -39,17 +39,17 @@ def split_question(first: str | None, second: str | None) -> tuple[str | None, s
     """Tell a configuration from a question: CONFIG QUESTION, CONFIG alone, or QUESTION alone.
 
     Args:
-        first: what came first: a preset, a TOML file, a run directory, or the question.
+        first: the first argument: a preset, a TOML file, a run directory, or the question.
         second: the question, where a configuration came first.
 
     Returns:
-        The configuration's name and the question; None for what was not given.
+        The configuration's name and the question; None for a missing one.
     """
     return (first, second) if second is not None or names_configuration(first) else (None, first)
 
 
 def _refuse_path(question: str) -> None:
-    """Refuse to answer what is a path: someone has mistyped it.
+    """Refuse to answer a path: someone has mistyped it.
 
     Raises:
         ConfigError: the text is a path, or looks like one, or like a preset.

@@ -1,4 +1,4 @@
-"""What ``workflow-r1 evaluate`` compares: methods and benchmarks, as they stand on the command line."""
+"""Methods and benchmarks of ``workflow-r1 evaluate``, as they stand on the command line."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class Compared:
     """A method with the configuration that it runs under."""
 
     name: str
-    """In rows and tables."""
+    """Name in rows and tables."""
     method: str
     """``policy``, or a name in ``METHODS``."""
     configs: "Mapping[int, RunConfig]"
-    """By seed: the evaluation's, with the policy and the environment of this one."""
+    """Configuration by seed: the evaluation's, with the policy and the environment of this one."""
 
     @property
     def config(self) -> "RunConfig":
@@ -38,10 +38,10 @@ class Compared:
         return next(iter(self.configs.values()))
 
     def describe(self, temperature: float) -> "Described":
-        """What its answers depend on, for the card.
+        """Describe the conditions of its answers, for the card.
 
         Args:
-            temperature: of a policy.
+            temperature: temperature of a policy.
         """
         from workflow_r1.evaluation.card import POLICIES
 
@@ -140,14 +140,14 @@ class Asked:
     """The questions of one benchmark."""
 
     name: str
-    """In rows and tables."""
+    """Name in rows and tables."""
     questions: "Sequence[Question]"
-    """With ids that are unique among them."""
+    """Questions with ids that are unique among them."""
     file: Path | None
-    """Where they were read; None for the embedded world."""
+    """File of the questions; None for the embedded world."""
 
     def describe(self) -> "Described":
-        """What its figures depend on, for the card."""
+        """Describe the conditions of its figures, for the card."""
         from workflow_r1.data import report_questions
         from workflow_r1.data.hub import read_source
 
@@ -238,7 +238,7 @@ def _split(given: Iterable[str]) -> list[str]:
 
 
 def _fingerprint_of_weights(directory: Path) -> str | None:
-    """SHA-256 of the weights in a directory: a run that goes on training changes them under the same name."""
+    """Return the SHA-256 of the weights in a directory: a run that continues training changes them under the same name."""
     import hashlib
 
     files = sorted(directory.glob("*.safetensors"))

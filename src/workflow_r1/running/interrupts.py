@@ -34,7 +34,7 @@ def run_anywhere(work: Callable[[Stop], Value]) -> Value:
     There Ctrl-C, or a notebook's "interrupt", asks the work to stop and waits for it; the second one does not wait.
 
     Args:
-        work: may open an event loop of its own; receives what asks it to stop.
+        work: the work, which may open an event loop of its own; receives the handle that asks it to stop.
 
     Raises:
         KeyboardInterrupt: the second one, or the first where the work could not end with a value.

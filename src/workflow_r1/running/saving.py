@@ -1,4 +1,4 @@
-"""Where results are saved: refused before they cost anything, not after."""
+"""Files of results: an unusable path is refused before the results cost anything."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ def check_can_append(file: Path, *, option: str) -> None:
 
     Args:
         file: need not exist yet, nor its directory.
-        option: that chooses it.
+        option: the option that chooses it.
 
     Raises:
         UserError: it is a directory, or it or its place may not be written.

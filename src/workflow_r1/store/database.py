@@ -103,7 +103,7 @@ class CallDatabase:
             raise
 
     def get(self, key: str) -> str | None:
-        """Return the reply stored under a key; None where there is none."""
+        """Return the reply stored under a key; None where no call has it."""
 
         def read() -> str | None:
             with self._reading:

@@ -267,7 +267,7 @@ class AFlowSearch:
             if len(failed) > MAX_FAILED_SHARE * len(answers):
                 raise ServiceUnavailableError(
                     f"round {number}: {len(failed)} of {len(answers)} answers failed, the first with: {failed[0].error}; the "
-                    "same command goes on with them"
+                    "same command continues with them"
                 )
         return Round(
             number=number,
