@@ -1,4 +1,5 @@
-"""Write ``tests/engines/golden_batch.json``: one small batch, and what every engine's loss must make of it.
+"""Write ``tests/engines/golden_batch.json``: one small batch, with the loss and gradient that every engine must
+compute.
 
 Loss and gradient are computed here in plain Python, term by term from the formulas of ``docs/explanation/objective.md``, with none of
 the package's mathematics: the engines are held to the formulas, not to each other.
