@@ -13,10 +13,10 @@
     |  |- ServiceUnavailableError  unreachable, throttled, broken reply, after all retries (also a ConnectionError)
     |  |- ServiceTimeoutError      no answer in time, after all retries                    (also a TimeoutError)
     |  `- ServiceRejectedError     the service refuses, and would again: the request is not understood
-    |     |- ContentRejectedError     it refuses what the request says: who wrote that caused it
+    |     |- ContentRejectedError     it refuses the request's content: its writer caused it
     |     |  |- TooLongError             longer than the model or the server takes
     |     |  `- FilteredError            a content filter stopped it
-    |     `- EndpointRejectedError    it refuses whatever is asked: bad key, unknown model, no quota
+    |     `- EndpointRejectedError    it refuses every request: bad key, unknown model, no quota
     |- ProcessLostError          another process of the same run died or stopped answering: the run ends, and can be resumed
     `- BudgetExceededError       the run's budget is used up: it stops cleanly and can continue with more
 
@@ -94,7 +94,7 @@ class FilteredError(ContentRejectedError):
 
 
 class EndpointRejectedError(ServiceRejectedError):
-    """The endpoint refuses whatever is asked (key, model name, quota): a retry cannot help, another endpoint may."""
+    """The endpoint refuses every request (key, model name, quota): a retry cannot help, another endpoint may."""
 
 
 class ProcessLostError(WorkflowR1Error):

@@ -18,8 +18,8 @@ DISTRIBUTION = "workflow-r1"
 def install_command(extra: str) -> str:
     """Return the shell command that adds an extra, or with an empty name the base packages, to this Python.
 
-    The origin of the installation is read from pip's ``direct_url.json`` (PEP 610), which pip and uv write for whatever
-    did not come from an index.
+    The origin of the installation is read from pip's ``direct_url.json`` (PEP 610), which pip and uv write for a
+    package that did not come from an index.
 
     Args:
         extra: a name under ``[project.optional-dependencies]`` in ``pyproject.toml``.

@@ -16,7 +16,7 @@ _importing = threading.RLock()
 
 
 def load_reference(reference: str, *, key: str) -> object:
-    """Import what a reference names.
+    """Import the object that a reference names.
 
     Args:
         reference: ``package.module:name`` or ``path/file.py:name``; the name may be dotted. The part before the colon

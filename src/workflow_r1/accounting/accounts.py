@@ -70,5 +70,5 @@ class Accounts:
         return MeteredSearch(search, endpoint=endpoint, ledger=self.ledger, price=price)
 
     def _model_price(self, endpoint: str, model: str, is_free: bool) -> ModelPrice | None:
-        # A price of its own lets one try what is free in this process as if it were paid.
+        # A price of its own lets one try a service that is free in this process as if it were paid.
         return self.prices.find(endpoint, model) or (FREE if is_free else None)

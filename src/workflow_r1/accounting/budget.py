@@ -104,7 +104,7 @@ class Budget:
 
         Args:
             spent: amounts spent before.
-            tally: where several processes count together; one of them gives the amounts spent before, the others nothing.
+            tally: common count of several processes; one of them gives the amounts spent before, the others nothing.
 
         Raises:
             ConfigError: money is limited, and how much was spent is unknown.
@@ -151,7 +151,7 @@ class Budget:
 
     @property
     def num_calls_left(self) -> int | None:
-        """Requests that ``calls`` still allows; None where it is no limit."""
+        """Requests that ``calls`` still allows; None where the budget does not limit them."""
         limit = self.config.calls
         return None if limit is None else max(0, limit - int(self._add("calls", 0)))
 
@@ -159,7 +159,7 @@ class Budget:
     def call(self) -> Iterator[None]:
         """Hold the limits over one call of a service, and count its attempts.
 
-        A service that tells of no attempts counts as asked once, unless the call is cancelled.
+        A service that reports no attempts counts as asked once, unless the call is cancelled.
 
         Raises:
             BudgetExceededError: a limit is reached; nothing was asked, or nothing more.

@@ -108,7 +108,7 @@ class MeteredSearch:
         self._price = price
 
     async def __call__(self, query: str, *, k: int) -> list[Passage]:
-        """Return what the inner search finds.
+        """Return the inner search's passages.
 
         Raises:
             ServiceError: the search service failed after its retries.
@@ -147,7 +147,7 @@ class BudgetedSearch:
         self._price = price
 
     async def __call__(self, query: str, *, k: int) -> list[Passage]:
-        """Return what the inner search finds.
+        """Return the inner search's passages.
 
         Raises:
             ServiceError: the search service failed after its retries.

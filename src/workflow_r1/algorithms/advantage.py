@@ -1,4 +1,4 @@
-"""From the rewards of a group to advantages."""
+"""Conversion of a group's rewards to advantages."""
 
 from typing import Literal, get_args
 
@@ -10,7 +10,7 @@ AdvantageKind = Literal["group_normalised", "group_centred", "leave_one_out"]
 """Conversion of a group's rewards to advantages."""
 
 STD_EPSILON = 1e-6
-"""Added to the standard deviation; verl's value. Groups without any spread get exactly 0 whatever it is."""
+"""Added to the standard deviation; verl's value. Groups without any spread get exactly 0 with any value."""
 
 
 def group_advantages(

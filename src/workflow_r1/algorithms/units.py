@@ -144,7 +144,7 @@ def unit_weights(
     Args:
         units: U units.
         weight: see the table.
-        dtype: of the result.
+        dtype: type of the result.
         num_trajectories: N; by default the trajectories that have a unit here. A micro-batch passes the count of the
             whole mini-batch.
         num_units: sum of K_j; by default the units here. A micro-batch passes the count of the whole mini-batch.

@@ -134,7 +134,7 @@ def build_operators(config: RunConfig) -> Mapping[str, Operator]:
 
 
 def check_pool(names: Sequence[str], operators: Mapping[str, Operator]) -> None:
-    """Refuse names that are no operators, and operators that lack settings.
+    """Refuse names without an operator, and operators that lack settings.
 
     Raises:
         ConfigError: names the first, and the nearest right one.

@@ -30,8 +30,8 @@ def stored_search(config: SearchConfig, store: CallStore, build: Callable[[], Se
     """Return the search behind the store; a replay does not build it, and so needs no key.
 
     Args:
-        config: which search.
-        store: where results are kept.
+        config: settings of the search.
+        store: store of the results.
         build: builds the search itself.
     """
     inner = None if store.mode == "replay" else build()

@@ -166,7 +166,7 @@ def _example_question(config: "RunConfig") -> str:
 
 
 def _note(console: "Console", trajectory: "Trajectory", save: Path | None, currency: str) -> None:
-    """Tell of a trajectory in one line, and save it."""
+    """Print a line about a trajectory, and save it."""
     import time
 
     from workflow_r1.running.trace import outcome_parts

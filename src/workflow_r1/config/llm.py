@@ -17,7 +17,7 @@ DEFAULT_ROLE = "default"
 """Role of every operator without a role of its own."""
 
 METHOD_ROLES = ("AFlow",)
-"""Roles that are no operators': of methods that ask an LLM for something else than a question's answer."""
+"""Roles without an operator: of methods that ask an LLM for something else than a question's answer."""
 
 
 def _without_null(fields: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -80,7 +80,7 @@ class LLMConfig(Record):
     temperature: float = Field(default=0.7, gt=0.0)
     """Temperature of independent samples (MultiAnswerGenerate); everything else is asked at 0."""
     max_attempts: int = Field(default=3, ge=1)
-    """How often an operator asks in all where a reply lacks something that the operator asked for, or was cut off."""
+    """Most replies that an operator asks for, where a reply lacks a requested part or was cut off."""
     concurrency: int = Field(default=32, ge=1)
     """Requests in flight at once, per endpoint."""
     timeout_seconds: float = Field(default=120.0, gt=0.0)

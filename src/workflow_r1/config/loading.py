@@ -1,4 +1,4 @@
-"""From TOML and command-line overrides to one validated configuration, and back to TOML."""
+"""Turns TOML and command-line overrides into one validated configuration, and back into TOML."""
 
 import json
 import re
@@ -39,11 +39,11 @@ def load_run_config(path: Path | str | None = None, overrides: Sequence[str] = (
         path: a TOML file, or the name of a preset (``embedded``, ``paper``, ...); None takes the preset ``embedded``.
             Relative paths inside it are relative to the working directory; those of ``plugins`` and
             ``search.callable``, to the file.
-        overrides: ``section.key=value``, later ones win. The value is read as TOML; what is not TOML is a bare string.
-            An empty value returns the key to its default.
+        overrides: ``section.key=value``, later ones win. The value is read as TOML; anything that is not TOML is a bare
+            string. An empty value returns the key to its default.
 
     Raises:
-        ConfigError: names every wrong key and value, where it stands, what was expected, and the nearest right key.
+        ConfigError: the message names every wrong key and value, its place, the expected one, and the nearest right key.
     """
     file, text = _read_source(path)
     return _read(text, file, overrides)

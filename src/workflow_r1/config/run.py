@@ -35,7 +35,7 @@ class DataConfig(Record):
     limit: int | None = Field(default=None, ge=1)
     """Use only the first so many training questions."""
     format: FileFormat = "auto"
-    """How both files are written; ``auto`` goes by their names."""
+    """Format of both files; ``auto`` goes by their names."""
     columns: dict[QuestionField, str] = Field(default_factory=dict)
     """Columns of your own, e.g. ``{question = "query", golden_answers = "target"}``; further fields: ``id``, ``dataset``,
     ``split``. A dotted name goes into nested objects. Published layouts need none."""

@@ -69,8 +69,9 @@ class OptimiserConfig(Record):
     lora: LoraSettings | None = None
     """None trains all weights."""
     sharding: Literal["none", "full"] = "none"
-    """How several processes hold the policy. ``none``: each holds the whole policy and optimiser. ``full``: weights, gradients and
-    optimiser state are spread over them (FSDP2), and each holds the weights alone as a whole while it samples."""
+    """Distribution of the policy over several processes. ``none``: each holds the whole policy and optimiser. ``full``:
+    weights, gradients and optimiser state are spread over them (FSDP2), and each holds the weights alone as a whole
+    while it samples."""
 
 
 class TrainingConfig(Record):

@@ -8,7 +8,7 @@ from workflow_r1.trajectory.records import Record
 
 
 class VerlConfig(Record):
-    """How verl spreads a run over machines; all its other options come from the other sections."""
+    """Distribution of a run over machines by verl; all its other options come from the other sections."""
 
     num_nodes: int = Field(default=1, ge=1)
     """Machines."""

@@ -28,7 +28,7 @@ class AFlowConfig(Record):
     sample: int = Field(default=4, ge=1)
     """Workflows that may be changed next: the first, and the best of the others. AFlow: 4."""
     patience: int = Field(default=5, ge=0)
-    """Rounds in which the best three stay the same that end the search; 0: none do. AFlow: 5."""
+    """Rounds in which the best three stay the same that end the search; 0: no number of rounds does. AFlow: 5."""
     max_nodes: int = Field(default=10, ge=1, le=32)
     """Most nodes of a workflow. AFlow asks for a complexity of at most 10."""
     score: Literal["exact_match", "f1"] = "exact_match"

@@ -15,10 +15,11 @@ _NAMED = 3
 
 
 def fingerprint(questions: Iterable[Question]) -> str:
-    """Return the SHA-256 (hexadecimal) of what is asked and accepted, whatever the layout, the ids and the order.
+    """Return the SHA-256 (hexadecimal) of the questions and their accepted answers; layout, ids and order do not
+    matter.
 
-    Text counts as in Unicode's composed form (NFC) with single spaces, golden answers as a set, questions as a multiset.
-    Two files with one fingerprint pose the same questions and score every answer the same.
+    Text counts as in Unicode's composed form (NFC) with single spaces, golden answers as a set, questions as a
+    multiset. Two files with one fingerprint pose the same questions and score every answer the same.
     """
     digests = sorted(_digest(question) for question in questions)
     return hashlib.sha256(b"".join(digests)).hexdigest()
@@ -69,7 +70,7 @@ class QuestionsReport:
 
 
 def report_questions(questions: Sequence[Question]) -> QuestionsReport:
-    """Return the contents of a set of questions, and what is odd about it."""
+    """Return the contents of a set of questions, and its oddities."""
     same: defaultdict[str, list[str]] = defaultdict(list)
     empty: list[str] = []
     lists: list[str] = []

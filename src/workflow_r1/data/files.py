@@ -36,13 +36,13 @@ def read_rows(path: Path, format: FileFormat = "auto") -> Iterator[tuple[str, Ro
 
     Args:
         path: the file.
-        format: how it is written.
+        format: format of the file.
 
     Yields:
         The row's place (``file:line``, or ``file, row n`` where lines mean nothing), and the row.
 
     Raises:
-        DataError: the file is missing, cannot be read, or a row is not what the format says.
+        DataError: the file is missing, cannot be read, or a row does not follow the format.
         MissingExtraError: it is a parquet file and pyarrow is not installed.
     """
     if path.is_dir():

@@ -87,11 +87,11 @@ def fetch_benchmark(
 ) -> Source:
     """Download a split, and write its questions and the record of their source into ``directory``.
 
-    An interrupted download continues where it stopped, and what the hub's cache holds is not downloaded again. Address
+    An interrupted download continues where it stopped, and files of the hub's cache are not downloaded again. Address
     and cache are huggingface_hub's: ``HF_ENDPOINT``, ``HF_HOME``.
 
     Args:
-        benchmark: which.
+        benchmark: the benchmark.
         split: one of its splits.
         directory: see ``Benchmark.path_in``.
         revision: commit or branch; None takes the benchmark's own.
@@ -189,7 +189,7 @@ def _download(repository: str, path: str, revision: str) -> tuple[Path, str]:
 
 
 def _is_whole(file: Path) -> bool:
-    """Return True where a file in the hub's cache is what the hub says it is, or the hub says nothing.
+    """Return True where a file in the hub's cache is the hub's own, or the hub names no hash.
 
     The cache calls a file by its ETag, which is the SHA-256 of a large file and git's SHA-1 of a small one.
     """

@@ -37,7 +37,7 @@ class Duplicates:
         Args:
             question: the next one.
             place: its file and line, for the message.
-            has_id: whether its id is its own, and so a part of what it says, or a number that the reader gave it.
+            has_id: True where its id is its own, and so a part of the question; False for a number that the reader gave it.
         """
         said = question.model_dump_json(exclude=None if has_id else {"id"})
         is_identical = said in self._said

@@ -10,7 +10,7 @@ _ACCENTS = re.compile("[\u0300-\u036f]")
 
 
 def normalize_answer(text: str, *, unicode_normalise: bool = False) -> str:
-    """Lower-case, drop ASCII punctuation, drop the articles *a*, *an*, *the*, and join what is left with single spaces.
+    """Lower-case, drop ASCII punctuation, drop the articles *a*, *an*, *the*, and join the rest with single spaces.
 
     In this order, as in SQuAD: ``The U.S.A.`` becomes ``usa``; ``a.n`` becomes ``an`` and is then dropped.
 
@@ -18,7 +18,7 @@ def normalize_answer(text: str, *, unicode_normalise: bool = False) -> str:
         text: an answer.
         unicode_normalise: before that, make compatible characters one (NFKC), drop the accents of letters (``Beyoncé``
             becomes ``beyonce``), fold the case fully, and drop the punctuation of every script (``1914–18`` becomes
-            ``191418``). SQuAD does none of it.
+            ``191418``). SQuAD does nothing of this.
     """
     return " ".join(_ARTICLES.sub(" ", _without_punctuation(text, unicode_normalise=unicode_normalise)).split())
 

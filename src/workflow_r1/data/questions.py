@@ -59,7 +59,7 @@ _SHARD = re.compile(r"-\d+-of-\d+$")
 """The hub's numbering of the parts of a split: ``test-00000-of-00001.parquet``."""
 
 _SINGLE_ANSWERS = frozenset({"answer", "Answer", "answer.value", "Answer.Value"})
-"""Columns that hold one answer each: text there is never a list, whatever it looks like."""
+"""Columns that hold one answer each: text there is never a list, even where it looks like one."""
 
 _LISTS_AS_TEXT = frozenset({"possible_answers"})
 """Columns whose publishers write every list as text (PopQA)."""
@@ -114,15 +114,15 @@ def load_questions(
 ) -> list[Question]:
     """Read questions from a file of any of the layouts above.
 
-    Columns that have no field of their own go into ``metadata`` (passages, rendered prompts and empty cells are left out,
-    a nested ``metadata`` is merged). Rows marked ``answerable: false`` (half of MuSiQue's full form) are left out, with a
-    warning in the log that counts them. Where rows have no id they get ``dataset-1``, ``dataset-2``, ... Rows of a
-    mixture, which name their dataset in ``data_source``, number themselves anew in each dataset: their ids become
+    Columns that have no field of their own go into ``metadata`` (passages, rendered prompts and empty cells are left
+    out, a nested ``metadata`` is merged). Rows marked ``answerable: false`` (half of MuSiQue's full form) are left out,
+    with a warning in the log that counts them. Where rows have no id they get ``dataset-1``, ``dataset-2``, ... Rows of
+    a mixture, which name their dataset in ``data_source``, number themselves anew in each dataset: their ids become
     ``dataset/id``.
 
     Args:
         path: a JSONL, JSON, CSV, TSV or parquet file.
-        format: how the file is written; ``auto`` goes by its name.
+        format: format of the file; ``auto`` decides by its name.
         limit: read only the first so many questions.
         columns: the file's own column names for ``question`` and ``golden_answers`` (both or either) and optionally
             ``id``, ``dataset``, ``split``. A dotted name goes into nested objects: ``reward_model.ground_truth.target``.

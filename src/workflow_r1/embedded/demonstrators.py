@@ -1,6 +1,6 @@
 """Scripted policies of the embedded world: demonstrators for the warm start, and oracles that show what can be reached.
 
-A demonstrator reads what it was shown and never invents a value. Its *reading* is exact; its *strategy* is drawn from a
+A demonstrator reads the shown texts and never invents a value. Its *reading* is exact; its *strategy* is drawn from a
 ``Strategy``, so that imitation teaches the skills and leaves a mediocre mixture of strategies for RL to improve.
 """
 
@@ -34,9 +34,9 @@ class Strategy:
     search: float = 0.6
     """Hop by hop: ``Search`` for the fact; otherwise ask the expert for it."""
     give_up: float = 0.3
-    """When no passage states the fact: answer ``unknown``."""
+    """Answer ``unknown`` when no passage states the fact."""
     ensemble: float = 0.2
-    """When asking for one fact: ask three times and combine; otherwise once."""
+    """Ask three times and combine the answers when asking for one fact; otherwise ask once."""
     review: float = 0.12
     """Have a single answer of the expert reviewed, and revised where it is called wrong."""
     review_found: float = 0.1

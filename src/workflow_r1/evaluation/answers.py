@@ -62,7 +62,7 @@ class Answers:
         """Scores by question and seed, the repeats of each averaged.
 
         Args:
-            figure: which score.
+            figure: the score.
 
         Returns:
             Numbers of the questions that have a score under every seed, ascending, and ``(questions, seeds)``.
@@ -78,10 +78,11 @@ class Answers:
         return np.flatnonzero(complete), sums[complete] / counts[complete]
 
     def mean_if_left_out_wrong(self, figure: Figure, among: Integers | None = None) -> float:
-        """Mean score over all questions that were asked and all seeds, where everything left out or missing counts as wrong.
+        """Mean score over all questions that were asked and all seeds, where everything left out or missing counts as
+        wrong.
 
         Args:
-            figure: which score.
+            figure: the score.
             among: numbers of the questions that count, one of them asked at least; None for all.
         """
         rows = slice(None) if among is None else np.isin(self.questions, among)
@@ -179,7 +180,7 @@ class _Columns:
         integers["seeds"] = _ranks(self._seeds)[integers["seeds"]]
         floats = {name: np.array(column, dtype=np.float64) for name, column in self._floats.items()}
         num = len(integers["questions"])
-        # The last row of each question, seed and repeat, in the order of these, whatever the order of the log.
+        # The last row of each question, seed and repeat, in the order of these, not in that of the log.
         order = np.lexsort((np.arange(num), integers["repeats"], integers["seeds"], integers["questions"]))
         keys = np.stack([integers[name][order] for name in ("questions", "seeds", "repeats")])
         is_last = np.append((keys[:, 1:] != keys[:, :-1]).any(axis=0), True)

@@ -63,8 +63,8 @@ def estimate_bill(trajectories: Sequence[Trajectory], *, num_trajectories: int, 
 
     Args:
         trajectories: independent ones, each of another question; at least two.
-        num_trajectories: to scale up to.
-        seed: of the resampling.
+        num_trajectories: number of trajectories to scale up to.
+        seed: seed of the resampling.
     """
     if len(trajectories) < 2:
         raise ValueError(f"expected at least two trajectories, received {len(trajectories)}")

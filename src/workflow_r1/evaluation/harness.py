@@ -1,10 +1,11 @@
-"""Asks a method every question of every benchmark, keeps each answer as it comes, and continues an interrupted evaluation.
+"""Asks a method every question of every benchmark, keeps each answer as it comes, and continues an interrupted
+evaluation.
 
     DIRECTORY/
-      card.json                            what the answers depend on (evaluation.card)
+      card.json                            the conditions of the answers (evaluation.card)
       rows.jsonl                           one EvaluationRow per answer; a later row of the same key replaces an earlier one
-      trajectories/METHOD/BENCHMARK.jsonl  how each answer came about
-      searches/METHOD/seed-N/              what a method that searches or learns first has found
+      trajectories/METHOD/BENCHMARK.jsonl  the trajectory of each answer
+      searches/METHOD/seed-N/              the findings of a method that searches or learns first
 
 An answer's trajectory is written before its row: a question with a row is never asked again, unless the infrastructure
 failed.
@@ -143,8 +144,8 @@ async def ask(
     Raises:
         BudgetExceededError: a limit of the budget is reached. The live trajectories have ended, as far as they could
             without another call; their answers are kept.
-        ServiceUnavailableError: so many trajectories failed in a row that the services must be down; the last attempts
-            of those are not made.
+        ServiceUnavailableError: so many trajectories failed in a row that the services must be down; their last
+            attempts are not made.
         Exception: a trajectory raised an error other than a ``ServiceError``; the other trajectories are cancelled.
     """
     known = set(done)

@@ -2,8 +2,8 @@
 
 ``baseline_comparison.png`` shows bars without numbers: they were measured in pixels of the full picture (1 px =
 0.00035), and every bar lies within 0.0003 of a number of three decimals. The figures of its Workflow-R1 that
-``comparison.png`` prints agree exactly. All are shares of questions answered right, by exact match as far as can be
-told; the paper gives no numbers of questions, no seeds, no intervals and no costs.
+``comparison.png`` prints agree exactly. All are shares of questions answered right, by exact match as far as the paper
+shows; the paper gives no numbers of questions, no seeds, no intervals and no costs.
 """
 
 from typing import Literal

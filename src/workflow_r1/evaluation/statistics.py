@@ -361,7 +361,7 @@ def permutation_test(
         first: ``(questions,)`` or ``(questions, seeds)``.
         second: the other method's, question by question.
         num_permutations: patterns that are drawn.
-        seed: of the draws.
+        seed: seed of the draws.
     """
     one, other = _as_pair(first, second)
     differences = _differences(one, other)
@@ -404,11 +404,12 @@ def crossed_test(*, first: ArrayLike, second: ArrayLike) -> PairedTest:
 
 
 def holm(*, p_values: ArrayLike) -> NDArray[np.float64]:
-    r"""Correct the p-values of a family of tests: a false finding among all of them is then as rare as in one (Holm 1979).
+    r"""Correct the p-values of a family of tests: a false finding among all of them is then as rare as in one (Holm
+    1979).
 
     .. math:: \tilde{p}_{(i)} = \max_{j \le i} \min\!\left(1, (m - j + 1)\, p_{(j)}\right)
 
-    Holds whatever the dependence between the tests.
+    The correction holds for any dependence between the tests.
 
     Args:
         p_values: ``(tests,)``, each in [0, 1]; may be empty.

@@ -18,7 +18,7 @@ def t_two_sided_p(t: float, *, degrees: float) -> float:
 
     Args:
         t: any real number; its sign does not matter. Infinity gives 0.
-        degrees: of freedom, at least 1; need not be whole.
+        degrees: degrees of freedom, at least 1; need not be whole.
     """
     if not degrees >= 1:
         raise ValueError(f"expected at least one degree of freedom, received {degrees}")
@@ -41,7 +41,7 @@ def t_quantile(*, confidence: float, degrees: float) -> float:
 
     Args:
         confidence: in (0, 1).
-        degrees: of freedom, at least 1.
+        degrees: degrees of freedom, at least 1.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"expected a confidence between 0 and 1, received {confidence}")

@@ -28,7 +28,7 @@ class ChatRequest:
 
 
 class ReplyFlaw(StrEnum):
-    """Reason why a reply's text is not what was asked for. The service worked: it answered with status 200."""
+    """Reason why a reply's text is not an answer to the request. The service worked: it answered with status 200."""
 
     REFUSED = "refused"
     """The LLM declines; the text is its refusal."""

@@ -1,12 +1,13 @@
 """Several endpoints behind one ``ChatModel``: a weighted choice, failover to the next, and rest for one that is down.
 
-**The choice is a function of the request.** Each endpoint gets a number from a hash of its name and the request (messages,
-parameters, ``sample_index``), stretched by its weight; the lowest goes first, the next lowest after it (weighted
-rendezvous hashing). So one request goes to one endpoint in every run, which a store of calls needs, each endpoint has its
-share of the requests, and an endpoint that is added takes over its own share and moves nothing else.
+**The choice is a function of the request.** Each endpoint gets a number from a hash of its name and the request
+(messages, parameters, ``sample_index``), stretched by its weight; the lowest goes first, the next lowest after it
+(weighted rendezvous hashing). One request therefore goes to one endpoint in every run, which a store of calls needs.
+Each endpoint has its share of the requests, and a new endpoint takes over its own share and moves nothing else.
 
 **Failover is not.** Which endpoint replies depends on which was up. A run in which none failed is repeatable; one with
-failovers is so only as a replay from the store of its calls, where a reply is looked for at one endpoint after the other.
+failovers is so only as a replay from the store of its calls, where a reply is looked for at one endpoint after the
+other.
 """
 
 import hashlib
@@ -84,7 +85,7 @@ class Endpoint:
         self._rests_until = None
 
     def note_failure(self, error: ServiceError) -> None:
-        """A request lost all its retries here. A refusal of whatever is asked counts as down at once."""
+        """A request lost all its retries here. A refusal of every request counts as down at once."""
         self._failures_in_a_row += 1
         if isinstance(error, EndpointRejectedError) or self._failures_in_a_row >= FAILURES_UNTIL_DOWN:
             self._rests_until = self._clock() + self._cool_down_seconds
@@ -94,8 +95,8 @@ class RoutedChatModel:
     """A ``ChatModel`` over several endpoints; see the module.
 
     A request that an endpoint refuses for the request's own sake (too long, not understood) is not tried elsewhere: the
-    error is the same wherever it goes, and hiding it would hide a mistake. A refusal of whatever is asked (bad key,
-    unknown model, no quota) is the endpoint's, and the next one is asked.
+    error is the same wherever it goes, and hiding it would hide a mistake. A refusal of every request (bad key, unknown
+    model, no quota) is the endpoint's own trouble: the next one is asked.
 
     Args:
         endpoints: at least one; names are distinct.

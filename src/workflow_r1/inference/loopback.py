@@ -50,7 +50,7 @@ class Fault(StrEnum):
     DRIP = "drip"
     """Now and then a byte is sent, and the reply never ends."""
     INVALID_JSON = "invalid_json"
-    """The reply is no JSON."""
+    """The reply is not JSON."""
     CUT_SHORT = "cut_short"
     """The reply is JSON that ends too early, in a message that is complete."""
     EMPTY_CHOICES = "empty_choices"

@@ -130,13 +130,13 @@ class OpenAIChatModel:
     async def __call__(self, request: ChatRequest) -> ChatReply:
         """Return one reply; see :class:`~workflow_r1.inference.ChatModel`.
 
-        An endpoint draws anew for every request; ``sample_index`` is sent only with ``send_seed``. A reply without a text
-        is a reply all the same, and says why (:class:`~workflow_r1.inference.ReplyFlaw`).
+        An endpoint draws anew for every request; ``sample_index`` is sent only with ``send_seed``. A reply without a
+        text is a reply all the same, and says why (:class:`~workflow_r1.inference.ReplyFlaw`).
 
         Raises:
             ServiceUnavailableError: unreachable, throttled, failing, unreadable or another model's on the last attempt.
             ServiceTimeoutError: no reply in time on the last attempt.
-            EndpointRejectedError: the endpoint refuses whatever is asked: key, model, quota.
+            EndpointRejectedError: the endpoint refuses every request: key, model, quota.
             TooLongError: the request is longer than the model takes.
             FilteredError: a content filter stopped the request.
             ServiceRejectedError: the endpoint refuses the form of the request.

@@ -86,8 +86,8 @@ def choose_knowingly(
     """Draw the answers that ``cot`` and ``self-consistency`` would, and take a right one if there is any.
 
     Args:
-        golden_answers: by the text of the question.
-        settings: how many answers are drawn besides the one at temperature 0, and how.
+        golden_answers: golden answers by the text of the question.
+        settings: number and temperature of the answers besides the one at temperature 0.
         searches: put the passages found for the question before it.
     """
 

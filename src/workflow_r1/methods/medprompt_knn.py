@@ -125,8 +125,8 @@ def answer_by_examples(
     """Put a question's examples before it, draw answers, take the most frequent.
 
     Args:
-        settings: of the method.
-        examples: by question.
+        settings: settings of the method.
+        examples: examples by question.
         searches: put the passages found for the question between the examples and it.
     """
 

@@ -36,7 +36,7 @@ class MethodContext:
     llm_is_simulated: bool = False
     """True where the LLM is the embedded world's expert, which can only carry out operators."""
     seed: int = 0
-    """All that the method draws derives from it."""
+    """Seed of all the method's draws."""
     world_seed: int = 0
     """Seed of the embedded world, for a method that knows it."""
     directory: Path | None = None
@@ -58,7 +58,7 @@ class Method:
     make_policy: Callable[[MethodContext], Policy]
     """Maker of the policy. Raises ``ConfigError`` where something that it needs is missing."""
     operators: Mapping[str, Operator] = field(default_factory=dict)
-    """Operators that it may call, whatever the configuration's pool is."""
+    """Operators that it may call with any pool of the configuration."""
     takes_pool: bool = False
     """True where it may also call the configuration's pool, without ``Search``."""
     prepare: Callable[[MethodContext], Awaitable[None]] | None = None

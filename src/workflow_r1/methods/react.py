@@ -59,7 +59,7 @@ class ReActPolicy:
         chat: the LLM that thinks.
         operators: its actions.
         settings: steps and temperature.
-        max_tokens: of one step.
+        max_tokens: most tokens of one step.
     """
 
     name = "react"

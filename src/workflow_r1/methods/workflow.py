@@ -21,10 +21,10 @@ _OBSERVATION = re.compile(r"<info>(.*?)</info>", flags=re.DOTALL)
 
 
 class FixedWorkflow:
-    """Carries out one workflow, whatever the question.
+    """Carries out one workflow for every question.
 
     Args:
-        name: of the method.
+        name: name of the method.
         start: from the question's text, and a source of random numbers of this trajectory's own, to the workflow.
     """
 

@@ -76,10 +76,10 @@ def read_type(name: str, annotation: Any, default: Any = REQUIRED) -> Argument:
     """Read a parameter of an operator's function.
 
     Args:
-        name: of the parameter.
+        name: name of the parameter.
         annotation: ``str``, ``int``, ``float``, ``bool``, a ``Literal``, a ``StrEnum`` or another type that pydantic reads
             from one text; ``Annotated`` with limits; ``list`` of one; ``... | None`` with a default.
-        default: of the parameter, where it has one.
+        default: default of the parameter, where it has one.
 
     Raises:
         TypeError: no text can be read as the annotation.
@@ -101,7 +101,7 @@ def read_type(name: str, annotation: Any, default: Any = REQUIRED) -> Argument:
 
 
 def parse_arguments(text: str, arguments: Sequence[Argument]) -> ParsedArguments:
-    """Read the input of a call. Linear in ``text``; never raises, whatever the string holds.
+    """Read the input of a call. Linear in ``text``; never raises, for any string.
 
     Args:
         text: the policy's text after the colon.

@@ -1,7 +1,7 @@
 """Asks the LLM behind an operator for a reply in tags, and asks again where something is missing.
 
 The request is one user message: the instructions, the form of the reply, then the inputs, each in its tag. Inputs are
-text: what could close or open a tag inside them is neutralised.
+text: everything that could close or open a tag inside them is neutralised.
 
 A reply may lack a tag, leave one empty, be cut off, or consist of reasoning alone. The operator then shows it to the
 LLM again and names the flaw, until the LLM has sent ``max_attempts`` replies or the service refuses the longer request.
@@ -45,7 +45,7 @@ class TaggedReply:
     parts: dict[str, str]
     """Text by tag, stripped; a tag that no attempt filled is absent. Of an unusable reply nothing is here."""
     usage: Usage
-    """All attempts together."""
+    """Usage of all attempts together."""
 
 
 async def ask_llm(

@@ -31,7 +31,7 @@ Need = Literal["llm", "search"]
 """A service of the configuration."""
 
 _GIVEN = frozenset({"services", "settings", "resource"})
-"""Parameters that are no arguments of a call."""
+"""Parameters that are not arguments of a call."""
 
 _GRAMMAR_TAGS = frozenset({"think", "tool", "answer", "info"})
 """Tags that cannot stand inside a call."""
@@ -148,7 +148,7 @@ class Operator:
         return result
 
     def _judge(self, error: Exception, text: str, *, is_late: bool) -> Exception:
-        """Tell a failed service from a programming error."""
+        """Distinguish a failed service from a programming error."""
         while isinstance(error, ExceptionGroup):  # Of requests that the function made at once.
             found = error.exceptions
             error = next((inner for inner in found if not isinstance(inner, self._failures)), found[0])

@@ -1,8 +1,8 @@
 """Log-probabilities of chosen tokens, with logits at their positions only.
 
 The vocabulary is the widest thing in a language model: over a whole context its logits are larger than all activations
-together, and most of the context (prompt, observations) needs none. So the decoder runs once over the context, the
-hidden states that predict a wanted token are gathered, and only those meet the head.
+together, and most of the context (prompt, observations) needs none. The decoder therefore runs once over the context,
+the hidden states that predict a wanted token are gathered, and only those meet the head.
 """
 
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def token_scores(
     Args:
         model: a Hugging Face causal language model, with or without peft adapters.
         batch: on the model's device.
-        positions: which tokens to score; None for the policy's (``turn_ids > 0``). Column 0 has no context: never
+        positions: tokens to score; None for the policy's (``turn_ids > 0``). Column 0 has no context: never
             scored.
         temperature: logits are divided by it, as they were when the tokens were sampled.
         precision: ``bfloat16`` runs the model under autocast; the softmax is float32 in any case.
@@ -96,7 +96,7 @@ def score_tokens(
         base: the causal language model itself, its adapters inside it.
         input_ids: the context.
         predicts: the positions whose next token is wanted.
-        targets: those next tokens, in order.
+        targets: the next tokens, in order.
         temperature: logits are divided by it.
         statistics: also compute the last two results.
 

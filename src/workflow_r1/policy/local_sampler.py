@@ -70,7 +70,7 @@ class LocalSampler:
             model: any causal language model of transformers that takes its attention from the attention interface
                 (the mainstream ones do), peft-wrapped or not; its device is used.
             tokenizer: its tokenizer, with a chat template.
-            sampling: how turns are sampled.
+            sampling: settings of the turns' sampling.
             template: arguments of its chat template besides the messages.
             name: name in records and reports.
             autocast: run the forward passes, and keep the cache, in this type (``torch.bfloat16``). Log-probabilities

@@ -1,4 +1,4 @@
-"""From trajectories to the rectangular tensors that a training engine reads."""
+"""Turns trajectories into the rectangular tensors that a training engine reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
-"""Attention for a batch whose rows have different lengths, new tokens and pasts, without padding the model's other work.
+"""Attention for a batch whose rows have different lengths, new tokens and pasts, without padding the model's other
+work.
 
 A step of the sampler is one forward pass of the model over one packed row: first a token for each slot that is
 decoding, then the new tokens (prompt, observation) of the slots that are not yet. Everything but attention treats
@@ -9,7 +10,7 @@ tokens alike, so nothing is padded there. Attention takes the packed tokens apar
     filling    [d0 d1 d2 d3] [e5 e6 .  . ]              queries (2, 4), keys of slots d, e
 
 Keys and values are written into their slot before anything is attended to, and a query at position p sees the positions
-0..p of its own slot. Whatever stands in a slot beyond that (an earlier session's tokens) is never seen.
+0..p of its own slot. Older contents of a slot beyond that (an earlier session's tokens) are never seen.
 """
 
 from collections.abc import Sequence
@@ -61,8 +62,8 @@ class SlotCache:
             layer: index of the layer.
             key: ``(tokens, heads, head dim)``.
             value: ``(tokens, heads, head dim)``.
-            slots: of each token.
-            positions: of each token.
+            slots: slot of each token.
+            positions: position of each token.
 
         Returns:
             All keys and values of the layer.

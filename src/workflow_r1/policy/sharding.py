@@ -65,7 +65,7 @@ def full(value: Tensor) -> Tensor:
 
 
 def full_state(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return the optimiser's state as one process alone would have it: a collective where it is sharded."""
+    """Return the optimiser's state as a single process would have it: a collective where it is sharded."""
     state = optimiser.state_dict()
     return {**state, "state": {index: _map(full, values) for index, values in state["state"].items()}}
 

@@ -24,7 +24,7 @@ def choose_threads(most: int | None) -> None:
 
     Args:
         most: the configuration's ``policy.threads``; None for torch's own choice. ``OMP_NUM_THREADS`` counts as well:
-            the smaller of the two holds, whatever is free.
+            the smaller of the two holds, even where more threads are free.
     """
     wanted = most or _threads_of_torch()
     variable = _variable()

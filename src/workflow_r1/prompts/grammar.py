@@ -18,10 +18,10 @@ a fix.
     one, the block is not complete and is not read.
  7. Consecutive ``<tool>`` blocks with nothing but whitespace between them are one action with several calls, kept in
     order. Such a turn is acted on but is not ``well_formed``.
- 8. What follows a complete action is never read: other text, a forged ``<info>``, an ``<answer>`` after a ``</tool>``
+ 8. Text after a complete action is never read: other text, a forged ``<info>``, an ``<answer>`` after a ``</tool>``
     (it was written before the observation came), a ``<tool>`` after an ``</answer>``, another think. It costs the turn
     its ``well_formed``.
- 9. A block without content is no action: an empty answer is no answer, an empty ``<tool>`` no call.
+ 9. A block without content is not an action: an empty answer is not an answer, an empty ``<tool>`` not a call.
 10. An action without a think before it, or parted from its think by text, or with text before the think, is read (reports
     show what the policy tried) but the turn is ``malformed``: the environment acts on nothing and says how to act.
 11. ``well_formed`` means exactly one non-empty think, then exactly one call with operator and input, or exactly one
@@ -73,7 +73,7 @@ class ParsedTurn:
 def parse_turn(text: str) -> ParsedTurn:
     """Read one turn of the policy.
 
-    Takes time linear in ``text`` and never raises, whatever the string holds (lone surrogates, NUL, megabytes).
+    Takes time linear in ``text`` and never raises, for any string (lone surrogates, NUL, megabytes).
 
     Args:
         text: everything that the policy wrote in the turn, without the end-of-turn token.

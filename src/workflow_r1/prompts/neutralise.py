@@ -1,7 +1,8 @@
 """Text from outside (question, observation) is made unable to act as control.
 
-Control is whatever a tokenizer turns into a special token, a chat template reads as a turn boundary, or our own grammar
-reads as a tag. Each bracket of such a sequence is replaced by a look-alike that is no control character anywhere:
+Control is any text that a tokenizer turns into a special token, a chat template reads as a turn boundary, or our own
+grammar reads as a tag. Each bracket of such a sequence is replaced by a look-alike that is not a control character
+anywhere:
 
     <think>  ->  ‹think›        <|im_end|>  ->  ‹¦im_end¦›        [INST]  ->  ⟦INST⟧
 
@@ -65,7 +66,7 @@ _CONTROL = (
 
 
 def neutralise(text: str, special_tokens: Iterable[str] = ()) -> str:
-    """Replace what could act as control in text from outside.
+    """Replace everything that could act as control in text from outside.
 
     Takes time linear in ``text``. ``neutralise(neutralise(text)) == neutralise(text)``, and the length is unchanged.
 
@@ -76,7 +77,7 @@ def neutralise(text: str, special_tokens: Iterable[str] = ()) -> str:
 
     Returns:
         The text, with the brackets of tags and special tokens replaced by look-alikes. A special token without
-        brackets loses its first character to U+FFFD, and so does each lone surrogate.
+        brackets loses its first character to U+FFFD. Each lone surrogate becomes U+FFFD, too.
     """
     if not text.isascii():
         text = _SURROGATE.sub(_REPLACEMENT, text)

@@ -12,15 +12,15 @@ from workflow_r1.errors import UserError
 from workflow_r1.trajectory.storage import UNFINISHED
 
 SPARE_BYTES = 1 << 20
-"""A disk with less room than this is full, whatever words the library used that could not write."""
+"""A disk with less room than this is full, however the failing library words its error."""
 
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Give a temporary directory to fill; on success it is flushed to the disk and becomes ``path`` in one step.
 
-    An older ``path`` is replaced. On any failure the temporary directory is removed and ``path`` is as it was. Who may
-    read the result follows the umask, whatever the libraries chose that wrote the files.
+    An older ``path`` is replaced. On any failure the temporary directory is removed and ``path`` is as it was. The
+    umask decides who may read the result, not the libraries that wrote the files.
 
     Raises:
         UserError: the disk is full.
@@ -49,7 +49,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def remove_directory(path: Path) -> None:
-    """Delete a directory so that a crash half-way leaves no part of it under its name."""
+    """Delete a directory; a crash half-way leaves no part of it under its name."""
     doomed = _new_directory(path.parent)
     path.rename(doomed / path.name)
     shutil.rmtree(doomed, ignore_errors=True)

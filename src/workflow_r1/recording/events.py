@@ -13,7 +13,7 @@ class Preparing:
     """Something takes a while before the run has a directory, or after its work is done."""
 
     what: str
-    """What is done, in a few words."""
+    """Work that is done, in a few words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class RunOpened:
     directory: Path
     """The run directory."""
     title: str
-    """How the run is called."""
+    """Title of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ class AnsweringStarted:
     """A method begins to answer the questions of an evaluation."""
 
     title: str
-    """How it is called."""
+    """Title of the evaluation."""
     total: int
     """Answers in all."""
     done: int
-    """Those that were there already."""
+    """Number of answers that were there already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """Ctrl-C, or whoever watches, has asked the run to stop cleanly."""
+    """Ctrl-C, or another watcher, has asked the run to stop cleanly."""
 
     what_follows: str
-    """What happens until it stops."""
+    """Work that still follows until it stops."""
 
 
 @dataclass(frozen=True, slots=True)

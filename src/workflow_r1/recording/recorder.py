@@ -84,7 +84,7 @@ class RunRecorder:
         Args:
             file_lengths: lengths at the checkpoint, in bytes; empty for a new run.
             watched: memory of the watch for collapse there; None lets it read the kept steps again.
-            tally: where several processes count a budget together.
+            tally: common count of several processes with one budget.
 
         Raises:
             CheckpointError: a file is shorter than it was, or the kept metrics cannot be read.
@@ -221,8 +221,8 @@ class RunRecorder:
         """Say once where work on this CPU waits for other programs.
 
         Args:
-            wall_seconds: that a piece of work took which waits for nothing but the processors.
-            cpu_seconds: that this process used meanwhile, all threads together.
+            wall_seconds: wall time of a piece of work which waits for nothing but the processors.
+            cpu_seconds: CPU time of this process meanwhile, all threads together.
         """
         message = self._contention.observe(wall_seconds=wall_seconds, cpu_seconds=cpu_seconds)
         if message is not None:

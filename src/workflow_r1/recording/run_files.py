@@ -105,7 +105,7 @@ class RunFiles:
                 self._warn_of_damage(name)
 
     def _warn_of_damage(self, name: str) -> None:
-        """Name the lines of a file that are no JSON: the run continues after them, and no report can be written of it."""
+        """Name the lines of a file that are not JSON: the run continues after them, and no report can be written of it."""
         path = self.directory / name
         for number, line in enumerate(path.read_bytes().splitlines(), start=1) if path.exists() else ():
             try:

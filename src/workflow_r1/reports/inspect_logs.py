@@ -1,7 +1,7 @@
 """An evaluation as logs of Inspect AI, a file for each method and benchmark, which ``inspect view`` opens.
 
 Seeds and repeats are Inspect's epochs. The evaluation card stands in the metadata of every log. Figures are those of
-our own report; an infrastructure failure is a sample with an error and enters none of them.
+our own report; an infrastructure failure is a sample with an error and enters no figure.
 """
 
 import hashlib
@@ -49,11 +49,12 @@ def export_inspect_logs(
     on_start: Callable[[Path, int], None] = lambda path, num_answers: None,
     on_log: Callable[[Path, EvalLog], None] = lambda path, log: None,
 ) -> list[Path]:
-    """Write an evaluation as logs of Inspect AI: ``METHOD_BENCHMARK.eval``. Each appears whole, in place of an earlier one.
+    """Write an evaluation as logs of Inspect AI: ``METHOD_BENCHMARK.eval``. Each appears whole, in place of an earlier
+    one.
 
     Args:
-        directory: of the evaluation.
-        output: where the logs go; made where it is missing.
+        directory: directory of the evaluation.
+        output: directory of the logs; made where it is missing.
         on_start: called before each log, with the number of its answers.
         on_log: called with each log that was written.
 

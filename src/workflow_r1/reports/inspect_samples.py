@@ -52,8 +52,8 @@ def make_sample(row: EvaluationRow, trajectory: Trajectory, *, epoch: int, llm: 
 
     Args:
         row: the answer in the log.
-        trajectory: how it came about.
-        epoch: which answer to its question, from 1.
+        trajectory: trajectory of the answer.
+        epoch: number of the answer to its question, from 1.
         llm: name of the LLM behind the operators.
         uuid: unique among all samples of all logs.
     """

@@ -59,7 +59,7 @@ class CallableSearch:
         """Return at most ``k`` passages; see :class:`~workflow_r1.retrieval.SearchBackend`.
 
         The call stops waiting for a sync function that takes too long, but the function's thread cannot be stopped and
-        keeps its place in the pool: give what it calls a timeout of its own.
+        keeps its place in the pool: give its own requests a timeout.
 
         Raises:
             ServiceUnavailableError: the function raised an ``OSError``.

@@ -33,7 +33,7 @@ class EmbeddingsConfig(JSONServiceConfig):
 
 
 class EmbeddingModel(Protocol):
-    """Whatever turns texts into vectors."""
+    """Turns texts into vectors."""
 
     async def __call__(self, texts: Sequence[str]) -> tuple[Vectors, int]:
         """Return the vectors of texts, ``(texts, dimensions)``, of length 1, and the tokens that they took.

@@ -109,7 +109,8 @@ class MCPSearch:
             )
         self._environment = {name: os.environ[name] for name in config.environment}
         self._key = None if config.api_key_env is None else read_key(config.api_key_env, purpose="the MCP server's key")
-        # A variable may be a setting as well as a key; a short one is no key, and masking it would garble every message.
+        # A variable may be a setting as well as a key; a short one is not a key, and masking it would garble every
+        # message.
         self._secrets = {value for value in (*self._environment.values(), self._key or "") if len(value) >= 8}
         hide_in_logs(self._secrets)
         where = without_login(config.url) if config.url is not None else config.command[0]
@@ -214,7 +215,7 @@ class MCPSearch:
             self._session = None
 
     async def _hold(self, session: _Session) -> None:
-        """Open the connection, keep it until it is no longer needed, and close it."""
+        """Open the connection, keep it while it is needed, and close it."""
         # A server's own log would run through our display; an error quotes its end.
         with tempfile.TemporaryFile("w+", errors="replace") as log:
             try:
@@ -231,7 +232,7 @@ class MCPSearch:
                 self._drop(session)
                 if not session.ready.done():
                     session.ready.set_exception(self._judge(error, log))
-                    session.ready.exception()  # Read here, since whoever asked may have been cancelled meanwhile.
+                    session.ready.exception()  # Read here, since the caller may have been cancelled meanwhile.
 
     async def _connect(self, stack: AsyncExitStack, log: TextIO) -> "Client":
         from mcp import Client, StdioServerParameters, stdio_client

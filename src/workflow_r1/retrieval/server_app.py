@@ -3,9 +3,9 @@ r"""A search as a retrieval server that speaks Search-R1's protocol. Needs the e
 POST /retrieve {"queries": ["Who directed Jaws?"], "topk": 5, "return_scores": true}
 {"result": [[{"document": {"id": "7", "contents": "\"Jaws\"\nJaws is a film ..."}, "score": 12.5}, ...]]}
 
-Without ``return_scores`` each document stands alone, as in Search-R1. ``GET /health`` says what is served. An error is
-``{"detail": "..."}``: 400 no JSON, 401 no key, 408 too slow, 413 too long, 415 not ``application/json``, 421 another
-host, 422 not of this form, 429 too many at once, 502 and 504 the search behind it failed.
+Without ``return_scores`` each document stands alone, as in Search-R1. ``GET /health`` describes the served search. An
+error is ``{"detail": "..."}``: 400 no JSON, 401 no key, 408 too slow, 413 too long, 415 not ``application/json``, 421
+another host, 422 not of this form, 429 too many at once, 502 and 504 the search behind it failed.
 """
 
 import asyncio

@@ -84,7 +84,7 @@ class RetrievalServerSearch:
         Raises:
             ServiceUnavailableError: unreachable, throttled, failing or unreadable on the last attempt.
             ServiceTimeoutError: no reply in time on the last attempt.
-            EndpointRejectedError: the server refuses whatever is asked: key, address.
+            EndpointRejectedError: the server refuses every request: key, address.
             ServiceRejectedError: the server refuses the query.
         """
         loop = asyncio.get_running_loop()
@@ -123,7 +123,7 @@ class RetrievalServerSearch:
         while self._waiting and len(batch) < self._config.max_batch:
             waiting = self._waiting.popleft()
             if waiting.found.done():
-                continue  # whoever asked was cancelled
+                continue  # the caller was cancelled
             (batch if waiting.k == k else others).append(waiting)
         self._waiting.extendleft(reversed(others))
         return batch

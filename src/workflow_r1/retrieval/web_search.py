@@ -69,7 +69,7 @@ class WebSearch:
         Raises:
             ServiceUnavailableError: unreachable, throttled, failing or unreadable on the last attempt.
             ServiceTimeoutError: no reply in time on the last attempt.
-            EndpointRejectedError: the API refuses whatever is asked: key, quota, address.
+            EndpointRejectedError: the API refuses every request: key, quota, address.
             ServiceRejectedError: the API refuses the request.
         """
         request = {**self._parameters, "q": encodable(query), "num": k}

@@ -18,7 +18,7 @@ NO_ANSWER_REWARD = -1.0
 """Answer reward of a trajectory without an answer: lower than for a wrong one, so that it pays to commit."""
 
 FORMAT_PENALTY = -0.5
-"""Format reward of a trajectory with any turn that is not well formed, or whose last turn is no answer."""
+"""Format reward of a trajectory with any turn that is not well formed, or whose last turn is not an answer."""
 
 
 def format_score(turns: Trajectory | Sequence[str]) -> float:

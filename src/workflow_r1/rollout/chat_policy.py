@@ -24,7 +24,7 @@ class ChatPolicy:
 
         Args:
             chat: the model; it bounds its own concurrency.
-            name: for records and reports.
+            name: name in records and reports.
             sampling: temperature, longest turn and end of turn are used; a server's own ``top_p`` stays.
         """
         self._chat = chat

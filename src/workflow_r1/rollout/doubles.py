@@ -1,4 +1,4 @@
-"""Policies without a model, for tests of whatever is built on rollouts."""
+"""Policies without a model, for tests of all code that is built on rollouts."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -31,7 +31,7 @@ class ScriptedPolicy:
             script: the turns.
             tokenizer: a Hugging Face tokenizer with a chat template; None gives text only.
             end_token: with a tokenizer, turns end in the end-of-turn token; False ends them where the text ends.
-            name: for records and reports.
+            name: name in records and reports.
         """
         self._script = script
         self._renderer = Renderer(tokenizer) if tokenizer is not None else None

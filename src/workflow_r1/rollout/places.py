@@ -22,7 +22,7 @@ class Places:
 
     Args:
         num: places at most.
-        num_calls_left: requests that the budget still allows; None where it is no limit.
+        num_calls_left: requests that the budget still allows; None where the budget does not limit them.
     """
 
     def __init__(self, num: int, *, num_calls_left: Callable[[], int | None] = lambda: None) -> None:

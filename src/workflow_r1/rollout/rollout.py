@@ -221,7 +221,7 @@ class MemberName:
 
 
 def name_member(question: Question, member: int, *, seed: int, occurrence: int = 0) -> MemberName:
-    """Name a member of a question's group: the same in every engine, whatever the order of the rollouts.
+    """Name a member of a question's group: the same in every engine, in any order of the rollouts.
 
     Args:
         question: the group's question.
@@ -280,6 +280,6 @@ def _describe(failure: ServiceError) -> str:
 
 
 def first_leaf(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error of a group that is no group itself."""
+    """The first error of a group that is not a group itself."""
     first = failures.exceptions[0]
     return first_leaf(first) if isinstance(first, BaseExceptionGroup) else first

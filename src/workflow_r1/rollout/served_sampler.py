@@ -39,11 +39,11 @@ class ServedSampler:
     """Samples turns on a server.
 
     Args:
-        server: where, and with which weights.
+        server: the server with its weights.
         renderer: chat template and tokenizer of the policy.
-        sampling: how turns are sampled, and where they end.
+        sampling: settings of the turns' sampling and of their end.
         end_ids: tokens that end a turn, the template's among them.
-        name: for records and reports.
+        name: name in records and reports.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class ServedSampler:
 
         Args:
             seed: each turn's seed derives from it and from the turn's number. The server adds the rounding of its
-                batches: equal seeds give equal turns but for tokens that were all but equally likely.
+                batches: equal seeds give equal turns, except for tokens that were almost equally likely.
         """
         yield ServedSession(self, seed)
 

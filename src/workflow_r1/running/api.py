@@ -360,7 +360,7 @@ def _shown(
 
 
 def _both(display: Any, on_event: Callable[[Occurrence], None] | None) -> Callable[[Any], None]:
-    """Tell the display and the caller's function, whichever there are."""
+    """Call the display and the caller's function, where they exist."""
     receivers = [*([] if display is None else [display.receive]), *([] if on_event is None else [on_event])]
 
     def receive(event: "Event | AskEvent") -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class QuestionAsked:
-    """All is ready, and the question is asked."""
+    """All is ready, and the policy gets the question."""
 
     question: "Question"
     """The question."""
@@ -36,7 +36,7 @@ AskEvent = QuestionAsked | RolloutEvent
 
 
 def split_question(first: str | None, second: str | None) -> tuple[str | None, str | None]:
-    """Tell a configuration from a question: CONFIG QUESTION, CONFIG alone, or QUESTION alone.
+    """Distinguish a configuration from a question: CONFIG QUESTION, CONFIG alone, or QUESTION alone.
 
     Args:
         first: the first argument: a preset, a TOML file, a run directory, or the question.
@@ -81,10 +81,10 @@ def ask(
     """Ask one question.
 
     Args:
-        config: of the policy, its operators and its limits.
+        config: configuration of the policy, its operators and its limits.
         text: the question; None draws a held-out one of the configuration, whose answer is then scored.
         method: ``policy``, or the name of a fixed workflow.
-        temperature: of the policy; 0 is greedy.
+        temperature: temperature of the policy; 0 is greedy.
         seed: draws the held-out question, and seeds the sampling.
         on_event: receives the turns as they come.
         stop: lets another thread end it.

@@ -34,7 +34,7 @@ ASK_SECONDS = 20.0
 _ONCE = {"timeout_seconds": ASK_SECONDS, "idle_timeout_seconds": ASK_SECONDS, "max_retries": 0}
 """Patience of one attempt: a doctor says at once what retries would hide for a while."""
 SPACE_PROBLEM, SPACE_WARNING = 200 * 2**20, 2 * 2**30
-"""Free bytes below which a run cannot be expected to end, or may not."""
+"""Free bytes below which a run is not expected to end, or below which it may fail."""
 SLOW_CPU_PARAMETERS = 500_000_000
 """Number of parameters from which on a policy on a CPU takes patience."""
 

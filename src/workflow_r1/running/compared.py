@@ -74,9 +74,9 @@ def read_methods(
     """Read names of methods: ``cot``, ``policy+search``, or ``NAME=PATH`` for the policy of a run or model.
 
     Args:
-        config: of the evaluation.
+        config: configuration of the evaluation.
         given: values of the option; each may hold several, with commas between. ``{seed}`` in a path stands for each seed.
-        seeds: of the evaluation.
+        seeds: seeds of the evaluation.
         trust: the user trusts the run directories among the paths.
 
     Raises:
@@ -169,12 +169,13 @@ class Asked:
 
 
 def read_benchmarks(config: "RunConfig", given: Iterable[str], *, directory: Path, limit: int | None) -> list[Asked]:
-    """Read the questions of benchmarks: known names, files, ``NAME=FILE``, or ``embedded``; without any, the configuration's.
+    """Read the questions of benchmarks: known names, files, ``NAME=FILE``, or ``embedded``; without any, the
+    configuration's.
 
     Args:
         config: its ``data`` says how files are written.
         given: values of the option; each may hold several, with commas between.
-        directory: where ``workflow-r1 data fetch`` puts benchmarks.
+        directory: the directory of ``workflow-r1 data fetch``.
         limit: only the first so many questions of each.
 
     Raises:

@@ -292,7 +292,7 @@ class TrainingDisplay:
     """Shows a run from its events, from the first preparation on. Use it as a context manager.
 
     Args:
-        console: where it is shown: live in a terminal, line by line in a notebook, a pipe or a log.
+        console: console of the display: live in a terminal, line by line in a notebook, a pipe or a log.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -331,7 +331,7 @@ class AnsweringDisplay:
     """Shows methods that answer questions, from events: an evaluation's or a rollout's. Use it as a context manager.
 
     Args:
-        console: where it is shown: live in a terminal, line by line in a notebook, a pipe or a log.
+        console: console of the display: live in a terminal, line by line in a notebook, a pipe or a log.
     """
 
     def __init__(self, console: Console | None = None) -> None:

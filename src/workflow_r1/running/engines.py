@@ -147,8 +147,8 @@ def prepare_trl(config: "RunConfig", on_event: "OnEvent") -> Start:
     require_tested_trl()
 
     def start(*, directory: Path, on_event: "OnEvent", ranks: "Ranks | None") -> EngineRun:
-        # TRL calls its rollout function experimental, and docs/how-to/trl.md says so to whoever asks for this engine. It reads the
-        # variable when it is imported or made.
+        # TRL calls its rollout function experimental, and docs/how-to/trl.md says so to all who choose this engine. It
+        # reads the variable when it is imported or made.
         os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
         from workflow_r1.engines.trl.run import TrlRun
         from workflow_r1.policy.model import load_policy_model, save_policy
@@ -224,7 +224,7 @@ def prepare_warm_start(config: "RunConfig", on_event: "OnEvent") -> Start:
     from workflow_r1.engines.native.warmstart import Warmstart
     from workflow_r1.running.policies import special_tokens
 
-    special_tokens(config)  # Refuses a model that is no policy before the demonstrations, which take time.
+    special_tokens(config)  # Refuses a model that is not a policy before the demonstrations, which take time.
     demonstrations = _demonstrations(config, on_event)
 
     def start(*, directory: Path, on_event: "OnEvent", ranks: "Ranks | None") -> EngineRun:

@@ -61,8 +61,8 @@ def run_checks(checks: Mapping[str, Check], limit_seconds: float = LIMIT_SECONDS
     """Run all checks at the same time, each in a thread that nobody waits for beyond the limit.
 
     Args:
-        checks: by subject.
-        limit_seconds: for all of them together.
+        checks: checks by subject.
+        limit_seconds: time for all of them together.
     """
     results: dict[str, queue.SimpleQueue[list[Finding]]] = {subject: queue.SimpleQueue() for subject in checks}
     for subject, check in checks.items():

@@ -19,7 +19,7 @@ class WrittenReport:
     """A report of evaluations, and where it lies."""
 
     record: "EvaluationReport"
-    """All its figures."""
+    """All figures of the evaluation."""
     document: "Document"
     """Its sections, as they are written."""
     place: Path

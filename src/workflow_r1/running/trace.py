@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workflow_r1.trajectory import Question, Trajectory, Turn, Usage
 
 MAX_TEXT_CHARS = 2100
-"""A longer text, of whomever, is shown by its two ends; the saved trajectory has all of it. An observation is shorter."""
+"""A longer text of anyone is shown by its two ends; the saved trajectory has all of it. An observation is shorter."""
 
 
 class LiveTrace:

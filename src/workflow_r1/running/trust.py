@@ -101,7 +101,7 @@ def _effect(does: str, *keys: str) -> Effect:
 
 
 def _quote(text: object) -> str:
-    """One line, whatever a stranger's file holds."""
+    """Return one line for any contents of a stranger's file."""
     shown = " ".join(str(text).split())
     return shown if len(shown) <= 200 else f"{shown[:197]}..."
 

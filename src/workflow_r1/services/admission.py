@@ -1,13 +1,13 @@
 """Rules that every HTTP server of ours applies to a request before anything else.
 
 A web page can make its visitor's browser send requests to this machine. It can choose the name by which it reaches the
-server (DNS rebinding), and it can send forms and plain text unasked. The server therefore takes a request only
+server (DNS rebinding), and it can send forms and plain text without asking. The server therefore takes a request only
 
 1. under an address or a name of this machine, or one that was configured (421): a page that rebinds its own name shows
    that name in ``Host``, and no page can do it with an address;
 2. with the key, where one is asked for (401);
-3. with a body of the type ``application/json`` (415), which no page may send elsewhere unasked, of bounded length
-   (413), that is there in time (408);
+3. with a body of the type ``application/json`` (415), which no page may send elsewhere without asking, of bounded
+   length (413), that arrives in time (408);
 4. while no more than a bounded number of requests are under way (429).
 
 :class:`Admission` is an ASGI application around another one and needs no package.
@@ -180,7 +180,7 @@ class Admission:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Give the body once, then whatever comes: that the client leaves."""
+    """Give the body once, then all further messages: that the client leaves."""
     told = False
 
     async def again() -> ASGIMessage:

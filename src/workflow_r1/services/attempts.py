@@ -1,6 +1,6 @@
 """Patience with a service: attempts, waits between them, and the parts of an error that a message may repeat.
 
-Everything here holds for any service behind the operators, an LLM or a search, whatever it is reached by.
+Everything here holds for any service behind the operators, an LLM or a search, over any client.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ def attempts_told_to(tell: Callable[[], None]) -> Iterator[None]:
 
 
 def tell_of_attempt() -> None:
-    """Tell whoever counts them that a request is about to be sent. :func:`ask_patiently` does so before each attempt."""
+    """Report to the counter that a request is about to be sent."""
     tell = _on_attempt.get()
     if tell is not None:
         tell()
@@ -117,7 +117,7 @@ async def ask_patiently(
     Raises:
         ServiceUnavailableError: the last attempt failed.
         ServiceTimeoutError: the last attempt took too long.
-        EndpointRejectedError: the service refuses whatever is asked.
+        EndpointRejectedError: the service refuses every request.
         TooLongError: the request is too long.
         FilteredError: a content filter stopped the request.
         ServiceRejectedError: the service refuses the request for another reason.
@@ -172,7 +172,7 @@ def _error_of_kind(kind: FailureKind) -> type[ServiceError]:
 
 
 def kind_of_status(status: int) -> FailureKind:
-    """Judge an HTTP status that is no success."""
+    """Judge an HTTP status that is not a success."""
     if status == 429:
         return FailureKind.THROTTLED
     if status in _RETRIED_STATUS or status >= 500:

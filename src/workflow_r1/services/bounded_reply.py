@@ -14,7 +14,7 @@ class UnboundedReplyError(Exception):
 
 
 async def read_bounded(response: "httpx2.Response", max_bytes: int) -> bytes:
-    """Read a reply as it comes, so that one without end, or one that grows as it unpacks, does not fill the memory.
+    """Read a reply as it comes: one without end, or one that grows as it unpacks, does not fill the memory.
 
     Args:
         response: opened as a stream.

@@ -23,7 +23,7 @@ class FailureKind(StrEnum):
     WRONG_MODEL = "wrong_model"
     """The reply is another model's."""
     BAD_KEY = "bad_key"
-    """The key is unknown or may not use this (401, 403)."""
+    """The key is unknown or has no right to use this (401, 403)."""
     UNKNOWN_MODEL = "unknown_model"
     """The endpoint has no such model or tool, or nothing of its kind stands at the address (404)."""
     NO_QUOTA = "no_quota"

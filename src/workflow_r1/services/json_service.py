@@ -71,8 +71,8 @@ class JSONService:
     The client tries again after throttling, server errors, lost connections, timeouts and replies that it cannot read,
     but not after a refusal of the request itself. It follows no redirects: a request goes where the configuration says.
 
-    The connections are opened at the first request and anew in another event loop, so one object serves several calls
-    of ``asyncio.run``, each of which closes its connections at its end.
+    The connections are opened at the first request and anew in another event loop. One object therefore serves several
+    calls of ``asyncio.run``, and each closes its connections at its end.
 
     Args:
         url: address of the service; a query in it stays behind the paths that requests append.
@@ -154,7 +154,7 @@ class JSONService:
         Raises:
             ServiceUnavailableError: unreachable, throttled, failing or unreadable on the last attempt.
             ServiceTimeoutError: no reply in time on the last attempt.
-            EndpointRejectedError: the service refuses whatever is asked: key, quota, address.
+            EndpointRejectedError: the service refuses every request: key, quota, address.
             ContentRejectedError: the service refuses the request's content: too long, filtered.
             ServiceRejectedError: the service refuses the request for another reason.
             ConfigError: the environment names a proxy that cannot be used, or allows too few connections.

@@ -86,7 +86,7 @@ _filter = _SecretFilter()
 
 
 def hide_in_logs(secrets: Iterable[str]) -> None:
-    """Mask these secrets in whatever the HTTP libraries log from now on."""
+    """Mask these secrets in all logs of the HTTP libraries from now on."""
     _filter.secrets.update(secrets)
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_filter)  # Adding it again changes nothing.

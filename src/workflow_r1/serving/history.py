@@ -24,7 +24,7 @@ _NAME = re.compile(r"(?<=\S\s)[A-Z]\w")
 """A capital letter that begins no sentence: the question names its subject."""
 
 _MAX_ANSWER_CHARS = 120
-"""A longer last answer is no name."""
+"""A longer last answer is not a name."""
 
 
 @dataclass(frozen=True, slots=True)

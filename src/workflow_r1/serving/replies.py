@@ -41,7 +41,7 @@ class Trace(Record):
     simulation: bool
     """True where any part is the embedded world's: the answer then says nothing about the real world."""
     temperature: float
-    """That the policy was sampled at; 0 is greedy."""
+    """Sampling temperature of the policy; 0 is greedy."""
     seed: int
     """The same request with this ``seed`` samples the same again, where the policy runs in the server."""
     asked: str
@@ -77,13 +77,13 @@ def make_trace(
 
     Args:
         trajectory: the whole of it.
-        seed: of the request, or the one drawn for it.
-        temperature: of the policy.
-        simulation: whether any part is the embedded world's.
-        currency: of the costs.
+        seed: seed of the request, or the one drawn for it.
+        temperature: temperature of the policy.
+        simulation: True where any part is the embedded world's.
+        currency: currency of the costs.
         asked: the question as the policy was asked.
         ignored_messages: messages of the request that the policy did not see.
-        sampling_seconds: by index of the turn.
+        sampling_seconds: seconds of sampling by index of the turn.
     """
     return Trace(
         trajectory_id=trajectory.id,
@@ -155,7 +155,7 @@ def _num_tokens(turn: Turn) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All that a reply is made of."""
+    """Parts of a reply."""
 
     trajectory: Trajectory
     """The whole of it."""

@@ -180,7 +180,7 @@ def passed_over(fields: Mapping[str, Any], *, read: Sequence[str]) -> tuple[str,
         read: names of the fields that the protocol uses.
 
     Raises:
-        RequestError: a field asks for what would make the reply mean something else.
+        RequestError: a field would change the meaning of the reply.
     """
     found = []
     for name, value in fields.items():
@@ -269,7 +269,7 @@ def join_parts(parts: Sequence[Mapping[str, Any]], *, kinds: Sequence[str], para
         param: place of the content, for the message.
 
     Raises:
-        RequestError: a part is no text.
+        RequestError: a part is not a text.
     """
     for part in parts:
         if part.get("type") not in kinds or not isinstance(part.get("text", part.get("refusal")), str):

@@ -17,8 +17,8 @@ class StoreConfig(Record):
 
     mode: StoreMode = "off"
     """``off``: every call goes to its service. ``use``: a call that is stored is answered from the store, any other is
-    made and stored. ``record``: every call is made once anew and stored, in place of what was there. ``replay``: no call
-    is made; one that is not stored stops the run."""
+    made and stored. ``record``: every call is made once again and stored in place of the old answer. ``replay``: no
+    call is made; one that is not stored stops the run."""
     path: Path = DEFAULT_PATH
     """The file, on a local disk. Made where absent, ``replay`` aside."""
     by_address: bool = True

@@ -68,7 +68,7 @@ class StoredCall:
 class CallDatabase:
     """Rows by key, in one file. Several threads may share an object; it belongs to one process.
 
-    Reading never waits for a writer. Trouble that is no damage (a full disk, a file that may not be written) is an
+    Reading never waits for a writer. Trouble without damage (a full disk, a write-protected file) is an
     ``sqlite3.Error`` of the one call that met it.
 
     Args:
@@ -77,7 +77,7 @@ class CallDatabase:
 
     Raises:
         StoreError: there is nothing to read, the file cannot be opened, it belongs to another program, or it is damaged
-            and may not or cannot be set aside.
+            and must not or cannot be renamed.
     """
 
     def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
@@ -208,7 +208,7 @@ class CallDatabase:
         """Open both connections.
 
         Raises:
-            _DamageError: the file is no sound database of this version.
+            _DamageError: the file is not a sound database of this version.
             StoreError: it cannot be opened, or belongs to another program.
         """
         try:
@@ -249,7 +249,7 @@ class CallDatabase:
         return operation()
 
     def _set_aside(self, damage: str) -> None:
-        """Rename the file, and make a new one of what can still be read."""
+        """Rename the file, and make a new one of its readable part."""
         aside = self.path.with_name(
             f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**6}"
         )
@@ -374,7 +374,7 @@ def _insert(connection: sqlite3.Connection, call: StoredCall, conflict: str) -> 
 
 
 def _salvage(path: Path) -> Iterator[StoredCall]:
-    """Read what can be read of a damaged file, from both ends up to the damage. A row may come twice."""
+    """Read everything readable of a damaged file, from both ends up to the damage. A row may come twice."""
     for beyond, order, at in ((">", "ASC", 0), ("<", "DESC", 2**63 - 1)):
         try:
             connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)

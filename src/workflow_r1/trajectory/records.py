@@ -31,7 +31,10 @@ class StopReason(StrEnum):
     MAX_RESPONSE_TOKENS = "max_response_tokens"
     """Policy and observation tokens together reached the response budget."""
     CONTEXT_FULL = "context_full"
-    """The policy's model takes no longer context: it has no room for another turn. The policy's outcome, whoever reports it."""
+    """The policy's model takes no longer context: it has no room for another turn.
+
+    This is the policy's outcome, also where a server reports it.
+    """
     CONTENT_REFUSED = "content_refused"
     """The policy's server refuses, by its rules on content, the context that the policy's own turns stand in."""
     PROMPT_TOO_LONG = "prompt_too_long"
@@ -80,7 +83,7 @@ class Question(Record):
     split: str = ""
     """``train``, ``dev``, ``test`` or a name of the file's own."""
     metadata: dict[str, Any] = Field(default_factory=dict)
-    """Whatever else the file carried, e.g. ``hops`` or ``type``."""
+    """Further fields of the file, e.g. ``hops`` or ``type``."""
 
 
 class Usage(Record):

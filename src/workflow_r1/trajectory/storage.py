@@ -52,7 +52,7 @@ def append_lines(path: Path | str, lines: Iterable[str], *, flush: bool = True) 
 
     Args:
         path: the file.
-        lines: what to append.
+        lines: the lines to append.
         flush: wait until the disk has them, which takes a disk that others use too a tenth of a second. Without it they
             survive the end of the process, however it ends, but not the machine's.
 
@@ -145,7 +145,7 @@ _CONVERSATIONS = ("messages", "conversations", "conversation", "prompt", "comple
 
 
 def _say_form(row: dict[str, Any]) -> str:
-    """Say which form is wanted where a row is no trajectory at all."""
+    """Name the expected form where a row is not a trajectory at all."""
     if "schema_version" in row:
         return ""
     conversation = next((f" and a conversation under {name!r}" for name in _CONVERSATIONS if name in row), "")
@@ -160,7 +160,7 @@ def parse_trajectory(line: bytes, place: str) -> Trajectory:
 
     Args:
         line: JSON, as :func:`append_trajectories` writes it.
-        place: where it stands, for the message.
+        place: its file and line, for the message.
 
     Raises:
         DataError: it is not valid; names the place and the field.

@@ -90,9 +90,9 @@ def draw(num_items: int, *, seed: int, start: int, count: int) -> list[int]:
 
     Args:
         num_items: size of the data; every pass visits each item once, in an order of its own.
-        seed: of the run.
-        start: how many items were drawn before: the position that a checkpoint holds.
-        count: how many to draw. A draw may cross from one pass into the next.
+        seed: seed of the run.
+        start: number of items drawn before: the position that a checkpoint holds.
+        count: number of items to draw. A draw may cross from one pass into the next.
     """
     drawn: list[int] = []
     while len(drawn) < count:
@@ -108,8 +108,8 @@ def token_batches(lengths: Sequence[int], batch_tokens: int, *, seed: int, epoch
     Args:
         lengths: tokens of each row.
         batch_tokens: a batch ends with the row that would exceed it; a longer row is a batch of its own.
-        seed: of the run.
-        epoch: which pass over the data.
+        seed: seed of the run.
+        epoch: number of the pass over the data.
 
     Returns:
         Indices into ``lengths``; every index once.

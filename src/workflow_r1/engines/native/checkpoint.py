@@ -73,8 +73,7 @@ FREE_KEYS = (
     "training.peer_timeout_minutes",
     "warmstart.checkpoint_every",
 )
-"""Configuration keys (or beginnings of them) that may differ on a resume: they do not change what a step computes, or
-(threads, micro-batches, sharding) by rounding alone."""
+"""Configuration keys (or beginnings of them) that may differ on a resume: they do not change the result of a step, or (threads, micro-batches, sharding) by rounding alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +212,7 @@ class _DamagedError(Exception):
 
 @contextmanager
 def _damage_explained() -> Iterator[None]:
-    """Take for damage whatever a file from outside makes the libraries raise; a checksum says only who wrote it last.
+    """Take every error of the libraries on a file from outside for damage; a checksum says only who wrote it last.
 
     Raises:
         _DamagedError: in place of any error but our own.

@@ -23,7 +23,7 @@ MIN_TURNS = 4
 
 
 MUCH_NEARER = 0.5
-"""A mean absolute difference below this part of another's is the nearer one, whatever both share in rounding."""
+"""A mean absolute difference below this part of another's is the nearer one, even with the rounding that both share."""
 
 Differences = Sequence[Sequence[float]]
 """Differences log p_sampler - log p_trainer of each turn's tokens, in nats; the tokens were sampled from the very

@@ -6,7 +6,7 @@ from workflow_r1.errors import MissingExtraError
 from workflow_r1.installation import install_command
 
 TESTED_MINORS = ("1.8", "1.9", "1.10", "1.11", "1.12", "1.13", "1.14", "1.16")
-"""Tested minors; ``docs/how-to/trl.md`` says what was run on each. The hooks that the engine overrides are private to
+"""Tested minors; ``docs/how-to/trl.md`` lists the runs on each. The hooks that the engine overrides are private to
 TRL and move between minors."""
 
 INSTALL = f"pip install torch==2.13.0 && {install_command('trl')}"

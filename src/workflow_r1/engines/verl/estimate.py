@@ -141,7 +141,7 @@ def count_parameters(model: Path) -> int:
     total = 0
     for file in sorted(model.glob("*.safetensors")):
         with safe_open(file, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  It is no mapping.
+            for name in tensors.keys():  # noqa: SIM118  It is not a mapping.
                 size = 1
                 for length in tensors.get_slice(name).get_shape():
                     size *= length

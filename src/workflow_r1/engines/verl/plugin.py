@@ -4,7 +4,7 @@ A missing part would stop a run only after the models are loaded, or leave verl'
 itself therefore fails where a part is not registered.
 """
 
-import verl  # noqa: F401  First: what follows is imported by verl itself, in a circle.
+import verl  # noqa: F401  First: verl itself imports the following, in a circle.
 from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, POLICY_LOSS_REGISTRY
 

@@ -1,7 +1,7 @@
 """Trajectories of verl's agent-loop workers on their way to ``trajectories.jsonl``.
 
-Many processes on several nodes write at once, so each appends to a file of its own, in a directory for each step; whoever
-follows the run collects a step's files when verl has finished the step::
+Many processes on several nodes write at once, so each appends to a file of its own, in a directory for each step; the
+follower of the run collects a step's files when verl has finished the step::
 
     verl/rollouts/training-3/node1-4711.jsonl
     verl/rollouts/evaluation-3/node2-815.jsonl
@@ -55,7 +55,7 @@ class RolloutReader:
         self._directory = directory
         self._read: dict[Path, int] = {}
         self.trajectories: list[Trajectory] = []
-        """All that were read so far, in no order."""
+        """All trajectories that were read so far, in no order."""
 
     def read(self) -> list[Trajectory]:
         """Return those that ended since the last call."""

@@ -1,7 +1,8 @@
 """verl's own configuration: composed, checked key by key, completed with ours.
 
-Hydra would refuse an unknown key, but not one that verl reads no longer; and it would add one that is written with a plus.
-So a key must be in verl's own files, or a field of the dataclass behind them, or lie where verl passes on whatever it finds.
+Hydra would refuse an unknown key, but not one that verl reads no longer; and it would add one that is written with a
+plus. So a key must be in verl's own files, or a field of the dataclass behind them, or lie where verl passes on all
+keys.
 """
 
 import dataclasses

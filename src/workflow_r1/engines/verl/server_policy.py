@@ -38,11 +38,11 @@ class ServerPolicy:
     Args:
         renderer: chat template and tokenizer of the policy.
         generate: asks a server for one turn.
-        sampling: how turns are sampled, and where they end.
+        sampling: settings of the turns' sampling and of their end.
         parameters: verl's own sampling parameters, which the request starts from.
         end_ids: tokens that end a turn, the template's among them.
         seeded: send a seed with each turn.
-        name: for records and reports.
+        name: name in records and reports.
         failures: exceptions of ``generate`` that are the infrastructure's.
     """
 

@@ -206,7 +206,7 @@ def _insert(draft: _Draft) -> str:
 
 
 def _rewire(draft: _Draft) -> str:
-    """Let one reference name something else that is known by then."""
+    """Let one reference name another value that is known at its place."""
     place = draft.rng.choice(draft.places())
     template = draft.read(place)
     old = draft.rng.choice(references(template))

@@ -61,7 +61,7 @@ class Task:
     max_nodes: int
     """Most nodes of the new workflow."""
     seed: int
-    """All that a proposer draws derives from it."""
+    """Seed of all the proposer's draws."""
     tried: frozenset[str] = frozenset()
     """Fingerprints of all workflows that were tried, of whichever parent."""
 
@@ -112,7 +112,7 @@ class LLMProposer:
 
     Args:
         chat: the LLM.
-        temperature: of its proposals.
+        temperature: temperature of its proposals.
     """
 
     def __init__(self, chat: ChatModel, *, temperature: float = 0.7) -> None:

@@ -78,7 +78,7 @@ class WorkflowGraph(Record):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Equal for graphs that do the same, whatever their nodes are called and in which order they stand."""
+        """Equal for graphs that do the same; names and order of their nodes do not matter."""
         of_node: dict[str, str] = {}
 
         def spell(template: str) -> list[Any]:
@@ -117,7 +117,7 @@ def _waves(nodes: tuple[Node, ...]) -> list[list[Node]]:
 
 
 def _find_problems(graph: WorkflowGraph) -> Iterator[str]:
-    """Return the mistakes of a graph in itself, whatever the operators are."""
+    """Return the mistakes of a graph in itself, for any pool of operators."""
     names = [node.name for node in graph.nodes]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:

@@ -40,12 +40,12 @@ class Result:
 
 
 class GraphPolicy:
-    """A policy that carries out one graph, whatever the question.
+    """A policy that carries out one graph for every question.
 
     Args:
         graph: fits the operators (``check_graph``).
         operators: the pool.
-        name: for records and reports.
+        name: name in records and reports.
     """
 
     def __init__(self, graph: WorkflowGraph, operators: Mapping[str, Operator], *, name: str = "graph") -> None:

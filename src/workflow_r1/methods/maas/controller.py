@@ -149,7 +149,7 @@ class Adam:
 
     Args:
         parameters: changed in place.
-        learning_rate: of each step.
+        learning_rate: learning rate of each step.
     """
 
     def __init__(self, parameters: dict[str, Array], *, learning_rate: float) -> None:

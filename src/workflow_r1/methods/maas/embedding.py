@@ -41,7 +41,7 @@ class RememberedEmbeddings:
         self._model = model
         self._known: dict[str, Vectors] = {}
         self.num_tokens = 0
-        """That all the vectors took."""
+        """Tokens of all the vectors."""
 
     async def __call__(self, texts: Sequence[str]) -> tuple[Vectors, int]:
         """Return the vectors of texts, and the tokens that they took now.

@@ -150,7 +150,7 @@ def moves_of(operators: Mapping[str, Operator]) -> list[Move]:
     """Return the moves that a pool allows. A plug-in that takes one text is a further move: its input is the question.
 
     Raises:
-        DataError: none of them makes a solution.
+        DataError: no move of the pool makes a solution.
     """
     moves = [move for move in MOVES if set(move.operators) <= set(operators)]
     for name, operator in operators.items():

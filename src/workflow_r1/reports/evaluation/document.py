@@ -201,7 +201,7 @@ def score_grid(report: EvaluationReport, *, intervals: bool = True) -> Grid:
 
     Args:
         report: the figures.
-        intervals: whether there is room for them.
+        intervals: True where there is room for them.
     """
     comparison, places = report.comparison, _by_place(report)
     several = len(report.benchmarks) > 1

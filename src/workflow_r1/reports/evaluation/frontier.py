@@ -92,7 +92,7 @@ def make_panels(report: EvaluationReport, kind: CostKind, *, cost_name: str, sco
 
     Args:
         report: the report to draw.
-        kind: which cost.
+        kind: kind of the cost.
         cost_name: name of the cost.
         score_name: name of the score.
     """

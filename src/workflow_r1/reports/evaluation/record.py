@@ -85,7 +85,7 @@ class ClassFigure(Record):
     num_left_out: int
     """Questions of the class without a score under some seed."""
     score: Interval | None
-    """Mean over its questions; None where none was scored."""
+    """Mean over its questions; None where no answer was scored."""
     if_left_out_wrong: float
     """The same over all its questions that were asked, where everything left out counts as wrong."""
 
