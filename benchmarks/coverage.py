@@ -337,7 +337,7 @@ def tables(*, simulations: int) -> Iterable[str]:
         for num_tests, num_false in ((12, 0), (12, 6))
     ]
     yield _table(
-        "How often a family of exact McNemar tests finds any difference that is none",
+        "How often a family of exact McNemar tests finds any difference that does not exist",
         ["family", "uncorrected", "Holm"], rows,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What ends a job politely (SIGTERM) ends a command like the first Ctrl-C; a second Ctrl-C ends it at once, quietly."""
+"""A polite end of a job (SIGTERM) ends a command like the first Ctrl-C; a second Ctrl-C ends it at once, quietly."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What the engines leave to the recorder: files, watch, accounts and events together."""
+"""The recorder of the engines: files, watch, accounts and events together."""
 
 import json
 

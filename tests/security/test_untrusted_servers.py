@@ -1,4 +1,4 @@
-"""docs/explanation/security.md, "A service that lies": what a server behind an LLM endpoint may send, and cannot reach by it."""
+"""docs/explanation/security.md, "A service that lies": the replies of a server behind an LLM endpoint, and their bounds."""
 
 import asyncio
 import gzip
