@@ -90,7 +90,7 @@ def test_a_server_cannot_send_the_client_to_another_address(status: int) -> None
     with (
         serving(json.dumps(completion()).encode()) as internal,
         serving(status=status, Location=f"{internal.url}/latest/meta-data") as server,
-        pytest.raises(ServiceError, match=r"redirect to .*not followed; .*set base_url to where it is"),
+        pytest.raises(ServiceError, match=r"redirect to .*not followed; .*set base_url to that address"),
     ):
         ask(server)
     assert len(server.paths) == 1

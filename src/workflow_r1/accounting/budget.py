@@ -55,7 +55,8 @@ class Spent(Record):
             return cls.model_validate_json(path.read_bytes())
         except ValidationError:
             raise DataError(
-                f"expected what the run has spent so far in {path}, found something else; put it right or remove it (the "
+                f"expected the amounts that the run has spent so far in {path}, found something else; correct or remove it "
+                "(the "
                 "budget then counts from 0)"
             ) from None
 
@@ -111,7 +112,7 @@ class Budget:
         """
         if self.config.money is not None and spent.money is None:
             raise ConfigError(
-                "budget.money: expected to know what was spent before, but calls were made whose price was unknown; limit "
+                "budget.money: expected to know the amount spent before, but calls were made whose price was unknown; limit "
                 "budget.calls or budget.tokens instead, or write the amount into the run's spent.json"
             )
         self._add = tally or _own_tally()

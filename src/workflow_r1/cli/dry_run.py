@@ -72,7 +72,7 @@ def show_estimate(config: "RunConfig", console: "Console") -> None:
         f"Time for rollouts: {_duration(fast)} if {sessions} side by side take as long as these {len(done)} did, "
         f"{_duration(slow)} if more side by side gain nothing. The updates of the policy come on top.",
         "Not in it: the policy changes while it learns, and may call more or less; evaluations are greedy, the sample is not; "
-        "calls that fail. What the store of calls answers again is not paid.",
+        "calls that fail. Calls that the store answers again are not paid.",
         f"The sample took: {opened.accounts.budget.describe()}.",
     ]
     if len(usable) < len(done):
@@ -84,7 +84,7 @@ def show_estimate(config: "RunConfig", console: "Console") -> None:
         )
     if config.policy.base_url is not None:
         told.append(
-            "The policy was asked at its server; what that takes is not in the table. To train it, leave out "
+            "The policy was asked at its server; its usage is not in the table. To train it, leave out "
             "policy.base_url and let policy.model name a Hugging Face model."
         )
     if config.is_simulation:
@@ -132,7 +132,7 @@ def show_verl_options(config: "RunConfig", console: "Console") -> None:
     known = QWEN25_7B if config.policy.model == "Qwen/Qwen2.5-7B-Instruct" else None
     shape = ModelShape.read(file) if file.is_file() else known
     if shape is None:
-        console.print("\nNo estimate of memory: policy.model is no directory with a config.json.", soft_wrap=True)
+        console.print("\nNo estimate of memory: policy.model is not a directory with a config.json.", soft_wrap=True)
         return
     console.print("\nEstimates, not measurements, for GPUs of 80 GiB:")
     for line in estimate(config, shape):

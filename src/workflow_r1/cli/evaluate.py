@@ -45,7 +45,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="N,...",
-            help="Seeds from which all that is searched, learnt and drawn derives; each method runs under all. Default: the "
+            help="Seeds of all searches, trainings and draws; each method runs under all. Default: the "
             "configuration's.", show_default=False,
         ),
     ] = None,

@@ -28,7 +28,11 @@ def report(
     ] = 0.95,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Evaluation: where the report goes. Default: report/ in the first directory.", show_default=False),
+        typer.Option(
+            metavar="DIR",
+            help="Evaluation: directory of the report. Default: report/ in the first directory.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:  # fmt: skip
     """Report on a training run, or on evaluations of methods: tables here, pictures and a report in its directory.

@@ -153,7 +153,7 @@ def run_engine(
         console.print(f"stopped at step {result.step}; continue with:  [bold]{command}[/]", soft_wrap=True)
         raise typer.Exit(130)
     if result.exceeded is not None:
-        kept = f"What is complete up to step {result.step} is kept"
+        kept = f"Everything complete up to step {result.step} is kept"
         tell_used_up(console, result.exceeded, go_on(result.directory), kept=kept)
         raise typer.Exit(EXIT_CODE)
     return result
@@ -208,6 +208,6 @@ def _show_next(console: "Console", result: "TrainResult") -> None:
     for command, purpose in (
         (f"workflow-r1 ask {place}", "watch the trained policy answer a held-out question"),
         (f"workflow-r1 report {place}", "figures, curve and example trajectories"),
-        (f"workflow-r1 evaluate {place} --method ensemble", "what a fixed workflow reaches"),
+        (f"workflow-r1 evaluate {place} --method ensemble", "the score of a fixed workflow"),
     ):
         console.print(f"  [bold cyan]{command}[/]  [dim]{purpose}[/]", soft_wrap=True)

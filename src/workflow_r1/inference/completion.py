@@ -33,7 +33,7 @@ def read_completion(completion: Any) -> ChatReply:
         AttemptError: the reply reports a failure of the server, or a refusal, with status 200.
     """
     if not isinstance(completion, dict):
-        raise ValueError("something that is no chat completion")
+        raise ValueError("something that is not a chat completion")
     choices = completion.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     choice = first if isinstance(first, dict) else {}
@@ -94,7 +94,7 @@ def _text_parts(content: Any) -> Iterator[str]:
             if isinstance(part, dict) and part.get("type") in ("text", "output_text"):
                 yield str(part.get("text") or "")
     elif content is not None:
-        raise ValueError("its content is no text")
+        raise ValueError("its content is not text")
 
 
 def _reasoning(message: Mapping[str, Any]) -> Iterator[str]:

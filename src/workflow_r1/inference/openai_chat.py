@@ -217,7 +217,7 @@ def _remedies(key_variable: str) -> dict[int | FailureKind, str]:
         FailureKind.IDLE: "check the server's load, raise idle_timeout_seconds, or lower concurrency",
         FailureKind.TIMEOUT: "check the server's load, raise timeout_seconds, or lower concurrency",
         FailureKind.WRONG_MODEL: "set model to what the endpoint serves, or check_model = false where that is its name",
-        FailureKind.BAD_KEY: f"check {key}, and what it is allowed",
+        FailureKind.BAD_KEY: f"check {key}, and its permissions",
         FailureKind.UNKNOWN_MODEL: "check base_url (it usually ends in /v1) and the model's name",
         FailureKind.NO_QUOTA: f"the account of {key} has no quota left",
         FailureKind.TOO_LONG: "shorten the input, or lower max_tokens",

@@ -97,7 +97,7 @@ def require_directory(context: MethodContext, method: str) -> Path:
     """
     if context.directory is None:
         raise ConfigError(
-            f"{method} searches before it answers, and keeps what it finds: run `workflow-r1 evaluate --methods {method} "
+            f"{method} searches before it answers, and keeps what it finds: run `workflow-r1 evaluate --method {method} "
             "--output DIR`"
         )
     return context.directory
@@ -121,8 +121,8 @@ def choose_questions(context: MethodContext, num: int, *, purpose: str) -> list[
     usable = [each for each in known if each.id not in held_out and normalize_question(each.text) not in texts]
     if not usable:
         raise DataError(
-            f"expected training questions with golden answers to search on, found {len(known)}, of which all are also to be "
-            "answered; set data.train to a file of other questions"
+            f"expected training questions with golden answers to search on, found {len(known)}, and all of them "
+            "are also to be answered; set data.train to a file of other questions"
         )
     if len(usable) < num:
         context.notify(f"{len(usable)} training questions where {num} were asked for: all of them are used")
@@ -143,7 +143,7 @@ def read_json(path: Path) -> dict[str, object]:
         row = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(
-            f"{path}: expected what a search wrote, found {error}; restore it, or begin in a new directory"
+            f"{path}: expected the file of a search, found {error}; restore it, or begin in a new directory"
         ) from None
     if not isinstance(row, dict):
         raise DataError(f"{path}: expected a JSON object, found a {type(row).__name__}")

@@ -67,9 +67,7 @@ class RunRecorder:
         with hold_run_directory(self.directory) if self.writes else nullcontext() as left:
             self._files = RunFiles(self.directory, resume=resume, writes=self.writes)
             if left is not None:
-                self.warn(
-                    f"{left} ended here without a word, killed for example; what it left half-written was removed"
-                )
+                self.warn(f"{left} ended here without a word, killed for example; its half-written files were removed")
             try:
                 yield
             finally:
@@ -118,7 +116,7 @@ class RunRecorder:
                 is_step = row["step"] > 0
             except (ValueError, TypeError, KeyError) as error:
                 raise CheckpointError(
-                    f"{file}:{number}: expected the metrics of a step, found what cannot be read as such ({error}): put the "
+                    f"{file}:{number}: expected the metrics of a step, found text that cannot be read as such ({error}): put the "
                     f"line back, or start a new run"
                 ) from None
             if is_step:

@@ -10,7 +10,7 @@ Table = tuple[list[str], list[list[str]]]
 """Header and rows."""
 
 SERVICES_NOTE = (
-    "Training and evaluations together. What the store of calls answered is in the cost and not in what was paid. Seconds: "
+    "Training and evaluations together. Calls that the store answered are in the cost, but not in the paid amount. Seconds: "
     "the median over steps of each step's median."
 )
 

@@ -46,7 +46,7 @@ def check_served(trajectories: Sequence[Trajectory]) -> None:
     failed = [trajectory for trajectory in trajectories if _was_failed(trajectory)]
     if failed and not any(_was_served(trajectory) for trajectory in trajectories):
         raise ServiceUnavailableError(
-            f"a service failed {len(failed)} of {len(trajectories)} trajectories, and of the others none called one; the "
+            f"a service failed {len(failed)} of {len(trajectories)} trajectories, and no other called one; the "
             f"first failed with: {failed[0].error}"
         )
 

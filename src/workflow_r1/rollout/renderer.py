@@ -220,8 +220,8 @@ class Renderer:
             _, found, rest = text.partition(content) if content else ("", content, text)
             if content and not found:
                 raise UserError(
-                    f"expected the content of each message in what the chat template of the tokenizer {self._name} makes of "
-                    f"it, but it changed or dropped that of a {message.role} message, which begins with "
+                    f"expected the chat template of the tokenizer {self._name} to keep the content of each message, "
+                    f"but it changed or dropped that of a {message.role} message, which begins with "
                     f"{content[:60]!r} (some delete words such as /think, and with them our tags): use another template"
                 )
             text = rest

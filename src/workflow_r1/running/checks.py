@@ -380,7 +380,9 @@ def check_prices(config: "RunConfig") -> Iterable[Finding]:
         unknown.append("prices.per_search")
     for key in prices.models:
         if key not in named:
-            yield warning("prices", f"prices.models has {key!r}, which is no endpoint or model here", "is it misspelt?")
+            yield warning(
+                "prices", f"prices.models has {key!r}, which is not an endpoint or model here", "is it misspelt?"
+            )
     told = f"unknown: {', '.join(dict.fromkeys(unknown))}" if unknown else "known for every service"
     if unknown and config.budget.money is not None and config.store.mode != "replay":
         yield problem("prices", f"budget.money needs every price; {told}", "set them (0 where it costs nothing)")

@@ -215,7 +215,7 @@ def _find_benchmark(given: str, directory: Path) -> tuple[str, Path]:
         if not file.is_file():
             raise DataError(
                 f"expected the questions of {given} at {file}, found none; run `workflow-r1 data fetch {given} "
-                f"-d {directory}`, say where they lie with --data, or name a file: {given}=FILE"
+                f"-d {directory}`, name their folder with --data, or name a file: {given}=FILE"
             )
         return given, file
     name, _, path = given.rpartition("=")

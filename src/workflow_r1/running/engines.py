@@ -242,9 +242,7 @@ def prepare_warm_start(config: "RunConfig", on_event: "OnEvent") -> Start:
 ENGINES: Mapping[str, Engine] = {
     "native": Engine(prepare_native),
     "trl": Engine(prepare_trl),
-    "verl": Engine(
-        prepare_verl, title="{title}, on verl", after_stop="verl ends; its newest checkpoint is what is kept"
-    ),
+    "verl": Engine(prepare_verl, title="{title}, on verl", after_stop="verl ends; its newest checkpoint is kept"),
 }
 """Engines by the configuration's ``engine``."""
 

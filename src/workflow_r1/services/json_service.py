@@ -302,7 +302,7 @@ class JSONService:
             return self._failed(
                 refusal.kind,
                 f"a redirect to {location}, which is not followed",
-                remedy=f"it redirects to {location}: set {self._key} to where it is",
+                remedy=f"it redirects to {location}: set {self._key} to that address",
             )
         message = self._quote(refusal.message)
         return self._failed(

@@ -162,8 +162,8 @@ def held_alone(file: Path, *, place: Path) -> Iterator[Owner | None]:
         left = Owner.read(file)
         if not lock.is_enforced and left is not None and not left.is_known_dead():
             raise UserError(
-                f"expected to be alone in {place}, but {left} says that it is at work there. This disk has no locks, so that it "
-                f"cannot be seen from {platform.node()} whether it still runs: where it does not, delete {file}"
+                f"expected to be alone in {place}, but {left} says that it is at work there. This disk has no "
+                f"locks, so {platform.node()} cannot see whether it still runs: if it does not, delete {file}"
             )
         file.write_text(json.dumps(asdict(Owner.current())) + "\n", encoding="utf-8")
         try:

@@ -62,7 +62,7 @@ class Progress:
             progress = TypeAdapter(cls).validate_json(file.read_bytes())
         except (OSError, ValidationError) as error:
             raise CheckpointError(
-                f"expected how far the run has come in {file}, found what cannot be read as such "
+                f"expected the progress of the run in {file}, found text that cannot be read as such "
                 f"({str(error).splitlines()[0]}): remove the folder {checkpoint} and resume from the checkpoint before it"
             ) from None
         before, now = _flatten(progress.config), _flatten(config.model_dump(mode="json"))

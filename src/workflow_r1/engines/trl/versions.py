@@ -27,7 +27,7 @@ def require_tested_trl() -> str:
         ) from None
     if ".".join(found.split(".")[:2]) not in TESTED_MINORS:
         raise MissingExtraError(
-            f"expected a tested minor of TRL ({tested}), found {found}: its trainer has hooks that move between minors, and "
-            f"a loss that is wrong in silence is worse than none; run: {INSTALL}"
+            f"expected a tested minor of TRL ({tested}), found {found}: its trainer has hooks that move between "
+            f"minors, and a silently wrong loss is worse than no loss; run: {INSTALL}"
         )
     return found

@@ -114,7 +114,7 @@ def estimate(config: RunConfig, shape: ModelShape, *, gpu_gib: float = 80.0) -> 
         lines.append(f"reference policy: {reference:.1f} GiB a GPU{' (offloaded)' if settings.offload else ''}")
     if settings.offload:
         host = (12 * n * gib + reference * gpus) / settings.num_nodes
-        lines.append(f"host memory for what is offloaded: {host:.0f} GiB a node")
+        lines.append(f"host memory for the offloaded parts: {host:.0f} GiB a node")
     else:
         resident = 12 * n * gib / gpus + (reference if config.objective.kl_coefficient > 0 else 0.0)
         total = resident + settings.gpu_memory * gpu_gib
@@ -128,8 +128,8 @@ def estimate(config: RunConfig, shape: ModelShape, *, gpu_gib: float = 80.0) -> 
     trajectories = config.training.questions_per_step * config.training.group_size
     lines += [
         f"work of a step after the rollouts: {passes} forward passes' worth x 2 x {n:.2f}e9 = {work:.3f} TFLOP a token",
-        f"time of it: {work:.3f} x {trajectories} trajectories x their mean tokens / ({gpus} GPUs x what each does in a "
-        "second)",
+        f"time of it: {work:.3f} x {trajectories} trajectories x their mean tokens / "
+        f"({gpus} GPUs x work of each in a second)",
     ]
     return lines
 

@@ -196,8 +196,8 @@ class VerlTraining:
         expected = self._config.training.questions_per_step * self._config.training.group_size
         if len(trajectories) < expected:
             raise RuntimeError(
-                f"step {step}: expected {expected} trajectories, found {len(trajectories)}: the others ended in an error that "
-                f"is no service's. The newest log in {self._directory / FOLDER} shows it; repair it and resume"
+                f"step {step}: expected {expected} trajectories, found {len(trajectories)}: the others ended in "
+                f"an error that is not a service's. The newest log in {self._directory / FOLDER} shows it; repair it and resume"
             )
 
     def _in_order(self, trajectories: Sequence[Trajectory], step: int) -> list[Trajectory]:

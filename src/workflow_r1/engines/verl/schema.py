@@ -77,9 +77,9 @@ def _check(config: DictConfig, key: str, legacy: frozenset[str]) -> None:
     if any(key == place or key.startswith(f"{place}.") for place in PASSED_ON):
         return
     if key in READ_NO_MORE:
-        raise ConfigError(f"verl reads {key} no more: set {READ_NO_MORE[key]}")
+        raise ConfigError(f"verl no longer reads {key}: set {READ_NO_MORE[key]}")
     if any(key == old or key.startswith(f"{old}.") for old in legacy):
-        raise ConfigError(f"verl reads {key} no more: its place is below reward, e.g. reward.{key}")
+        raise ConfigError(f"verl no longer reads {key}: its place is below reward, e.g. reward.{key}")
     parent, _, name = key.rpartition(".")
     section = OmegaConf.select(config, parent) if parent else config
     known = sorted(_names(section)) if isinstance(section, DictConfig) else []

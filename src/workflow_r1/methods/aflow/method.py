@@ -80,7 +80,7 @@ def open_found(context: MethodContext) -> Policy:
     """
     path = require_directory(context, NAME) / FOUND
     if not path.is_file():
-        raise ConfigError(f"expected what {NAME} found at {path}, found nothing; let it search first")
+        raise ConfigError(f"expected the result of {NAME} at {path}, found nothing; let it search first")
     return GraphPolicy(load_graph(path, context.operators), context.operators, name=NAME)
 
 

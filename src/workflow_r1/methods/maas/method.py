@@ -154,7 +154,9 @@ def open_trained(context: MethodContext) -> Policy:
     directory = require_directory(context, NAME)
     state = read_state(directory)
     if state is None:
-        raise ConfigError(f"expected what {NAME} has learned in {directory}, found nothing; let it search first")
+        raise ConfigError(
+            f"expected the trained controller of {NAME} in {directory}, found nothing; let it search first"
+        )
     settings = context.settings.maas
     controller = Controller(state["moves"], num_layers=settings.layers, hidden=settings.hidden)
     moves = moves_of(context.operators)

@@ -200,7 +200,7 @@ def _beside_the_paper(evaluations: Sequence[Evaluation], comparison: Comparison)
 def _caveats(evaluations: Sequence[Evaluation], log: AnswerLog, comparison: Comparison) -> Iterator[str]:
     for each in evaluations:
         if not each.card:
-            yield f"{each.name} has no evaluation card: what its answers depend on is unknown."
+            yield f"{each.name} has no evaluation card: the conditions of its answers are unknown."
     for one, other in pairwise(evaluations):
         different = [key for key in SAME_METHOD if one.card.get(key) != other.card.get(key)]
         if different:

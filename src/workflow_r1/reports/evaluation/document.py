@@ -189,7 +189,7 @@ def _matrix(report: EvaluationReport) -> Iterator[Block]:
         legend.append(f"{ABOVE} above and {BELOW} below {reference}, after correction for all tests (next section).")
     if report.ceilings:
         legend.append(
-            f"{', '.join(report.ceilings)}: a ceiling that looks at golden answers, left out of what stands out."
+            f"{', '.join(report.ceilings)}: a ceiling that looks at golden answers, left out of the highlighting."
         )
     if several:
         legend.append("The mean counts every benchmark alike, and is given where a method answered all of them.")
@@ -369,7 +369,7 @@ def _cost(report: EvaluationReport) -> Iterator[Block]:
     )  # fmt: skip
     yield Paragraph(
         "LLM calls and tokens are those of operators and of the policy. Seconds are wall time beside whatever ran at the same "
-        "time. What a store of calls answered counts like what was paid. A dash is unknown, never 0. A method is on the "
+        "time. Calls that a store answered count like paid ones. A dash is unknown, never 0. A method is on the "
         "frontier of a cost where no other one is both cheaper and at least as accurate."
     )
     if report.searches:
