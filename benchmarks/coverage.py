@@ -1,5 +1,4 @@
-"""How often intervals hold the true figure, how often tests find a difference that does not exist, and how often a real
-one.
+"""Coverage of intervals, and share of tests that find a difference: one that does not exist, and a real one.
 
 Questions, seeds and answers are drawn anew in every simulation, from a population whose true figure is known: a question
 is answered right with probability ``mean + ease of the question + luck of the seed``, the two added parts having mean 0. Prints
@@ -172,7 +171,7 @@ def family_errors(
 
     Args:
         num_tests: methods that are compared with one more, on the same questions.
-        num_false: those of them that are indeed better.
+        num_false: number of them that are indeed better.
         correct: True corrects by Holm; False does not correct.
         num_questions: per simulation.
         level: level of the family.

@@ -89,7 +89,7 @@ def objective(trajectories: list[dict], values: list[float], weight: str) -> dic
     Args:
         trajectories: as in the file.
         values: their advantages.
-        weight: of a turn in its trajectory: ``uniform`` 1/K, or ``length`` L/T.
+        weight: weight of a turn in its trajectory: ``uniform`` 1/K, or ``length`` L/T.
     """
     num_scored = sum(trajectory["reward"] is not None for trajectory in trajectories)
     policy_loss = kl_loss = 0.0

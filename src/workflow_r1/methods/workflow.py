@@ -25,7 +25,7 @@ class FixedWorkflow:
 
     Args:
         name: name of the method.
-        start: from the question's text, and a source of random numbers of this trajectory's own, to the workflow.
+        start: makes the workflow from the question's text and the trajectory's own source of random numbers.
     """
 
     def __init__(self, name: str, start: Callable[[str, random.Random], Workflow]) -> None:

@@ -55,7 +55,7 @@ class Operator:
     function: OperatorFunction = field(repr=False)
     """Function that carries it out."""
     takes: frozenset[str] = frozenset({"services"})
-    """Which of ``services``, ``settings`` and ``resource`` the function takes."""
+    """Names among ``services``, ``settings`` and ``resource`` that the function takes."""
     needs: frozenset[Need] = frozenset({"llm"})
     """Services of the configuration without which it cannot work."""
     timeout_seconds: float | None = None

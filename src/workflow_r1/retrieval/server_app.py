@@ -57,7 +57,7 @@ def make_app(
         default_k: passages per query where a request does not say.
         description: further fields of the answer to ``GET /health``.
         limits: limits of a request.
-        rules: which requests the server takes at all; None takes the rules' own defaults.
+        rules: rules of admission for all requests; None takes the rules' own defaults.
     """
     slots = asyncio.Semaphore(limits.concurrency)
 

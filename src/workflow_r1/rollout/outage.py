@@ -41,7 +41,7 @@ def check_served(trajectories: Sequence[Trajectory]) -> None:
     """Refuse a step in which services failed and carried out no trajectory's calls.
 
     Raises:
-        ServiceUnavailableError: to continue would use up the questions and teach the policy to call nothing.
+        ServiceUnavailableError: services failed; another step would use up the questions and teach the policy to call nothing.
     """
     failed = [trajectory for trajectory in trajectories if _was_failed(trajectory)]
     if failed and not any(_was_served(trajectory) for trajectory in trajectories):

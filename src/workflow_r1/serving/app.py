@@ -112,7 +112,7 @@ def make_app(
     Args:
         served: the policy with its operators.
         limits: limits of trajectories.
-        rules: which requests the server takes at all; None takes the rules' own defaults.
+        rules: rules of admission for all requests; None takes the rules' own defaults.
         on_trajectory: called with each trajectory that came to its end.
         lifetime: entered before the first request, left after the last.
     """

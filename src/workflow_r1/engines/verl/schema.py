@@ -47,7 +47,7 @@ def complete(options: Iterable[Option], own: Mapping[str, Any]) -> DictConfig:
     """Set our options and the user's in verl's configuration.
 
     Args:
-        options: from ``translate``.
+        options: result of ``translate``.
         own: options of ``verl.options``, by their dotted names.
 
     Returns:

@@ -20,7 +20,7 @@ from workflow_r1.trajectory import FinishReason, Message
 
 
 class TokenReply(Protocol):
-    """What a server of verl's answers (its ``TokenOutput``), as far as we read it."""
+    """Reply of a server of verl's (its ``TokenOutput``), as far as we read it."""
 
     token_ids: list[int]
     log_probs: list[float] | None
