@@ -36,7 +36,7 @@ class Spent(Record):
     calls: int = 0
     """Requests that reached an LLM or a search service."""
     tokens: int = 0
-    """Sent and received, by the services' own figures."""
+    """Tokens sent and received, by the services' own figures."""
     money: float | None = 0.0
     """Money in the configuration's currency; None where a price is unknown."""
     seconds: float = 0.0

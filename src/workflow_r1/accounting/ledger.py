@@ -76,9 +76,9 @@ class Account:
     failures: Counter[str] = field(default_factory=Counter)
     """Calls that failed after all their attempts, by kind."""
     failed_attempts: Counter[str] = field(default_factory=Counter)
-    """Attempts that failed, by kind, tried again or not; of endpoints that tell."""
+    """Attempts that failed, by kind, tried again or not; only of endpoints that report them."""
     seconds: "array[float]" = field(default_factory=lambda: array("d"))
-    """Time that each call took until its reply, retries and waiting included; the store's answers are left out."""
+    """Seconds from each call to its reply, retries and waiting included; the store's answers are left out."""
 
     def add(self, other: "Account") -> None:
         """Add another's figures."""

@@ -169,7 +169,7 @@ def price_of(usage: Usage, price: ModelPrice | None) -> float | None:
         return None
     if price.is_free:
         return 0.0
-    # A request has at least one token: none at all means that the service does not tell.
+    # A request has at least one token: a reply without any comes from a service that does not count them.
     if usage.prompt_tokens == 0 == usage.completion_tokens:
         return None
     return price.cost(usage.prompt_tokens, usage.completion_tokens)

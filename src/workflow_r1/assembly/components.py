@@ -303,7 +303,7 @@ def build_endpoint(config: LLMConfig, name: str, accounts: Accounts, *, store: C
     """The LLM at one endpoint, metered; a replay needs the name of its model and no more.
 
     Raises:
-        ConfigError: it has no name of a model, or no key where it needs one.
+        ConfigError: the endpoint lacks a model's name, or a key that it needs.
     """
     chat_config = endpoint_chat_config(config, name)
     model = chat_config.model
@@ -429,7 +429,7 @@ def build_server_policy(config: RunConfig, *, temperature: float, chat: ChatMode
         chat: the server's model, built already; None builds it.
 
     Raises:
-        ConfigError: no server, or no name of the model there.
+        ConfigError: no server is configured, or no name of the model there.
     """
     sampling = config.sampling.model_copy(update={"temperature": temperature})
     return ChatPolicy(chat or OpenAIChatModel(policy_chat_config(config)), name=config.policy.model, sampling=sampling)

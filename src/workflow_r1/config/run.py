@@ -52,10 +52,9 @@ class PolicyConfig(Record):
     api_key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the server's key."""
     tokenizer: str | None = None
-    """Path or name of the policy's tokenizer, for a policy behind a server: its chat template then renders here, and the server
-    gets and gives tokens, as in training. None leaves the rendering to the server (or to the tokenizer beside
-    ``model``,
-    where that is a directory here)."""
+    """Path or name of the policy's tokenizer, for a policy behind a server: its chat template then renders here, and
+    the server gets and gives tokens, as in training. None leaves the rendering to the server (or to the tokenizer
+    beside ``model``, where that is a directory here)."""
     exchange: Literal["auto", "tokens", "chat"] = "auto"
     """Form of the requests to a server. ``tokens``: the context as token ids. ``chat``: messages, which the server
     renders itself. ``auto``: tokens where there is a tokenizer."""
@@ -97,7 +96,7 @@ class RunConfig(Record):
     plugins: tuple[str, ...] = ()
     """Operators of your own: files (``my_operators.py``, relative to the TOML file) and modules (``my_package.operators``)."""
     operators: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Settings of operators of your own, each in a section ``[operators.NAME]``; which keys, says the operator."""
+    """Settings of operators of your own, each in a section ``[operators.NAME]``; the operator defines their keys."""
     data: DataConfig = DataConfig()
     policy: PolicyConfig = PolicyConfig()
     embedded: EmbeddedConfig = EmbeddedConfig()
@@ -141,7 +140,7 @@ class RunConfig(Record):
 
     @property
     def title(self) -> str:
-        """Name of the run, and that it is a simulation where it is one."""
+        """Name of the run, marked as a simulation where it is one."""
         return self.titled(simulation=self.is_simulation)
 
     def titled(self, *, simulation: bool) -> str:

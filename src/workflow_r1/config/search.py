@@ -16,10 +16,9 @@ class SearchConfig(Record):
     """
 
     kind: Literal["embedded", "bm25", "server", "web", "callable", "mcp", "none"] = "embedded"
-    """``embedded``: the embedded world's passages. ``bm25``: an index over ``corpus``. ``server``: a retrieval server that
-    speaks Search-R1's protocol. ``web``: a web search API in Serper's form. ``callable``: a Python function. ``mcp``: a
-    tool
-    of an MCP server. ``none``: no search."""
+    """``embedded``: the embedded world's passages. ``bm25``: an index over ``corpus``. ``server``: a retrieval server
+    that speaks Search-R1's protocol. ``web``: a web search API in Serper's form. ``callable``: a Python function.
+    ``mcp``: a tool of an MCP server. ``none``: no search."""
     corpus: Path | None = None
     """JSONL (optionally gzipped) of ``id, title, text`` or ``id, contents``."""
     index: Path | None = None

@@ -44,21 +44,21 @@ class MaASConfig(Record):
     """MaAS: a controller that draws a workflow for each question; the defaults are those of its code where it has them."""
 
     passes: int = Field(default=4, ge=1)
-    """Times that the training questions are gone through. MaAS: 4."""
+    """Passes over the training questions. MaAS: 4."""
     questions: int = Field(default=200, ge=1)
-    """Training questions. MaAS: all that there are."""
+    """Number of training questions. MaAS: all."""
     batch: int = Field(default=4, ge=1)
     """Questions of one optimiser step, which are live at once. MaAS: 4."""
     layers: int = Field(default=4, ge=1, le=8)
     """Most layers that are drawn. MaAS: 4."""
     threshold: float = Field(default=0.3, gt=0.0, le=1.0)
-    """Probability that the moves of a layer have together, or more. MaAS: 0.3."""
+    """Least probability of the drawn moves of a layer together. MaAS: 0.3."""
     hidden: int = Field(default=32, ge=1)
     """Dimension in which questions and moves are compared. MaAS: 32."""
     learning_rate: float = Field(default=0.01, gt=0.0)
     """Learning rate of Adam. MaAS: 0.01."""
     baseline: bool = True
-    """Compare each reward with the mean of all batches before. MaAS: not."""
+    """Compare each reward with the mean of all batches before. MaAS does not."""
     call_weight: float = Field(default=0.01, ge=0.0)
     """Taken off the score for each LLM call or search of the question. MaAS: 0."""
     cost_weight: float = Field(default=3.0, ge=0.0)

@@ -54,7 +54,7 @@ class Benchmark:
     citation: str
     """Citation of the paper."""
     evaluated: str | None
-    """The split that figures are reported on; None for a mixture to train on."""
+    """Split of the reported figures; None for a mixture to train on."""
     repository: str = _FLASHRAG
     """Dataset repository on the hub."""
     revision: str = "main"
@@ -78,11 +78,11 @@ class Benchmark:
         return self.splits[split]
 
     def drawn(self, split: str) -> Draw | None:
-        """Return which rows of a split are used."""
+        """Return the rows of a split that are used."""
         return self.draw if split == "train" else None
 
     def path_in(self, directory: Path, split: str) -> Path:
-        """Return where the questions of a split lie: ``train/NAME.jsonl``, ``eval/NAME.jsonl``, ``eval/NAME-SPLIT.jsonl``."""
+        """Return the path of a split's questions: ``train/NAME.jsonl``, ``eval/NAME.jsonl``, ``eval/NAME-SPLIT.jsonl``."""
         use: Use = "train" if split == "train" else "eval"
         is_usual = split in (self.evaluated, "train")
         return directory / use / (f"{self.name}.jsonl" if is_usual else f"{self.name}-{split}.jsonl")

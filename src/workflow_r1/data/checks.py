@@ -15,8 +15,7 @@ _NAMED = 3
 
 
 def fingerprint(questions: Iterable[Question]) -> str:
-    """Return the SHA-256 (hexadecimal) of the questions and their accepted answers; layout, ids and order do not
-    matter.
+    """Return the SHA-256 (hexadecimal) of the questions and their accepted answers; layout, ids and order do not matter.
 
     Text counts as in Unicode's composed form (NFC) with single spaces, golden answers as a set, questions as a
     multiset. Two files with one fingerprint pose the same questions and score every answer the same.

@@ -43,12 +43,12 @@ class Source(Record):
 
 
 def source_path(path: Path) -> Path:
-    """Return where the source of a file of questions is recorded."""
+    """Return the path of the record of a file's source."""
     return path.with_name(f"{path.name.removesuffix('.jsonl')}.source.json")
 
 
 def read_source(path: Path) -> Source | None:
-    """Return where a file of questions came from; None where that was not recorded.
+    """Return the source of a file of questions; None where it was not recorded.
 
     Raises:
         DataError: the record is damaged.

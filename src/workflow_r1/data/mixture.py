@@ -111,7 +111,8 @@ def mix(parts: Iterable[Sequence[Question]], *, drop_duplicates: bool = False) -
 
 
 def draw_rows(num_rows: int, draw: Draw) -> list[int]:
-    """Return which rows are drawn, in the order drawn: those of ``DataFrame.sample(n=size, random_state=seed)`` of pandas.
+    """Return the numbers of the drawn rows, in the order drawn: those of ``DataFrame.sample(n=size,
+    random_state=seed)`` of pandas.
 
     pandas asks NumPy's legacy generator, whose stream NumPy promises never to change, for a choice without replacement.
 

@@ -219,7 +219,7 @@ def _names_of(path: Path) -> tuple[str, str]:
 
 
 def _choose_layout(row: Row, mapping: Mapping[QuestionField, str], place: str) -> _Layout:
-    """Return where this file keeps question and answers, from its first row and the user's mapping."""
+    """Return the columns of question and answers in this file, from its first row and the user's mapping."""
     fields: tuple[QuestionField, ...] = ("question", "golden_answers")
     for field in fields:
         if field in mapping:

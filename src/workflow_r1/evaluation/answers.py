@@ -78,8 +78,7 @@ class Answers:
         return np.flatnonzero(complete), sums[complete] / counts[complete]
 
     def mean_if_left_out_wrong(self, figure: Figure, among: Integers | None = None) -> float:
-        """Mean score over all questions that were asked and all seeds, where everything left out or missing counts as
-        wrong.
+        """Mean score over all questions that were asked and all seeds, where everything left out or missing counts as wrong.
 
         Args:
             figure: the score.

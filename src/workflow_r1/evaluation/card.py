@@ -124,7 +124,7 @@ class EvaluationCard(Record):
 
 
 def describe_llm(config: RunConfig) -> Described:
-    """Return which LLM carries out the operators, and how it is asked; not how it is reached."""
+    """Return the LLM that carries out the operators, and its settings, but not its address."""
     if config.llm.kind == "embedded":
         return {"kind": "embedded", "world_seed": config.embedded.seed}
     described = config.llm.model_dump(mode="json")
@@ -162,7 +162,7 @@ def describe_search(config: RunConfig) -> Described:
 
 
 def describe_scoring(*, unicode_normalise: bool) -> Described:
-    """Return how answers are compared with the golden answers."""
+    """Return the rules by which answers are compared with the golden answers."""
     return {
         "headline": "exact match with any golden answer",
         "f1": "of tokens, best over the golden answers",

@@ -104,7 +104,7 @@ class MethodTest(Record):
     test: PairedTest
     """First is the method, second the reference."""
     adjusted_p_value: float
-    """Corrected (Holm) for all tests of this figure in the comparison."""
+    """P-value, corrected (Holm) for all tests of this figure in the comparison."""
 
 
 class Frontier(Record):

@@ -1,5 +1,4 @@
-"""Asks a method every question of every benchmark, keeps each answer as it comes, and continues an interrupted
-evaluation.
+"""Asks a method every question of every benchmark, keeps each answer as it comes, and continues an interrupted evaluation.
 
     DIRECTORY/
       card.json                            the conditions of the answers (evaluation.card)
@@ -34,7 +33,7 @@ TRAJECTORIES = "trajectories"
 SEARCHES = "searches"
 
 MIN_FAILED_IN_A_ROW = 20
-"""Trajectories failed in a row that are an outage, or as many as are live at once."""
+"""Number of failed trajectories in a row that count as an outage, or as many as are live at once."""
 
 Key = tuple[str, str, str, int, int]
 """Method, benchmark, id of the question, seed, repeat."""
@@ -70,7 +69,7 @@ class EvaluationLog:
         append_rows(self.directory / ROWS, [row], flush=False)
 
     def trajectories_path(self, method: str, benchmark: str) -> Path:
-        """Return where the trajectories of a method on a benchmark lie."""
+        """Return the file of a method's trajectories on a benchmark."""
         return self.directory / TRAJECTORIES / as_file_name(method) / f"{as_file_name(benchmark)}.jsonl"
 
     def trajectories(self, method: str, benchmark: str) -> list[Trajectory]:

@@ -112,7 +112,7 @@ def _oracle_choice(name: str, summary: str, *, searches: bool) -> Method:
     def make(context: MethodContext) -> FixedWorkflow:
         golden: dict[str, tuple[str, ...]] = {}
         for question in context.questions:
-            # As the environment shows it: its text may have been made safe.
+            # As the environment shows it, whose text may have been made safe.
             text = question_of(context.make_environment(question).initial_messages()[-1].content)
             golden[text] = (*golden.get(text, ()), *question.golden_answers)
         if not any(golden.values()):

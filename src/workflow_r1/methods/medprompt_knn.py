@@ -51,7 +51,7 @@ class Example:
     """A training question with the LLM's right answer to it."""
 
     question: str
-    """Its text, as the LLM was shown it."""
+    """Text of the question, as the LLM saw it."""
     reply: str
     """Reasoning and answer."""
 

@@ -25,7 +25,7 @@ SECONDS = "seconds.json"
 SUMMARY = "summary.json"
 
 MIN_FAILED_IN_A_ROW = 20
-"""Trajectories failed in a row that are an outage, or as many as are live at once."""
+"""Number of failed trajectories in a row that count as an outage, or as many as are live at once."""
 
 
 class SearchDirectory:

@@ -49,7 +49,7 @@ class Operator:
     purpose: str
     """Purpose, as one line for the prompt."""
     usage: str
-    """One line for the prompt: how a call is written."""
+    """Usage line for the prompt: the form of a call."""
     arguments: tuple[Argument, ...]
     """Arguments of a call, in the order of the signature."""
     function: OperatorFunction = field(repr=False)
@@ -248,7 +248,7 @@ def operator(
 def _read_signature(
     function: OperatorFunction, place: str
 ) -> tuple[tuple[Argument, ...], frozenset[str], type[BaseModel] | None]:
-    """Return the arguments, which of the other parameters there are, and the type of the settings."""
+    """Return the arguments, the names of the other parameters, and the type of the settings."""
     if not inspect.iscoroutinefunction(function):
         raise TypeError(f"{place}: expected an async function; write `async def`")
     parameters = _parameters(function, place)

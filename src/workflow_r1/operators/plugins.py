@@ -27,7 +27,7 @@ _DECORATE = "decorate an async function with @operator(purpose=...) of workflow_
 
 @dataclass(frozen=True, slots=True)
 class FoundOperator:
-    """An operator and where it comes from."""
+    """An operator and its source."""
 
     operator: Operator
     """The operator."""

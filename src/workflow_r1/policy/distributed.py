@@ -130,7 +130,7 @@ class Ranks:
                     tensor.copy_(total.view_as(tensor))
 
     def tally(self) -> Callable[[str, float], float] | None:
-        """Return how the processes count a budget together; None where there is one process."""
+        """Return the common count of the processes' budget; None for a process alone."""
         if self.size == 1:
             return None
         store = dist.PrefixStore("budget", dist.distributed_c10d._get_default_store())

@@ -53,7 +53,7 @@ def load_policy_model(
     source = model_source(config.policy)
     tokenizer = load_tokenizer(source)
     try:
-        # Without a word on it transformers would ask on the terminal whether to run the code that came with the model.
+        # Unless this is set, transformers asks on the terminal whether to run the code that came with the model.
         read: Any = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=torch.float32,
@@ -198,7 +198,7 @@ def save_policy(model: Any, tokenizer: PreTrainedTokenizerBase, directory: Path)
     with atomic_directory(directory) as temporary:
         if has_adapters(model):
             _save_merged(model, temporary)
-            # Frozen embeddings that adapters stand beside are the start's: no part of the adapters.
+            # Frozen embeddings beside adapters are those of the start: they are not a part of the adapters.
             model.save_pretrained(temporary / ADAPTERS, save_embedding_layers=False, **state)
             _check_merged(model, temporary)
         else:

@@ -78,7 +78,7 @@ def pack(trajectories: Sequence[Trajectory], pad_token_id: int = 0) -> PackedBat
 
     Args:
         trajectories: one row each; every one with the tokens of its prompt and of all its turns.
-        pad_token_id: fills the end of the shorter rows; any id of the vocabulary will do, it is never read.
+        pad_token_id: fills the end of the shorter rows; any id of the vocabulary, since it is never read.
 
     Raises:
         DataError: there are no trajectories, or one lacks tokens (it was written through a chat server), or its numbers

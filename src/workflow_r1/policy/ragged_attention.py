@@ -1,5 +1,4 @@
-"""Attention for a batch whose rows have different lengths, new tokens and pasts, without padding the model's other
-work.
+"""Attention for a batch whose rows have different lengths, new tokens and pasts, without padding the model's other work.
 
 A step of the sampler is one forward pass of the model over one packed row: first a token for each slot that is
 decoding, then the new tokens (prompt, observation) of the slots that are not yet. Everything but attention treats

@@ -117,7 +117,7 @@ def parse_turn(text: str) -> ParsedTurn:
 
 
 def action_end(text: str) -> int | None:
-    """Return where the first action of a turn ends: right behind its ``</tool>`` or ``</answer>``; None before that.
+    """Return the end of a turn's first action: right behind its ``</tool>`` or ``</answer>``; None before that.
 
     A closing tag that the thought only names closes nothing (behaviour 3): where the turn begins with ``<think>``, it
     counts after ``</think>`` alone. Takes time linear in ``text``.
@@ -140,7 +140,7 @@ def restore_opening(text: str) -> str:
 
 
 def _read_block(text: str, opening: re.Match[str], tags: Iterator[re.Match[str]]) -> tuple[str, int]:
-    """Return the stripped content of a block and where the block ends; no content where it is not complete."""
+    """Return the stripped content of a block and the end of the block; no content where it is not complete."""
     closing = next(tags, None)
     if closing is None or closing.group() != opening.group().replace("<", "</"):
         return "", opening.end()
@@ -148,7 +148,7 @@ def _read_block(text: str, opening: re.Match[str], tags: Iterator[re.Match[str]]
 
 
 def _read_calls(text: str, opening: re.Match[str], tags: Iterator[re.Match[str]]) -> tuple[tuple[ParsedCall, ...], int]:
-    """Return the calls of consecutive ``<tool>`` blocks and where the last complete one ends."""
+    """Return the calls of consecutive ``<tool>`` blocks and the end of the last complete one."""
     calls: list[ParsedCall] = []
     end = opening.start()
     tag: re.Match[str] | None = opening

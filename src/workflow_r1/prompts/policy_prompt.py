@@ -22,7 +22,7 @@ class OperatorDescription(Protocol):
 
     @property
     def usage(self) -> str:
-        """One line: how a call is written between the ``<tool>`` tags, its name included."""
+        """Form of a call between the ``<tool>`` tags, as one line with its name."""
         ...
 
 

@@ -29,7 +29,7 @@ CONTENTION_RATIO = 2.0
 """Warn where work that waits for nothing else takes so many times its own CPU time: half of it was waiting."""
 
 CONTENTION_SECONDS = 10.0
-"""Wall time that is looked at together: less says little."""
+"""Wall time of one measurement, in seconds: a shorter one says little."""
 
 
 class CollapseWatch:

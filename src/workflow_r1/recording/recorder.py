@@ -154,11 +154,10 @@ class RunRecorder:
         self._files.append_trajectories(trajectories)
 
     def report_failures(self, trajectories: Sequence[Trajectory], step: int) -> None:
-        """Say how many of a step's trajectories the infrastructure failed.
+        """Report the number of a step's trajectories that the infrastructure failed.
 
         Raises:
-            ServiceUnavailableError: nothing but failures, or services that served nobody; to continue would use up the
-                questions and teach nothing.
+            ServiceUnavailableError: all trajectories failed, or no service served a call; another step would use up the questions and teach nothing.
         """
         failed = [trajectory for trajectory in trajectories if trajectory.stop_reason.is_infrastructure]
         if not failed:

@@ -8,7 +8,7 @@ from workflow_r1.recording.atomic import remove_unfinished
 from workflow_r1.store.lock import Owner, held_alone
 
 LOCK = ".lock"
-"""File of a run directory that says which process is at work in it."""
+"""File of a run directory that names the process at work in it."""
 
 
 @contextmanager

@@ -49,8 +49,7 @@ def export_inspect_logs(
     on_start: Callable[[Path, int], None] = lambda path, num_answers: None,
     on_log: Callable[[Path, EvalLog], None] = lambda path, log: None,
 ) -> list[Path]:
-    """Write an evaluation as logs of Inspect AI: ``METHOD_BENCHMARK.eval``. Each appears whole, in place of an earlier
-    one.
+    """Write an evaluation as logs of Inspect AI: ``METHOD_BENCHMARK.eval``. Each appears whole, in place of an earlier one.
 
     Args:
         directory: directory of the evaluation.

@@ -59,7 +59,7 @@ class RunRecord:
 
     @property
     def title(self) -> str:
-        """Name of the run, and that it is a simulation where it is one."""
+        """Name of the run, marked as a simulation where it is one."""
         return self.config.titled(simulation=self.is_simulation)
 
 

@@ -43,13 +43,13 @@ class MCPSearchConfig(Record):
     environment: tuple[str, ...] = ()
     """Names of environment variables that the command may see, besides the harmless ones (PATH, HOME, ...)."""
     api_key_env: str | None = None
-    """Environment variable that holds a key for ``url``, sent as a bearer token; none sends none."""
+    """Environment variable that holds a key for ``url``, sent as a bearer token; None sends no key."""
     tool: str = Field(min_length=1)
     """Name of the tool."""
     query_argument: str = Field(default="query", min_length=1)
     """Its argument that takes the query."""
     k_argument: str | None = None
-    """Its argument that takes the number of passages; none lets the tool choose, and the first k are used."""
+    """Argument of the tool that takes the number of passages; None lets the tool choose, and the first k are used."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Further arguments, the same in every call."""
     reply: Literal["text", "json"] = "text"
@@ -209,7 +209,7 @@ class MCPSearch:
         return session
 
     def _drop(self, session: _Session) -> None:
-        """Forget a connection that is of no more use."""
+        """Forget a connection that is of no use any more."""
         session.finish.set()
         if self._session is session:
             self._session = None

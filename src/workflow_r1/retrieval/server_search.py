@@ -28,7 +28,7 @@ class RetrievalServerConfig(JSONServiceConfig):
     url: str = Field(default="http://127.0.0.1:8000", min_length=1)
     """Address of the server; without a path, ``/retrieve`` is asked."""
     api_key_env: str | None = None
-    """Environment variable that holds a key, sent as a bearer token; none sends none."""
+    """Environment variable that holds a key, sent as a bearer token; None sends no key."""
     concurrency: int = Field(default=4, ge=1)
     """Requests in flight at once. Each carries up to ``max_batch`` queries: measured, four are as fast as sixteen."""
     max_batch: int = Field(default=32, ge=1)

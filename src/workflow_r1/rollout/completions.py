@@ -20,13 +20,13 @@ class Completion:
     token_ids: tuple[int, ...]
     """Sampled tokens, including the one that ended the turn."""
     logprobs: tuple[float, ...]
-    """Log-probability of each; empty where the server gives none."""
+    """Log-probability of each token, in nats; empty where the server gives none."""
     is_stopped: bool
-    """It ended by itself (an end token or a stop string), not by its token budget."""
+    """True where the turn ended by itself (an end token or a stop string), not by its token budget."""
     version: int | None
-    """Optimiser steps that the weights had taken which sampled it."""
+    """Optimiser steps of the weights that sampled it."""
     usage: Usage = field(default_factory=Usage)
-    """Tokens sent and received, and their price, where somebody counts."""
+    """Tokens sent and received, and their price, where a meter counts them."""
 
 
 @dataclass(frozen=True, slots=True)

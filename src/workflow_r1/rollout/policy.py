@@ -24,7 +24,7 @@ class SampledTurn:
     usage: Usage = field(default_factory=Usage)
     """Usage of a policy behind a chat server, by the server's figures; zeros for a policy in this process."""
     policy_version: int | None = None
-    """Optimiser steps that the weights had taken which sampled it, where they may differ from turn to turn."""
+    """Optimiser steps of the weights that sampled it, where they may differ from turn to turn."""
 
 
 ROUNDING = 1e-3

@@ -39,10 +39,10 @@ MAX_REPEATS = 3
 """Most repeats of a request that failed while the server answered other requests."""
 
 UNLIMITED = 2**31
-"""Stands for the longest context of a server that does not say."""
+"""Longest context of a server that names no limit, in tokens."""
 
 POLL_SECONDS = 2.0
-"""Between two looks at a server that does not answer."""
+"""Time between two looks at a server that does not answer, in seconds."""
 
 
 class PolicyServerConfig(JSONServiceConfig):
@@ -58,7 +58,7 @@ class PolicyServerConfig(JSONServiceConfig):
     """Directory for the weights that the server reads, in a folder of the run's name: a path that both see. None is
     ``served/`` in the run directory."""
     api_key_env: str | None = None
-    """Environment variable that holds a key, sent as a bearer token; none sends none."""
+    """Environment variable that holds a key, sent as a bearer token; None sends no key."""
     max_lag: int = Field(default=0, ge=0)
     """Optimiser steps by which the server's weights may be behind before they are swapped; above 0, trajectories of an older
     policy are trained on, weighted by the per-turn correction."""
@@ -110,7 +110,7 @@ class PolicyServer:
         self.num_swaps = 0
         """Number of weights given to the server so far, including repeats after a restart."""
         self.num_outages = 0
-        """Times that it was gone and came back."""
+        """Number of times that it was gone and came back."""
         headers = None
         secrets: tuple[str, ...] = ()
         if config.api_key_env is not None:
@@ -134,7 +134,7 @@ class PolicyServer:
         self._probe = service(probing, {})
 
     def publish(self, weights: PublishedWeights) -> None:
-        """Say which weights the server should have; it gets them before the next turn is asked for."""
+        """Publish the weights that the server should have; it gets them before the next turn."""
         self._published = weights
 
     async def complete(
@@ -257,7 +257,7 @@ class PolicyServer:
         """Wait for a server that is gone.
 
         Returns:
-            Whether it was gone and is back; where it is gone still, ``_gone_since`` says since when.
+            True where it was gone and is back; where it is still gone, ``_gone_since`` holds the time.
         """
         async with self._recovery():
             was_gone = False

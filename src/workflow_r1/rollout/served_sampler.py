@@ -1,4 +1,5 @@
-"""The policy behind a server of tokens (vLLM, llama.cpp): a session keeps its context as tokens and sends it whole; the server's prefix cache knows it.
+"""The policy behind a server of tokens (vLLM, llama.cpp): a session keeps its context as tokens and sends it whole. The
+server's prefix cache knows it.
 
 Messages are rendered by the same renderer as in the sampler of this process, and a sampled turn is appended as it came:
 no token is ever made twice from text.

@@ -359,7 +359,7 @@ def check_store(config: "RunConfig") -> Iterable[Finding]:
 
 
 def check_prices(config: "RunConfig") -> Iterable[Finding]:
-    """Every price that a budget of money needs, and whether each that is given has something to be the price of."""
+    """Check every price that a budget of money needs, and that each given price belongs to something."""
     from workflow_r1.assembly.components import SIMULATED_EXPERT
     from workflow_r1.assembly.stored_search import is_stored
     from workflow_r1.config.llm import endpoint_chat_config
@@ -498,7 +498,7 @@ def _misfits(config: "RunConfig", settings: "PretrainedConfig") -> Iterable[Find
 
 
 def _examine_template(config: "RunConfig", tokenizer: Any) -> "Finding | None":
-    """Render a prompt with all that it may hold; None where nothing is wrong."""
+    """Render the longest prompt; None where nothing is wrong."""
     from workflow_r1.prompts import render_prompt
     from workflow_r1.rollout.renderer import Renderer
     from workflow_r1.trajectory import Question

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WITH_SEARCH = "+search"
 SEED = "{seed}"
-"""Stands for the seed in the path of a policy, where each seed has trained one of its own."""
+"""Placeholder of the seed in the path of a policy, where each seed has trained one of its own."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Compared:
 
     @property
     def config(self) -> "RunConfig":
-        """Under the first seed; all seeds have the same operators."""
+        """Names of the operators under the first seed; all seeds have the same operators."""
         return next(iter(self.configs.values()))
 
     def describe(self, temperature: float) -> "Described":
@@ -169,8 +169,7 @@ class Asked:
 
 
 def read_benchmarks(config: "RunConfig", given: Iterable[str], *, directory: Path, limit: int | None) -> list[Asked]:
-    """Read the questions of benchmarks: known names, files, ``NAME=FILE``, or ``embedded``; without any, the
-    configuration's.
+    """Read the questions of benchmarks: known names, files, ``NAME=FILE``, or ``embedded``; without any, the configuration's.
 
     Args:
         config: its ``data`` says how files are written.

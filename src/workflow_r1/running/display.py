@@ -114,7 +114,7 @@ class TrainingBoard:
                 pass
 
     def note(self, text: str) -> None:
-        """Show a remark of the command's own."""
+        """Show a remark of the command itself."""
         self._notes.append(text)
 
     def _enter(self, phase: str) -> None:

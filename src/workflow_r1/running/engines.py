@@ -68,7 +68,7 @@ class Engine:
     title: str = "{title}"
     """Maker of a run's title from the title of its configuration."""
     kind: str = ""
-    """Stands in the name of a run directory that is chosen here."""
+    """Word in the name of a run directory that is chosen here."""
     after_stop: str = "this step ends, then a checkpoint is saved"
     """Consequence of a request to stop, in words."""
     resume_with: str = "train"
@@ -269,7 +269,7 @@ def order_questions(config: "RunConfig", questions: "Sequence[Question]") -> "li
 
 
 def _demonstrations(config: "RunConfig", on_event: "OnEvent") -> "list[Trajectory]":
-    """The configured file's, or made with the embedded world's demonstrators."""
+    """Return the configured file's demonstrations, or those of the embedded world's demonstrators."""
     from workflow_r1.recording.events import Preparing
     from workflow_r1.trajectory import load_trajectories
 

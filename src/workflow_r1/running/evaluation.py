@@ -351,7 +351,7 @@ async def _ask_all(
 
 
 class _Counter:
-    """Tells each answer as an event, numbered."""
+    """Reports each answer as a numbered event."""
 
     def __init__(self, done: int, total: int, on_event: OnEvent) -> None:
         self._done, self._total, self._on_event = done, total, on_event

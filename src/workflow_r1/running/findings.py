@@ -47,7 +47,7 @@ def ok(subject: str, found: str) -> Finding:
 
 
 def warning(subject: str, found: str, remedy: str = "") -> Finding:
-    """A run may go well all the same."""
+    """A warning: the run may succeed in spite of it."""
     return Finding(subject, Status.WARNING, found, remedy)
 
 
@@ -58,7 +58,7 @@ def problem(subject: str, error: Exception | str, remedy: str = "") -> Finding:
 
 
 def run_checks(checks: Mapping[str, Check], limit_seconds: float = LIMIT_SECONDS) -> list[Finding]:
-    """Run all checks at the same time, each in a thread that nobody waits for beyond the limit.
+    """Run all checks at the same time, each in a thread; the report waits for none of them beyond the limit.
 
     Args:
         checks: checks by subject.

@@ -22,7 +22,7 @@ class Stop:
             self._ask()
 
     def attach(self, ask: Callable[[], None]) -> None:
-        """Say how the work is asked; a request that came before is passed on at once."""
+        """Set the way to ask the work; an earlier request is passed on at once."""
         self._ask = ask
         if self.is_requested:
             ask()

@@ -78,7 +78,7 @@ def open_policy(
 
 
 def tokenizer_of_server(policy: "PolicyConfig") -> str | None:
-    """Return where the tokenizer of a policy behind a server is, if the server shall get tokens; None where it gets messages.
+    """Return the path of the tokenizer of a policy behind a server, if the server shall get tokens; None where it gets messages.
 
     Raises:
         ConfigError: it shall get tokens, and no tokenizer is known.

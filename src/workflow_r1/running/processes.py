@@ -83,7 +83,7 @@ def joined(config: "RunConfig") -> "Iterator[Ranks | None]":
 
 
 def speak_when_ended(say: Callable[[], None]) -> None:
-    """Say something when torchrun ends this process because another died; a launched one leaves that to its launcher."""
+    """Show a message when torchrun ends this process because another died; a launched process leaves that to its launcher."""
     if num_started() == 1 or is_launched() or rank() > 0:
         return
 
@@ -162,8 +162,7 @@ def _wait(children: "Sequence[subprocess.Popen[bytes]]") -> tuple[int, int | Non
     """Wait until all have ended, or one is lost.
 
     Returns:
-        The rank that was lost and its exit code, None as the code where it still runs and answers nobody; None where all
-        ended together.
+        The rank that was lost and its exit code, None as the code where it still runs but does not answer; None where all ended together.
     """
     deadline: float | None = None
     while True:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WrittenReport:
-    """A report of evaluations, and where it lies."""
+    """A report of evaluations, and its directory."""
 
     record: "EvaluationReport"
     """All figures of the evaluation."""

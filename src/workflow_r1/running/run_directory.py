@@ -92,7 +92,7 @@ def write_description(directory: Path, config: "RunConfig") -> None:
 
 
 def choose_place(config: "RunConfig") -> Path:
-    """The directory that a run would be given now; nothing is made."""
+    """Return the directory that a run would get now; nothing is made."""
     stem = _stem(config, "")
     names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
     return next(place for name in names if not (place := config.directory / name).exists())

@@ -110,7 +110,7 @@ class LiveTrace:
     def _show_turn(self, event: TurnSampled) -> None:
         sampled = event.sampled
         parsed = parse_turn(sampled.text)
-        # Of a malformed turn everything is shown: that is where the fault can be seen.
+        # Everything of a malformed turn is shown: its fault stands there.
         line = Text(f"\n{event.index}", style="bold cyan")
         line.append(" ")
         line.append(

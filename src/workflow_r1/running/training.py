@@ -51,7 +51,10 @@ class TrainResult:
     directory: Path
     """The run directory (``docs/reference/run-directory.md``)."""
     cause: Cause
-    """``finished``: all steps are done. ``interrupted``: resume continues. ``budget``: so does resume with a higher limit."""
+    """``finished``: all steps are done.
+
+    ``interrupted``: a resume continues. ``budget``: a resume with a higher limit continues.
+    """
     step: int
     """Steps that are complete and kept."""
     evaluation: "Metrics"
@@ -146,7 +149,7 @@ def train(
         is_main = ranks is None or ranks.is_main
         together = nullcontext if ranks is None else ranks.agreeing
         tell = on_event if is_main else ignore
-        # All that can be refused is refused before anything is written.
+        # Everything that can be refused is refused before anything is written.
         with together():
             if not resume and is_main:
                 check_place(directory)

@@ -38,7 +38,7 @@ Location = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One thing that a configuration would do to the outside, or with code that it names."""
+    """One effect of a configuration on the outside, or by code that it names."""
 
     does: str
     """A phrase that follows ``would``."""

@@ -28,7 +28,7 @@ Send = Callable[[ASGIMessage], Awaitable[None]]
 ASGIApplication = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 DISCARDED = 16
-"""Times the longest body that are read of a longer one before it is refused."""
+"""Multiple of the longest body that is read of a longer one before it is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class AdmissionRules:
     hosts: Sequence[str] = ()
     """Names under which clients may reach the server, besides those of this machine, e.g. behind a proxy."""
     api_key: str | None = None
-    """Key that clients send as ``Authorization: Bearer KEY``; None asks for none."""
+    """Key that clients send as ``Authorization: Bearer KEY``; None asks for no key."""
     max_body_bytes: int = 2**20
     """Longest body."""
     body_seconds: float = 30.0
@@ -64,7 +64,7 @@ class Refusal:
 
 
 class Admission:
-    """An application that hands on the requests that are in order. The application inside gets whole bodies."""
+    """An application that passes on admitted requests. The application inside gets whole bodies."""
 
     def __init__(
         self, app: ASGIApplication, rules: AdmissionRules, *, describe: Callable[[Refusal], Mapping[str, Any]]

@@ -33,7 +33,7 @@ MAX_RETRY_AFTER_SECONDS = 120.0
 """Longest wait that a service's ``Retry-After`` is granted; one that asks for more counts as unavailable."""
 
 _RETRIED_STATUS = frozenset({408, 409, 425})
-"""Besides 429 and every status from 500 on."""
+"""Statuses that are tried again, besides 429 and every status from 500 on."""
 
 _TIMEOUTS = (FailureKind.IDLE, FailureKind.TIMEOUT)
 
@@ -189,7 +189,7 @@ def kind_of_status(status: int) -> FailureKind:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a service asks to wait, which it may give as a number or as a date; None where it gives none."""
+    """Seconds that a service asks to wait, given as a number or as a date; None where it gives none."""
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)

@@ -10,7 +10,7 @@ _ENCODINGS = ("", "identity", "gzip", "deflate")
 
 
 class UnboundedReplyError(Exception):
-    """A reply longer than any that a service has reason to send, or compressed as nobody asked for."""
+    """A reply longer than any that a service has reason to send, or in a compression that the request did not allow."""
 
 
 async def read_bounded(response: "httpx2.Response", max_bytes: int) -> bytes:

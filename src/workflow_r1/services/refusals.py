@@ -73,7 +73,7 @@ class Refusal:
     message: str
     """The service's own words; empty where it gave none."""
     parameter: str = ""
-    """The field of the request that the service does not take at all, or not with this value."""
+    """Field of the request that the service does not take at all, or not with this value."""
 
 
 def read_refusal(status: int, body: bytes, *, max_tokens: int = 0) -> Refusal:
@@ -138,7 +138,7 @@ def _read_error(value: Any) -> tuple[str, list[str]]:
 
 
 def _levels(value: Any) -> Iterator[dict[str, Any]]:
-    """The objects of an error that are nested in the usual fields, outermost first."""
+    """Return the objects of an error that are nested in the usual fields, outermost first."""
     for _ in range(5):
         if isinstance(value, list) and value:  # Gemini's endpoint puts its error into a list.
             value = value[0]

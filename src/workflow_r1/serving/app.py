@@ -39,13 +39,13 @@ KEEP_ALIVE_SECONDS = 15.0
 """Silence of a stream, in seconds, after which it sends a comment, so that no proxy takes it for dead."""
 
 CLIENT_LEFT = 499
-"""Status in the place of a reply that nobody will read."""
+"""Status in place of a reply that nobody will read."""
 
 CHARS_PER_TOKEN = 16
 """No text has more characters to a token of its prompt: a longer question is refused before it is tokenised."""
 
 SHORT_CHARS = 500
-"""Tokens of a shorter question are not counted beforehand: that takes no time worth a thread."""
+"""Longest question whose tokens are not counted beforehand: counting takes no time worth a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ PROTOCOLS = {
     "/v1/chat/completions": Protocol(read_chat, ChatReply),
     "/v1/responses": Protocol(read_responses, ResponsesReply),
 }
-"""Every way to ask, by its path."""
+"""Handlers of all ways to ask, by path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Served:
     history: History = "text"
     """Treatment of the messages before the question."""
     count_tokens: Callable[[Sequence[Message]], int] | None = None
-    """Tokens of a prompt, counted in a thread before the policy gets it; None leaves that to the policy."""
+    """Counter of a prompt's tokens, called in a thread before the policy gets it; None leaves that to the policy."""
     warn: Callable[[str], Sequence[str]] = lambda question: ()
     """Warnings against false readings of an answer, by the question's text."""
 

@@ -35,7 +35,7 @@ class Trace(Record):
     """The way to an answer."""
 
     trajectory_id: str
-    """Also in the saved file, where the server saves trajectories."""
+    """Id of the trajectory, also in the saved file, where the server saves trajectories."""
     policy: str
     """Name of the policy."""
     simulation: bool
@@ -43,7 +43,7 @@ class Trace(Record):
     temperature: float
     """Sampling temperature of the policy; 0 is greedy."""
     seed: int
-    """The same request with this ``seed`` samples the same again, where the policy runs in the server."""
+    """Seed of the sampling: the same request with it samples the same again, where the policy runs in the server."""
     asked: str
     """The question as the policy got it, with the added part of the conversation."""
     ignored_messages: int
@@ -118,7 +118,7 @@ def reasoning_text(event: RolloutEvent) -> str:
     match event:
         case TurnSampled():
             parsed = parse_turn(event.sampled.text)
-            # Of a malformed turn everything is shown: that is where the fault can be seen.
+            # Everything of a malformed turn is shown: its fault stands there.
             thought = event.sampled.text if parsed.malformed else parsed.think or ""
             return "\n".join([thought, *(f"→ {call.operator}: {call.input}" for call in parsed.calls)]) + "\n"
         case TurnFinished():

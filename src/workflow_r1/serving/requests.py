@@ -52,13 +52,13 @@ HARMLESS = frozenset(
         "client_metadata",
     ]
 )
-"""Fields that change no answer: passed over without a word."""
+"""Fields that change no answer and are ignored without a warning."""
 
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
 class RequestError(Exception):
-    """A request that is not answered, in the terms of OpenAI's API."""
+    """A refused request, in the terms of OpenAI's API."""
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ def read_json_key(form: Any, *, param: str) -> str | None:
 
 
 def read_conversation(messages: Sequence[Said]) -> tuple[str, tuple[Said, ...]]:
-    """Part a conversation into the last thing that the user said, and the rest.
+    """Split a conversation into the user's last message, and the rest.
 
     Raises:
         RequestError: the user said nothing.

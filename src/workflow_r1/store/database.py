@@ -83,7 +83,7 @@ class CallDatabase:
     def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
         self.path = Path(path).absolute()
         self.read_only = read_only
-        # Two connections with a lock each: reading must not wait until this process's own writing is done.
+        # Two connections with a lock each: reading does not wait until this process's own writing is done.
         self._reading, self._writing = threading.Lock(), threading.Lock()
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
@@ -243,7 +243,7 @@ class CallDatabase:
                 raise
             damage = str(error)
         with self._writing, self._reading:
-            if self._file_id == file_id:  # else another thread has seen to it
+            if self._file_id == file_id:  # otherwise another thread has repaired it
                 self._disconnect()
                 self._open(damage)
         return operation()

@@ -1,4 +1,4 @@
-"""Locks on files: shared by the processes that use something, or held by one alone, who says that it is the one."""
+"""Locks on files: shared by the processes that use a thing, or held by one alone, which leaves its name."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from workflow_r1.errors import UserError
 
 try:
     import fcntl
-except ImportError:  # Windows refuses to rename a file that is open, so there it is not needed.
+except ImportError:  # Windows refuses to rename a file that is open: there the lock is not needed.
     fcntl = None  # type: ignore[assignment]
 
 
@@ -67,7 +67,7 @@ class FileLock:
             return False
 
     def release(self) -> None:
-        """Hold it no longer, and close its file."""
+        """Release it, and close its file."""
         self.is_enforced = False
         if self._file is not None:
             self._file.close()
@@ -103,14 +103,16 @@ class Owner:
 
     @classmethod
     def read(cls, file: Path) -> "Owner | None":
-        """Read who a lock's file names; None where it names nobody yet."""
+        """Read the process that a lock's file names; None where it names no process yet."""
         try:
             return cls(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
     def is_known_dead(self) -> bool:
-        """Return whether the process is certainly gone: it ran on this machine, which has started anew or knows it no more."""
+        """Return True where the process is certainly gone: it ran on this machine, which has started anew or no longer
+        knows it.
+        """
         if self.host != platform.node() or os.name != "posix":
             return False
         if self.boot != _boot():

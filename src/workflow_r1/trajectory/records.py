@@ -90,7 +90,7 @@ class Usage(Record):
     """Usage of LLM and search services by some calls, in the services' own figures."""
 
     llm_calls: int = 0
-    """Replies had from an LLM: from its service, or from the store of calls."""
+    """Replies from an LLM: from its service, or from the store of calls."""
     prompt_tokens: int = 0
     """Tokens sent, as the service counts them."""
     completion_tokens: int = 0
@@ -172,7 +172,7 @@ class Turn(Record):
 
 
 class Trajectory(Record):
-    """One rollout: prompt, turns, and why it ended."""
+    """One rollout: prompt, turns, and the reason for its end."""
 
     schema_version: int = SCHEMA_VERSION
     """Version of this row."""

@@ -256,7 +256,7 @@ class TrlRun:
         return metrics
 
     def begin(self, optimiser_steps: int) -> None:
-        """Tell that the run begins, and evaluate a policy that has not been trained yet. Called in the first process."""
+        """Report that the run begins, and evaluate a policy that has not been trained yet. Called in the first process."""
         step = optimiser_steps // self._steps_of_optimiser
         if (fewer := explain_threads(self._config.policy.threads)) is not None:
             self._recorder.warn(fewer)
@@ -285,7 +285,7 @@ class TrlRun:
 
 
 class _Moments(TrainerCallback):
-    """Calls the run at the moments at which TRL says that something is done."""
+    """Calls the run at the moments at which TRL reports progress."""
 
     def __init__(self, run: TrlRun) -> None:
         self._run = run

@@ -68,7 +68,7 @@ class VerlProcess:
                 yield StepReport(int(row["step"]), row["data"])
 
     def exit_code(self) -> int | None:
-        """Return how it ended; None while it runs."""
+        """Return its exit code; None while it runs."""
         return self._process.poll()
 
     def stop(self, *, seconds: float = 30.0) -> None:

@@ -29,7 +29,7 @@ def update_metrics(metrics: Mapping[str, float]) -> Metrics:
 
 
 def time_metrics(metrics: Mapping[str, float], *, num_sampled_tokens: int) -> Metrics:
-    """Return where the time of a step went, under our names."""
+    """Return the times of a step's parts, under our names."""
     rollout = metrics.get("timing_s/gen", 0.0)
     update = sum(metrics.get(f"timing_s/{part}", 0.0) for part in UPDATE_TIMES)
     tokens = metrics.get("perf/total_num_tokens", 0.0)

@@ -19,13 +19,13 @@ PLUGIN = "workflow_r1.engines.verl.plugin"
 """Module that verl imports in every process."""
 
 LOSS = "gsspo"
-"""Under which verl knows our advantage (``algorithm.adv_estimator``) and our loss (``policy_loss.loss_mode``)."""
+"""Name under which verl knows our advantage (``algorithm.adv_estimator``) and our loss (``policy_loss.loss_mode``)."""
 
 AGGREGATION = "seq-mean-token-mean"
 """The only ``actor.loss_agg_mode`` that goes with our loss; verl's own KL and entropy follow it."""
 
 AGENT_LOOP = "workflow_r1"
-"""Under which verl knows our agent loop."""
+"""Name under which verl knows our agent loop."""
 
 KL_KINDS = {"k1": "kl", "k2": "mse", "k3": "low_var_kl"}
 """Our names of the KL estimators, and verl's."""
@@ -43,7 +43,7 @@ class Option:
     value: Any
     """Value of the option."""
     source: str
-    """Key of ours that it comes from, or why it is set."""
+    """Key of ours that it comes from, or the reason why it is set."""
 
 
 def translate(

@@ -1,4 +1,4 @@
-"""The rounds of a search so far: which to build on, which is best, and when it leads nowhere any more."""
+"""The rounds of a search so far: the ones to build on, the best one, and the end of all progress."""
 
 import math
 import random
@@ -19,7 +19,7 @@ NUM_TOP = 3
 
 
 class Round(Record):
-    """One workflow that was tried, or the attempt to have one."""
+    """One workflow that was tried, or the failed attempt to get one."""
 
     number: int
     """1, 2, ..."""

@@ -83,7 +83,7 @@ class _Draft:
         """Insert a node before ``index`` (-1: at the end), fed with ``given`` where that fits, and with new nodes of its own.
 
         Returns:
-            Where it stands now.
+            The index of the inserted node.
         """
         at = len(self.nodes) if index < 0 else index
         arguments: dict[str, str | tuple[str, ...]] = {}

@@ -28,7 +28,7 @@ class Solving:
     found: str = ""
     """Passages that a search found, as they stand before the question."""
     solutions: list[str] = field(default_factory=list)
-    """So far; the last is the current one."""
+    """Solutions so far; the last is the current one."""
 
     @property
     def asked(self) -> str:

@@ -56,7 +56,7 @@ class Answered(Record):
     log_probability: float
     """Log-probability of the draws, when they were drawn."""
     score: float | None = None
-    """0 to 1; None where the infrastructure failed, which earns nothing and teaches nothing."""
+    """Score of the answer, 0 to 1; None where the infrastructure failed, which earns nothing and teaches nothing."""
     reward: float | None = None
     """``score`` less the price of the answer, by the settings; None where there is no score."""
     usage: Usage = Usage()
@@ -282,7 +282,7 @@ def price_of(usage: Usage, settings: MaASConfig) -> float:
 
 
 def summarise(rows: Sequence[Answered]) -> dict[str, object]:
-    """Means over scored answers, and how often each move was carried out per question."""
+    """Means over scored answers, and the number of each move's executions per question."""
     if not rows:
         return {}
     moves = Counter(name for row in rows for layer in row.plan for name in layer)

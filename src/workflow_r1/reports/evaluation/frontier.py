@@ -116,7 +116,7 @@ def make_panels(report: EvaluationReport, kind: CostKind, *, cost_name: str, sco
 
 
 def text_width(text: str, kind: TextKind) -> float:
-    """Return how wide a text is at most, in px, in the fonts that such pictures are shown with."""
+    """Return the largest width of a text, in px, in the fonts that such pictures are shown with."""
     per_letter = SIZES[kind] * (0.7 if kind in ("strong", "title") else 0.64)
     return sum(per_letter * (1.7 if unicodedata.east_asian_width(letter) in "WF" else 1.0) for letter in text)
 
@@ -174,7 +174,7 @@ def _cut(text: str) -> str:
 
 
 def _cost_axis(costs: Sequence[float]) -> tuple[Callable[[float], float], list[tuple[float, str]], bool]:
-    """Place of a cost, ticks with their labels, and whether the axis is logarithmic."""
+    """Place of a cost, ticks with their labels, and True for a logarithmic axis."""
     left, right = LEFT + 18, WIDTH - RIGHT - 18
     positive = [cost for cost in costs if cost > 0]
     largest = max(costs)

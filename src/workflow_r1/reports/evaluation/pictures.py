@@ -20,7 +20,7 @@ COLOURS = {
 DARK = {
     "paper": "#14171c", "ink": "#e6e8ec", "muted": "#a3acba", "grid": "#2b313b", "bar": "#6b7585", "accent": "#7aa2ff",
 }  # fmt: skip
-"""Under which names a page has to define them, where panels stand in one."""
+"""Names under which a page has to define the colours, where panels stand in it."""
 
 _LINES: dict[LineKind, tuple[str, float]] = {
     "axis": ("muted", 1.0), "grid": ("grid", 1.0), "bar": ("bar", 1.3), "frontier": ("accent", 1.8), "leader": ("muted", 0.8),

@@ -24,7 +24,7 @@ MAX_DEPTH = 32
 """Levels of a card."""
 
 SAME_METHOD = ("llm", "search", "scoring", "prompts")
-"""Parts of a card that answers depend on: methods of one name under different ones are different methods."""
+"""Parts of a card that answers depend on: two methods of one name with different parts are different methods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ class Evaluation:
         return described.get(name) if isinstance(described, Mapping) else None
 
     def kind_of(self, method: str) -> str:
-        """Return which method it is that goes by a name there, whether it may search or not."""
+        """Return the method behind a name there, with or without search."""
         described = self.described("methods", method)
         kind = described.get("method") if isinstance(described, Mapping) else None
         return (kind if isinstance(kind, str) else method).removesuffix(WITH_SEARCH)
 
     def is_ceiling(self, method: str) -> bool:
-        """Tell whether a method looks at golden answers."""
+        """Return True where a method looks at golden answers."""
         return self.kind_of(method) in CEILINGS
 
     def searches(self) -> list[SearchCost]:
