@@ -404,7 +404,7 @@ def crossed_test(*, first: ArrayLike, second: ArrayLike) -> PairedTest:
 
 
 def holm(*, p_values: ArrayLike) -> NDArray[np.float64]:
-    """Correct the p-values of a family of tests: a false finding among all of them is then as rare as in one (Holm 1979).
+    r"""Correct the p-values of a family of tests: a false finding among all of them is then as rare as in one (Holm 1979).
 
     .. math:: \tilde{p}_{(i)} = \max_{j \le i} \min\!\left(1, (m - j + 1)\, p_{(j)}\right)
 

@@ -157,7 +157,8 @@ class RunRecorder:
         """Report the number of a step's trajectories that the infrastructure failed.
 
         Raises:
-            ServiceUnavailableError: all trajectories failed, or no service served a call; another step would use up the questions and teach nothing.
+            ServiceUnavailableError: all trajectories failed, or no service served a call; another step would use up the
+                questions and teach nothing.
         """
         failed = [trajectory for trajectory in trajectories if trajectory.stop_reason.is_infrastructure]
         if not failed:

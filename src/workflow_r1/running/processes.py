@@ -162,7 +162,8 @@ def _wait(children: "Sequence[subprocess.Popen[bytes]]") -> tuple[int, int | Non
     """Wait until all have ended, or one is lost.
 
     Returns:
-        The rank that was lost and its exit code, None as the code where it still runs but does not answer; None where all ended together.
+        The rank that was lost and its exit code, None as the code where it still runs but does not answer; None where
+        all ended together.
     """
     deadline: float | None = None
     while True:
