@@ -1,4 +1,4 @@
-"""What servers send with status 200, and what is made of it."""
+"""Replies of servers with status 200, and their reading."""
 
 from typing import Any
 

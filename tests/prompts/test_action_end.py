@@ -1,4 +1,4 @@
-"""Where the first action of a turn ends, and what the prompt opened of it."""
+"""End of a turn's first action, and the parts of it that the prompt opened."""
 
 import pytest
 from hypothesis import given

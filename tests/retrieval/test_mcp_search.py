@@ -36,7 +36,7 @@ def config(**changes: Any) -> MCPSearchConfig:
 
 
 def search(settings: MCPSearchConfig, *queries: str, k: int = 5) -> list[Any]:
-    """Search for all queries at once over one connection; what each found, or raised."""
+    """Search for all queries at once over one connection; return the findings or the error of each."""
 
     async def main() -> list[Any]:
         backend = MCPSearch(settings)

@@ -1,4 +1,4 @@
-"""What stands where in ``workflow-r1 ask``: a configuration, a question, or a mistake."""
+"""Arguments of ``workflow-r1 ask``: a configuration, a question, or a mistake."""
 
 from pathlib import Path
 

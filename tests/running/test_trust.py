@@ -1,4 +1,4 @@
-"""A run directory of somebody else's: what it would do is listed, and none of it is done before its user says so.
+"""A run directory of somebody else's: its effects are listed, and happen only after its user agrees.
 
 The code and the programs that these tests let it name only write a file.
 """

@@ -1,4 +1,4 @@
-"""What every server of ours asks of a request, over real HTTP, and connections that say nothing."""
+"""Admission of requests by every server of ours, over real HTTP, and connections that say nothing."""
 
 import json
 import socket

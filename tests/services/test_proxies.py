@@ -1,4 +1,4 @@
-"""Which proxy an address is reached through."""
+"""Choice of the proxy for an address."""
 
 import importlib.util
 

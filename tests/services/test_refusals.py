@@ -1,4 +1,4 @@
-"""Whose failure a refusal is: the words of real servers, each with the status that it sends them with."""
+"""The words of real servers, each with its status: whose failure a refusal is."""
 
 import json
 

@@ -1,6 +1,6 @@
-"""The application: its commands, and what becomes of an error.
+"""The application: its commands, and its treatment of errors.
 
-Exit codes: 0 done; 1 a service failed, the disk is full, or a bug (with its traceback); 2 the user's mistake, told in a
+Exit codes: 0 done; 1 a service failed, the disk is full, or a bug (with its traceback); 2 the user's mistake, with a
 message alone; 3 the budget is used up; 4 another process of the same run was lost; 130 interrupted.
 """
 
@@ -80,7 +80,7 @@ def options(
 def main() -> None:
     """Run the command line and turn errors into a message and an exit code."""
     if num_started() == 1:
-        # What ends a job politely ends it as a person would. Among several processes their launcher passes it on.
+        # The polite end of a job is the same as a person's. Among several processes their launcher passes it on.
         signal.signal(signal.SIGTERM, _interrupt)
     logging.getLogger("asyncio").addFilter(_is_no_interrupt)
     try:
@@ -97,7 +97,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _is_no_interrupt(record: logging.LogRecord) -> bool:
-    """Keep back what asyncio logs of the tasks that a second Ctrl-C breaks off."""
+    """Keep back asyncio's log of the tasks that a second Ctrl-C breaks off."""
     return record.exc_info is None or not isinstance(record.exc_info[1], KeyboardInterrupt)
 
 
@@ -137,7 +137,7 @@ def _complain(message: str, code: int, *, silent: bool = False) -> NoReturn:
 
 
 def _is_told_elsewhere(error: BaseException) -> bool:
-    """Whether rank 0 tells the same error."""
+    """Return True where rank 0 reports the same error."""
     from workflow_r1.policy.distributed import is_told_by_all
 
     return rank() > 0 and is_told_by_all(error)

@@ -36,13 +36,13 @@ def read_rows(path: Path, format: FileFormat = "auto") -> Iterator[tuple[str, Ro
 
     Args:
         path: the file.
-        format: how it is written.
+        format: format of the file.
 
     Yields:
         The row's place (``file:line``, or ``file, row n`` where lines mean nothing), and the row.
 
     Raises:
-        DataError: the file is missing, cannot be read, or a row is not what the format says.
+        DataError: the file is missing, cannot be read, or a row does not follow the format.
         MissingExtraError: it is a parquet file and pyarrow is not installed.
     """
     if path.is_dir():
@@ -73,7 +73,7 @@ def read_rows(path: Path, format: FileFormat = "auto") -> Iterator[tuple[str, Ro
 
 
 def is_table(path: Path, format: FileFormat = "auto") -> bool:
-    """Whether a file is CSV or TSV, whose cells hold nothing but text."""
+    """True for CSV and TSV, whose cells hold nothing but text."""
     return (_format_of(path) if format == "auto" else format) in ("csv", "tsv")
 
 

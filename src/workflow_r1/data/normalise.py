@@ -10,7 +10,7 @@ _ACCENTS = re.compile("[\u0300-\u036f]")
 
 
 def normalize_answer(text: str, *, unicode_normalise: bool = False) -> str:
-    """Lower-case, drop ASCII punctuation, drop the articles *a*, *an*, *the*, and join what is left with single spaces.
+    """Lower-case, drop ASCII punctuation, drop the articles *a*, *an*, *the*, and join the rest with single spaces.
 
     In this order, as in SQuAD: ``The U.S.A.`` becomes ``usa``; ``a.n`` becomes ``an`` and is then dropped.
 
@@ -18,7 +18,7 @@ def normalize_answer(text: str, *, unicode_normalise: bool = False) -> str:
         text: an answer.
         unicode_normalise: before that, make compatible characters one (NFKC), drop the accents of letters (``Beyoncé``
             becomes ``beyonce``), fold the case fully, and drop the punctuation of every script (``1914–18`` becomes
-            ``191418``). SQuAD does none of it.
+            ``191418``). SQuAD does nothing of this.
     """
     return " ".join(_ARTICLES.sub(" ", _without_punctuation(text, unicode_normalise=unicode_normalise)).split())
 
@@ -50,6 +50,6 @@ def _without_punctuation(text: str, *, unicode_normalise: bool) -> str:
 
 
 def normalize_question(text: str) -> str:
-    """Return a question without case, punctuation and spacing, so that the same question twice is seen as such."""
+    """Return a question without case, punctuation and spacing, for finding the same question twice."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join("".join(" " if unicodedata.category(c)[0] in "PZC" else c for c in folded).split())

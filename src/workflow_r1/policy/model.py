@@ -42,8 +42,8 @@ def load_policy_model(
         device: in place of the configured one.
 
     Raises:
-        UserError: the model is missing, unreadable or not complete, its tokenizer has no chat template or end-of-turn token, its
-            vocabulary is smaller than the tokenizer's, or its logits are not head times hidden states.
+        UserError: the model is missing, unreadable or not complete, its tokenizer has no chat template or end-of-turn
+            token, its vocabulary is smaller than the tokenizer's, or its logits are not head times hidden states.
         ConfigError: the device does not exist.
         MissingExtraError: LoRA is asked for and peft is not installed.
     """
@@ -53,7 +53,7 @@ def load_policy_model(
     source = model_source(config.policy)
     tokenizer = load_tokenizer(source)
     try:
-        # Without a word on it transformers would ask on the terminal whether to run the code that came with the model.
+        # Unless this is set, transformers asks on the terminal whether to run the code that came with the model.
         read: Any = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=torch.float32,
@@ -95,7 +95,7 @@ def model_source(policy: PolicyConfig) -> str:
     """Return the directory or hub name of the configured model.
 
     Raises:
-        UserError: it looks like a directory and is none, or holds no model.
+        UserError: it looks like a directory and does not exist, or holds no model.
     """
     if policy.model == "embedded":
         from workflow_r1.embedded import policy_directory
@@ -174,7 +174,7 @@ def has_adapters(model: nn.Module) -> bool:
 def adapts_tied_head(model: nn.Module) -> bool:
     """Return whether adapters change the embedding or the head of a model in which the two are one tensor.
 
-    The adapted model has two different ones: what reads the tensor once, such as a server of adapters, would get it wrong.
+    The adapted model has two different ones: a server of adapters reads the tensor once, and would get it wrong.
     """
     base = base_model(model)
     ends = (base.get_input_embeddings(), base.get_output_embeddings())
@@ -184,20 +184,21 @@ def adapts_tied_head(model: nn.Module) -> bool:
 def save_policy(model: Any, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
     """Save a policy in Hugging Face format, replacing ``directory`` in one step.
 
-    A sharded one must be ``whole``. Adapters are merged into the weights, so that anything that reads Hugging Face models
-    reads the policy; they are kept beside them in ``adapters/`` as well. Where adapters made head and embedding differ in a
-    model that ties them, the saved policy is an untied one. What was merged is read back and compared with the live policy.
+    A sharded one must be ``whole``. Adapters are merged into the weights, so that anything that reads Hugging Face
+    models reads the policy; they are kept beside them in ``adapters/`` as well. Where adapters made head and embedding
+    differ in a model that ties them, the saved policy is an untied one. The merged policy is read back and compared
+    with the live one.
 
     Raises:
-        UserError: the disk is full; what was there before is unharmed.
-        RuntimeError: the merged policy has other logits than the live one; what was there before is unharmed.
+        UserError: the disk is full; the earlier files are unharmed.
+        RuntimeError: the merged policy has other logits than the live one; the earlier files are unharmed.
     """
     # The models' own way to their state would spread a sharded one again.
     state = {"state_dict": whole_state(model)} if is_sharded(model) else {}
     with atomic_directory(directory) as temporary:
         if has_adapters(model):
             _save_merged(model, temporary)
-            # Frozen embeddings that adapters stand beside are the start's: no part of the adapters.
+            # Frozen embeddings beside adapters are those of the start: they are not a part of the adapters.
             model.save_pretrained(temporary / ADAPTERS, save_embedding_layers=False, **state)
             _check_merged(model, temporary)
         else:

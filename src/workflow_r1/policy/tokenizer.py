@@ -1,4 +1,6 @@
-"""The policy's tokenizer. It is loaded without torch, so that a policy behind a server can be rendered for where torch is not."""
+"""The policy's tokenizer, loaded without torch: where torch is missing, prompts for a policy behind a server can still
+be rendered.
+"""
 
 from pathlib import Path
 from typing import Any

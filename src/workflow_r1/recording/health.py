@@ -1,7 +1,7 @@
 """Watch a run: for late collapse, the known illness of GRPO on search tasks, and for processors that others use.
 
-In a collapse the think text degenerates first and the final reward follows late (Search-R1 issues 88 and 89, verl-agent 188), so
-that a curve of rewards alone shows it when it is over. The watch compares smoothed quantities with what they once were.
+In a collapse the think text degenerates first and the final reward follows late (Search-R1 issues 88 and 89, verl-agent
+188): a curve of rewards alone shows it when it is over. The watch compares smoothed quantities with their own past.
 """
 
 import os
@@ -29,14 +29,14 @@ CONTENTION_RATIO = 2.0
 """Warn where work that waits for nothing else takes so many times its own CPU time: half of it was waiting."""
 
 CONTENTION_SECONDS = 10.0
-"""Wall time that is looked at together: less says little."""
+"""Wall time of one measurement, in seconds: a shorter one says little."""
 
 
 class CollapseWatch:
     """Remembers the best and the first values of a run; warns once per illness until it is gone.
 
     Args:
-        remembered: what :attr:`remembered` was at the checkpoint; empty for a new run.
+        remembered: value of :attr:`remembered` at the checkpoint; empty for a new run.
     """
 
     def __init__(self, remembered: Mapping[str, float] | None = None) -> None:

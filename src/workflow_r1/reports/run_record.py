@@ -1,4 +1,4 @@
-"""What a run has left in its directory so far."""
+"""The record that a run has left in its directory so far."""
 
 import json
 from collections import deque
@@ -21,7 +21,7 @@ class RunRecord:
     """A run directory, read."""
 
     directory: Path
-    """Where it is."""
+    """Run directory."""
     config: RunConfig
     """The resolved configuration."""
     environment: Row
@@ -31,7 +31,7 @@ class RunRecord:
     evaluations: list[Row]
     """One row per evaluation, in order of steps."""
     services: list[Row]
-    """What the calls of services took: one row per step and evaluation; none where it was not written down."""
+    """Usage of services: one row per step and evaluation; empty where it was not written down."""
 
     def series(self, key: str) -> tuple[list[int], list[float]]:
         """Steps at which a quantity of ``metrics.jsonl`` was written, and its values."""
@@ -53,18 +53,18 @@ class RunRecord:
 
     @property
     def is_simulation(self) -> bool:
-        """Whether anything that the run used is the embedded world's: as the run recorded, else as its configuration reads."""
+        """True where the run used any part of the embedded world: as the run recorded, else as its configuration reads."""
         recorded = self.environment.get("simulation")
         return recorded if isinstance(recorded, bool) else self.config.is_simulation
 
     @property
     def title(self) -> str:
-        """Name of the run, and that it is a simulation where it is one."""
+        """Name of the run, marked as a simulation where it is one."""
         return self.config.titled(simulation=self.is_simulation)
 
 
 def read_run(directory: Path | str) -> RunRecord:
-    """Read a run directory, one of a run that is still going on included.
+    """Read a run directory; the run may still be at work.
 
     Raises:
         DataError: it is not a run directory, holds no step yet, or a line of it is malformed.

@@ -1,7 +1,7 @@
 """BM25 over a corpus, in memory or memory-mapped from a directory.
 
 index/
-meta.json         what the index was built from and how; written last
+meta.json         source and settings of the index; written last
 passages.jsonl    [id, title, text] per line
 offsets.npy       where each line starts, and where the last one ends (int64)
 *.index.*         bm25s: scores as a sparse matrix, one column per token, and the vocabulary
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import bm25s
 
 SCHEMA_VERSION = 2
-"""Version of the index directory, by what it holds and how its tokens are made; one of another version is refused."""
+"""Version of the index directory's files and of its tokens; a directory of another version is refused."""
 
 PROGRESS_EVERY = 1000
 """Passages between two calls of ``on_progress``."""
@@ -48,7 +48,7 @@ _PROBE = (
 
 
 class IndexMeta(Record):
-    """What ``meta.json`` says of an index."""
+    """Contents of an index's ``meta.json``."""
 
     schema_version: int = SCHEMA_VERSION
     """Version of the directory."""
@@ -129,7 +129,7 @@ class BM25Index:
             passages: at least one; their scores are ignored.
 
         Raises:
-            DataError: there is none, or there is no word in any of them.
+            DataError: there are no passages, or none of them holds a word.
         """
         kept = tuple(passages)
         tokenizer = Tokenizer()
@@ -150,7 +150,7 @@ class BM25Index:
 
         Args:
             corpus_path: see :func:`~workflow_r1.retrieval.corpus.iterate_corpus`.
-            directory: where the index is to lie.
+            directory: directory of the new index.
             on_progress: called with the number of passages read so far.
 
         Raises:
@@ -193,7 +193,7 @@ class BM25Index:
         """Open an index: scores and passages stay on the disk until they are read.
 
         Args:
-            directory: where :meth:`build` put it.
+            directory: directory that :meth:`build` wrote.
             corpus_path: the corpus that it must have been built from; None does not ask.
 
         Raises:

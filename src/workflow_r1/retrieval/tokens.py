@@ -1,4 +1,4 @@
-"""The tokens of a text in any script: what BM25 compares a query and a passage by.
+"""The tokens of a text in any script, by which BM25 compares a query with a passage.
 
 | text | tokens | rule |
 |---|---|---|
@@ -36,7 +36,7 @@ _OPTIONAL_MARKS = re.compile(
 """Marks that people leave out."""
 
 _UNSEEN = re.compile("[\u00ad\u200c\u200d\u2060\ufeff\ufe00-\ufe0f\u2120\u2122\u00ae]+")
-"""What stands inside words without being a part of them: soft hyphen, joiners, variation selectors, signs of a trade mark."""
+"""Characters that stand inside words without being a part of them: soft hyphen, joiners, variation selectors, signs of a trade mark."""
 
 _LETTERS = {
     "ø": "o",
@@ -69,7 +69,7 @@ _LONG_FOREIGN_RUN = re.compile(rf"[^\x00-\x7f]{{{_MOST_MARKS + 1}}}")
 
 
 class Tokenizer:
-    """From a text to its tokens, by the table above."""
+    """Turns a text into its tokens, by the table above."""
 
     def __init__(self) -> None:
         from bm25s.stopwords import STOPWORDS_EN
@@ -82,8 +82,9 @@ class Tokenizer:
 
         Args:
             text: any string.
-            is_query: whether it is looked for. In scripts that count by pairs, the single characters of a passage are
-                tokens, too, and those of a query are none, unless one stands alone: so it finds the words that hold it.
+            is_query: True for a query, False for a passage. In scripts that count by pairs, the single characters of a
+                passage are tokens, too, and those of a query are not, unless one stands alone: a query then finds the
+                words that hold it.
         """
         text = _fold(text)
         if "'" in text:
@@ -124,7 +125,7 @@ def _words_of_any_script(text: str, *, with_characters: bool) -> list[str]:
 
 
 class _Patterns:
-    """What takes Unicode's list of marks, which Python's ``re`` does not count among the characters of words."""
+    """Patterns that need Unicode's list of marks, which Python's ``re`` does not count among the characters of words."""
 
     def __init__(self) -> None:
         marks = _marks()

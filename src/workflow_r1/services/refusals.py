@@ -1,8 +1,9 @@
-"""What a service means by a status that is no success: whose failure it is, by cause and not by status alone.
+"""Meaning of a status that is not a success: the cause decides whose failure it is, not the status alone.
 
-Servers agree on few codes. A request that is too long is a 400 at OpenAI, vLLM, llama.cpp and SGLang, a 422 at TGI, a 413 at
-Groq, a 500 behind some gateways; most say it in words only. The words here are those of OpenAI, Azure, vLLM, llama.cpp, SGLang,
-TGI, Ollama, LM Studio, Mistral, Anthropic, Gemini, xAI, Bedrock, DashScope, DeepSeek, OpenRouter and litellm (November 2026).
+Servers agree on few codes. A request that is too long is a 400 at OpenAI, vLLM, llama.cpp and SGLang, a 422 at TGI, a
+413 at Groq, a 500 behind some gateways; most say it in words only. The words here are those of OpenAI, Azure, vLLM,
+llama.cpp, SGLang, TGI, Ollama, LM Studio, Mistral, Anthropic, Gemini, xAI, Bedrock, DashScope, DeepSeek, OpenRouter and
+litellm (November 2026).
 """
 
 import json
@@ -26,7 +27,7 @@ _KIND_OF_CODE = {
     "responsibleaipolicyviolation": FailureKind.CONTENT_FILTER,
     "data_inspection_failed": FailureKind.CONTENT_FILTER,
 }
-"""What a server's own code, in small letters, tells more exactly than its status."""
+"""A server's own code, in small letters, where it tells more exactly than its status."""
 
 _TOO_LONG_ANYWHERE = re.compile(
     r"maximum context length|ContextWindowExceeded|exceeds? the (?:available |model's )?context|"
@@ -52,7 +53,7 @@ _FILTERED = re.compile(
 )
 
 _FILTERED_403 = re.compile(r"requires moderation|input was flagged|content violates|safety.?check", re.IGNORECASE)
-"""A 403 usually speaks of the key; gateways with a moderation also use it for what that stopped."""
+"""Words of a content filter. A 403 usually speaks of the key; gateways with a moderation also use it for their filter."""
 
 _CONTEXT_TOKENS = re.compile(r"context length is (?:only )?(\d+)", re.IGNORECASE)
 
@@ -65,24 +66,24 @@ _NAME = re.compile(r"\b(max_tokens|temperature)\b|[`'\"](stop|seed)[`'\"]")
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a service says with a status that is no success."""
+    """A service's reply with a status that is not a success."""
 
     kind: FailureKind
     """Its cause."""
     message: str
-    """The service's own words; empty where it has none."""
+    """The service's own words; empty where it gave none."""
     parameter: str = ""
-    """The field of the request that the service does not take at all, or not with this value."""
+    """Field of the request that the service does not take at all, or not with this value."""
 
 
 def read_refusal(status: int, body: bytes, *, max_tokens: int = 0) -> Refusal:
     """Judge a refusal by its status, the service's own codes, and its words. Never raises; linear in ``body``.
 
     Args:
-        status: no success.
+        status: a status that is not a success.
         body: JSON in any of the usual forms, or text.
-        max_tokens: what the request asked for. Where that alone fills the model's context, no content is too long: the
-            configuration is wrong.
+        max_tokens: the request's limit of tokens. Where that alone fills the model's context, no content is too long:
+            the configuration is wrong.
     """
     error = _parse(body)
     if error is None:
@@ -123,7 +124,7 @@ def read_refusal_in_reply(reply: Any) -> Refusal | None:
 
 
 def _read_error(value: Any) -> tuple[str, list[str]]:
-    """What a service says of its refusal in the usual fields of a JSON error, and its codes."""
+    """Return the service's words in the usual fields of a JSON error, and its codes."""
     message = ""
     codes: list[str] = []
     for level in _levels(value):
@@ -137,7 +138,7 @@ def _read_error(value: Any) -> tuple[str, list[str]]:
 
 
 def _levels(value: Any) -> Iterator[dict[str, Any]]:
-    """The objects of an error that are nested in the usual fields, outermost first."""
+    """Return the objects of an error that are nested in the usual fields, outermost first."""
     for _ in range(5):
         if isinstance(value, list) and value:  # Gemini's endpoint puts its error into a list.
             value = value[0]

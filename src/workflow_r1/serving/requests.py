@@ -1,7 +1,7 @@
-"""What a client asks of the server, in whichever protocol, and what is told to it where it asks for something else.
+"""A client's request in either protocol, and the refusals of the server.
 
-A field is honoured, or it changes nothing and is passed over; where it would have had an effect, the reply says so in its
-``warnings``. Only what would change the meaning of the reply is refused.
+The server honours a field, or ignores it; where the field would have had an effect, the reply says so in its
+``warnings``. It refuses only fields that would change the meaning of the reply.
 """
 
 import json
@@ -34,7 +34,7 @@ WITHOUT_EFFECT: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "tools": ("none of them is called: the policy calls its own operators", lambda value: value == []),
     "functions": ("none of them is called: the policy calls its own operators", lambda value: value == []),
 }
-"""Fields that are passed over with a warning, what the warning says, and the values that need none."""
+"""Fields that are ignored with a warning, the warning, and the values that need no warning."""
 
 HARMLESS = frozenset(
     [
@@ -52,13 +52,13 @@ HARMLESS = frozenset(
         "client_metadata",
     ]
 )
-"""Fields that change no answer: passed over without a word."""
+"""Fields that change no answer and are ignored without a warning."""
 
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
 class RequestError(Exception):
-    """A request that is not answered, in the terms of OpenAI's API."""
+    """A refused request, in the terms of OpenAI's API."""
 
     def __init__(
         self,
@@ -69,14 +69,14 @@ class RequestError(Exception):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Say what is wrong.
+        """Describe the mistake.
 
         Args:
-            status: of HTTP.
-            message: what was expected, what was received.
-            code: what went wrong, for programs.
+            status: status of HTTP.
+            message: expected and received, in words.
+            code: kind of the mistake, for programs.
             param: the field of the request that is to blame.
-            headers: further ones of the reply.
+            headers: further headers of the reply.
         """
         super().__init__(message)
         self.status = status
@@ -98,7 +98,7 @@ class Said:
     role: str
     """``system``, ``user``, ``assistant`` or ``tool``; ``developer`` counts as ``system``."""
     text: str
-    """What was said, as text."""
+    """Content of the message, as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +120,11 @@ class AnswerRequest:
     json_key: str | None = None
     """The answer is the text of this property of a JSON object; None: it is plain text."""
     stream: bool = False
-    """Whether events are sent as the turns come."""
+    """True where the client wants events as the turns come."""
     include_usage: bool = False
-    """Whether a stream of chunks ends with the usage."""
+    """True where a stream of chunks ends with the usage."""
     warnings: tuple[str, ...] = ()
-    """What was passed over."""
+    """Warnings about ignored fields."""
     echoed: Mapping[str, Any] = field(default_factory=dict)
     """Fields that the protocol repeats in its reply."""
 
@@ -133,7 +133,7 @@ def read_fields(body: bytes) -> dict[str, Any]:
     """Read a body as the JSON object that it must be.
 
     Raises:
-        RequestError: it is none.
+        RequestError: the body is not a JSON object.
     """
     try:
         fields = json.loads(body)
@@ -176,11 +176,11 @@ def passed_over(fields: Mapping[str, Any], *, read: Sequence[str]) -> tuple[str,
     """Return a warning for each field that had an effect elsewhere and has none here.
 
     Args:
-        fields: of the request.
-        read: those that the protocol uses.
+        fields: fields of the request.
+        read: names of the fields that the protocol uses.
 
     Raises:
-        RequestError: a field asks for what would make the reply mean something else.
+        RequestError: a field would change the meaning of the reply.
     """
     found = []
     for name, value in fields.items():
@@ -207,8 +207,8 @@ def passed_over(fields: Mapping[str, Any], *, read: Sequence[str]) -> tuple[str,
 def read_json_key(form: Any, *, param: str) -> str | None:
     """Return the property that holds the answer where the client wants JSON; None where it wants text.
 
-    ``json_object`` gives ``{"answer": "..."}``. A schema is honoured where it is of an object with one text property, which
-    the answer fills; the policy writes a short answer and nothing else that could fill others.
+    ``json_object`` gives ``{"answer": "..."}``. A schema is honoured where it is of an object with one text property,
+    which the answer fills; the policy writes a short answer and nothing else that could fill others.
 
     Args:
         form: ``response_format`` of chat completions, ``text.format`` of responses.
@@ -243,7 +243,7 @@ def read_json_key(form: Any, *, param: str) -> str | None:
 
 
 def read_conversation(messages: Sequence[Said]) -> tuple[str, tuple[Said, ...]]:
-    """Part a conversation into the last thing that the user said, and the rest.
+    """Split a conversation into the user's last message, and the rest.
 
     Raises:
         RequestError: the user said nothing.
@@ -269,7 +269,7 @@ def join_parts(parts: Sequence[Mapping[str, Any]], *, kinds: Sequence[str], para
         param: place of the content, for the message.
 
     Raises:
-        RequestError: a part is no text.
+        RequestError: a part is not a text.
     """
     for part in parts:
         if part.get("type") not in kinds or not isinstance(part.get("text", part.get("refusal")), str):

@@ -1,4 +1,4 @@
-"""A run on verl from the outside, with a process that only plays verl: what is recorded, and how it may end."""
+"""A run on verl from the outside, with a process that only plays verl: its records, and its ends."""
 
 import json
 from collections.abc import Callable, Iterator
