@@ -223,9 +223,7 @@ def test_adapters_on_experts_are_saved_as_they_act(run_config, model_directory, 
         shutil.copy(path, tmp_path / "start")
     shutil.copy(model_directory / "chat_template.jinja", tmp_path / "start")
     config = with_policy(run_config, model=str(tmp_path / "start"))
-    adapted, tokenizer = load_policy_model(
-        with_optimiser(config, lora=LoraSettings(rank=2, target_modules=targets))
-    )
+    adapted, tokenizer = load_policy_model(with_optimiser(config, lora=LoraSettings(rank=2, target_modules=targets)))
     randomise_adapters(adapted)
     save_policy(adapted, tokenizer, tmp_path / "policy")
     saved, _ = load_policy_model(with_policy(run_config, model=str(tmp_path / "policy")))
