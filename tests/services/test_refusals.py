@@ -54,6 +54,8 @@ TOO_LONG = [
     (413, {"error": {"message": "The estimated number of input and maximum output tokens (9000) exceeded this model context window limit (7968)."}}),
     (500, b"Requested tokens (5000) exceed context window of 4096"),
     (400, {"error": {"message": "The total number of tokens (9001) exceeds the limit of this model (8192)"}}),
+    # a search API
+    (400, {"detail": {"error": "Query is too long. Max query length is 400 characters."}}),
     # OpenRouter: the provider's own words as text within the error
     (400, {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": "{\"error\": {\"message\": \"prompt is too long: 9 tokens > 8\"}}", "provider_name": "P"}}}),
     (400, {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": "Input is too long", "provider_name": "P"}}}),
@@ -95,6 +97,8 @@ OTHERS = [
     (400, {"error": {"message": "The requested number of completion tokens exceeds 4096"}}, FailureKind.REJECTED),
     (400, {"error": {"message": "max_tokens exceeds the limit of 4096"}}, FailureKind.REJECTED),
     (400, {"error": {"message": "This request exceeds your quota"}}, FailureKind.REJECTED),
+    (400, {"error": {"message": "The request took longer than 30 seconds"}}, FailureKind.REJECTED),
+    (400, {"error": {"message": "Number of requests exceeds the rate limit"}}, FailureKind.REJECTED),
     (400, {"error": {"message": "Provider returned error", "metadata": {"raw": None}}}, FailureKind.REJECTED),
     (400, b"", FailureKind.REJECTED),
     (400, b"[" * 100_000, FailureKind.REJECTED),

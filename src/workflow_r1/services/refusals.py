@@ -42,10 +42,10 @@ _TOO_LONG = re.compile(
     r"must have less than \d+ tokens|input (?:token count|length)\b.{0,40}exceed|range of input length|"
     r"maximum (?:prompt|input|model|sequence) length|exceeds? the maximum (?:number of tokens|allowed length)|"
     # Any other words for it: what was sent, then that it is more than fits. `max_tokens` is not what was sent.
-    r"\b(?:prompts?|inputs?|messages?|requests?|conversation|(?<!output )(?<!completion )tokens?)\b"
-    r"(?:(?!max_tokens|max_completion|quota|rate.limit|credit|balance)[^\n]){0,80}?"
+    r"\b(?:prompts?|inputs?|quer(?:y|ies)|messages?|requests?|conversation|(?<!output )(?<!completion )tokens?)\b"
+    r"(?:(?!max_tokens|max_completion|quota|rate.limit|credit|balance|time|took)[^\n]){0,80}?"
     r"(?:exceed|too (?:long|large)\b|(?:longer|larger|greater|more) than|超长|过长)"
-    r"(?![^\n]{0,30}(?:quota|rate.limit|credit|balance))|"
+    r"(?![^\n]{0,30}(?:quota|rate|credit|balance|time))|"
     r"exceed\w* (?:the )?max_(?:model|seq|sequence)_len|default_max_tokens \(-",
     re.IGNORECASE,
 )
