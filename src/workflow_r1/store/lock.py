@@ -139,7 +139,8 @@ def held_alone(file: Path, *, place: Path) -> Iterator[Owner | None]:
         place: what is held, for the message.
 
     Yields:
-        Who left the lock's file behind without ending orderly; None usually.
+        Who left the lock's file behind and is certainly gone, killed for example; None usually. A copy of the folder names a
+        process that is at work in the original.
 
     Raises:
         UserError: another process holds it, or may.
@@ -167,7 +168,7 @@ def held_alone(file: Path, *, place: Path) -> Iterator[Owner | None]:
             )
         file.write_text(json.dumps(asdict(Owner.current())) + "\n", encoding="utf-8")
         try:
-            yield left
+            yield left if left is not None and left.is_known_dead() else None
         finally:
             with contextlib.suppress(OSError):
                 file.unlink()
