@@ -118,7 +118,11 @@ def test_only_named_variables_reach_the_command(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_the_tool_refuses_of_the_query_is_no_failure_of_the_service() -> None:
-    words = ("Query is too long. Max query length is 400 characters.", "the prompt was flagged by moderation", "no luck")
+    words = (
+        "Query is too long. Max query length is 400 characters.",
+        "the prompt was flagged by moderation",
+        "no luck",
+    )
     errors = search(config(tool="refuse", max_retries=0), *words)
     assert [type(error) for error in errors] == [TooLongError, FilteredError, ServiceUnavailableError]
 

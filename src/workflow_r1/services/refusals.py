@@ -140,8 +140,12 @@ def _read_error(value: Any) -> tuple[str, list[str]]:
         message = told or message
     if not message:
         whole = value.get("detail") or value.get("error") or value if isinstance(value, dict) else value
-        if isinstance(whole, list):  # FastAPI's: each names the field, and repeats the request, whose words are no cause.
-            whole = [{k: v for k, v in each.items() if k != "input"} if isinstance(each, dict) else each for each in whole]
+        if isinstance(
+            whole, list
+        ):  # FastAPI's: each names the field, and repeats the request, whose words are no cause.
+            whole = [
+                {k: v for k, v in each.items() if k != "input"} if isinstance(each, dict) else each for each in whole
+            ]
         message = whole if isinstance(whole, str) else json.dumps(whole)
     return message, codes
 

@@ -211,8 +211,13 @@ def test_adapters_on_experts_are_saved_as_they_act(run_config, model_directory, 
     torch.manual_seed(0)
     start = MixtralForCausalLM(
         MixtralConfig(
-            **{"vocab_size": 259, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2},
-            **{"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 128},
+            vocab_size=259,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=128,
             num_local_experts=3,
             tie_word_embeddings=tied,
             initializer_range=0.1,
