@@ -94,7 +94,15 @@ def make_word_tokenizer() -> "PreTrainedTokenizerFast":
 def make_model(kind: str = "llama", *, vocab_size: int = 261, num_kv_heads: int = 2, max_length: int = 1024):
     """A random model of two layers with logits far from uniform."""
     import torch
-    from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, LlamaConfig, MistralConfig, Qwen3Config
+    from transformers import (
+        AutoModelForCausalLM,
+        Gemma2Config,
+        GPT2Config,
+        LlamaConfig,
+        MistralConfig,
+        MixtralConfig,
+        Qwen3Config,
+    )
 
     shape = {
         "vocab_size": vocab_size,
@@ -114,6 +122,7 @@ def make_model(kind: str = "llama", *, vocab_size: int = 261, num_kv_heads: int 
         "llama": lambda: LlamaConfig(**shape),
         "qwen3": lambda: Qwen3Config(**shape),
         "mistral": lambda: MistralConfig(**shape, sliding_window=24),
+        "mixtral": lambda: MixtralConfig(**shape, num_local_experts=3),
         "gemma2": lambda: Gemma2Config(**shape, sliding_window=24, query_pre_attn_scalar=8, attn_logit_softcapping=5.0),
         "gpt2": lambda: GPT2Config(
             vocab_size=vocab_size,

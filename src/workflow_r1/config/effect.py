@@ -51,7 +51,7 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
         Needs("llm.kind", ("embedded",)),
         Needs("search.kind", ("embedded",)),
     ),
-    "policy.api_key_env": (_POLICY_SERVER,),
+    **dict.fromkeys(("policy.api_key_env", "policy.tokenizer", "policy.exchange"), (_POLICY_SERVER,)),
     **dict.fromkeys(
         (
             *("llm.base_url", "llm.model", "llm.api_key_env", "llm.concurrency", "llm.send_seed", "llm.extra_body"),

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from workflow_r1.data.normalise import normalize_answer, normalize_question
+from workflow_r1.data.normalise import normal_form, normalize_answer, normalize_question
 from workflow_r1.trajectory import Question
 
 _NAMED = 3
@@ -31,7 +30,7 @@ def _digest(question: Question) -> bytes:
 
 
 def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(normal_form("NFC", text).split())
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,12 +61,20 @@ class ChatReply:
     def whole_text(self) -> str:
         """The text with the thought back at its beginning, as the policy wrote both in its turn.
 
-        A thought that the content repeats is not put back twice. A thought that the token budget cut off is left open.
+        A thought that the content repeats is not put back twice, and an empty one there gives way to it.
+        A thought that the token budget cut off is left open.
         """
-        if not self.reasoning.strip() or self.reasoning.strip() in self.text:
+        written = self.reasoning.strip().removeprefix("<think>").removesuffix("</think>")
+        if written == self.reasoning.strip():
+            written = self.reasoning
+        thought = written.strip()
+        before, closing, after = self.text.partition("</think>")
+        own, opening = before.lstrip().removeprefix("<think>"), before.lstrip().startswith("<think>")
+        if not thought or ((closing or opening) and thought in own):
             return self.text
-        is_cut = self.finish_reason is FinishReason.LENGTH and not self.text
-        return f"<think>{self.reasoning}{'' if is_cut else '</think>'}{self.text}"
+        rest = after if closing and not own.strip() else self.text
+        is_cut = self.finish_reason is FinishReason.LENGTH and not self.text.strip()
+        return f"<think>{written}{'' if is_cut else '</think>'}{rest}"
 
 
 class ChatModel(Protocol):

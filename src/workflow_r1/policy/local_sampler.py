@@ -568,8 +568,15 @@ class LocalSampler:
                 self._model.train()
 
     def _read_weights_version(self) -> int:
-        """Return a number that changes whenever a weight is changed in place."""
-        return sum(0 if parameter.is_inference() else parameter._version for parameter in self._parameters)
+        """Return a number that changes whenever a trainable weight is changed in place.
+
+        Frozen ones stay: peft's adapters of experts put them back in each forward pass, which counts as a change.
+        """
+        return sum(
+            parameter._version
+            for parameter in self._parameters
+            if parameter.requires_grad and not parameter.is_inference()
+        )
 
     def _put(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device, non_blocking=True)

@@ -161,9 +161,20 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -
             warnings.simplefilter("ignore", FutureWarning)
             # peft's own merge would be wrong on a tied head; ours unties it.
             warnings.filterwarnings("ignore", message=r"Model has `tie_word_embeddings=True`")
-            return get_peft_model(model, settings_of_peft)
+            # For experts peft writes patterns of its own, uses them, and then misses a module for them.
+            warnings.filterwarnings("ignore", message=r"The following (rank|alpha)_pattern keys")
+            adapted = get_peft_model(model, settings_of_peft)
     except ValueError as error:
         raise ConfigError(f"`optimiser.lora.target_modules` = {targets!r}: {first_line(error)}") from None
+    if not isinstance(targets, str):
+        modules = [_plain(name) for name, module in adapted.get_base_model().named_modules()]
+        # peft is content with one name that it finds.
+        if lacking := [name for name in targets if not any(f".{module}".endswith(f".{name}") for module in modules)]:
+            raise ConfigError(
+                f"`optimiser.lora.target_modules` = {targets!r}: expected names of modules, but the model has none called "
+                f"{', '.join(lacking)}"
+            )
+    return adapted
 
 
 def has_adapters(model: nn.Module) -> bool:
@@ -213,8 +224,9 @@ def _save_merged(model: Any, directory: Path) -> None:
     peft can merge in place and undo it, but the undoing rounds: a run that saved would differ from one that did not.
     """
     base = model.get_base_model()
+    # Experts are parameters without a module of their own: there an adapter names the parameter that it changes.
     changes = {
-        name: module.get_delta_weight(adapter)
+        f"{_plain(name)}.{getattr(module, 'parameter_name', 'weight')}": module.get_delta_weight(adapter)
         for name, module in base.named_modules()
         if hasattr(module, "get_delta_weight")
         for adapter in module.active_adapters
@@ -223,10 +235,9 @@ def _save_merged(model: Any, directory: Path) -> None:
     for key, value in (whole_state(base) if is_sharded(base) else base.state_dict()).items():
         if ".lora_" in key:
             continue
-        module, _, parameter = key.rpartition(".")
-        owner = module.removesuffix(".base_layer")
-        merged = value + changes[owner] if owner in changes and parameter == "weight" else value
-        weights[f"{owner}.{parameter}"] = merged.detach().contiguous().cpu()
+        name = _plain(key)
+        merged = value + changes.pop(name) if name in changes else value
+        weights[name] = merged.detach().contiguous().cpu()
     config = copy.deepcopy(base.config)
     if adapts_tied_head(model):
         # Tied again, the saved policy would have the head of the start, or the head's change in its embedding.
@@ -236,6 +247,11 @@ def _save_merged(model: Any, directory: Path) -> None:
     plain.tie_weights()
     plain.generation_config = base.generation_config
     plain.save_pretrained(directory)
+
+
+def _plain(name: str) -> str:
+    """Return the name that something has in a model without adapters, which stand around what they change."""
+    return name.replace(".base_layer", "")
 
 
 def _check_merged(model: Any, directory: Path) -> None:

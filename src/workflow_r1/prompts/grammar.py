@@ -134,9 +134,12 @@ def action_end(text: str) -> int | None:
 
 
 def restore_opening(text: str) -> str:
-    """Put ``<think>`` before a turn whose first tag is ``</think>``: the prompt opened the thought, not the policy."""
-    first = _TAG.search(text)
-    return f"<think>{text}" if first is not None and first.group() == "</think>" else text
+    """Put ``<think>`` before a turn that closes a thought without having opened one: the prompt did, not the policy.
+
+    Other tags before that ``</think>`` are named by the thought.
+    """
+    closing = text.find("</think>")
+    return f"<think>{text}" if closing >= 0 and "<think>" not in text[:closing] else text
 
 
 def _read_block(text: str, opening: re.Match[str], tags: Iterator[re.Match[str]]) -> tuple[str, int]:

@@ -124,7 +124,12 @@ class ContentionWatch:
             return None
         self._warned = True
         load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
+        advice = "" if _has_one_thread() else "; with OMP_NUM_THREADS=1 a run suffers least from the others"
         return (
             f"updates took {wall:.0f} s for {cpu:.0f} s of this process' own CPU time: other programs use the processors "
-            f"({load}). End them, or start fewer at once; with OMP_NUM_THREADS=1 a run suffers least from the others"
+            f"({load}). End them, or start fewer at once{advice}"
         )
+
+
+def _has_one_thread() -> bool:
+    return os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip() == "1"

@@ -110,11 +110,13 @@ class RunRecorder:
 
     def _kept_steps(self) -> Iterator[Metrics]:
         file = self.directory / METRICS
-        for number, line in enumerate(file.read_text("utf-8").splitlines() if file.exists() else (), start=1):
+        for number, line in enumerate(file.read_bytes().splitlines() if file.exists() else (), start=1):
+            if not line.strip():
+                continue
             try:
                 row = json.loads(line)
                 is_step = row["step"] > 0
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise CheckpointError(
                     f"{file}:{number}: expected the metrics of a step, found text that cannot be read as such ({error}): put the "
                     f"line back, or start a new run"

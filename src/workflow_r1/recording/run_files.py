@@ -109,7 +109,7 @@ class RunFiles:
         path = self.directory / name
         for number, line in enumerate(path.read_bytes().splitlines(), start=1) if path.exists() else ():
             try:
-                json.loads(line)
+                json.loads(line or "0")  # A blank line loses nothing.
             except (ValueError, RecursionError):
                 logger.warning(
                     "%s:%d: expected one JSON object per line, found other text: put the line back from a copy",

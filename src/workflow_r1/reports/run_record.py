@@ -10,7 +10,7 @@ from typing import Any
 from workflow_r1.config import RunConfig, load_run_config
 from workflow_r1.errors import DataError
 from workflow_r1.trajectory import Trajectory
-from workflow_r1.trajectory.storage import iterate_trajectories
+from workflow_r1.trajectory.storage import iterate_lines, iterate_trajectories
 
 Row = dict[str, Any]
 """One line of ``metrics.jsonl`` or ``evaluations.jsonl``."""
@@ -101,23 +101,20 @@ def read_run(directory: Path | str) -> RunRecord:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read one JSON object per line; a last line without its end, still being written, is left out.
+    """Read one JSON object per line, blank lines left out; so is a last one that is cut off, with a warning in the log.
 
     Raises:
         DataError: names the line.
     """
-    lines = path.read_bytes().splitlines(keepends=True)
     rows: list[Row] = []
-    for number, line in enumerate(lines, start=1):
-        if number == len(lines) and not line.endswith(b"\n"):
-            break
+    for place, line in iterate_lines(path, of="metrics"):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: expected one JSON object per line, found other text ({error})") from None
+            raise DataError(f"{place}: expected one JSON object per line, found other text ({error})") from None
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             raise DataError(
-                f"{path}:{number}: expected a JSON object with a whole number `step`, found {line.strip()[:80].decode(errors='replace')}"
+                f"{place}: expected a JSON object with a whole number `step`, found {line.strip()[:80].decode(errors='replace')}"
             )
         rows.append(row)
     return rows

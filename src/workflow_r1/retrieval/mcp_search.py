@@ -22,6 +22,7 @@ from workflow_r1.services.failures import FailureKind
 from workflow_r1.services.json_service import MAX_REPLY_BYTES
 from workflow_r1.services.keys import read_key
 from workflow_r1.services.proxies import find_proxy
+from workflow_r1.services.refusals import read_refusal
 from workflow_r1.services.secrets import hide_in_logs, mask, without_login
 from workflow_r1.trajectory.records import Record
 
@@ -128,6 +129,7 @@ class MCPSearch:
             ServiceUnavailableError: the server cannot be started or reached, or the tool failed, on the last attempt.
             ServiceTimeoutError: no result in time on the last attempt.
             EndpointRejectedError: there is no such tool, or it takes other arguments.
+            ContentRejectedError: the tool says that the query is too long, or not allowed.
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
@@ -169,6 +171,7 @@ class MCPSearch:
             raise AttemptError(FailureKind.TIMEOUT, f"no result within {self.config.timeout_seconds:g} s") from None
         except MCPError as error:
             received = f"error {error.code} ({self._quote(error.message)})"
+            self._refuse_content(error.message, received)
             if error.code in (INVALID_PARAMS, METHOD_NOT_FOUND):
                 kind = FailureKind.REJECTED if error.code == INVALID_PARAMS else FailureKind.UNKNOWN_MODEL
                 raise AttemptError(kind, received, remedy="check search.mcp") from None
@@ -188,6 +191,7 @@ class MCPSearch:
             passages = read_result(result, k, self.config)
         except ToolFailedError as error:
             received = f"an error of the tool ({self._quote(str(error))})"
+            self._refuse_content(str(error), received)
             raise AttemptError(FailureKind.SERVER_ERROR, received) from None
         except ValueError as error:
             raise self._unreadable(error) from None
@@ -199,6 +203,13 @@ class MCPSearch:
 
     def _unreadable(self, error: ValueError) -> AttemptError:
         return AttemptError(FailureKind.INVALID_REPLY, f"a reply that cannot be read ({self._quote(str(error))})")
+
+    @staticmethod
+    def _refuse_content(message: str, received: str) -> None:
+        """Raise where the tool's words say that the query is too long or not allowed: MCP has no codes for either."""
+        kind = read_refusal(400, message.encode("utf-8", "replace")).kind
+        if kind.is_content:
+            raise AttemptError(kind, received) from None
 
     def _quote(self, text: str) -> str:
         return quote(text, self._secrets)

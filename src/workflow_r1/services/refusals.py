@@ -30,7 +30,7 @@ _KIND_OF_CODE = {
 """A server's own code, in small letters, where it tells more exactly than its status."""
 
 _TOO_LONG_ANYWHERE = re.compile(
-    r"maximum context length|ContextWindowExceeded|exceeds? the (?:available |model's )?context|"
+    r"maximum context length|ContextWindowExceeded|exceeds? (?:the )?(?:available |model's )?context|"
     r"longer than the (?:maximum )?(?:model|context)|prompt (?:is )?too long",
     re.IGNORECASE,
 )
@@ -41,14 +41,22 @@ _TOO_LONG = re.compile(
     r"(?:prompts?|inputs?|requests?|messages?|strings?)\W+(?:\w+ )?too (?:long|large)|"
     r"longer than the max|reduce the length of|too many (?:input )?tokens|max_new_tokens\W+must be|"
     r"must have less than \d+ tokens|input (?:token count|length)\b.{0,40}exceed|range of input length|"
-    r"maximum (?:prompt|input|model|sequence) length|exceeds? the maximum (?:number of tokens|allowed length)",
+    r"maximum (?:prompt|input|model|sequence) length|exceeds? the maximum (?:number of tokens|allowed length)|"
+    # Any other words for it: what was sent, then that it is more than fits. `max_tokens` is not what was sent.
+    r"\b(?:prompts?|inputs?|quer(?:y|ies)|messages?|requests?|conversation|(?<!output )(?<!completion )tokens?)\b"
+    r"(?:(?!max_tokens|max_completion|quota|rate.limit|credit|balance|time|took)[^\n]){0,80}?"
+    r"(?:exceed|too (?:long|large)\b|(?:longer|larger|greater|more) than|超长|过长)"
+    r"(?![^\n]{0,30}(?:quota|rate|credit|balance|time))|"
+    r"exceed\w* (?:the )?max_(?:model|seq|sequence)_len|default_max_tokens \(-",
     re.IGNORECASE,
 )
 
 _FILTERED = re.compile(
     r"content.?(?:filter|policy|management|exists risk)|violat\w+ (?:\w+ ){0,3}(?:usage )?polic|usage guidelines|"
     r"inappropriate content|(?:input|prompt|request) was (?:flagged|blocked|rejected because it was considered high risk)|"
-    r"requires moderation|safety.?(?:system|check|filter)|prohibited_content",
+    r"requires moderation|safety.?(?:system|check|filter)|prohibited_content|guardrail|responsible ai|敏感|"
+    r"(?:sensitive|unsafe|harmful) (?:words|information|content)|"
+    r"\b(?:content|input|output|prompt|message)s? (?:\w+ ){0,2}(?:blocked|flagged)",
     re.IGNORECASE,
 )
 
@@ -133,6 +141,12 @@ def _read_error(value: Any) -> tuple[str, list[str]]:
         message = told or message
     if not message:
         whole = value.get("detail") or value.get("error") or value if isinstance(value, dict) else value
+        if isinstance(
+            whole, list
+        ):  # FastAPI's: each names the field, and repeats the request, whose words are no cause.
+            whole = [
+                {k: v for k, v in each.items() if k != "input"} if isinstance(each, dict) else each for each in whole
+            ]
         message = whole if isinstance(whole, str) else json.dumps(whole)
     return message, codes
 
@@ -145,7 +159,16 @@ def _levels(value: Any) -> Iterator[dict[str, Any]]:
         if not isinstance(value, dict):
             return
         yield value
-        value = value.get("error") or value.get("innererror")
+        value = value.get("error") or value.get("innererror") or _passed_on(value.get("metadata"))
+
+
+def _passed_on(metadata: Any) -> Any:
+    """The provider's own error, which OpenRouter passes on as text behind "Provider returned error"."""
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if not isinstance(raw, str):
+        return raw
+    inner = _parse(raw.encode("utf-8", "replace"))
+    return inner if isinstance(inner, dict | list) else {"message": raw[:2000]}
 
 
 def _parse(body: bytes) -> Any:

@@ -141,7 +141,8 @@ def held_alone(file: Path, *, place: Path) -> Iterator[Owner | None]:
         place: name of the held thing, for the message.
 
     Yields:
-        The process that left the lock's file behind when it was killed; usually None.
+        The process that left the lock's file behind and has certainly ended, by a kill for example; usually None. A copy of
+        the folder names a process that is at work in the original.
 
     Raises:
         UserError: another process holds it, or may.
@@ -169,7 +170,7 @@ def held_alone(file: Path, *, place: Path) -> Iterator[Owner | None]:
             )
         file.write_text(json.dumps(asdict(Owner.current())) + "\n", encoding="utf-8")
         try:
-            yield left
+            yield left if left is not None and left.is_known_dead() else None
         finally:
             with contextlib.suppress(OSError):
                 file.unlink()
