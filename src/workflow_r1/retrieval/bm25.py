@@ -41,7 +41,7 @@ _PASSAGES = "passages.jsonl"
 _OFFSETS = "offsets.npy"
 
 _PROBE = (
-    "The foxes' 1,976 running J.R.R. C++ Beyonc\u00e9 \u0141\u00f3d\u017a \u0939\u093f\u0928\u094d\u0926\u0940 "
+    "The foxes' 1,976 running J.R.R. O'Brien C++17 \u0623\u062d\u0645\u062f\u0629 Beyonc\u00e9 \u0141\u00f3d\u017a \u0939\u093f\u0928\u094d\u0926\u0940 "
     "\u6771\u4eac\u90fd \uff76\uff9e \uc11c\uc6b8\uc740 \u0e20\u0e32\u0e29\u0e32"
 )
 """Tokenised at building and at opening: an index whose tokens another version would spell otherwise is stale."""

@@ -44,7 +44,9 @@ def run_directory_of(source: str | None) -> Path | None:
     path = Path(source)
     if path.is_dir():
         return path
-    return path.parent if path.name == "config.toml" and path.is_file() else None
+    # A link to the configuration of a run is that run's, whatever the link's own name.
+    named = path if path.name == "config.toml" else path.resolve()
+    return named.parent if named.name == "config.toml" and named.is_file() else None
 
 
 def read_config(source: str | None, overrides: list[str] | None = None) -> "RunConfig":
