@@ -46,12 +46,16 @@ _STORE = Needs("store.mode", ("use", "record", "replay"))
 _NEEDED: dict[str, tuple[Needs, ...]] = {
     "data.train": (_FILES,),
     "data.evaluation": (_FILES,),
+    "data.format": (_FILES,),
+    "data.columns": (_FILES,),
     "embedded.seed": (
         Needs("data.source", ("embedded",)),
         Needs("llm.kind", ("embedded",)),
         Needs("search.kind", ("embedded",)),
     ),
     "policy.api_key_env": (_POLICY_SERVER,),
+    "policy.tokenizer": (_POLICY_SERVER,),
+    "policy.exchange": (_POLICY_SERVER,),
     **dict.fromkeys(
         (
             *("llm.base_url", "llm.model", "llm.api_key_env", "llm.concurrency", "llm.send_seed", "llm.extra_body"),
