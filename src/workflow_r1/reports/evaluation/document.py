@@ -287,14 +287,15 @@ def _tests(report: EvaluationReport) -> Iterator[Block]:
     yield Grid(
         caption=f"Difference in {_score_name(report)}: method minus {comparison.reference}",
         header=(
-            "method", "benchmark", "found", f"difference [{_percent(report)}]", "questions it did better on",
-            f"{comparison.reference} did better on", "compared", "p", "p corrected", "test",
+            "method", "benchmark", "found", f"difference [{_percent(report)}]", "wins", "losses", "compared",
+            "p", "corrected p", "test",
         ),
         rows=tuple(rows),
         num_names=3,
     )  # fmt: skip
     yield Paragraph(
-        "Both answered the same questions, and are compared question by question. The p-value is the probability of a "
+        "Both answered the same questions, and are compared question by question: a win is a question that the method did "
+        f"better on, a loss one that {comparison.reference} did better on. The p-value is the probability of a "
         f"difference at least as large if there were none; corrected (Holm), so that among all {len(tests)} tests together a "
         f'false finding is as rare as {1 - comparison.confidence:.2g}. "No difference found" does not say that there is '
         "none: the interval, which is not corrected, says what is still possible."
@@ -360,14 +361,15 @@ def _cost(report: EvaluationReport) -> Iterator[Block]:
         caption="What one answer takes, on average",
         header=(
             "method", "benchmark", f"{_score_name(report)} [{_percent(report)}]", "turns", "LLM calls", "tokens", "seconds",
-            cost_name(report, "cost"), "on the frontier by",
+            cost_name(report, "cost"), "frontier",
         ),
         rows=tuple(rows),
         num_names=2,
     )  # fmt: skip
     yield Paragraph(
         "LLM calls and tokens are those of operators and of the policy. Seconds are wall time beside whatever ran at the same "
-        "time. What a store of calls answered counts like what was paid. A dash is unknown, never 0."
+        "time. What a store of calls answered counts like what was paid. A dash is unknown, never 0. A method is on the "
+        "frontier of a cost where no other one is both cheaper and at least as accurate."
     )
     if report.searches:
         yield _searches(report)
