@@ -148,7 +148,8 @@ def check_trust(directory: Path, config: "RunConfig", *, overrides: Sequence[str
     listed = "".join(f"\n  {effect.does}" for effect in effects)
     raise UntrustedError(
         f"{directory} {state}, and its configuration would{listed}\n"
-        f"Read {directory / CONFIG} and the code that it names; if you trust it, say so once with --trust"
+        f"Read {directory / CONFIG} and the code that it names; if you trust it, say so once with --trust, in Python "
+        "with load_config(..., trust=True)"
     )
 
 
