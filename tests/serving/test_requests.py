@@ -145,6 +145,10 @@ def test_what_is_no_request_is_refused(raw: bytes) -> None:
         ({"messages": [{"role": "user", "content": 3}]}, "messages.0.content: expected a string or a list, received 3"),
         ({"messages": ["Who?"]}, 'messages.0: expected an object, received "Who?"'),
         ({"messages": []}, "messages: expected at least one item, received []"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
+            'messages.0.content: expected parts of type text with their text, received {"type": "text"}',
+        ),
         ({"messages": [{"content": "x"}]}, "messages.0.role: expected a value, received nothing"),
         ({"stop": 3}, "stop: expected a string or a list, received 3"),
         ({"max_tokens": 5.5}, "max_tokens: expected a whole number, received 5.5"),

@@ -203,10 +203,14 @@ class BM25Index:
         meta = read_index_meta(directory)
         tokenizer = Tokenizer()
         if tokenizer(_PROBE) != meta.probe:
-            raise DataError(
-                f"{directory}: the index is stale: it was built with {_show_versions(meta.versions)}, and the installed "
-                f"versions ({_show_versions(_versions())}) spell tokens otherwise; {_REBUILD}"
+            installed = _versions()
+            found = (
+                "another version of this program built it, which spells"
+                if meta.versions == installed
+                else f"it was built with {_show_versions(meta.versions)}, and the installed versions "
+                f"({_show_versions(installed)}) spell"
             )
+            raise DataError(f"{directory}: the index is stale: {found} tokens otherwise; {_REBUILD}")
         if corpus_path is not None:
             _check_corpus(Path(corpus_path), meta, directory)
         import bm25s

@@ -212,7 +212,9 @@ def _find(fields: Any, location: Sequence[str | int]) -> tuple[tuple[str, ...], 
     for part in location:
         if (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
             value = value[part]
-            place.append(str(part))
+        else:
+            continue
+        place.append(str(part))
     return tuple(place), value
 
 
@@ -322,6 +324,7 @@ def join_parts(parts: Sequence[Mapping[str, Any]], *, kinds: Sequence[str], para
     """
     for part in parts:
         if part.get("type") not in kinds or not isinstance(part.get("text", part.get("refusal")), str):
-            received = str(part.get("type"))[:40]
-            raise RequestError(400, f"{param}: expected parts of type {kinds[0]}, received {received!r}", param=param)
+            raise RequestError(
+                400, f"{param}: expected parts of type {kinds[0]} with their text, received {_short(part)}", param=param
+            )
     return "\n".join(str(part.get("text", part.get("refusal"))) for part in parts)
