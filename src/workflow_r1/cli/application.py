@@ -120,7 +120,10 @@ def _leave(error: Exception) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-        _complain(f"the disk is full ({cause.filename or 'while writing'}); free some space, then resume", 1)
+        _complain(
+            f"the disk is full ({cause.filename or 'while writing'}); free some space, then repeat the command or resume the run",
+            1,
+        )
     if isinstance(cause, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError) or (
         isinstance(cause, OSError) and cause.errno in (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
     ):

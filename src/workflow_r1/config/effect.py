@@ -46,6 +46,8 @@ _STORE = Needs("store.mode", ("use", "record", "replay"))
 _NEEDED: dict[str, tuple[Needs, ...]] = {
     "data.train": (_FILES,),
     "data.evaluation": (_FILES,),
+    "data.format": (_FILES,),
+    "data.columns": (_FILES,),
     "embedded.seed": (
         Needs("data.source", ("embedded",)),
         Needs("llm.kind", ("embedded",)),

@@ -15,9 +15,10 @@ A row's columns tell its layout. The first of these whose question and first ans
 | | ``reward_model.ground_truth.target`` | Search-R1 without its FlashRAG columns |
 
 A golden answer is text. Numbers become text, whole ones without a fraction (``1937.0`` is ``1937``), and truth values become
-*yes* and *no* (StrategyQA, BoolQ). In a column that holds several answers, a list of texts that is written as text is
-that list (tables, which cannot hold one; ``possible_answers`` of PopQA, whatever the list holds). In a column of single
-answers (``answer``) text is text: ``[1.95, 3.58]`` is one answer.
+*yes* and *no* (StrategyQA, BoolQ; in tables, which hold text alone, where every answer is *True* or *False*). In a column
+that holds several answers, a list of texts that is written as text is that list (tables, which cannot hold one;
+``possible_answers`` of PopQA, whatever the list holds). In a column of single answers (``answer``) text is text:
+``[1.95, 3.58]`` is one answer.
 """
 
 import ast
@@ -182,6 +183,8 @@ def load_questions(
         questions.append(question)
         if limit is not None and len(questions) == limit:
             break
+    if from_table:
+        questions = _with_truth_values(questions)
     duplicates.refuse(but_identical=drop_duplicates)
     if drop_duplicates and duplicates.num_identical:
         logger.warning("%s: left out %d rows that say the same as an earlier one", path, duplicates.num_identical)
@@ -298,14 +301,33 @@ def _answers_of(row: Row, layout: _Layout, place: str, *, from_table: bool) -> t
     answers: list[str] = []
     for column in layout.answers:
         value = _look_up(row, column)
+        if column in _SINGLE_ANSWERS and type(value) is int and isinstance(row.get("choices"), list):
+            raise DataError(
+                f"{place}: expected the text of an answer in {column!r}, found {value}, which counts the entries of 'choices': "
+                "write the chosen text there, and the choices into the question"
+            )
         if value is not _ABSENT:
             if from_table and isinstance(value, str) and (whole := _WHOLE_NUMBER.fullmatch(value.strip())):
                 value = whole.group(1)
             answers.extend(_answers_in(value, column, place))
     found = tuple(dict.fromkeys(answer for answer in answers if answer and answer != _SECRET_ANSWER))
     if not found:
-        raise DataError(f"{place}: expected at least one answer in {layout.answers[0]!r}, found none")
+        raise DataError(
+            f"{place}: expected at least one answer in {layout.answers[0]!r}, found none: give one, or leave the row out"
+        )
     return found
+
+
+def _with_truth_values(questions: list[Question]) -> list[Question]:
+    """Return the questions of a table; where each answer is a truth value as pandas or a spreadsheet writes it, with *yes* and *no*."""
+    words = {"true": "yes", "false": "no"}
+    answers = [[words.get(answer.lower(), "") for answer in question.golden_answers] for question in questions]
+    if not all(map(all, answers)):
+        return questions
+    return [
+        question.model_copy(update={"golden_answers": tuple(said)})
+        for question, said in zip(questions, answers, strict=True)
+    ]
 
 
 def _answers_in(value: object, column: str, place: str) -> Iterable[str]:
@@ -326,10 +348,22 @@ def _answers_in(value: object, column: str, place: str) -> Iterable[str]:
         elif isinstance(part, bool):
             answers.append("yes" if part else "no")
         elif isinstance(part, int | float | Decimal) and math.isfinite(part):
-            answers.append(str(int(part) if part == int(part) else part))
+            answers.append(_digits_of(part))
         else:
-            raise DataError(f"{place}: expected text or a list of texts in {column!r}, found {part!r:.80}")
+            raise DataError(
+                f"{place}: expected text or a list of texts in {column!r}, found {part!r:.80}: write it as the text that an "
+                "answer is to match"
+            )
     return answers
+
+
+def _digits_of(number: int | float | Decimal) -> str:
+    """Return a number as people write it: all of its shortest digits, no exponent, no fraction where it is whole."""
+    exact = Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
+    text = format(exact, "f")
+    whole, _, fraction = text.partition(".")
+    text = whole if not fraction.strip("0") else text
+    return "0" if text == "-0" else text
 
 
 def _list_in(text: str, column: str, place: str) -> list[Any] | None:

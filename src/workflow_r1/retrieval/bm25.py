@@ -41,7 +41,7 @@ _PASSAGES = "passages.jsonl"
 _OFFSETS = "offsets.npy"
 
 _PROBE = (
-    "The foxes' 1,976 running J.R.R. C++ Beyonc\u00e9 \u0141\u00f3d\u017a \u0939\u093f\u0928\u094d\u0926\u0940 "
+    "The foxes' 1,976 running J.R.R. O'Brien C++17 \u0623\u062d\u0645\u062f\u0629 Beyonc\u00e9 \u0141\u00f3d\u017a \u0939\u093f\u0928\u094d\u0926\u0940 "
     "\u6771\u4eac\u90fd \uff76\uff9e \uc11c\uc6b8\uc740 \u0e20\u0e32\u0e29\u0e32"
 )
 """Tokenised at building and at opening: an index whose tokens another version would spell otherwise is stale."""
@@ -203,10 +203,14 @@ class BM25Index:
         meta = read_index_meta(directory)
         tokenizer = Tokenizer()
         if tokenizer(_PROBE) != meta.probe:
-            raise DataError(
-                f"{directory}: the index is stale: it was built with {_show_versions(meta.versions)}, and the installed "
-                f"versions ({_show_versions(_versions())}) spell tokens otherwise; {_REBUILD}"
+            installed = _versions()
+            found = (
+                "another version of this program built it, which spells"
+                if meta.versions == installed
+                else f"it was built with {_show_versions(meta.versions)}, and the installed versions "
+                f"({_show_versions(installed)}) spell"
             )
+            raise DataError(f"{directory}: the index is stale: {found} tokens otherwise; {_REBUILD}")
         if corpus_path is not None:
             _check_corpus(Path(corpus_path), meta, directory)
         import bm25s

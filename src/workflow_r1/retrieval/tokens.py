@@ -4,10 +4,13 @@
 |---|---|---|
 | ``The Running of the Foxes`` | ``run fox`` | English stop words are left out, words are stemmed as English |
 | ``season 5``, ``Vitamin D`` | ``season 5``, ``vitamin d`` | a single character is a word |
-| ``Spielberg's``, ``don't`` | ``spielberg``, ``don`` | a single letter after an apostrophe is an ending |
+| ``Spielberg's``, ``don't`` | ``spielberg``, ``don`` | ``'s``, ``'t``, ``'d`` and ``'m`` are endings |
+| ``O'Brien``, ``Hawaiʻi`` | ``o brien obrien``, ``hawai i hawaii`` | other words with an apostrophe count part by part and together |
+| ``1,976`` | ``1 976 1976`` | so do numbers with separators of thousands |
 | ``U.S.``, ``J.R.R.`` | ``u s us``, ``j r r jrr`` | initials count one by one and together |
-| ``C++``, ``C#``, ``Notepad++`` | ``c++``, ``c#``, ``notepad++ notepad`` | the sign belongs to the name |
+| ``C++``, ``C++17``, ``C♯``, ``Notepad++`` | ``c++``, ``c++ 17``, ``c#``, ``notepad++ notepad`` | the sign belongs to the name |
 | ``Beyoncé``, ``Łódź``, ``ＪＡＷＳ`` | ``beyonc``, ``lodz``, ``jaw`` | accents, case and compatibility forms (NFKC) are folded |
+| ``أحمد``, ``مدرسة`` | ``احمد``, ``مدرسه`` | so are the forms in which Arabic and Persian write one letter |
 | ``हिन्दी भाषा`` | ``हिन्दी भाषा`` | vowel signs and other marks belong to their letters |
 | ``東京都``, ``서울은`` | ``東京 京都``, ``서울 울은`` | scripts without spaces between words, and Hangul, count by pairs of neighbours |
 
@@ -30,8 +33,8 @@ _UNSPACED = (
 """Ranges of the scripts that count by pairs."""
 
 _OPTIONAL_MARKS = re.compile(
-    # Accents of Latin, Greek and Cyrillic, points of Hebrew, short vowels and stretching of Arabic.
-    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u0640\u064b-\u0652\u0670]"
+    # Accents of Latin, Greek and Cyrillic, points of Hebrew, short vowels, hamza and stretching of Arabic.
+    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u0640\u064b-\u0655\u0670]"
 )
 """Marks that people leave out."""
 
@@ -49,18 +52,25 @@ _LETTERS = {
     "þ": "th",
     "æ": "ae",
     "œ": "oe",
+    "♯": "#",
+    "ة": "ه",
+    "ى": "ي",
+    "ی": "ي",
+    "ک": "ك",
     **dict.fromkeys("\u2018\u2019\u02bb\u02bc\u02b9", "'"),
 }
-"""Letters that Unicode does not take apart into letter and accent, and forms of the apostrophe."""
+"""Letters that Unicode does not take apart into letter and accent, other forms of a letter, a sign or the apostrophe."""
 
 _LETTER = re.compile(f"[{''.join(_LETTERS)}]")
 
 _MOST_MARKS = 30
 """Marks in a row that are kept: Unicode's Stream-Safe Text Format (UAX #15). Normalising longer rows is not linear."""
 
-_SIGN = r"(?:(?:\+{1,2}|#)(?![\w+#]))?"
+_SIGN = r"(?:\+\+(?=\d)|(?:\+{1,2}|#)(?![\w+#]))?"
 _WORD = re.compile(rf"[^\W_]+{_SIGN}")
-_ENDING = re.compile(r"(?<=\w)'\w\b")
+_ENDING = re.compile(r"(?<=\w)'[stdm]\b")
+_ELIDED = re.compile(r"(?<![^\W\d_])[^\W\d_]++(?:'[^\W\d_]++)+")
+_THOUSANDS = re.compile(r"(?<![\w,.])\d{1,3}(?:,\d{3})+(?!\w|,\d)")
 _INITIALS = re.compile(r"\b[^\W\d_](?:\.[^\W\d_])+\b")
 
 # Looked for first, since most texts have neither and these are found much quicker.
@@ -94,6 +104,10 @@ class Tokenizer:
         if "+" in text or "#" in text:
             bare = [token.rstrip("+#") for token in tokens if token[-1] in "+#"]
             tokens += self._stemmer.stemWords([word for word in bare if len(word) > 1])
+        if "'" in text:
+            tokens += self._stemmer.stemWords([word.replace("'", "") for word in _ELIDED.findall(text)])
+        if "," in text:
+            tokens += [number.replace(",", "") for number in _THOUSANDS.findall(text)]
         if _DOT_OF_INITIALS.search(text):
             tokens += [initials.replace(".", "") for initials in _INITIALS.findall(text)]
         return tokens

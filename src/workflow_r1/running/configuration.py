@@ -52,7 +52,9 @@ def run_directory_of(source: "str | Path | RunConfig | None") -> Path | None:
     path = Path(source)
     if path.is_dir():
         return path
-    return path.parent if path.name == "config.toml" and path.is_file() else None
+    # A link to the configuration of a run is that run's, whatever the link's own name.
+    named = path if path.name == "config.toml" else path.resolve()
+    return named.parent if named.name == "config.toml" and named.is_file() else None
 
 
 def read_config(source: "str | Path | RunConfig | None", overrides: Overrides = None) -> "RunConfig":
@@ -63,6 +65,8 @@ def read_config(source: "str | Path | RunConfig | None", overrides: Overrides = 
     """
     from workflow_r1.config import RunConfig, change_run_config, load_run_config
 
+    if source == "":  # What a shell makes of a variable that is not set; Path would take it for the working directory.
+        raise ConfigError("expected a TOML file, the name of a preset or a run directory, received an empty text")
     given = _read_overrides(overrides)
     if isinstance(source, RunConfig):
         return change_run_config(source, given)
@@ -85,7 +89,7 @@ def names_configuration(text: str | None) -> bool:
     """Return True where a text is the name of a preset, or a path at which something lies."""
     from workflow_r1.config import preset_names
 
-    return text is not None and (text in preset_names() or _exists(text))
+    return bool(text) and (text in preset_names() or _exists(str(text)))
 
 
 def _exists(path: str) -> bool:

@@ -144,19 +144,22 @@ def check_trust(directory: Path, config: "RunConfig", *, overrides: Sequence[str
     if trust:
         remember(directory)
         return
-    known = _record_of(directory).is_file()
+    file = _record_of(directory)
+    known = file is not None and file.is_file()
     state = "was changed since you trusted it" if known else "was not made here by you"
     listed = "".join(f"\n  {effect.does}" for effect in effects)
     raise UntrustedError(
         f"{directory} {state}, and its configuration would{listed}\n"
-        f"Read {directory / CONFIG} and the code that it names; if you trust it, say so once with --trust"
+        f"Read {directory / CONFIG} and the code that it names; if you trust it, say so once with --trust, in Python "
+        "with load_config(..., trust=True)"
     )
 
 
 def is_trusted(directory: Path) -> bool:
     """Return True where the user made or trusted this directory with this content."""
+    file = _record_of(directory)
     try:
-        record = json.loads(_record_of(directory).read_text(encoding="utf-8"))
+        record = None if file is None else json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     expected = {"directory": str(directory.resolve()), "content": _content(directory)}
@@ -171,6 +174,8 @@ def remember(directory: Path) -> None:
         "since": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     file = _record_of(directory)
+    if file is None:
+        return
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = file.with_suffix(f".{os.getpid()}")
@@ -178,16 +183,24 @@ def remember(directory: Path) -> None:
         new.replace(file)
 
 
-def _record_of(directory: Path) -> Path:
+def _record_of(directory: Path) -> Path | None:
+    """Where the record of a directory is, or would be; None where this user can keep none."""
+    state = _state()
+    if state is None:
+        return None
     name = hashlib.sha256(str(directory.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
-    return _state() / "trusted" / f"{name}.json"
+    return state / "trusted" / f"{name}.json"
 
 
-def _state() -> Path:
+def _state() -> Path | None:
     chosen = os.environ.get("XDG_STATE_HOME", "")
     # The specification has relative paths ignored.
-    base = Path(chosen) if Path(chosen).is_absolute() else Path.home() / ".local" / "state"
-    return base / "workflow-r1"
+    if Path(chosen).is_absolute():
+        return Path(chosen) / "workflow-r1"
+    try:
+        return Path.home() / ".local" / "state" / "workflow-r1"
+    except RuntimeError:  # A user without a home, as containers run: nothing is remembered, nothing is trusted.
+        return None
 
 
 def _content(directory: Path) -> str:

@@ -115,7 +115,9 @@ class Admission:
         if rules.api_key is not None and scope["path"] not in rules.open_paths:
             given = next((value for name, value in headers if name == "authorization"), "")
             scheme, _, key = given.partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(key.strip().encode(), rules.api_key.encode()):
+            if scheme.lower() != "bearer" or not hmac.compare_digest(
+                key.strip().encode("latin-1"), rules.api_key.encode()
+            ):
                 return Refusal(
                     401,
                     "expected the server's key as Authorization: Bearer KEY, received another or none",
@@ -129,8 +131,10 @@ class Admission:
                 code="rate_limit_exceeded",
                 headers={"Retry-After": "1"},
             )
-        if scope["method"] in ("GET", "HEAD"):
-            return None
+        if scope["method"] != "POST":
+            return (
+                None  # Nothing of ours answers to another one with a body, and no page may send it elsewhere unasked.
+            )
         kind = next((value for name, value in headers if name == "content-type"), "")
         if kind.partition(";")[0].strip().lower() != "application/json":
             return Refusal(415, f"expected the header Content-Type: application/json, received {kind[:100]!r}")

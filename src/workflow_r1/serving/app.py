@@ -211,7 +211,9 @@ class _Endpoint:
     async def model(self, request: Request) -> Response:
         """Describe the one model."""
         if request.path_params["model"] != self._served.model:
-            raise RequestError(404, f"expected the model {self._served.model}", code="model_not_found", param="model")
+            received = request.path_params["model"][:100]
+            message = f"expected the model {self._served.model}, received {received!r}"
+            raise RequestError(404, message, code="model_not_found", param="model")
         return _json(self._describe())
 
     def handler(self, protocol: Protocol) -> Callable[[Request], Awaitable[Response]]:

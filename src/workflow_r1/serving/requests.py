@@ -11,21 +11,23 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-REFUSED: dict[str, Callable[[Any], bool]] = {
-    "n": lambda value: value == 1,
-    "logprobs": lambda value: value is False,
-    "top_logprobs": lambda value: value == 0,
-    "logit_bias": lambda value: value == {},
-    "tool_choice": lambda value: value in ("none", "auto"),
-    "function_call": lambda value: value in ("none", "auto"),
-    "modalities": lambda value: value == ["text"],
-    "audio": lambda value: False,
-    "background": lambda value: value is False,
-    "previous_response_id": lambda value: False,
-    "conversation": lambda value: False,
-    "prompt": lambda value: False,
-}
-"""Fields whose value must be one that asks for nothing: with any other the reply would mean something else."""
+REFUSED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "n": ("1, since each request gets one answer", lambda value: value == 1),
+    "logprobs": ("false, since the reply has no log-probabilities", lambda value: value is False),
+    "top_logprobs": ("0, since the reply has no log-probabilities", lambda value: value == 0),
+    "logit_bias": ("none, since the policy is sampled as it was trained", lambda value: value == {}),
+    "tool_choice": ('"none" or "auto", since the policy calls its own operators', lambda value: value in ("none", "auto")),
+    "function_call": ('"none" or "auto", since the policy calls its own operators', lambda value: value in ("none", "auto")),
+    "modalities": ('["text"], since an answer is a text', lambda value: value == ["text"]),
+    "audio": ("none, since an answer is a text", lambda value: False),
+    "background": ("false, since nothing is kept after the reply", lambda value: value is False),
+    "previous_response_id": ("none, since no response is kept; send the whole conversation", lambda value: False),
+    "conversation": ("none, since no conversation is kept; send the whole of it", lambda value: False),
+    "prompt": ("none, since no prompts are kept; send its text", lambda value: False),
+}  # fmt: skip
+"""Fields whose value must be one that asks for nothing, since with any other the reply would mean something else: what is
+expected and why, and whether a value is that.
+"""
 
 WITHOUT_EFFECT: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "top_p": ("the server's own is used", lambda value: value == 1),
@@ -161,15 +163,64 @@ def parse(fields: Mapping[str, Any], kind: type[_Body], *, model: str) -> _Body:
     try:
         parsed = kind.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        param = ".".join(str(part) for part in first["loc"])
-        raise RequestError(400, f"{param}: {first['msg']}", param=param) from None
+        param, message = _explain(error, fields)
+        raise RequestError(400, message, param=param) from None
     asked = fields["model"]
     if asked != model:
         raise RequestError(
             404, f"expected the model {model}, received {asked[:100]!r}", code="model_not_found", param="model"
         )
     return parsed
+
+
+_EXPECTED = {
+    "missing": "a value",
+    "string_type": "a string",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "too_short": "at least one item",
+    "string_too_short": "a text that is not empty",
+}
+"""By pydantic's kinds of error; the others say it in words of their own."""
+
+
+def _explain(error: ValidationError, fields: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the field that is wrong, and what was expected and received there."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for detail in error.errors():
+        place, value = _find(fields, detail["loc"])
+        missing = detail["type"] == "missing"
+        if missing:
+            place = (*place, str(detail["loc"][-1]))
+        expected = _EXPECTED.get(detail["type"], detail["msg"].removeprefix("Input should be "))
+        found.setdefault(".".join(place), ("nothing" if missing else _short(value), []))[1].append(expected)
+    # Of the alternatives of a union, the one that got furthest was meant.
+    param = max(found, key=lambda place: place.count("."))
+    received, expected_there = found[param]
+    return param, f"{param}: expected {' or '.join(dict.fromkeys(expected_there))}, received {received}"
+
+
+def _find(fields: Any, location: Sequence[str | int]) -> tuple[tuple[str, ...], Any]:
+    """Follow a location of pydantic into a request, without the names of union alternatives that stand in it."""
+    place: list[str] = []
+    value = fields
+    for part in location:
+        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
+            value = value[part]
+        else:
+            continue
+        place.append(str(part))
+    return tuple(place), value
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def passed_over(fields: Mapping[str, Any], *, read: Sequence[str]) -> tuple[str, ...]:
@@ -187,11 +238,11 @@ def passed_over(fields: Mapping[str, Any], *, read: Sequence[str]) -> tuple[str,
         if value is None:
             continue
         if name in REFUSED:
-            if not REFUSED[name](value):
+            expected, asks_nothing = REFUSED[name]
+            if not asks_nothing(value):
                 raise RequestError(
                     400,
-                    f"{name}: expected nothing, or a value that asks for nothing: each request has its whole conversation, "
-                    "the policy decides by itself which of its operators it calls, and gives one answer",
+                    f"{name}: expected {expected}; received {_short(value)}",
                     code="unsupported_parameter",
                     param=name,
                 )
@@ -273,6 +324,7 @@ def join_parts(parts: Sequence[Mapping[str, Any]], *, kinds: Sequence[str], para
     """
     for part in parts:
         if part.get("type") not in kinds or not isinstance(part.get("text", part.get("refusal")), str):
-            received = str(part.get("type"))[:40]
-            raise RequestError(400, f"{param}: expected parts of type {kinds[0]}, received {received!r}", param=param)
+            raise RequestError(
+                400, f"{param}: expected parts of type {kinds[0]} with their text, received {_short(part)}", param=param
+            )
     return "\n".join(str(part.get("text", part.get("refusal"))) for part in parts)

@@ -82,13 +82,16 @@ def read_responses(body: bytes, *, model: str) -> AnswerRequest:
 
 def _read_item(item: Mapping[str, Any], at: int) -> Said | None:
     param = f"input.{at}"
-    kind = item.get("type", "message")
+    kind = item.get("type") or "message"
     if kind == "reasoning":
         return None  # How an earlier answer came about: our own reply, sent back.
     if kind == "function_call":
         return Said("assistant", f"{item.get('name')}({item.get('arguments')})")
     if kind == "function_call_output":
-        return Said("tool", str(item.get("output")))
+        output = item.get("output")
+        if isinstance(output, list) and all(isinstance(part, dict) for part in output):
+            output = join_parts(output, kinds=("input_text", "output_text"), param=f"{param}.output")
+        return Said("tool", str(output))
     role, content = item.get("role"), item.get("content")
     if kind != "message" or role not in ("system", "developer", "user", "assistant"):
         raise RequestError(400, f"{param}: expected a message, received {str(kind)[:40]!r}", param=param)
