@@ -48,7 +48,7 @@ def services_of(config: RunConfig, names: Sequence[str] | None = None) -> Operat
 
 
 def innermost(chat: Any) -> Any:
-    """What lies under meter and budget."""
+    """Return the model under meter and budget."""
     while hasattr(chat, "inner"):
         chat = chat.inner
     return chat

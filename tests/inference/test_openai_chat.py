@@ -35,7 +35,7 @@ KEY = "sk-secret-0123456789"
 
 @dataclass
 class Answer:
-    """What the server sends."""
+    """Reply of the server."""
 
     body: Any = None
     status: int = 200

@@ -11,7 +11,7 @@ import pytest
 
 @dataclass
 class Answer:
-    """What the server sends: bytes as they are, anything else as JSON."""
+    """Reply of the server: bytes as they are, anything else as JSON."""
 
     body: Any = None
     status: int = 200
@@ -107,5 +107,5 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def answer() -> type[Answer]:
-    """What such a server sends."""
+    """Return the reply of such a server."""
     return Answer

@@ -23,17 +23,17 @@ def build_chat_models(
     *,
     store: CallStore | None = None,
 ) -> dict[str, ChatModel]:
-    """The LLMs behind some operators, by role: an operator's name, or ``default`` for all that have none of their own.
+    """Return the LLMs of some operators, by role: an operator's name, or ``default`` for all without a role of their own.
 
     Args:
         config: endpoints and roles.
-        world_seed: of the embedded world, whose expert may be the LLM.
-        operators: names of those that need an LLM.
-        accounts: where calls are booked and limited.
-        store: where replies of endpoints are kept; None keeps none.
+        world_seed: seed of the embedded world, whose expert may be the LLM.
+        operators: names of the operators that need an LLM.
+        accounts: accounts that book and limit the calls.
+        store: store of the endpoints' replies; None keeps no replies.
 
     Raises:
-        ConfigError: an endpoint without a model's name, or without a key where it needs one.
+        ConfigError: an endpoint lacks a model's name, or a key that it needs.
     """
     roles = {name if name in config.roles else DEFAULT_ROLE for name in operators}
     if config.kind == "embedded":
@@ -61,7 +61,7 @@ def build_endpoint(config: LLMConfig, name: str, accounts: Accounts, *, store: C
     """The LLM at one endpoint, metered; a replay needs the name of its model and no more.
 
     Raises:
-        ConfigError: it has no name of a model, or no key where it needs one.
+        ConfigError: the endpoint lacks a model's name, or a key that it needs.
     """
     chat_config = endpoint_chat_config(config, name)
     model = chat_config.model

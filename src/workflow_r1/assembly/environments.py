@@ -15,13 +15,13 @@ def build_environment_factory(
     services: OperatorServices,
     special_tokens: Sequence[str] = (),
 ) -> Callable[[Question], Environment]:
-    """What makes a fresh environment for each trajectory. All of them share the services.
+    """Return a function that makes a fresh environment for each trajectory. All of them share the services.
 
     Args:
         config: pool and limits.
         operators: where the names of the pool are looked up.
         services: what the operators use.
-        special_tokens: of the policy's tokenizer, neutralised in outside text.
+        special_tokens: special tokens of the policy's tokenizer, neutralised in outside text.
 
     Raises:
         ConfigError: the pool names an operator that does not exist, or one that lacks settings.

@@ -9,10 +9,10 @@ from workflow_r1.operators import Operator, find_operators
 
 
 def build_operators(pool: PoolSettings) -> Mapping[str, Operator]:
-    """Where the names of the pool are looked up: the package's own operators, the plugins', those of entry points.
+    """Return the operators by name: the package's own, the plugins', and those of entry points.
 
     Raises:
-        ConfigError: a plugin or a setting cannot be used, or there is no operator of that name.
+        ConfigError: a plugin or a setting cannot be used, or an operator's name is unknown.
     """
     found = find_operators(pool.plugins, names={*pool.names, *pool.settings})
     operators = {name: each.operator for name, each in found.operators.items()}
@@ -23,7 +23,7 @@ def build_operators(pool: PoolSettings) -> Mapping[str, Operator]:
 
 
 def check_pool(names: Sequence[str], operators: Mapping[str, Operator]) -> None:
-    """Refuse names that are no operators, and operators that lack settings.
+    """Refuse names without an operator, and operators that lack settings.
 
     Raises:
         ConfigError: names the first, and the nearest right one.
@@ -31,7 +31,7 @@ def check_pool(names: Sequence[str], operators: Mapping[str, Operator]) -> None:
     _check_names("environment.operators", names, operators)
     for name in names:
         if operators[name].settings_type is not None and operators[name].settings is None:
-            operators[name].configure({})  # Raises, and says what is missing.
+            operators[name].configure({})  # Raises, and names the missing service.
 
 
 def _check_names(

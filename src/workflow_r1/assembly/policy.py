@@ -7,7 +7,7 @@ from workflow_r1.inference import OpenAIChatConfig
 
 
 def policy_chat_config(policy: PolicyConfig, llm: LLMConfig, *, concurrency: int) -> OpenAIChatConfig:
-    """How to reach the policy's server; limits are the LLM's.
+    """Return the settings of a client of the policy's server; its limits are the LLM's.
 
     Args:
         policy: the server, the model's name there, and the key.
@@ -15,7 +15,7 @@ def policy_chat_config(policy: PolicyConfig, llm: LLMConfig, *, concurrency: int
         concurrency: most requests at once.
 
     Raises:
-        ConfigError: no server, or no name of the model there.
+        ConfigError: no server is configured, or no name of the model there.
     """
     if policy.base_url is None or policy.model == "embedded":
         raise ConfigError(

@@ -16,14 +16,14 @@ EMBEDDED_TRAIN_QUESTIONS = 4096
 
 
 def build_train_questions(config: DataConfig, *, world_seed: int) -> list[Question]:
-    """Questions to train on.
+    """Return the questions to train on.
 
     Args:
         config: where they come from.
         world_seed: of the embedded world, which may be their source.
 
     Raises:
-        ConfigError: files are asked for and none is named.
+        ConfigError: the source is ``files``, and no file is named.
         DataError: the file is missing, empty or malformed.
     """
     if config.source == "embedded":
@@ -40,7 +40,7 @@ def build_evaluation_questions(config: DataConfig, num: int, *, world_seed: int)
         world_seed: of the embedded world, which may be their source.
 
     Raises:
-        ConfigError: files are asked for and none is named.
+        ConfigError: the source is ``files``, and no file is named.
         DataError: the file is missing, empty or malformed.
     """
     if num == 0:

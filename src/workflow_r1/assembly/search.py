@@ -20,7 +20,7 @@ from workflow_r1.retrieval import (
 
 
 def build_limited_search(config: SearchConfig, world_seed: int, accounts: Accounts) -> SearchBackend:
-    """What the Search operator searches, within the budget where a service does it."""
+    """Return the search of the Search operator, within the budget where a service does it."""
     search = build_search(config, world_seed)
     return accounts.limit_search(search, endpoint=name_search(config)) if is_stored(config) else search
 
@@ -33,17 +33,17 @@ def name_search(config: SearchConfig) -> str:
 def build_search(
     config: SearchConfig, world_seed: int, *, on_progress: Callable[[int], None] | None = None
 ) -> SearchBackend:
-    """What the Search operator searches. An index that is absent is built from its corpus first.
+    """Return the search of the Search operator. A missing index is built from its corpus first.
 
     Args:
-        config: which search, and how to reach it.
-        world_seed: of the embedded world.
+        config: kind and settings of the search.
+        world_seed: seed of the embedded world.
         on_progress: called with the number of passages read so far while an index is built.
 
     Raises:
         ConfigError: no search is configured, or something that it needs is missing.
         DataError: the corpus or index is missing or malformed.
-        MissingExtraError: an MCP server is asked for without the package for it.
+        MissingExtraError: an MCP server is configured, and its package is not installed.
     """
     match config.kind:
         case "embedded":
@@ -81,7 +81,7 @@ def _open_index(config: SearchConfig, on_progress: Callable[[int], None] | None)
         return BM25Index.open(config.index, corpus_path=corpus)
     if config.corpus is None:
         raise ConfigError(
-            f"search.corpus: expected a corpus to build the index from, since there is none at {config.index}; set "
+            f"search.corpus: expected a corpus to build the index from, since there is no index at {config.index}; set "
             "search.corpus to a JSONL of `id, title, text`, or search.index to an index that exists"
         )
     return BM25Index.build(config.corpus, config.index, on_progress=on_progress)

@@ -43,7 +43,7 @@ def build_services(
         pool: the configured operators.
         names: of the operators that will be called; None takes the pool's.
         operators: where they are looked up; None builds those of the pool.
-        accounts: where calls are booked and limited; None opens new ones.
+        accounts: accounts that book and limit the calls; None opens new ones.
 
     Raises:
         ConfigError: an operator needs a service that is not configured, or not well enough.
@@ -57,7 +57,7 @@ def build_services(
     accounts = accounts or open_accounts(config.prices, config.budget)
     if config.llm.roles:
         check_roles(config.llm, known=(*build_operators(pool), *operators))
-    # What the embedded world and an index in this process answer costs nothing and never changes: it is not stored.
+    # Answers of the embedded world and of an index in this process cost nothing and never change: they are not stored.
     llm_is_stored = "llm" in needs and config.llm.kind == "openai"
     search_is_stored = "search" in needs and is_stored(config.search)
     store = open_store(config.store) if llm_is_stored or search_is_stored else None

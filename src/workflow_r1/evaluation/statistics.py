@@ -1,9 +1,9 @@
-"""What a difference between two figures is worth: intervals, paired tests, correction, and the accuracy-cost frontier.
+"""The worth of a difference between two figures: intervals, paired tests, correction, and the accuracy-cost frontier.
 
-Scores are an array ``(questions,)``, or ``(questions, seeds)`` where a method was run under several seeds, each of which
-answered every question; a question that was repeated under one seed enters with its mean. Their unit is the figure's own
-(0 to 1 for exact match and F1). What each interval covers, and how often it does so in simulations, stands in
-``docs/explanation/statistics.md``. Every function is deterministic; those that draw take a seed.
+Scores are an array ``(questions,)``, or ``(questions, seeds)`` where a method was run under several seeds, each of
+which answered every question; a question that was repeated under one seed enters with its mean. Their unit is the
+figure's own (0 to 1 for exact match and F1). ``docs/explanation/statistics.md`` says what each interval covers, and how
+often it does so in simulations. Every function is deterministic; those that draw take a seed.
 """
 
 import math
@@ -19,10 +19,10 @@ from workflow_r1.evaluation.student import t_quantile, t_two_sided_p
 from workflow_r1.trajectory.records import Record
 
 NUM_RESAMPLES = 10_000
-"""Of a bootstrap: the ends of a 95% interval then move by about a hundredth of its width from seed to seed."""
+"""Resamples of a bootstrap: the ends of a 95% interval then move by about a hundredth of its width from seed to seed."""
 
 NUM_PERMUTATIONS = 10_000
-"""Of a permutation test: the smallest p-value is 1/10,001."""
+"""Permutations of a test: the smallest p-value is 1/10,001."""
 
 MAX_EXACT = 14
 """Questions up to which a permutation test goes through all sign patterns (16,384) instead of drawing some."""
@@ -46,9 +46,9 @@ class Interval(Record):
     high: float
     """Upper end."""
     confidence: float
-    """How often such an interval is meant to hold the true figure."""
+    """Share of such intervals that are meant to hold the true figure."""
     method: str
-    """How it was computed."""
+    """Method by which it was computed."""
     num_questions: int
     """Questions that it rests on."""
     num_seeds: int
@@ -58,17 +58,17 @@ class Interval(Record):
         return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     def clipped(self, *, low: float, high: float) -> "Interval":
-        """Cut the interval to what the figure can be."""
+        """Cut the interval to the possible range of the figure."""
         return self.model_copy(update={"low": max(low, self.low), "high": min(high, self.high)})
 
 
 class PairedTest(Record):
-    """Whether two methods differ on the same questions."""
+    """Test of whether two methods differ on the same questions."""
 
     p_value: float
-    """Probability of a difference at least as large if there is none; two-sided."""
+    """Probability of a difference at least as large if the methods do not differ; two-sided."""
     method: str
-    """Which test."""
+    """Name of the test."""
     num_questions: int
     """Questions that both answered."""
     num_first_better: int
@@ -85,7 +85,7 @@ class PairedTest(Record):
 def rate_interval(*, scores: ArrayLike, confidence: float = 0.95) -> Interval:
     """Wilson's score interval (1927) of a share of questions; see :func:`~workflow_r1.evaluation.figures.wilson_interval`.
 
-    Covers the choice of questions, and what is random in an answer. Does not cover seeds: there is one.
+    The interval covers the choice of questions and the randomness of an answer. It does not cover seeds: there is one.
 
     Args:
         scores: ``(questions,)``, each 0 or 1; at least one.
@@ -106,17 +106,18 @@ def bootstrap_interval(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Bootstrap over questions (Efron 1979) of a mean; bias-corrected and accelerated (Efron 1987) unless told otherwise.
+    """Bootstrap over questions (Efron 1979) of a mean; bias-corrected and accelerated (Efron 1987) by default.
 
-    Covers the choice of questions, and what is random in an answer. With several seeds it says what *these* seeds reach
-    on other questions, and nothing about other seeds. Its width is 0 where all scores are equal, which is no certainty.
+    The interval covers the choice of questions and the randomness of an answer. With several seeds it says what *these*
+    seeds reach on other questions, and nothing about other seeds. Its width is 0 where all scores are equal, which is
+    no certainty.
 
     Args:
         scores: ``(questions,)`` or ``(questions, seeds)``; at least two questions.
         confidence: in (0, 1).
         kind: ``bca`` shifts the percentiles for skew; ``percentile`` does not.
-        num_resamples: how often questions are drawn with replacement.
-        seed: of the draws.
+        num_resamples: number of draws of the questions with replacement.
+        seed: seed of the draws.
     """
     table = _as_table(scores, min_questions=2)
     means = table.mean(axis=1)
@@ -146,14 +147,14 @@ def crossed_bootstrap_interval(
     """Bootstrap over seeds and, independently, over questions (Owen 2007, "The pigeonhole bootstrap"); percentiles.
 
     Seeds are not nested in questions: every seed answers the same ones, so both are drawn, and their crossing scored.
-    Meant to cover both. With few seeds it is too narrow, since the spread of S seeds drawn with replacement is that of
-    S/(S-1) times as many: prefer :func:`crossed_interval` below some twenty.
+    The interval is meant to cover both. With few seeds it is too narrow, since S seeds drawn with replacement spread as
+    little as S/(S-1) times as many: prefer :func:`crossed_interval` below some twenty.
 
     Args:
         scores: ``(questions, seeds)``; at least two of each.
         confidence: in (0, 1).
-        num_resamples: how often both are drawn.
-        seed: of the draws.
+        num_resamples: number of draws of both.
+        seed: seed of the draws.
     """
     table = _as_table(scores, min_questions=2, min_seeds=2)
     num_questions, num_seeds = table.shape
@@ -170,8 +171,9 @@ def crossed_bootstrap_interval(
 def seed_interval(*, scores: ArrayLike, confidence: float = 0.95) -> Interval:
     """Student's t interval over the means of the seeds.
 
-    Covers seeds, and what is random in an answer, on *these* questions: says nothing about other questions. Honest from two
-    seeds on, and then wide: 12.7 standard errors with two, 4.3 with three, 2.8 with five.
+    The interval covers seeds and the randomness of an answer on *these* questions, and says nothing about other
+    questions. It is honest from two seeds on, and then wide: 12.7 standard errors with two, 4.3 with three, 2.8 with
+    five.
 
     Args:
         scores: ``(questions, seeds)``; at least two seeds.
@@ -191,8 +193,9 @@ def crossed_interval(*, scores: ArrayLike, confidence: float = 0.95) -> Interval
     .. math:: \bar{x} \pm t_{\nu} \sqrt{\frac{M_q}{QS} + \max\!\left(0, \frac{M_s - M_e}{QS}\right)}
 
     with the mean squares of Q questions, of S seeds and of the rest, and degrees of freedom after Satterthwaite (1946):
-    those of the questions where seeds hardly differ, S - 1 where they are all that differs. Source: Brennan,
-    "Generalizability Theory" (2001), section 6.1. With one seed it is the t interval over questions, and covers no seeds.
+    those of the questions where seeds hardly differ, S - 1 where nothing but seeds differs. Source: Brennan,
+    "Generalizability Theory" (2001), section 6.1. With one seed it is the t interval over questions, and covers no
+    seeds.
 
     Args:
         scores: ``(questions,)`` or ``(questions, seeds)``; at least two questions.
@@ -211,13 +214,15 @@ def interval_of_mean(*, intervals: Sequence[Interval], independent: bool = True)
 
     .. math:: \bar{x} - \frac{1}{B}\sqrt{\sum_b (x_b - l_b)^2},\quad \bar{x} + \frac{1}{B}\sqrt{\sum_b (u_b - x_b)^2}
 
-    the method of variance estimates recovery (Zou and Donner 2008): each end keeps the skew of those that it is made from.
-    Covers what they cover. The figures are taken as given: these benchmarks, not others.
+    the method of variance estimates recovery (Zou and Donner 2008): each end keeps the skew of those that it is made
+    from. The interval covers what the given intervals cover. The benchmarks are taken as given: it says nothing about
+    others.
 
     Args:
-        intervals: of one confidence; at least one.
-        independent: whether the figures rest on draws of their own. Where they do not, as under seeds that they share, the
-            distances of the ends are added instead of their squares: at least as wide as it must be.
+        intervals: intervals of one confidence; at least one.
+        independent: True where the figures rest on draws of their own. Where they share seeds, for example, they do
+            not: the distances of the ends are then added instead of their squares, which is at least as wide as it must
+            be.
     """
     if not intervals or len({interval.confidence for interval in intervals}) > 1:
         raise ValueError("expected intervals of one confidence, at least one")
@@ -240,8 +245,8 @@ def crossed_interval_of_mean(*, tables: Sequence[ArrayLike], confidence: float =
     .. math:: \bar{x} \pm t_{\nu} \sqrt{\frac{1}{B^2}\sum_b \frac{M_{q,b}}{Q_b S}
               + \max\!\left(0, \frac{s^2}{S} - \frac{1}{B^2}\sum_b \frac{M_{e,b}}{Q_b S}\right)}
 
-    Questions are drawn for each set by itself. A seed that is lucky on one set may be so on all, so the spread of seeds,
-    s, is that of each seed's mean over the sets.
+    Questions are drawn for each set by itself. A seed that is lucky on one set may be so on all, so the spread of
+    seeds, s, is that of each seed's mean over the sets.
 
     Args:
         tables: ``(questions, seeds)`` each, the same seeds in the same order; at least two questions.
@@ -296,8 +301,8 @@ def paired_rate_interval(*, first: ArrayLike, second: ArrayLike, confidence: flo
 def crossed_difference_interval(*, first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Interval:
     """Interval of the difference of two means on the same questions, ``first - second``; as :func:`crossed_interval`.
 
-    Questions are paired. Seeds are not: seed 0 of one method has nothing to do with seed 0 of the other, so each method's
-    seeds bring their own spread, and the two may have different numbers of them.
+    Questions are paired. Seeds are not: seed 0 of one method has nothing to do with seed 0 of the other, so each
+    method's seeds bring their own spread, and the two may have different numbers of them.
 
     Args:
         first: ``(questions,)`` or ``(questions, seeds)``; at least two questions.
@@ -323,8 +328,8 @@ def mcnemar_test(*, first: ArrayLike, second: ArrayLike, mid_p: bool = False) ->
     Args:
         first: ``(questions,)``, each 0 or 1.
         second: the other method's, question by question.
-        mid_p: count the outcome itself by half (Fagerland et al. 2013): closer to the nominal level, which it may exceed
-            slightly. The exact test never does.
+        mid_p: count the outcome itself by half (Fagerland et al. 2013): closer to the nominal level, which it may
+            exceed slightly. The exact test never does.
     """
     one, other = _one_seed_pair(first, second)
     wins, losses = int((one > other).sum()), int((one < other).sum())
@@ -349,14 +354,14 @@ def permutation_test(
 
     .. math:: p = \frac{1 + \#\{|\bar{d}^*| \ge |\bar{d}|\}}{1 + N}
 
-    With several seeds it compares *these* seeds: where a seed decides about the training of a method, two sets of seeds of
-    one method differ, too, and the test finds that. For such seeds: :func:`crossed_test`.
+    With several seeds it compares *these* seeds: where a seed decides about the training of a method, two sets of seeds
+    of one method differ, too, and the test finds that. For such seeds: :func:`crossed_test`.
 
     Args:
         first: ``(questions,)`` or ``(questions, seeds)``.
         second: the other method's, question by question.
         num_permutations: patterns that are drawn.
-        seed: of the draws.
+        seed: seed of the draws.
     """
     one, other = _as_pair(first, second)
     differences = _differences(one, other)
@@ -399,11 +404,11 @@ def crossed_test(*, first: ArrayLike, second: ArrayLike) -> PairedTest:
 
 
 def holm(*, p_values: ArrayLike) -> NDArray[np.float64]:
-    r"""Correct the p-values of a family of tests, so that one false finding among all of them is as rare as in one (Holm 1979).
+    r"""Correct the p-values of a family of tests: a false finding among all of them is then as rare as in one (Holm 1979).
 
     .. math:: \tilde{p}_{(i)} = \max_{j \le i} \min\!\left(1, (m - j + 1)\, p_{(j)}\right)
 
-    Holds whatever the dependence between the tests.
+    The correction holds for any dependence between the tests.
 
     Args:
         p_values: ``(tests,)``, each in [0, 1]; may be empty.
@@ -421,7 +426,7 @@ def holm(*, p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def pareto_frontier(*, costs: ArrayLike, accuracies: ArrayLike) -> NDArray[np.bool_]:
-    """Tell which methods no other one beats: none is at least as cheap and as accurate, and better in one of the two.
+    """Return the methods that no other one beats: no other is at least as cheap and as accurate, and better in one of the two.
 
     Args:
         costs: ``(methods,)`` in any unit; NaN where unknown: such a method is not on the frontier and beats nobody.
@@ -517,7 +522,7 @@ def _test(one: Scores, other: Scores, *, p_value: float, method: str) -> PairedT
 
 
 def _differences(one: Scores, other: Scores) -> Scores:
-    """Difference of each question's means. What rounding makes of equal means over different numbers of seeds is 0."""
+    """Difference of each question's means. Rounding differences of equal means over different numbers of seeds become 0."""
     differences = one.mean(axis=1) - other.mean(axis=1)
     differences[np.abs(differences) <= 1e-12 * max(np.abs(one).max(), np.abs(other).max())] = 0.0
     return differences
@@ -544,7 +549,7 @@ def _variance_of_mean(one: Scores, other: Scores | None = None) -> tuple[float, 
 
 
 def _variance_of_rest(table: Scores) -> float:
-    """What neither questions nor seeds explain, as a part of the variance of the mean; at least two of each."""
+    """Variance that neither questions nor seeds explain, as a part of the variance of the mean; at least two of each."""
     num_questions, num_seeds = table.shape
     rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
     return float((rest**2).sum()) / ((num_questions - 1) * (num_seeds - 1)) / (num_questions * num_seeds)

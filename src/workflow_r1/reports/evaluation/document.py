@@ -1,6 +1,7 @@
-"""The record of a report in words and tables: what Markdown, HTML and the terminal show, each in its own way.
+"""A report in words and tables, which Markdown, HTML and the terminal show each in its own way.
 
-Every text in a document is plain text, much of it from outside. What writes a document makes it harmless where it goes.
+Every text in a document is plain text, much of it from outside. Each writer of a document makes it harmless for its
+form.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -60,7 +61,7 @@ class Grid:
     best: frozenset[tuple[int, int]] = frozenset()
     """Cells, by row and column, that stand out."""
     num_names: int = 1
-    """How many of the first columns hold names, not figures."""
+    """Number of first columns that hold names, not figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Quotes:
-    """Answers of one kind; each is a title, and texts by what they are."""
+    """Answers of one kind: a title each, and texts by name."""
 
     title: str
     entries: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
@@ -122,7 +123,7 @@ def make_document(report: EvaluationReport) -> Document:
 
 
 def verdict(test: MethodTest, *, confidence: float) -> str:
-    """What a test found, in a word or three."""
+    """Finding of a test, in a word or three."""
     if test.adjusted_p_value >= 1 - confidence:
         return "no difference found"
     return "better" if test.difference.estimate > 0 else "worse"
@@ -142,7 +143,7 @@ def _score(report: EvaluationReport, row: MethodFigures) -> Interval | None:
 
 
 def _left_out(row: MethodFigures | None, figure: Figure) -> str:
-    """What to add to a score where something was left out of it; else nothing."""
+    """Note on a score that left something out; empty where it left out nothing."""
     if row is None or not (row.num_left_out or row.num_answers_left_out):
         return ""
     return _tell_left_out(max(row.num_left_out, row.num_answers_left_out), row.if_left_out_wrong(figure))
@@ -188,7 +189,7 @@ def _matrix(report: EvaluationReport) -> Iterator[Block]:
         legend.append(f"{ABOVE} above and {BELOW} below {reference}, after correction for all tests (next section).")
     if report.ceilings:
         legend.append(
-            f"{', '.join(report.ceilings)}: a ceiling that looks at golden answers, left out of what stands out."
+            f"{', '.join(report.ceilings)}: a ceiling that looks at golden answers, left out of the highlighting."
         )
     if several:
         legend.append("The mean counts every benchmark alike, and is given where a method answered all of them.")
@@ -200,7 +201,7 @@ def score_grid(report: EvaluationReport, *, intervals: bool = True) -> Grid:
 
     Args:
         report: the figures.
-        intervals: whether there is room for them.
+        intervals: True where there is room for them.
     """
     comparison, places = report.comparison, _by_place(report)
     several = len(report.benchmarks) > 1
@@ -244,7 +245,7 @@ def score_grid(report: EvaluationReport, *, intervals: bool = True) -> Grid:
 
 
 def _left_out_of_mean(report: EvaluationReport, method: str) -> str:
-    """What to add to a mean over benchmarks where something was left out of it; else nothing."""
+    """Note on a mean over benchmarks that left something out; empty where it left out nothing."""
     rows = [row for row in report.comparison.figures if row.method == method]
     if report.comparison.means[method] is None or not any(_left_out(row, report.comparison.figure) for row in rows):
         return ""
@@ -330,7 +331,7 @@ def _in_words(reference: str, tests: Sequence[MethodTest], confidence: float) ->
 
 
 def _range(tests: Sequence[MethodTest]) -> str:
-    """What the intervals of some tests hold together."""
+    """Range that holds the intervals of some tests."""
     return f"{min(test.difference.low for test in tests):+.3f} to {max(test.difference.high for test in tests):+.3f}"
 
 
@@ -368,7 +369,7 @@ def _cost(report: EvaluationReport) -> Iterator[Block]:
     )  # fmt: skip
     yield Paragraph(
         "LLM calls and tokens are those of operators and of the policy. Seconds are wall time beside whatever ran at the same "
-        "time. What a store of calls answered counts like what was paid. A dash is unknown, never 0. A method is on the "
+        "time. Calls that a store answered count like paid ones. A dash is unknown, never 0. A method is on the "
         "frontier of a cost where no other one is both cheaper and at least as accurate."
     )
     if report.searches:
