@@ -29,7 +29,7 @@ def completed(config: RunConfig) -> Any:
         evaluation_file=Path("/shared/run/verl/evaluation.parquet"),
         resume=False,
     )
-    return complete(options, own_options(config))
+    return complete(options, own_options(config.verl))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
