@@ -32,13 +32,16 @@ the trainer has."""
 
 def refuse_another_distribution(
     differences: Differences, sampling: SamplingConfig, *, before_temperature: Differences = ()
-) -> None:
+) -> bool:
     """Refuse a run whose sampler reports log-probabilities of another distribution.
 
     Args:
         differences: to the distribution that is trained.
         sampling: how the turns were sampled.
         before_temperature: the same tokens' differences to the trainer's distribution at temperature 1, where that is another.
+
+    Returns:
+        Whether there were turns enough to say anything.
 
     Raises:
         UserError: the difference is systematic; says by how much, and what to change.
@@ -51,7 +54,7 @@ def refuse_another_distribution(
             "for evaluation"
         )
     if len(means) < MIN_TURNS:
-        return
+        return False
     centre = sum(means) / len(means)
     error = math.sqrt(sum((value - centre) ** 2 for value in means) / (len(means) - 1) / len(means))
     expected = "expected the policy server's log-probabilities to be those of the distribution that is trained, but"
@@ -61,7 +64,7 @@ def refuse_another_distribution(
             "with --logprobs-mode processed_logprobs, or set sampling.temperature = 1"
         )
     if abs(centre) - STANDARD_ERRORS * error < SYSTEMATIC_NATS:
-        return
+        return True
     remedy = (
         "set sampling.top_p = 1, since the server renormalises over the nucleus"
         if sampling.top_p < 1
