@@ -210,11 +210,10 @@ def _find(fields: Any, location: Sequence[str | int]) -> tuple[tuple[str, ...], 
     place: list[str] = []
     value = fields
     for part in location:
-        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
-            value = value[part]
-        else:
-            continue
-        place.append(str(part))
+        held: Mapping[Any, Any] = dict(enumerate(value)) if isinstance(value, list) else value
+        if isinstance(held, Mapping) and part in held:
+            value = held[part]
+            place.append(str(part))
     return tuple(place), value
 
 
