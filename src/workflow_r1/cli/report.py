@@ -77,7 +77,8 @@ def report_evaluations(
     from workflow_r1.cli.tables import print_table
     from workflow_r1.errors import UserError
     from workflow_r1.reports.evaluation import build_report, make_document, write_report
-    from workflow_r1.reports.evaluation.document import Grid, Points, score_grid
+    from workflow_r1.reports.evaluation.blocks import Grid, Points
+    from workflow_r1.reports.evaluation.scores import score_grid
 
     if not 0.5 <= confidence < 1:
         raise UserError(f"--confidence: expected a number from 0.5 to below 1, such as 0.95, received {confidence}")
