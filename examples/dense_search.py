@@ -1,7 +1,7 @@
 """Dense retrieval behind the operator Search, in ten lines around a library that does it.
 
     pip install sentence-transformers
-    CORPUS=corpus.jsonl workflow-r1 operators Search -c my.toml --call "Who directed Jaws?"
+    CORPUS=corpus.jsonl workflow-r1 operators my.toml Search --call "Who directed Jaws?"
 
 with, in ``my.toml``::
 

@@ -2,7 +2,7 @@
 
     python examples/whole_path.py
 
-The numbers are those of the README's path table. ``engines/native/run.py`` walks the same path with mini-batches,
+The numbers are those of the path table in CONTRIBUTING. ``engines/native/run.py`` walks the same path with mini-batches,
 micro-batches, a reference policy, checkpoints and metrics; here every stage is one call that you can change.
 """
 

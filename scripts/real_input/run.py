@@ -176,7 +176,7 @@ def command(name: str, directory: Path, overrides: list[str]) -> None:
         return
     options = [part for override in overrides for part in ("-o", override)]
     started = any((directory / "checkpoints").glob("step-*"))
-    place = ["--resume", str(directory)] if started else [PRESET, "--run-directory", str(directory)]
+    place = ["--resume", str(directory)] if started else [PRESET, "--output", str(directory)]
     arguments = [sys.executable, "-m", "workflow_r1.cli", name, *place, *options]
     print(f"{name}: {' '.join(arguments[2:])}", flush=True)
     finish(arguments)

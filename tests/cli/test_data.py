@@ -34,7 +34,11 @@ def test_list(call: Callable, tmp_path: Path) -> None:
     write(tmp_path / "data" / "eval" / "nq.jsonl", row(1), row(2))
     code, output, errors = call("data", "list")
     assert code == 0, errors
-    lines = {line.split()[0]: line for line in output.splitlines() if line.strip()}
+    lines: dict[str, str] = {}
+    for line in filter(None, map(str.strip, output.splitlines())):
+        # Where the table is too wide, its columns follow in parts, each with the names of the rows.
+        name = line.split()[0]
+        lines[name] = f"{lines.get(name, '')}  {line}"
     assert "test" in lines["nq"]
     assert "3,610" in lines["nq"]
     assert "2 in data/eval/nq.jsonl" in lines["nq"]

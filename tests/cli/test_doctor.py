@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from scripted_server import Answer, Request, completion, serving
 
-from workflow_r1.cli.doctor import _run
 from workflow_r1.embedded import policy_directory
 from workflow_r1.inference import ChatReply, ChatRequest, ScriptedChatModel
 from workflow_r1.inference.loopback import LoopbackServer
 from workflow_r1.installation import install_command
 from workflow_r1.rollout.doubles import LoopbackPolicy
-from workflow_r1.running.checks import Finding, Status, check_directory, ok
+from workflow_r1.running.checks import check_directory
+from workflow_r1.running.findings import Finding, Status, ok, run_checks
 from workflow_r1.store import CallDatabase
 from workflow_r1.trajectory import FinishReason, Usage
 
@@ -282,6 +282,21 @@ def test_a_policy_that_cannot_be_loaded(examine: Callable, tmp_path: Path) -> No
     assert code == 2
 
 
+def test_budgets_and_a_prompt_that_the_policy_cannot_follow(examine: Callable, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "my.toml").write_text('name = "mine"\n')  # The embedded policy by default, and the paper's budgets.
+    code, findings = examine("my.toml", policy=True)
+    assert code == 2
+    assert "room for 2,048 tokens, and a trajectory may take 9,472" in findings["budgets"]["found"]
+    assert "environment.max_response_tokens" in findings["budgets"]["remedy"]
+    assert 'environment.prompt_style = "brief"' in findings["prompt"]["remedy"]
+    code, findings = examine(
+        "-o", "environment.max_response_tokens=1920", policy=True
+    )  # With 128 of the prompt: all of it.
+    assert code == 0
+    assert not findings.keys() & {"budgets", "prompt"}
+
+
 def test_without_torch_the_extra_is_named(tmp_path: Path) -> None:
     script = (
         "import importlib.util as util, sys\n"
@@ -323,7 +338,7 @@ def test_checks_run_at_once_within_a_limit_and_may_fail_themselves() -> None:
         raise KeyError("oops")
 
     started = time.monotonic()
-    found = _run({"a": hang, "b": crash, "c": hang, "d": half, "e": lambda: [ok("e", "fine")]}, limit_seconds=0.5)
+    found = run_checks({"a": hang, "b": crash, "c": hang, "d": half, "e": lambda: [ok("e", "fine")]}, limit_seconds=0.5)
     assert time.monotonic() - started < 5
     assert [(finding.subject, finding.status) for finding in found] == [
         ("a", Status.WARNING),

@@ -15,13 +15,13 @@ from workflow_r1.trajectory.storage import write_atomically
 
 
 class BudgetConfig(Record):
-    """What a run may spend on services in all, resumes included; at a limit it stops cleanly and can go on with a higher one.
+    """What a run may spend on services in all, resumes included; at a limit it stops cleanly and can continue with a higher one.
 
     What the store of calls answers is not spent.
     """
 
     calls: int | None = Field(default=None, ge=1)
-    """Requests that reach an LLM or a search service, retries and lost ones included; a search in this process is none."""
+    """Requests that reach an LLM or a search service, retries and lost ones included; a search in this process is not one."""
     tokens: int | None = Field(default=None, ge=1)
     """Tokens sent and received. Calls that are under way when it is reached may go beyond."""
     money: float | None = Field(default=None, gt=0.0)

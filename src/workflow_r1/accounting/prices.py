@@ -9,9 +9,9 @@ class ModelPrice(Record):
     """What an LLM costs, in the configuration's currency."""
 
     prompt_per_million: float = Field(ge=0.0)
-    """Of a million tokens sent."""
+    """Price of a million tokens sent."""
     completion_per_million: float = Field(ge=0.0)
-    """Of a million tokens received."""
+    """Price of a million tokens received."""
 
     @property
     def is_free(self) -> bool:
@@ -29,7 +29,7 @@ class PricesConfig(Record):
     currency: str = "USD"
     """Name of the currency, for display."""
     per_search: float | None = Field(default=None, ge=0.0)
-    """Of one search by a service; what is searched in this process costs nothing."""
+    """Price of one search by a service; a search in this process costs nothing."""
     models: dict[str, ModelPrice] = Field(default_factory=dict)
     """By name of the endpoint, or else of the model there; both prices of each."""
 

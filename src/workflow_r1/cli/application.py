@@ -14,7 +14,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from workflow_r1 import __version__
 from workflow_r1.cli.ask import ask
 from workflow_r1.cli.budget import EXIT_CODE
 from workflow_r1.cli.data import data
@@ -28,20 +27,32 @@ from workflow_r1.cli.rollout import rollout
 from workflow_r1.cli.serve import serve
 from workflow_r1.cli.serve_search import serve_search
 from workflow_r1.cli.store import store
-from workflow_r1.cli.train import train
-from workflow_r1.cli.warmstart import warmstart
+from workflow_r1.cli.train import train, warmstart
 from workflow_r1.cli.world import world
 from workflow_r1.errors import BudgetExceededError, ProcessLostError, ServiceError, UserError
 from workflow_r1.printable import printable
 from workflow_r1.running.processes import EXIT_CODE as LOST
 from workflow_r1.running.processes import is_launched, num_started, rank
+from workflow_r1.version import __version__
+
+OLD_SPELLINGS = {
+    "benchmarks": "benchmark",
+    "directory": "data",
+    "methods": "method",
+    "run-directory": "output",
+    "seeds": "seed",
+}
+"""Options that had another name before: they still work, and no help shows them."""
 
 app = typer.Typer(
     name="workflow-r1",
     help="Train a language model to build its workflow turn by turn, with GSsPO.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: OLD_SPELLINGS.get(token, token),
+    },
 )
 for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search):
     app.command()(command)
@@ -110,8 +121,8 @@ def _leave(error: Exception) -> NoReturn:
         sys.exit(0)
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
         _complain(f"the disk is full ({cause.filename or 'while writing'}); free some space, then resume", 1)
-    if isinstance(cause, PermissionError | NotADirectoryError | IsADirectoryError) or (
-        isinstance(cause, OSError) and cause.errno in (errno.EROFS, errno.ENAMETOOLONG)
+    if isinstance(cause, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError) or (
+        isinstance(cause, OSError) and cause.errno in (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
     ):
         _complain(f"cannot use {cause.filename}: {cause.strerror}; choose another place", 2)
     raise error

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 EXIT_CODE = 3
-"""Of a command that a limit of the budget has stopped."""
+"""The exit code of a command that a limit of the budget has stopped."""
 
 
 def tell_used_up(console: "Console", exceeded: BudgetExceededError, go_on: str | None, *, kept: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import BudgetExceededError, ConfigError, ServiceError
@@ -23,7 +24,7 @@ MAX_CALLS = 500
 """Calls of services that the sample may make."""
 
 
-def dry_run(config: "RunConfig", console: "Console") -> None:
+def show_estimate(config: "RunConfig", console: "Console") -> None:
     """Sample a few trajectories as training would, and estimate what all of it will take.
 
     Raises:
@@ -90,6 +91,51 @@ def dry_run(config: "RunConfig", console: "Console") -> None:
         told.append("Part of this is the embedded world, a simulation; its expert and its search cost nothing.")
     for line in told:
         console.print(line, style="dim", soft_wrap=True, markup=False)
+
+
+def show_verl_options(config: "RunConfig", console: "Console") -> None:
+    """Show the options that verl would receive, every key checked against verl's own configuration, and what it would need.
+
+    Raises:
+        ConfigError: verl cannot do what is asked for, or does not know a key.
+        MissingExtraError: verl is not installed.
+    """
+    from rich.table import Table
+
+    from workflow_r1.running.engines import require_verl
+
+    require_verl()
+    from workflow_r1.engines.verl.estimate import QWEN25_7B, ModelShape, estimate
+    from workflow_r1.engines.verl.options import own_options, translate
+    from workflow_r1.engines.verl.schema import complete
+    from workflow_r1.policy.model import model_source
+
+    folder = config.directory.resolve() / "NEW-RUN"
+    options = translate(
+        config,
+        model=model_source(config.policy),
+        run_directory=folder,
+        train_file=folder / "verl" / "training.parquet",
+        evaluation_file=folder / "verl" / "evaluation.parquet",
+        resume=False,
+    )
+    own = own_options(config)
+    complete(options, own)
+    table = Table("verl's option", "value", "from", box=None, header_style="dim")
+    for option in options:
+        table.add_row(option.key, str(option.value), option.source)
+    for key, value in own.items():
+        table.add_row(key, str(value), "verl.options")
+    console.print(table)
+    file = Path(config.policy.model) / "config.json"
+    known = QWEN25_7B if config.policy.model == "Qwen/Qwen2.5-7B-Instruct" else None
+    shape = ModelShape.read(file) if file.is_file() else known
+    if shape is None:
+        console.print("\nNo estimate of memory: policy.model is no directory with a config.json.", soft_wrap=True)
+        return
+    console.print("\nEstimates, not measurements, for GPUs of 80 GiB:")
+    for line in estimate(config, shape):
+        console.print(f"  {line}", soft_wrap=True, markup=False)
 
 
 async def _sample(

@@ -27,8 +27,8 @@ def export_inspect(
 
     Logs of an earlier export are replaced.
     """
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.running.configuration import require
+    from workflow_r1.running.terminal import Terminal
 
     require("inspect_ai", extra="inspect", purpose="an export for Inspect AI")
     from workflow_r1.reports.inspect_logs import export_inspect_logs

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, Trust
-from workflow_r1.cli.serving import AllowHost, ApiKeyEnv
+from workflow_r1.cli.parameters import AllowHost, ApiKeyEnv, Method, Overrides, Source, Trust
 from workflow_r1.running.configuration import open_config, run_directory_of
 
 if TYPE_CHECKING:
@@ -23,14 +22,7 @@ def serve(
     config: Source = None,
     override: Overrides = None,
     trust: Trust = False,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            "-m",
-            help="policy, or a fixed workflow such as direct, cot or ensemble: docs/reference/methods.md.",
-        ),
-    ] = "policy",
+    method: Method = "policy",
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
@@ -42,7 +34,8 @@ def serve(
     api_key_env: ApiKeyEnv = None,
     allow_host: AllowHost = None,
     temperature: Annotated[
-        float, typer.Option(min=0.0, max=2.0, help="Of requests that do not name one; 0 is greedy.")
+        float,
+        typer.Option(min=0.0, max=2.0, help="Sampling temperature of requests that do not name one; 0 is greedy."),
     ] = 0.0,
     max_concurrency: Annotated[
         int | None,
@@ -65,12 +58,12 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the policy with its operators as an OpenAI-compatible chat endpoint: POST /v1/chat/completions."""
-    from workflow_r1.cli.serving import address_of, listen, require_server, serve_until_stopped
-    from workflow_r1.cli.terminal import Terminal
+    from workflow_r1.running.http_server import address_of, listen, require_server, serve_until_stopped
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
     from workflow_r1.running.services import check_services
     from workflow_r1.running.simulation import is_simulated, notes_on
+    from workflow_r1.running.terminal import Terminal
     from workflow_r1.services.keys import read_key
 
     require_server("serve")
@@ -176,7 +169,7 @@ def _note(console: "Console", trajectory: "Trajectory", save: Path | None, curre
     """Tell of a trajectory in one line, and save it."""
     import time
 
-    from workflow_r1.cli.trace import outcome_parts
+    from workflow_r1.running.trace import outcome_parts
     from workflow_r1.trajectory import append_trajectories
 
     line = f"{time.strftime('%H:%M:%S')}  {trajectory.stop_reason}: {', '.join(outcome_parts(trajectory, currency))}"

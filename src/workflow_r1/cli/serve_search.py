@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, Trust
-from workflow_r1.cli.serving import AllowHost, ApiKeyEnv
+from workflow_r1.cli.parameters import AllowHost, ApiKeyEnv, Overrides, Source, Trust
 from workflow_r1.running.configuration import open_config
 
 if TYPE_CHECKING:
@@ -42,10 +41,10 @@ def serve_search(
     ] = None,
 ) -> None:
     """Serve a search over HTTP in the protocol of Search-R1's retrieval server: POST /retrieve, GET /health."""
-    from workflow_r1.cli.serving import address_of, listen, require_server, serve_until_stopped
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.config.search import SearchConfig
     from workflow_r1.errors import ConfigError
+    from workflow_r1.running.http_server import address_of, listen, require_server, serve_until_stopped
+    from workflow_r1.running.terminal import Terminal
     from workflow_r1.services.keys import read_key
 
     require_server("serve-search")

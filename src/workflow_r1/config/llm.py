@@ -40,7 +40,7 @@ class EndpointConfig(Record):
     concurrency: int | None = Field(default=None, ge=1)
     """Requests in flight at once."""
     timeout_seconds: float | None = Field(default=None, gt=0.0)
-    """Of one attempt."""
+    """Longest time of one attempt."""
     idle_timeout_seconds: float | None = Field(default=None, gt=0.0)
     """Longest time in an attempt without a byte."""
     max_retries: int | None = Field(default=None, ge=0)
@@ -80,11 +80,11 @@ class LLMConfig(Record):
     temperature: float = Field(default=0.7, gt=0.0)
     """Temperature of independent samples (MultiAnswerGenerate); everything else is asked at 0."""
     max_attempts: int = Field(default=3, ge=1)
-    """How often an operator asks in all where a reply lacks something that it was told to write, or was cut off."""
+    """How often an operator asks in all where a reply lacks something that the operator asked for, or was cut off."""
     concurrency: int = Field(default=32, ge=1)
     """Requests in flight at once, per endpoint."""
     timeout_seconds: float = Field(default=120.0, gt=0.0)
-    """Of one attempt, from sending to the last byte."""
+    """Longest time of one attempt, from sending to the last byte."""
     idle_timeout_seconds: float = Field(default=60.0, gt=0.0)
     """Longest time in an attempt without a byte. A server sends none before its reply is written: allow for that."""
     max_retries: int = Field(default=4, ge=0)

@@ -46,6 +46,40 @@ def load_run_config(path: Path | str | None = None, overrides: Sequence[str] = (
         ConfigError: names every wrong key and value, where it stands, what was expected, and the nearest right key.
     """
     file, text = _read_source(path)
+    return _read(text, file, overrides)
+
+
+def change_run_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """Return the configuration with the overrides, which are read and validated as :func:`load_run_config` does.
+
+    Raises:
+        ConfigError: names every wrong key and value, and the nearest right key.
+    """
+    return _read(dump_toml(config), Path("configuration"), overrides) if overrides else config
+
+
+def write_override(key: str, value: object) -> str:
+    """Write ``section.key=value`` for a Python value; None returns the key to its default.
+
+    Raises:
+        ConfigError: the value is of no kind that a configuration holds.
+    """
+    try:
+        plain = json.loads(json.dumps(value, default=_as_text))
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"{key}: expected a number, a text, a path, or a list or mapping of them, received {value!r}"
+        ) from None
+    return f"{key}=" if plain is None else f"{key}={_dump_value(plain)}"
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError
+
+
+def _read(text: str, file: Path, overrides: Sequence[str]) -> RunConfig:
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # Also a number of too many digits, and brackets nested too deep.

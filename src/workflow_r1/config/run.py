@@ -92,7 +92,7 @@ class RunConfig(Record):
     seed: int = 0
     """Every random choice derives from it."""
     engine: Literal["native", "trl", "verl"] = "native"
-    """What trains: ``native`` in this process, ``trl`` inside TRL's ``GRPOTrainer``, ``verl`` on Ray over many GPUs."""
+    """The engine that trains: ``native`` in this process, ``trl`` inside TRL's ``GRPOTrainer``, ``verl`` on Ray over many GPUs."""
     plugins: tuple[str, ...] = ()
     """Operators of your own: files (``my_operators.py``, relative to the TOML file) and modules (``my_package.operators``)."""
     operators: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What the native engine is told; the defaults are the paper's (arXiv:2602.01202) unless the field says otherwise."""
+"""Settings of training; the defaults are the paper's (arXiv:2602.01202) unless the field says otherwise."""
 
 from typing import Literal
 
@@ -69,7 +69,7 @@ class OptimiserConfig(Record):
     lora: LoraSettings | None = None
     """None trains all weights."""
     sharding: Literal["none", "full"] = "none"
-    """Of a run in several processes. ``none``: each holds the whole policy and optimiser. ``full``: weights, gradients and
+    """How several processes hold the policy. ``none``: each holds the whole policy and optimiser. ``full``: weights, gradients and
     optimiser state are spread over them (FSDP2), and each holds the weights alone as a whole while it samples."""
 
 

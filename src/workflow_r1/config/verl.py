@@ -1,4 +1,4 @@
-"""What only the verl engine is told."""
+"""Settings of the engine for verl alone."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from workflow_r1.trajectory.records import Record
 
 
 class VerlConfig(Record):
-    """How verl spreads a run over machines; everything else it is told comes from the other sections."""
+    """How verl spreads a run over machines; all its other options come from the other sections."""
 
     num_nodes: int = Field(default=1, ge=1)
     """Machines."""

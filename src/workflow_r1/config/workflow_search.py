@@ -30,14 +30,14 @@ class AFlowConfig(Record):
     patience: int = Field(default=5, ge=0)
     """Rounds in which the best three stay the same that end the search; 0: none do. AFlow: 5."""
     max_nodes: int = Field(default=10, ge=1, le=32)
-    """Of a workflow. AFlow asks for a complexity of at most 10."""
+    """Most nodes of a workflow. AFlow asks for a complexity of at most 10."""
     score: Literal["exact_match", "f1"] = "exact_match"
-    """What is averaged over the answers. AFlow: F1; the headline figure here is exact match."""
+    """The figure that is averaged over the answers. AFlow: F1; the headline figure here is exact match."""
     proposer: Literal["auto", "llm", "random"] = "auto"
     """``llm`` asks the LLM of the role ``AFlow`` (``llm.roles``). ``random`` draws edits: a control. ``auto``: the LLM, but in the
     embedded world, whose expert is none, ``random``."""
     temperature: float = Field(default=0.7, gt=0.0)
-    """Of the LLM's proposals."""
+    """Sampling temperature of the LLM's proposals."""
 
 
 class MaASConfig(Record):
@@ -56,7 +56,7 @@ class MaASConfig(Record):
     hidden: int = Field(default=32, ge=1)
     """Dimension in which questions and moves are compared. MaAS: 32."""
     learning_rate: float = Field(default=0.01, gt=0.0)
-    """Of Adam. MaAS: 0.01."""
+    """Learning rate of Adam. MaAS: 0.01."""
     baseline: bool = True
     """Compare each reward with the mean of all batches before. MaAS: not."""
     call_weight: float = Field(default=0.01, ge=0.0)
@@ -64,6 +64,6 @@ class MaASConfig(Record):
     cost_weight: float = Field(default=3.0, ge=0.0)
     """Taken off the score for each unit of money that the question cost, where prices are known. MaAS: 3, in USD."""
     score: Literal["exact_match", "f1"] = "exact_match"
-    """What an answer earns."""
+    """The figure that an answer earns."""
     embeddings: EmbeddingsConfig | None = None
     """Endpoint that embeds questions and moves; none hashes their words and runs of letters. MaAS: all-MiniLM-L6-v2."""

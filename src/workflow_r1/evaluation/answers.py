@@ -101,6 +101,8 @@ class AnswerLog:
     """The answers of each method on each benchmark, by ``(method, benchmark)``, in alphabetical order."""
     question_ids: dict[str, tuple[str, ...]]
     """By benchmark: the id of each question, in the order of their numbers."""
+    methods: tuple[str, ...]
+    """Names of the methods, in the order in which they came."""
 
 
 def read_answers(paths: Sequence[Path | str]) -> dict[tuple[str, str], Answers]:
@@ -137,6 +139,7 @@ def collect_answers(rows: Iterable[EvaluationRow]) -> AnswerLog:
     return AnswerLog(
         answers={key: columns[key].finish(ranks[key[1]]) for key in sorted(columns)},
         question_ids={benchmark: tuple(sorted(numbers)) for benchmark, numbers in questions.items()},
+        methods=tuple(dict.fromkeys(method for method, _ in columns)),
     )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from pydantic import Field, JsonValue
 
-import workflow_r1
 from workflow_r1.config import RunConfig
 from workflow_r1.errors import ConfigError, DataError
 from workflow_r1.retrieval.bm25 import read_index_meta
@@ -173,7 +172,7 @@ def describe_scoring(*, unicode_normalise: bool) -> Described:
 
 def fingerprint_of_prompts() -> str:
     """Return the SHA-256 of the modules that write requests to LLMs and read their replies."""
-    package = Path(workflow_r1.__file__).parent
+    package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for folder in ("prompts", "operators", "methods"):
         for path in sorted((package / folder).rglob("*.py")):

@@ -16,7 +16,7 @@ class OperatorConfig(Record):
     """Settings that the operators share; the defaults are the paper's (arXiv:2602.01202) where it states them."""
 
     temperature: float = Field(default=0.7, gt=0.0)
-    """Of answers that are drawn independently (MultiAnswerGenerate); everything else is asked at 0."""
+    """Sampling temperature of answers that are drawn independently (MultiAnswerGenerate); everything else is asked at 0."""
     num_answers: int = Field(default=3, ge=1)
     """Answers of one MultiAnswerGenerate. Paper: 3."""
     max_tokens: int = Field(default=1024, ge=1)

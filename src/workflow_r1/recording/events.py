@@ -9,6 +9,52 @@ from workflow_r1.trajectory import Trajectory
 
 
 @dataclass(frozen=True, slots=True)
+class Preparing:
+    """Something takes a while before the run has a directory, or after its work is done."""
+
+    what: str
+    """What is done, in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOpened:
+    """The run is prepared and has its directory; the model is loaded next."""
+
+    directory: Path
+    """The run directory."""
+    title: str
+    """How the run is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweringStarted:
+    """A method begins to answer the questions of an evaluation."""
+
+    title: str
+    """How it is called."""
+    total: int
+    """Answers in all."""
+    done: int
+    """Those that were there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A line that says how far something is."""
+
+    line: str
+    """The line."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Ctrl-C, or whoever watches, has asked the run to stop cleanly."""
+
+    what_follows: str
+    """What happens until it stops."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted:
     """The model is loaded and training begins or goes on."""
 
@@ -149,7 +195,12 @@ class HeldOutScored:
 
 
 Event = (
-    RunStarted
+    Preparing
+    | RunOpened
+    | AnsweringStarted
+    | Noted
+    | StopRequested
+    | RunStarted
     | StepStarted
     | TrajectoryFinished
     | UpdateStarted

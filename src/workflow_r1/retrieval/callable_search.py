@@ -25,7 +25,7 @@ class CallableSearchConfig(Record):
     """``module:function`` or ``path/file.py:function``. Called with ``(query, k=k)``, sync or async; returns passages, best
     first: each a string, an object with ``title`` and ``text`` (or ``contents``), or a ``Passage``."""
     timeout_seconds: float = Field(default=30.0, gt=0.0)
-    """Of one call."""
+    """Longest time of one call."""
     concurrency: int = Field(default=16, ge=1)
     """Calls at once; for a sync function also the number of threads."""
 

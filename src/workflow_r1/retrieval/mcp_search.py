@@ -61,7 +61,7 @@ class MCPSearchConfig(Record):
     list_field: str | None = None
     """With ``json``: the field that holds the list, dotted where it lies deeper; none takes the result itself."""
     timeout_seconds: float = Field(default=30.0, gt=0.0)
-    """Of one call."""
+    """Longest time of one call."""
     max_retries: int = Field(default=2, ge=0)
     """Further attempts after a failed one; a server that died is started or reached anew."""
     backoff_seconds: float = Field(default=0.5, ge=0.0)

@@ -65,7 +65,7 @@ class PolicyServerConfig(JSONServiceConfig):
     wait_seconds: float = Field(default=600.0, ge=0.0)
     """How long a server that is gone is waited for before trajectories fail."""
     timeout_seconds: float = Field(default=600.0, gt=0.0)
-    """Of one turn, from sending to the last token."""
+    """Longest time of one turn, from sending to the last token."""
     idle_timeout_seconds: float = Field(default=600.0, gt=0.0)
     """Longest silence within a request; a server sends nothing until the turn is complete."""
     max_retries: int = Field(default=2, ge=0)

@@ -25,7 +25,7 @@ class SamplingConfig(Record):
     max_sessions: int = Field(default=128, ge=1)
     """Trajectories that are live at once: rows of the sampler's batch."""
     schedule: Literal["continuous", "rounds"] = "continuous"
-    """``continuous``: a trajectory goes on as soon as its operator has answered. ``rounds``: all that are live take a turn
+    """``continuous``: a trajectory continues as soon as its operator has answered. ``rounds``: all that are live take a turn
     together, once the slowest operator has answered; then not even a rounding depends on how long services take, and a
     recorded run replays to the last bit."""
     server: PolicyServerConfig | None = None

@@ -11,18 +11,20 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from workflow_r1.errors import ConfigError, ServiceError, ServiceRejectedError, UserError
+from workflow_r1.errors import ConfigError, ServiceError, UserError
 from workflow_r1.installation import DISTRIBUTION, install_command
 from workflow_r1.nearest import did_you_mean
+from workflow_r1.running.findings import Check, Finding, Status, ok, problem, warning
+from workflow_r1.running.policy_server_check import check_policy_server
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from workflow_r1.config import RunConfig
     from workflow_r1.inference import OpenAIChatConfig
     from workflow_r1.trajectory import Question
@@ -35,50 +37,6 @@ SPACE_PROBLEM, SPACE_WARNING = 200 * 2**20, 2 * 2**30
 """Free bytes below which a run cannot be expected to end, or may not."""
 SLOW_CPU_PARAMETERS = 500_000_000
 """From here on a policy on a CPU takes patience."""
-
-
-class Status(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found."""
-
-    subject: str
-    """What was looked at, e.g. a section of the configuration."""
-    status: Status
-    """How bad it is."""
-    found: str
-    """What is there."""
-    remedy: str = ""
-    """What to do about it."""
-    is_service: bool = False
-    """The problem is a service that is down, not the user's to mend in a file."""
-
-
-Check = Callable[[], Iterable[Finding]]
-"""One check, ready to run."""
-
-
-def ok(subject: str, found: str) -> Finding:
-    """Nothing to do."""
-    return Finding(subject, Status.OK, found)
-
-
-def warning(subject: str, found: str, remedy: str = "") -> Finding:
-    """A run may go well all the same."""
-    return Finding(subject, Status.WARNING, found, remedy)
-
-
-def problem(subject: str, error: Exception | str, remedy: str = "") -> Finding:
-    """A run cannot go well. A service that is down is told from the user's mistake."""
-    down = isinstance(error, ServiceError) and not isinstance(error, ServiceRejectedError)
-    return Finding(subject, Status.PROBLEM, str(error), remedy, is_service=down)
 
 
 ACTING = ("operators", "llm", "search", "prices", "policy", "sampling.server")
@@ -94,7 +52,6 @@ def plan(config: "RunConfig", *, directory: Path | None = None, overrides: Seque
             and nothing is asked: it is only looked at.
         overrides: of the command line.
     """
-    from workflow_r1.running.policy_server_check import check_policy_server
     from workflow_r1.running.trust import untrusted_effects
 
     checks: dict[str, Check] = {
@@ -149,7 +106,7 @@ def check_packages() -> Iterable[Finding]:
         if match is not None:
             groups.setdefault(match[3] or "", {})[match[1]] = match[2].strip()
     for extra, packages in groups.items():
-        if extra == "dev":
+        if extra in ("dev", "docs"):
             continue
         versions = {name: _installed(name) for name in packages}
         absent = [name for name, version in versions.items() if version is None]
@@ -506,6 +463,7 @@ def check_policy(config: "RunConfig") -> Iterable[Finding]:
         yield problem("policy", f"{found}, but no {', '.join(absent)}", "copy the model's weights again")
     else:
         yield ok("policy", found)
+    yield from _misfits(config, settings)
     device = resolve_device(config.policy.device)
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
@@ -515,6 +473,26 @@ def check_policy(config: "RunConfig") -> Iterable[Finding]:
         yield warning("device", f"{device}, {os.cpu_count()} cores", "a policy of this size wants a GPU")
     else:
         yield ok("device", f"{device}, {os.cpu_count()} cores, torch {torch.__version__}")
+
+
+def _misfits(config: "RunConfig", settings: "PretrainedConfig") -> Iterable[Finding]:
+    """What of the budgets and the prompt the policy in this process cannot follow."""
+    room = getattr(settings, "max_position_embeddings", None)
+    budget = config.environment.max_prompt_tokens + config.environment.max_response_tokens
+    if room is not None and budget > room:
+        yield problem(
+            "budgets",
+            f"the policy's context has room for {room:,} tokens, and a trajectory may take {budget:,}",
+            "lower `environment.max_prompt_tokens` and `environment.max_response_tokens`, so that together they fit it",
+        )
+    if config.policy.model == "embedded" and (
+        config.environment.prompt_style != "brief" or config.sampling.turn_end != "action"
+    ):
+        yield problem(
+            "prompt",
+            "the embedded policy knows the bare question and turns that end with their action",
+            'set environment.prompt_style = "brief" and sampling.turn_end = "action", as the preset `embedded` does',
+        )
 
 
 def _examine_template(config: "RunConfig", tokenizer: Any) -> "Finding | None":

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workflow_r1.policy.distributed import Ranks
 
 EXIT_CODE = 4
-"""Of a process that ended because another of its run did."""
+"""The exit code of a process that ended because another of its run did."""
 
 LAUNCHED = "WORKFLOW_R1_LAUNCHED"
 """Set in processes that :func:`launch` has started: their standard input ends when it does."""
@@ -56,11 +56,11 @@ def is_launched() -> bool:
     return LAUNCHED in os.environ
 
 
-def command_of(go_on: str, num: int) -> str:
-    """The command with which a run of so many processes goes on: ``go_on`` is what follows ``workflow-r1 train``."""
+def command_of(go_on: str, num: int, *, command: str = "train") -> str:
+    """The command that resumes a run of so many processes: ``go_on`` is what follows ``workflow-r1 train``."""
     if num > 1 and not is_launched() and num_started() > 1:
-        return f"torchrun ... -m workflow_r1.cli train {go_on}"
-    return f"workflow-r1 train{f' --processes {num}' if num > 1 else ''} {go_on}"
+        return f"torchrun ... -m workflow_r1.cli {command} {go_on}"
+    return f"workflow-r1 {command}{f' --processes {num}' if num > 1 else ''} {go_on}"
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def discard_if_unused(directory: Path) -> None:
 
 def describe_environment() -> dict[str, Any]:
     """Versions, machine and command: what a figure depends on besides the configuration."""
-    from workflow_r1 import __version__
+    from workflow_r1.version import __version__
 
     versions: dict[str, str | None] = {}
     for name in PACKAGES:

@@ -1,4 +1,4 @@
-"""Where trajectories are saved: refused before they cost anything, not after."""
+"""Where results are saved: refused before they cost anything, not after."""
 
 import os
 from pathlib import Path
@@ -21,3 +21,19 @@ def check_can_append(file: Path, *, option: str) -> None:
     there = next(place for place in (file, *file.absolute().parents) if place.exists())
     if (there != file and not there.is_dir()) or not os.access(there, os.W_OK):
         raise UserError(f"{option}: expected a file that can be written, but {there} does not allow it; choose another")
+
+
+def check_can_make(directory: Path) -> None:
+    """Refuse a directory that could not be made or written into. Creates nothing.
+
+    Args:
+        directory: need not exist yet.
+
+    Raises:
+        UserError: a file is in its way, or its place may not be written.
+    """
+    there = next(place for place in (directory, *directory.absolute().parents) if os.path.lexists(place))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(
+            f"expected a directory that can be made at {directory}, but {there} does not allow it; choose another place"
+        )

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import ServiceError
-from workflow_r1.running.checks import Finding, ok, problem, warning
+from workflow_r1.running.findings import Finding, ok, problem, warning
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig

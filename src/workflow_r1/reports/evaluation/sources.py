@@ -1,7 +1,7 @@
 """The directories of evaluations: their cards, their rows, and what their methods spent on searching."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,11 +98,17 @@ def is_evaluation(directory: Path | str) -> bool:
     return any((Path(directory) / name).is_file() for name in (CARD, ROWS))
 
 
-def open_evaluations(directories: Sequence[Path | str]) -> tuple[Evaluation, ...]:
+def open_evaluations(
+    directories: Sequence[Path | str], *, methods: Sequence[Collection[str]] | None = None
+) -> tuple[Evaluation, ...]:
     """Open directories that are to be compared.
 
     A method of several directories is one method where their cards say the same of it and of what it depends on; else it
     is several, each with its directory's name behind its own.
+
+    Args:
+        directories: of the evaluations.
+        methods: those that each holds rows of, where they are known already.
 
     Raises:
         DataError: one is not the directory of an evaluation, or holds no answer yet.
@@ -117,7 +123,7 @@ def open_evaluations(directories: Sequence[Path | str]) -> tuple[Evaluation, ...
             )
     names = _unlike_names(paths)
     cards = [read_json(path / CARD) if (path / CARD).is_file() else {} for path in paths]
-    methods = [dict.fromkeys(row.method for row in iterate_rows(path / ROWS)) for path in paths]
+    methods = methods or [list(dict.fromkeys(row.method for row in iterate_rows(path / ROWS))) for path in paths]
     evaluations = []
     for index, path in enumerate(paths):
         labels = {}

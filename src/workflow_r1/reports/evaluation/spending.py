@@ -49,14 +49,15 @@ def costs(report: EvaluationReport) -> Iterator[Block]:
         caption="What one answer takes, on average",
         header=(
             "method", "benchmark", f"{score_name(report)} [{percent(report)}]", "turns", "LLM calls", "tokens", "seconds",
-            cost_name(report, "cost"), "on the frontier by",
+            cost_name(report, "cost"), "frontier",
         ),
         rows=tuple(rows),
         num_names=2,
     )  # fmt: skip
     yield Paragraph(
         "LLM calls and tokens are those of operators and of the policy. Seconds are wall time beside whatever ran at the same "
-        "time. What a store of calls answered counts like what was paid. A dash is unknown, never 0."
+        "time. What a store of calls answered counts like what was paid. A dash is unknown, never 0. A method is on the "
+        "frontier of a cost where no other one is both cheaper and at least as accurate."
     )
     if report.searches:
         yield _searches(report)

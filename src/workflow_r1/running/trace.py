@@ -14,7 +14,8 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from workflow_r1.prompts import cut_middle, parse_turn
-from workflow_r1.rollout.events import RolloutEvent, TurnFinished, TurnSampled, TurnStarted
+from workflow_r1.rollout.events import TurnFinished, TurnSampled, TurnStarted
+from workflow_r1.running.asking import AskEvent, QuestionAsked
 from workflow_r1.trajectory import ScoredTrajectory
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class LiveTrace:
     @contextmanager
     def live(self) -> Iterator[None]:
         """Say what is being waited for while the context lasts."""
-        self._wait_for("the policy's first turn")
+        self._wait_for("getting ready")
         if not self._console.is_terminal:
             yield
             return
@@ -70,9 +71,12 @@ class LiveTrace:
             )
         )
 
-    def receive(self, event: RolloutEvent) -> None:
-        """Show one event of the rollout."""
+    def receive(self, event: AskEvent) -> None:
+        """Show one event."""
         match event:
+            case QuestionAsked():
+                self.show_question(event.question, title=event.title, policy=event.policy)
+                self._wait_for("the policy's first turn")
             case TurnStarted():
                 self._wait_for(f"turn {event.index}: the policy writes")
             case TurnSampled():
