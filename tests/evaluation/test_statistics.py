@@ -142,9 +142,8 @@ def test_intervals_refuse_nothing_and_nonsense(name: str) -> None:
 
 def test_the_seed_decides() -> None:
     scores = np.random.default_rng(0).random((40, 3))
-    for name in ("bootstrap", "crossed bootstrap"):
-        assert INTERVALS[name](scores=scores, seed=1) == INTERVALS[name](scores=scores, seed=1)
-        assert INTERVALS[name](scores=scores, seed=1) != INTERVALS[name](scores=scores, seed=2)
+    assert bootstrap_interval(scores=scores, seed=1) == bootstrap_interval(scores=scores, seed=1)
+    assert bootstrap_interval(scores=scores, seed=1) != bootstrap_interval(scores=scores, seed=2)
     first, second = scores[:, 0], scores[:, 1]
     assert permutation_test(first=first, second=second, seed=1) == permutation_test(first=first, second=second, seed=1)
     assert permutation_test(first=first, second=second, seed=1) != permutation_test(first=first, second=second, seed=2)
