@@ -157,16 +157,6 @@ class LocalSampler:
         """Return the same policy at another temperature. Its sessions share the sampler's batch with all others."""
         return SamplerAtTemperature(self, temperature)
 
-    def free_memory(self) -> None:
-        """Give the cache's memory back; the next rollout allocates it anew.
-
-        Raises:
-            ValueError: a session is open.
-        """
-        if self._sessions:
-            raise ValueError(f"expected no open session, but {len(self._sessions)} are: close them first")
-        self._cache.clear()
-
     # ---------------------------------------------------------------------------------------------------------- sessions
 
     async def _acquire(self) -> None:

@@ -87,12 +87,6 @@ class SlotCache:
                 for target in targets:
                     held[target, :, :length] = held[source, :, :length]
 
-    def clear(self) -> None:
-        """Give the memory back."""
-        self.num_slots = self.length = 0
-        self._keys.clear()
-        self._values.clear()
-
 
 def _grow(held: int, needed: int, *, smallest: int) -> int:
     size = max(held, smallest)

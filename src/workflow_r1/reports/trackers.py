@@ -32,7 +32,7 @@ def open_trackers(config: RunConfig, directory: Path, *, first_step: int = 0) ->
     Args:
         config: ``logging`` says which.
         directory: the run directory; both trackers keep their files inside it.
-        first_step: steps already done, when a run goes on: what was shown beyond it is withdrawn where possible.
+        first_step: steps that a resumed run has behind it: what was shown beyond them is withdrawn where possible.
 
     Raises:
         MissingExtraError: the tracker's package is not installed.

@@ -11,16 +11,16 @@ CHUNK = 1 << 21
 Scores = NDArray[np.float64]
 
 
-def as_table(scores: ArrayLike, *, min_questions: int = 1, min_seeds: int = 1) -> Scores:
-    """Return scores as a table ``(questions, seeds)`` of finite numbers with at least so many of each."""
+def as_table(scores: ArrayLike, *, min_questions: int = 1) -> Scores:
+    """Return scores as a table ``(questions, seeds)`` of finite numbers of at least so many questions."""
     table = np.asarray(scores, dtype=np.float64)
     if table.ndim == 1:
         table = table[:, None]
     if table.ndim != 2:
         raise ValueError(f"expected scores (questions,) or (questions, seeds), received shape {table.shape}")
-    if table.shape[0] < min_questions or table.shape[1] < min_seeds:
+    if len(table) < min_questions or not table.shape[1]:
         raise ValueError(
-            f"expected at least {min_questions} questions and {min_seeds} seeds, received {table.shape[0]} and {table.shape[1]}"
+            f"expected at least {min_questions} questions and a seed, received {table.shape[0]} and {table.shape[1]}"
         )
     if not np.isfinite(table).all():
         raise ValueError("expected finite scores, received NaN or infinity: leave out questions without a score")
