@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRL_VENV := .venv-trl
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
+HINT := || { echo "pip could not install it; see whether this machine reaches a package index, then run make again" >&2; exit 1; }
 VERL ?= verl==0.9.1
 VERL_VENV := .venv-verl
 VERL_PIP := $(VERL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet
@@ -80,12 +81,12 @@ $(BIN)/python:
 # torch comes first, by its exact version: resolved from a range among the others it may be a build of several gigabytes.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing the tested versions into $(VENV); the first time this downloads some hundred megabytes"
-	$(PIP) "$(TORCH)"
-	$(PIP) -c constraints.txt -e ".[train,serve]"
+	$(PIP) "$(TORCH)" $(HINT)
+	$(PIP) -c constraints.txt -e ".[train,serve]" $(HINT)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.installed
-	$(PIP) -c constraints.txt -e ".[train,serve,dev]"
+	$(PIP) -c constraints.txt -e ".[train,serve,dev]" $(HINT)
 	@touch $@
 
 $(VENV)/.installed-docs: pyproject.toml constraints.txt $(VENV)/.installed-dev

@@ -1,4 +1,4 @@
-"""How often intervals hold the true figure, how often tests find a difference that is none, and how often one that is.
+"""Coverage of intervals, and share of tests that find a difference: one that does not exist, and a real one.
 
 Questions, seeds and answers are drawn anew in every simulation, from a population whose true figure is known: a question
 is answered right with probability ``mean + ease of the question + luck of the seed``, the two added parts having mean 0. Prints
@@ -54,15 +54,15 @@ class Population:
         return hits * rng.choice(PARTIAL[0], p=PARTIAL[1], size=hits.shape) if self.partial else hits
 
     def probabilities(self, *, ease: Scores, luck: Scores) -> Scores:
-        """Of a right answer, ``(questions, seeds)``."""
+        """Probabilities of a right answer, ``(questions, seeds)``."""
         return np.clip(self.mean + ease[:, None] + luck, 0.0, 1.0)
 
     def draw_ease(self, rng: np.random.Generator, num: int) -> Scores:
-        """How easy so many questions are."""
+        """Draw the ease of so many questions."""
         return rng.uniform(-self.ease, self.ease, size=num)
 
     def draw_luck(self, rng: np.random.Generator, num: int) -> Scores:
-        """How lucky so many seeds are."""
+        """Draw the luck of so many seeds."""
         return rng.normal(0.0, self.luck, size=num)
 
 
@@ -80,13 +80,13 @@ def coverage(
 
     Args:
         interval_of: the interval under test.
-        population: to draw from.
+        population: the population to draw from.
         num_questions: per simulation.
         num_seeds: per simulation.
-        over: what the true figure is a mean over: ``seeds and questions``, ``questions`` (of these seeds) or ``seeds`` (on these
+        over: dimensions of the true figure's mean: ``seeds and questions``, ``questions`` (of these seeds) or ``seeds`` (on these
             questions).
-        simulations: how many.
-        seed: of all draws.
+        simulations: number of simulations.
+        seed: seed of all draws.
     """
     rng = np.random.default_rng([seed, num_questions, num_seeds])
     held = 0
@@ -167,16 +167,17 @@ def family_errors(
     simulations: int,
     seed: int = 0,
 ) -> float:
-    """Share of simulations in which a family of McNemar tests against one method finds any difference that is none.
+    """Share of simulations in which a family of McNemar tests against one method finds any difference that does not
+    exist.
 
     Args:
         num_tests: methods that are compared with one more, on the same questions.
-        num_false: those of them that are indeed better.
-        correct: by Holm, or not at all.
+        num_false: number of them that are indeed better.
+        correct: True corrects by Holm; False does not correct.
         num_questions: per simulation.
-        level: of the family.
-        simulations: how many.
-        seed: of all draws.
+        level: level of the family.
+        simulations: number of simulations.
+        seed: seed of all draws.
     """  # fmt: skip
     rng = np.random.default_rng(seed)
     population, better = Population(), Population(mean=0.55)
@@ -384,7 +385,7 @@ def tables(*, simulations: int) -> Iterable[str]:
         for num_tests, num_false in ((12, 0), (12, 6))
     ]
     yield _table(
-        "How often a family of exact McNemar tests finds any difference that is none",
+        "How often a family of exact McNemar tests finds any difference that does not exist",
         ["family", "uncorrected", "Holm"], rows,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""How close the sampler comes to plain batched decoding.
+"""Speed of the sampler against plain batched decoding.
 
     python benchmarks/sampler.py                     # 1.7M-parameter Llama with random weights, one thread, under a minute
     python benchmarks/sampler.py --model DIR         # any Hugging Face causal LM
@@ -83,7 +83,7 @@ class Shape:
     start: int
     """Context of the bare loop before its first token: then its contexts are on average as long as the session's."""
     num_read: int
-    """Of prompt and observations, computed anew; what a group shares counts once."""
+    """Tokens of prompt and observations, computed anew; the shared part of a group counts once."""
 
 
 def make_tokenizer(vocab_size: int = 1000) -> PreTrainedTokenizerFast:
@@ -324,7 +324,7 @@ def compare(
     shape: Shape,
     repeats: int,
 ) -> None:
-    """Print a line for the bare loop, for what reads as many tokens besides, and for each of ``runs``."""
+    """Print a line for the bare loop, for one that reads as many tokens besides, and for each of ``runs``."""
     run_bare_loop(model, num, shape.start, 4)
     lines: dict[str, list[tuple[float, float, float]]] = {}
     for repeat in range(repeats):
@@ -346,7 +346,7 @@ def compare(
 
 
 def heading(model: torch.nn.Module, threads: int, workload: str) -> None:
-    """Print what is measured."""
+    """Print the settings of the measurement."""
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {threads} thread(s); {workload}")
     print(f"{'sessions':>8}  {'':14} {'decoded tok/s':>13} {'all tok/s':>10} {'of bare loop':>12}", flush=True)
 

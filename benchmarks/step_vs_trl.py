@@ -10,10 +10,10 @@ operators, groups of 8, no KL, AdamW, with a learning rate so small that the pol
 ``rollout_func``, in two forms:
 
 * ``generate``: what its documentation suggests, batched ``model.generate``, which reads the whole context again every turn;
-* ``our sampler``: our ``LocalSampler`` inside TRL, so that only what TRL itself does differs.
+* ``our sampler``: our ``LocalSampler`` inside TRL, so that only TRL's own work differs.
 
-Figures are CPU seconds of a step, the median over ``--steps`` after one that warms up; on a machine that others use too,
-wall time measures them. The policy's tokens stand beside them, since both sample what they sample.
+Figures are CPU seconds of a step, the median over ``--steps`` after one that warms up; on a machine that others use
+too, wall time measures them. The policy's tokens stand beside them, since each samples its own.
 """
 
 import argparse
@@ -297,7 +297,7 @@ def with_generate(config: RunConfig, make_environment: MakeEnvironment) -> Sampl
         ]
 
     def ends(tokenizer: Any, renderer: Renderer) -> list[int]:
-        """Return what ends a turn; where actions end it, the closing tags, if they are tokens of their own."""
+        """Return the end of a turn; where actions end it, the closing tags, if they are tokens of their own."""
         closing = [tokenizer.convert_tokens_to_ids(tag) for tag in ("</tool>", "</answer>")]
         known = [index for index in closing if index is not None and index != tokenizer.unk_token_id]
         return [renderer.end_of_turn_id, *(known if config.sampling.turn_end == "action" else [])]

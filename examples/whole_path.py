@@ -32,7 +32,7 @@ CLIP = 0.2
 
 
 def show(number: int, stage: str, text: object) -> None:
-    """Print what a stage made."""
+    """Print the result of a stage."""
     print(f"{number:>2} {stage:<12}{str(text).replace(chr(10), chr(10) + ' ' * 15)}")
 
 
@@ -129,7 +129,7 @@ async def walk(config: RunConfig, *, num_questions: int, group_size: int, num_he
     objective_before = policy_loss(logprobs=logprobs, **objective)
     show(8, "loss", f"{objective_before.loss.item():.4f} over {objective_before.metrics['num_units']:.0f} turns")
 
-    # 9. Update: one optimiser step, and what it did to the ratios of the same turns.
+    # 9. Update: one optimiser step, and its effect on the ratios of the same turns.
     objective_before.loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimiser.max_grad_norm)
     optimiser.step()

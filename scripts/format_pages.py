@@ -15,7 +15,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 PAGES.remove(ROOT / "docs" / "reference" / "configuration.md")  # Its own script writes it.
 
 WHOLE = re.compile(r"(`+).*?\1|!?\[[^\]]*\]\([^)]*\)|https?://\S+")
-"""What holds full stops that end no sentence: code, links, addresses."""
+"""Full stops that end no sentence: those in code, links, addresses."""
 NAMES = "vLLM|verl|slime|torch|xllamacpp|bm25s|peft"
 """Names in lower case that begin a sentence."""
 ENDS = re.compile(rf"""(?<=[.!?])(?P<close>["')”*_]*) +(?=["'(“*_`\[]*(?:[A-Z0-9Σ\x00]|{NAMES}))""")

@@ -22,7 +22,7 @@ PACKAGE = Path(workflow_r1.__file__).parent
 NOT_FOR_IMPORT = {"cli"}
 """Packages whose ``__all__`` is no library: the command line has a page of its own."""
 WORDS = {"str": "text", "int": "number", "int range": "number", "float": "number", "float range": "number"}
-"""What a type of an option is called."""
+"""Names of the types of options."""
 
 
 def commands_page() -> str:
@@ -83,13 +83,13 @@ def public_packages() -> list[str]:
 
 
 def python_page() -> str:
-    """Return the top of the package, then every public package, each with what it exports."""
+    """Return the top of the package, then every public package, each with its exports."""
     top = ["## `workflow_r1`\n", _documented("workflow_r1"), _results()] if _exported("workflow_r1") else []
     return "\n".join([*top, *(part for name in public_packages() if name != "trajectory" for part in _package(name))])
 
 
 def records_page() -> str:
-    """Return what ``workflow_r1.trajectory`` exports."""
+    """Return the exports of ``workflow_r1.trajectory``."""
     return _documented("workflow_r1.trajectory")
 
 

@@ -1,4 +1,4 @@
-"""What the base install must do without the extras: they are made impossible to import in a process of its own."""
+"""The base install without the extras: they are made impossible to import in a process of its own."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the pages say of the code is compared with the code."""
+"""Comparison of the pages with the code."""
 
 import re
 import runpy
@@ -76,7 +76,7 @@ def test_anchors_are_those_of_github(tmp_path):
 
 
 def test_every_page_has_its_place_in_the_site():
-    """In a list of `docs/index.md`, or of the page of decisions, which takes its whole folder."""
+    """Each page stands in a list of `docs/index.md`, or of the page of decisions, which takes its whole folder."""
     lists = "\n".join(
         re.findall(r"```{toctree}\n(.*?)```", (ROOT / "docs/index.md").read_text(encoding="utf-8"), re.DOTALL)
     )

@@ -20,7 +20,7 @@ NEEDS = {
     "needs the network", "needs the server above", "needs verl and GPUs", "needs your services", "runs until Ctrl-C",
     "takes hours",
 }  # fmt: skip
-"""Why a block cannot run in a test. A new reason is added here."""
+"""Reasons why a block cannot run in a test. A new reason is added here."""
 
 
 def name_of(page: Path) -> str:
@@ -86,7 +86,7 @@ def test_commands_run(page: Path, reader_folder: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def reader_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a reader has after the first commands of the README: a run, an evaluation, files of their own."""
+    """Folder of a reader after the first commands of the README: a run, an evaluation, files of their own."""
     folder = tmp_path_factory.mktemp("reader")
     write_reader_files(folder)
     evaluation = "workflow-r1 evaluate -m direct,cot -b embedded --output runs/"
@@ -150,7 +150,7 @@ main()
 
 
 def _is_key(section: type[BaseModel], names: list[str]) -> bool:
-    """Whether a dotted key leads to a field; a section by name takes any name there."""
+    """Return True where a dotted key leads to a field; a section by name takes any name there."""
     field = section.model_fields.get(names[0])
     if field is None or len(names) == 1:
         return field is not None

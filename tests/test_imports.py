@@ -1,4 +1,4 @@
-"""How the modules of the package import each other."""
+"""Imports between the modules of the package."""
 
 import graphlib
 import subprocess

@@ -1,6 +1,6 @@
 """Workflow-R1: a policy that builds its workflow turn by turn, trained with GSsPO (arXiv:2602.01202).
 
-What the commands do, as functions::
+The commands as functions::
 
     from workflow_r1 import ask, evaluate, train
 

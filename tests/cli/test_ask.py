@@ -1,4 +1,4 @@
-"""``workflow-r1 ask``: the live trace, what is saved, how it is interrupted."""
+"""``workflow-r1 ask``: the live trace, the saved files, and an interrupt."""
 
 import io
 import json

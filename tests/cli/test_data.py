@@ -144,7 +144,7 @@ def test_check_reports_duplicates_overlaps_and_empty_answers(call: Callable, tmp
     assert "share" not in call("data", "check", "clean.jsonl", "test.jsonl").stdout
     code, _, errors = call("data", *clean, "none.jsonl", "--without", "train/nq.jsonl")
     assert code == 2
-    assert "found none that the files of --without leave" in errors
+    assert "expected at least one question that is not in the files of --without, found none" in errors
 
 
 def test_the_configuration_maps_columns(call: Callable, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``workflow-r1 doctor``: what it finds, what it says to do, and its exit codes."""
+"""``workflow-r1 doctor``: its findings, its remedies, and its exit codes."""
 
 import json
 import re

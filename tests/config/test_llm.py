@@ -42,7 +42,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def innermost(chat: Any) -> Any:
-    """What lies under meter and budget."""
+    """Return the model under meter and budget."""
     while hasattr(chat, "inner"):
         chat = chat.inner
     return chat

@@ -1,4 +1,4 @@
-"""From ``plugins``, ``[operators.NAME]`` and the pool to operators and the services that they need."""
+"""``plugins``, ``[operators.NAME]`` and the pool give the operators and the services that they need."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where the store of calls comes in."""
+"""Calls for which the store is used."""
 
 from pathlib import Path
 from typing import Any

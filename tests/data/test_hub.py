@@ -22,17 +22,17 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Hub:
-    """Dataset files by ``repository/path``; what was asked of it."""
+    """Dataset files by ``repository/path``, and the requests for them."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     gets: list[str] = field(default_factory=list)
     break_once_after: int | None = None
     tag: str | None = None
-    """What it says of every file's content; None: the SHA-256."""
+    """ETag of every file's content; None: the SHA-256."""
 
 
 def point_to(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What HF_ENDPOINT and HF_HOME do, which are read at import. Retries wait for nothing."""
+    """Set the effects of HF_ENDPOINT and HF_HOME, which are read at import. Retries wait for nothing."""
     template = address + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)

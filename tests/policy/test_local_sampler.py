@@ -74,7 +74,16 @@ def assert_logprobs_are_those_of_a_full_forward(model, played, *, temperature=1.
 
 @pytest.mark.parametrize(
     ("kind", "num_kv_heads"),
-    [("llama", 4), ("llama", 2), ("llama", 1), ("qwen3", 2), ("mistral", 2), ("gemma2", 2), ("gpt2", 4)],
+    [
+        ("llama", 4),
+        ("llama", 2),
+        ("llama", 1),
+        ("qwen3", 2),
+        ("mistral", 2),
+        ("gemma2", 2),
+        ("gpt2", 4),
+        ("mixtral", 2),
+    ],
 )
 def test_logprobs_equal_a_full_forward(tokenizer_of, model_of, kind, num_kv_heads):
     model = model_of(kind, num_kv_heads=num_kv_heads)
@@ -454,9 +463,13 @@ def test_diverged_weights_are_a_clear_error_for_every_session(tokenizer_of, mode
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft reads transformers' old name.
-def test_peft_adapters(tokenizer_of, model_of):
+@pytest.mark.filterwarnings("ignore:The following .* keys did not match:RuntimeWarning")  # Patterns of peft's own.
+@pytest.mark.parametrize("kind", ["llama", "mixtral"])
+def test_peft_adapters(tokenizer_of, model_of, kind):
     peft = pytest.importorskip("peft")
-    model = peft.get_peft_model(model_of(), peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+    model = peft.get_peft_model(
+        model_of(kind), peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    )
     played = play_all(LocalSampler(model, tokenizer_of()), make_plans(4))
     assert_logprobs_are_those_of_a_full_forward(model.eval(), played)
 

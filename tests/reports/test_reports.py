@@ -97,9 +97,17 @@ def test_read_run(run: Path) -> None:
     assert [t.id for t in record.last_trajectories(1)] == ["t2"]
 
 
-def test_a_row_that_is_being_written_is_left_out(run: Path) -> None:
+@pytest.mark.parametrize("end", ['{"step": 5, "rollout', "\0\0\0"])
+def test_a_row_that_is_being_written_is_left_out(run: Path, end: str, caplog: pytest.LogCaptureFixture) -> None:
     with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 5, "rollout')
+        file.write(end)
+    assert len(read_run(run).metrics) == 4
+    assert "metrics.jsonl:6: left out the last row, which is cut off" in caplog.text
+
+
+def test_a_whole_last_row_counts_without_its_line_end_and_blank_lines_do_not(run: Path) -> None:
+    path = run / "metrics.jsonl"
+    path.write_bytes(b"\n" + path.read_bytes().replace(b"\n", b"\r\n\r\n").strip())
     assert len(read_run(run).metrics) == 4
 
 

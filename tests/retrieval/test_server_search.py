@@ -45,7 +45,7 @@ def config(url: str, **changes: Any) -> RetrievalServerConfig:
 
 
 def search(settings: RetrievalServerConfig, *queries: str, k: int = 5) -> list[Any]:
-    """Search for all queries at once; what each found, or raised."""
+    """Search for all queries at once; return the findings or the error of each."""
 
     async def main() -> list[Any]:
         backend = RetrievalServerSearch(settings)

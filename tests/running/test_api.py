@@ -186,7 +186,7 @@ def test_an_interrupt_of_a_notebook_ends_what_waits_in_a_loop() -> None:
 
 
 async def _unhandled(notebook):  # type: ignore[no-untyped-def]
-    """As a notebook's kernel does: Ctrl-C raises in the main thread, whatever the loop has set."""
+    """Act as a notebook's kernel: Ctrl-C raises in the main thread, even where the loop has set another handler."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return await notebook()

@@ -1,4 +1,4 @@
-"""What stands where in ``workflow-r1 ask``: a configuration, a question, or a mistake."""
+"""Arguments of ``workflow-r1 ask``: a configuration, a question, or a mistake."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 from workflow_r1.config import load_run_config
 from workflow_r1.errors import ConfigError
 from workflow_r1.running.asking import ask, split_question
+from workflow_r1.running.configuration import open_config
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,7 @@ from workflow_r1.running.asking import ask, split_question
         (("embedded", "Who directed Jaws?"), ("embedded", "Who directed Jaws?")),
         (("runs/none", "Who?"), ("runs/none", "Who?")),
         (("TCP/IP?", None), (None, "TCP/IP?")),
+        (("", None), (None, "")),
     ],
 )
 def test_a_configuration_comes_before_the_question(given: tuple, expected: tuple) -> None:
@@ -41,6 +43,14 @@ def test_what_lies_on_the_disk_is_a_configuration(tmp_path: Path) -> None:
 def test_a_path_is_never_answered(text: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         ask(load_run_config(), text, method="cot")
+
+
+def test_an_empty_name_of_a_configuration_is_not_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="or a run directory, received an empty text"):
+        open_config("")
 
 
 def test_an_existing_path_is_never_answered(tmp_path: Path) -> None:

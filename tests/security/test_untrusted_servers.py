@@ -1,4 +1,4 @@
-"""docs/explanation/security.md, "A service that lies": what a server behind an LLM endpoint may send, and cannot reach by it."""
+"""docs/explanation/security.md, "A service that lies": the replies of a server behind an LLM endpoint, and their bounds."""
 
 import asyncio
 import gzip
@@ -37,7 +37,7 @@ def test_a_server_cannot_send_the_client_to_another_address(status: int) -> None
     with (
         serving(json.dumps(completion()).encode()) as internal,
         serving(status=status, Location=f"{internal.url}/latest/meta-data") as server,
-        pytest.raises(ServiceError, match=r"redirect to .*not followed; .*set base_url to where it is"),
+        pytest.raises(ServiceError, match=r"redirect to .*not followed; .*set base_url to that address"),
     ):
         ask(server)
     assert len(server.paths) == 1

@@ -18,13 +18,13 @@ class Block:
     """One fenced block of ``bash``, ``sh`` or, on pages that are followed line by line, ``python``."""
 
     page: Path
-    """Where it stands."""
+    """Page of the block."""
     needs: str
     """Its title, such as ``needs a server``: then it cannot run here. Empty: it runs anywhere."""
     text: str
     """The commands as printed."""
     is_python: bool = False
-    """Whether it is Python rather than commands."""
+    """True for Python, False for commands."""
 
     def commands(self) -> list[list[str]]:
         """Return the words of every command, comments, continuations, loops and variables in front aside."""

@@ -1,6 +1,6 @@
-"""From a run configuration to the live parts that it names. Nothing here needs torch.
+"""Builders of the live parts that a run configuration names. Nothing here needs torch.
 
-Every builder checks what it needs before it builds, so that a command fails before it has written anything.
+Every builder checks its needs before it builds: a command fails before it has written anything.
 """
 
 import logging
@@ -62,10 +62,10 @@ def embedded_world(seed: int) -> EmbeddedWorld:
 
 
 def build_train_questions(config: RunConfig) -> list[Question]:
-    """Questions to train on.
+    """Return the questions to train on.
 
     Raises:
-        ConfigError: files are asked for and none is named.
+        ConfigError: the source is ``files``, and no file is named.
         DataError: the file is missing, empty or malformed.
     """
     limit = config.data.limit
@@ -75,10 +75,10 @@ def build_train_questions(config: RunConfig) -> list[Question]:
 
 
 def build_evaluation_questions(config: RunConfig, num: int | None = None) -> list[Question]:
-    """Held-out questions, the first ``num`` of them (default: as many as ``training.evaluation_questions``).
+    """Return held-out questions, the first ``num`` of them (default: as many as ``training.evaluation_questions``).
 
     Raises:
-        ConfigError: files are asked for and none is named.
+        ConfigError: the source is ``files``, and no file is named.
         DataError: the file is missing, empty or malformed.
     """
     num = config.training.evaluation_questions if num is None else num
@@ -90,7 +90,7 @@ def build_evaluation_questions(config: RunConfig, num: int | None = None) -> lis
 
 
 def build_questions(config: RunConfig) -> tuple[list[Question], list[Question]]:
-    """Questions to train on, and held-out questions. See the two functions above for what is raised."""
+    """Return questions to train on, and held-out questions. See the two functions above for their errors."""
     return build_train_questions(config), build_evaluation_questions(config)
 
 
@@ -118,13 +118,13 @@ def load_files(config: DataConfig, use: Literal["train", "evaluation"]) -> list[
 
 
 def build_operators(config: RunConfig) -> Mapping[str, Operator]:
-    """Where the names of the pool are looked up: the package's own operators, the plugins', those of entry points.
+    """Return the operators by name: the package's own, the plugins', and those of entry points.
 
     Args:
         config: ``plugins``, ``environment.operators``, and the settings in ``operators``.
 
     Raises:
-        ConfigError: a plugin or a setting cannot be used, or there is no operator of that name.
+        ConfigError: a plugin or a setting cannot be used, or an operator's name is unknown.
     """
     found = find_operators(config.plugins, names={*config.environment.operators, *config.operators})
     operators = {name: each.operator for name, each in found.operators.items()}
@@ -135,7 +135,7 @@ def build_operators(config: RunConfig) -> Mapping[str, Operator]:
 
 
 def check_pool(names: Sequence[str], operators: Mapping[str, Operator]) -> None:
-    """Refuse names that are no operators, and operators that lack settings.
+    """Refuse names without an operator, and operators that lack settings.
 
     Raises:
         ConfigError: names the first, and the nearest right one.
@@ -143,7 +143,7 @@ def check_pool(names: Sequence[str], operators: Mapping[str, Operator]) -> None:
     _check_names("environment.operators", names, operators)
     for name in names:
         if operators[name].settings_type is not None and operators[name].settings is None:
-            operators[name].configure({})  # Raises, and says what is missing.
+            operators[name].configure({})  # Raises, and names the missing service.
 
 
 def _check_names(
@@ -175,13 +175,13 @@ def build_services(
     operators: Mapping[str, Operator] | None = None,
     accounts: Accounts | None = None,
 ) -> OperatorServices:
-    """What the operators of the pool may use; a service that none of them needs is left out.
+    """Return the services of the pool's operators; a service that none of them needs is left out.
 
     Args:
         config: ``llm``, ``search`` and ``store``.
         pool: names of the operators; None takes ``environment.operators``.
-        operators: where they are looked up; None builds them.
-        accounts: where calls are booked and limited; None opens new ones.
+        operators: operators by name; None builds them.
+        accounts: accounts that book and limit the calls; None opens new ones.
 
     Raises:
         ConfigError: an operator needs a service that is not configured, or not well enough.
@@ -195,7 +195,7 @@ def build_services(
     accounts = accounts or open_accounts(config)
     if config.llm.roles:
         _check_roles(config.llm, known=(*build_operators(config), *operators))
-    # What the embedded world and an index in this process answer costs nothing and never changes: it is not stored.
+    # Answers of the embedded world and of an index in this process cost nothing and never change: they are not stored.
     llm_is_stored = "llm" in needs and config.llm.kind == "openai"
     search_is_stored = "search" in needs and is_stored(config.search)
     store = open_store(config.store) if llm_is_stored or search_is_stored else None
@@ -235,10 +235,10 @@ def _check_roles(config: LLMConfig, known: Sequence[str]) -> None:
 
 
 def policy_chat_config(config: RunConfig) -> OpenAIChatConfig:
-    """How to reach the policy's server; limits are the LLM's.
+    """Return the settings of a client of the policy's server; its limits are the LLM's.
 
     Raises:
-        ConfigError: no server, or no name of the model there.
+        ConfigError: no server is configured, or no name of the model there.
     """
     if config.policy.base_url is None or config.policy.model == "embedded":
         raise ConfigError(
@@ -266,17 +266,17 @@ def build_chat_models(
     *,
     store: CallStore | None = None,
 ) -> dict[str, ChatModel]:
-    """The LLMs behind some operators, by role: an operator's name, or ``default`` for all that have none of their own.
+    """Return the LLMs of some operators, by role: an operator's name, or ``default`` for all without a role of their own.
 
     Args:
         config: endpoints and roles.
-        world_seed: of the embedded world, whose expert may be the LLM.
-        operators: names of those that need an LLM.
-        accounts: where calls are booked and limited.
-        store: where replies of endpoints are kept; None keeps none.
+        world_seed: seed of the embedded world, whose expert may be the LLM.
+        operators: names of the operators that need an LLM.
+        accounts: accounts that book and limit the calls.
+        store: store of the endpoints' replies; None keeps no replies.
 
     Raises:
-        ConfigError: an endpoint without a model's name, or without a key where it needs one.
+        ConfigError: an endpoint lacks a model's name, or a key that it needs.
     """
     roles = {name if name in config.roles else DEFAULT_ROLE for name in operators}
     if config.kind == "embedded":
@@ -304,7 +304,7 @@ def build_endpoint(config: LLMConfig, name: str, accounts: Accounts, *, store: C
     """The LLM at one endpoint, metered; a replay needs the name of its model and no more.
 
     Raises:
-        ConfigError: it has no name of a model, or no key where it needs one.
+        ConfigError: the endpoint lacks a model's name, or a key that it needs.
     """
     chat_config = endpoint_chat_config(config, name)
     model = chat_config.model
@@ -320,7 +320,7 @@ def build_endpoint(config: LLMConfig, name: str, accounts: Accounts, *, store: C
 
 
 def build_limited_search(config: SearchConfig, world_seed: int, accounts: Accounts) -> SearchBackend:
-    """What the Search operator searches, within the budget where a service does it."""
+    """Return the search of the Search operator, within the budget where a service does it."""
     search = build_search(config, world_seed)
     return accounts.limit_search(search, endpoint=_name_search(config)) if is_stored(config) else search
 
@@ -332,17 +332,17 @@ def _name_search(config: SearchConfig) -> str:
 def build_search(
     config: SearchConfig, world_seed: int, *, on_progress: Callable[[int], None] | None = None
 ) -> SearchBackend:
-    """What the Search operator searches. An index that is absent is built from its corpus first.
+    """Return the search of the Search operator. A missing index is built from its corpus first.
 
     Args:
-        config: which search, and how to reach it.
-        world_seed: of the embedded world.
+        config: kind and settings of the search.
+        world_seed: seed of the embedded world.
         on_progress: called with the number of passages read so far while an index is built.
 
     Raises:
         ConfigError: no search is configured, or something that it needs is missing.
         DataError: the corpus or index is missing or malformed.
-        MissingExtraError: an MCP server is asked for without the package for it.
+        MissingExtraError: an MCP server is configured, and its package is not installed.
     """
     match config.kind:
         case "embedded":
@@ -380,7 +380,7 @@ def _open_index(config: SearchConfig, on_progress: Callable[[int], None] | None)
         return BM25Index.open(config.index, corpus_path=corpus)
     if config.corpus is None:
         raise ConfigError(
-            f"search.corpus: expected a corpus to build the index from, since there is none at {config.index}; set "
+            f"search.corpus: expected a corpus to build the index from, since there is no index at {config.index}; set "
             "search.corpus to a JSONL of `id, title, text`, or search.index to an index that exists"
         )
     return BM25Index.build(config.corpus, config.index, on_progress=on_progress)
@@ -394,14 +394,14 @@ def build_environment_factory(
     operators: Mapping[str, Operator] | None = None,
     special_tokens: Sequence[str] = (),
 ) -> Callable[[Question], Environment]:
-    """What makes a fresh environment for each trajectory. All of them share the services.
+    """Return a function that makes a fresh environment for each trajectory. All of them share the services.
 
     Args:
         config: pool, limits and services.
         services: built already; None builds them.
         environment: limits and pool in place of ``config.environment``.
-        operators: where the names of the pool are looked up; None builds them.
-        special_tokens: of the policy's tokenizer, neutralised in outside text.
+        operators: operators by name; None builds them.
+        special_tokens: special tokens of the policy's tokenizer, neutralised in outside text.
 
     Raises:
         ConfigError: the pool names an operator that does not exist, or a service is not configured.
@@ -430,7 +430,7 @@ def build_server_policy(config: RunConfig, *, temperature: float, chat: ChatMode
         chat: the server's model, built already; None builds it.
 
     Raises:
-        ConfigError: no server, or no name of the model there.
+        ConfigError: no server is configured, or no name of the model there.
     """
     sampling = change_settings(config, {"sampling.temperature": temperature}).sampling
     return ChatPolicy(chat or OpenAIChatModel(policy_chat_config(config)), name=config.policy.model, sampling=sampling)

@@ -1,6 +1,6 @@
-"""The application: its commands, and what becomes of an error.
+"""The application: its commands, and its treatment of errors.
 
-Exit codes: 0 done; 1 a service failed, the disk is full, or a bug (with its traceback); 2 the user's mistake, told in a
+Exit codes: 0 done; 1 a service failed, the disk is full, or a bug (with its traceback); 2 the user's mistake, with a
 message alone; 3 the budget is used up; 4 another process of the same run was lost; 130 interrupted.
 """
 
@@ -80,7 +80,7 @@ def options(
 def main() -> None:
     """Run the command line and turn errors into a message and an exit code."""
     if num_started() == 1:
-        # What ends a job politely ends it as a person would. Among several processes their launcher passes it on.
+        # The polite end of a job is the same as a person's. Among several processes their launcher passes it on.
         signal.signal(signal.SIGTERM, _interrupt)
     logging.getLogger("asyncio").addFilter(_is_no_interrupt)
     try:
@@ -97,7 +97,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _is_no_interrupt(record: logging.LogRecord) -> bool:
-    """Keep back what asyncio logs of the tasks that a second Ctrl-C breaks off."""
+    """Keep back asyncio's log of the tasks that a second Ctrl-C breaks off."""
     return record.exc_info is None or not isinstance(record.exc_info[1], KeyboardInterrupt)
 
 
@@ -120,7 +120,10 @@ def _leave(error: Exception) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-        _complain(f"the disk is full ({cause.filename or 'while writing'}); free some space, then resume", 1)
+        _complain(
+            f"the disk is full ({cause.filename or 'while writing'}); free some space, then repeat the command or resume the run",
+            1,
+        )
     if isinstance(cause, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError) or (
         isinstance(cause, OSError) and cause.errno in (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
     ):
@@ -137,7 +140,7 @@ def _complain(message: str, code: int, *, silent: bool = False) -> NoReturn:
 
 
 def _is_told_elsewhere(error: BaseException) -> bool:
-    """Whether rank 0 tells the same error."""
+    """Return True where rank 0 reports the same error."""
     from workflow_r1.policy.distributed import is_told_by_all
 
     return rank() > 0 and is_told_by_all(error)

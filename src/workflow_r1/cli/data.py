@@ -19,14 +19,14 @@ SHOWN_IDS = 3
 """Ids named for each finding."""
 
 Data = Annotated[
-    Path, typer.Option("--data", "-d", metavar="DIR", help="Where fetched questions lie, in eval/ and train/.")
+    Path, typer.Option("--data", "-d", metavar="DIR", help="Directory of fetched questions, in eval/ and train/.")
 ]
 Columns = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
         metavar="FIELD=COLUMN",
-        help="Where the files keep id, question, golden_answers, dataset or split, e.g. question=query; dots go into "
+        help="Column of id, question, golden_answers, dataset or split in the files, e.g. question=query; dots lead into "
         "nested objects. Repeatable.",
     ),
 ]
@@ -36,7 +36,7 @@ Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of q
 
 @data.command("list")
 def list_benchmarks(data: Data = Path("data")) -> None:
-    """Show the benchmarks: where they are published, and what is here."""
+    """Show the benchmarks: their sources, and the files that are here."""
     from workflow_r1.cli.tables import print_table
     from workflow_r1.data import BENCHMARKS
     from workflow_r1.running.terminal import Terminal
@@ -55,7 +55,7 @@ def list_benchmarks(data: Data = Path("data")) -> None:
             published = f"{draw.size:,} of {published}"
         rows.append((benchmark.name, split, published, benchmark.repository, benchmark.licence, "; ".join(here) or "-"))
     print_table(console, "benchmarks", ("name", "split", "questions", "repository", "licence", "here"), rows)
-    console.print("what to cite, and how to get them: `workflow-r1 data fetch --help`, docs/how-to/benchmarks.md")
+    console.print("citations and download: `workflow-r1 data fetch --help`, docs/how-to/benchmarks.md")
 
 
 @data.command()
@@ -66,7 +66,7 @@ def fetch(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Split to fetch: train, dev or test. Default: the one that figures are reported on.",
+            help="Split to fetch: train, dev or test. Default: the split of the reported figures.",
             show_default=False,
         ),
     ] = None,
@@ -75,7 +75,7 @@ def fetch(
         str | None,
         typer.Option(help="Commit or branch of the repository in place of the one in our table.", show_default=False),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch again what is here.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch files again that are here already.")] = False,
 ) -> None:
     """Download benchmarks from the Hugging Face hub, and write them as JSONL with a record of their source."""
     from workflow_r1.data import BENCHMARKS, load_questions
@@ -155,7 +155,7 @@ def convert(
         shared = {id for _, id in overlaps(load_questions(file), questions)}
         questions = [question for question in questions if question.id not in shared]
     if not questions:
-        raise DataError("expected at least one question, found none that the files of --without leave")
+        raise DataError("expected at least one question that is not in the files of --without, found none")
     if draw is not None:
         questions = draw_questions(questions, Draw(size=draw, seed=seed))
     output.parent.mkdir(parents=True, exist_ok=True)

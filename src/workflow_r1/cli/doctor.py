@@ -22,10 +22,10 @@ def doctor(
     override: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Check what a run will need, and say what to fix.
+    """Check the parts of a run before it starts, with a remedy for each problem.
 
     Looks at packages, data, operators, endpoints and keys, search, the store of calls, prices and the policy.
-    Exit code 2: something is yours to fix. 1: a service is down. 0: neither.
+    Exit code 2: there is a mistake to fix. 1: a service is down. 0: all is well.
     """
     from workflow_r1.running.checks import check_packages, check_python, plan
     from workflow_r1.running.findings import ok, problem, run_checks

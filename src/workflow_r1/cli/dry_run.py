@@ -1,4 +1,4 @@
-"""``workflow-r1 train --dry-run``: what a run will cost, before it starts."""
+"""``workflow-r1 train --dry-run``: the cost of a run, before it starts."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ MAX_CALLS = 500
 
 
 def show_estimate(config: "RunConfig", console: "Console") -> None:
-    """Sample a few trajectories as training would, and estimate what all of it will take.
+    """Sample a few trajectories as training would, and estimate the usage of the whole run.
 
     Raises:
         ConfigError: there are too few questions, or the budget is too small for a sample.
@@ -73,7 +73,7 @@ def show_estimate(config: "RunConfig", console: "Console") -> None:
         f"Time for rollouts: {_duration(fast)} if {sessions} side by side take as long as these {len(done)} did, "
         f"{_duration(slow)} if more side by side gain nothing. The updates of the policy come on top.",
         "Not in it: the policy changes while it learns, and may call more or less; evaluations are greedy, the sample is not; "
-        "calls that fail. What the store of calls answers again is not paid.",
+        "calls that fail. Calls that the store answers again are not paid.",
         f"The sample took: {opened.accounts.budget.describe()}.",
     ]
     if len(usable) < len(done):
@@ -85,7 +85,7 @@ def show_estimate(config: "RunConfig", console: "Console") -> None:
         )
     if config.policy.base_url is not None:
         told.append(
-            "The policy was asked at its server; what that takes is not in the table. To train it, leave out "
+            "The policy was asked at its server; its usage is not in the table. To train it, leave out "
             "policy.base_url and let policy.model name a Hugging Face model."
         )
     if config.is_simulation:
@@ -95,10 +95,11 @@ def show_estimate(config: "RunConfig", console: "Console") -> None:
 
 
 def show_verl_options(config: "RunConfig", console: "Console") -> None:
-    """Show the options that verl would receive, every key checked against verl's own configuration, and what it would need.
+    """Show the options that verl would receive, every key checked against verl's own configuration, and the memory that
+    it would need.
 
     Raises:
-        ConfigError: verl cannot do what is asked for, or does not know a key.
+        ConfigError: verl cannot do the run, or does not know a key.
         MissingExtraError: verl is not installed.
     """
     from rich.table import Table
@@ -132,7 +133,7 @@ def show_verl_options(config: "RunConfig", console: "Console") -> None:
     known = QWEN25_7B if config.policy.model == "Qwen/Qwen2.5-7B-Instruct" else None
     shape = ModelShape.read(file) if file.is_file() else known
     if shape is None:
-        console.print("\nNo estimate of memory: policy.model is no directory with a config.json.", soft_wrap=True)
+        console.print("\nNo estimate of memory: policy.model is not a directory with a config.json.", soft_wrap=True)
         return
     console.print("\nEstimates, not measurements, for GPUs of 80 GiB:")
     for line in estimate(config, shape):
@@ -142,7 +143,7 @@ def show_verl_options(config: "RunConfig", console: "Console") -> None:
 async def _sample(
     config: "RunConfig", opened: "OpenedMethod", questions: "Sequence[Question]", done: "list[Trajectory]"
 ) -> BudgetExceededError | None:
-    """Fill ``done`` with finished trajectories; returns what ended it early."""
+    """Fill ``done`` with finished trajectories; returns the error that ended it early."""
     from workflow_r1.rollout import derive_seed, rollout_groups
 
     try:

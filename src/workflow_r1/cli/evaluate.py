@@ -22,7 +22,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--method", "-m", metavar="NAME,...",
-            help="Who answers: policy (the default), or others by name: docs/reference/methods.md lists them. NAME=DIR is the policy of a run or "
+            help="Methods that answer: policy (the default), or others by name: docs/reference/methods.md lists them. NAME=DIR is the policy of a run or "
             "of a Hugging Face model; {seed} in it stands for each seed. Repeatable.",
         ),
     ] = None,
@@ -30,13 +30,13 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--benchmark", "-b", metavar="NAME,...",
-            help="What is asked: nq, hotpotqa, ... (`workflow-r1 data list`), embedded, a file, or NAME=FILE. Default: the configuration's "
+            help="Benchmarks: nq, hotpotqa, ... (`workflow-r1 data list`), embedded, a file, or NAME=FILE. Default: the configuration's "
             "held-out questions. Repeatable.", show_default=False,
         ),
     ] = None,
     questions: Questions = None,
     data: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where fetched benchmarks lie, as in `workflow-r1 data fetch --data DIR`.")
+        Path, typer.Option(metavar="DIR", help="Directory of fetched benchmarks, as in `workflow-r1 data fetch --data DIR`.")
     ] = Path("data"),
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Ask only the first N questions of each benchmark.", show_default=False)
@@ -45,14 +45,14 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="N,...",
-            help="Seeds from which all that is searched, learnt and drawn derives; each method runs under all. Default: the "
+            help="Seeds of all searches, trainings and draws; each method runs under all. Default: the "
             "configuration's.", show_default=False,
         ),
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Answers to each question under a seed.")] = 1,
     temperature: PolicyTemperature = 0.0,
     attempts: Annotated[
-        int, typer.Option(min=1, help="How often a question is asked in all where the infrastructure fails.")
+        int, typer.Option(min=1, help="Most times that a question is asked where the infrastructure fails.")
     ] = 2,
     reference: Annotated[
         str | None,
@@ -65,7 +65,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Where everything goes. An unfinished evaluation there is continued; methods, benchmarks, seeds and "
+            help="Directory of all results. An unfinished evaluation there is continued; methods, benchmarks, seeds and "
             "repeats may be added to one that is there.",
         ),
     ] = None,
@@ -96,15 +96,15 @@ def evaluate(
             raise
         place = show_path(display.directory)
         if isinstance(ended, BudgetExceededError):
-            kept = f"The answers that are done are in {place}; the same command with this goes on"
+            kept = f"The answers that are done are in {place}; the same command with this continues"
             tell_used_up(console, ended, f"--output {place}", kept=kept)
             raise typer.Exit(EXIT_CODE) from None
         if isinstance(ended, ServiceUnavailableError):
             raise ServiceUnavailableError(
                 f"{ended}. The answers that are done are in {place}; when the service is back, the same command with "
-                f"--output {place} goes on"
+                f"--output {place} continues"
             ) from None
-        console.print(f"\ninterrupted; go on with the same command and  --output {place}", soft_wrap=True)
+        console.print(f"\ninterrupted; continue with the same command and  --output {place}", soft_wrap=True)
         raise typer.Exit(130) from None
     _show(console, plan, done)
     place = show_path(done.directory)

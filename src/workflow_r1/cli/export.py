@@ -20,7 +20,9 @@ def export_inspect(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="DIR", help="Where the logs go. Default: DIR/inspect.", show_default=False),
+        typer.Option(
+            "--output", metavar="DIR", help="Directory for the logs. Default: DIR/inspect.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Write an evaluation as logs of Inspect AI, one for each method and benchmark, for `inspect view`.

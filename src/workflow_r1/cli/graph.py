@@ -18,7 +18,7 @@ graph = typer.Typer(
 
 
 class Drawing(StrEnum):
-    """How a graph is shown."""
+    """Form of a drawn graph."""
 
     TEXT = "text"
     MERMAID = "mermaid"
@@ -40,7 +40,8 @@ def show(
     form: Annotated[
         Drawing,
         typer.Option(
-            "--as", help="How to draw it: text; mermaid, which Markdown viewers draw; json, every default filled in."
+            "--as",
+            help="Form of the drawing: text; mermaid, which Markdown viewers draw; json, every default filled in.",
         ),
     ] = Drawing.TEXT,
     old_config: OldConfigOption = None,

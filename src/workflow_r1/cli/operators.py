@@ -34,7 +34,7 @@ def operators(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
     old_config: OldConfigOption = None,
 ) -> None:
-    """List the operators that a policy can be given: built-in ones, those of plugins, those of installed packages."""
+    """List the operators for a policy: built-in ones, those of plugins, those of installed packages."""
     from workflow_r1.operators import find_operators
     from workflow_r1.running.terminal import Terminal
 

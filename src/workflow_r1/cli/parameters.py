@@ -12,7 +12,7 @@ CONFIG_HELP = (
 
 Source = Annotated[str | None, typer.Argument(metavar="CONFIG", help=CONFIG_HELP, show_default=False)]
 OldConfigOption = Annotated[str | None, typer.Option("--config", "-c", hidden=True)]
-"""Where CONFIG stood before it came first; still read."""
+"""Earlier option for CONFIG, which now comes first; still read."""
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--override", "-o", metavar="KEY=VALUE", help="Set one key, e.g. -o training.steps=5. Repeatable."),
@@ -23,7 +23,7 @@ Method = Annotated[
         "--method",
         "-m",
         metavar="NAME",
-        help="Who answers: policy, or a fixed workflow such as direct, cot or ensemble: docs/reference/methods.md.",
+        help="Method that answers: policy, or a fixed workflow such as direct, cot or ensemble: docs/reference/methods.md.",
     ),
 ]
 PolicyTemperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature of the policy; 0 is greedy.")]
@@ -43,7 +43,7 @@ ApiKeyEnv = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Environment variable with the key that clients must send; without it none is asked for.",
+        help="Environment variable with the key that clients must send; without it the server asks for no key.",
         show_default=False,
     ),
 ]

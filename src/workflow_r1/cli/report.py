@@ -22,16 +22,20 @@ def report(
         str | None,
         typer.Option(metavar="METHOD", help="Evaluation: the method to test the others against. Default: policy, if there."),
     ] = None,
-    figure: Annotated[str, typer.Option(help="Evaluation: what tables and pictures show: exact_match or f1.")] = "exact_match",
+    figure: Annotated[str, typer.Option(help="Figure of an evaluation's tables and pictures: exact_match or f1.")] = "exact_match",
     confidence: Annotated[
         float, typer.Option(help="Evaluation: confidence of the intervals; 1 less it is the level of the tests.")
     ] = 0.95,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Evaluation: where the report goes. Default: report/ in the first directory.", show_default=False),
+        typer.Option(
+            metavar="DIR",
+            help="Evaluation: directory of the report. Default: report/ in the first directory.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:  # fmt: skip
-    """Show what a training run or an evaluation of methods reached: tables here, pictures and a report in its directory.
+    """Report on a training run, or on evaluations of methods: tables here, pictures and a report in its directory.
 
     A run gets curve.png, curve.svg and report.md. Evaluations get report/ with report.md, report.html, report.csv,
     report.json, frontier.svg and frontier.png.

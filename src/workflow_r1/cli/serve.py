@@ -29,7 +29,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8080,
     model_name: Annotated[
         str | None,
-        typer.Option(help="What clients call the model; default: the configuration's name.", show_default=False),
+        typer.Option(help="Name of the model for clients; default: the configuration's name.", show_default=False),
     ] = None,
     api_key_env: ApiKeyEnv = None,
     allow_host: AllowHost = None,
@@ -49,7 +49,7 @@ def serve(
     history: Annotated[
         Literal["auto", "text", "reference", "none"],
         typer.Option(
-            help="What becomes of earlier messages. text: they stand before the question. reference: the last answer takes "
+            help="Treatment of earlier messages. text: they stand before the question. reference: the last answer takes "
             "the place of a pronoun. none: the question alone. auto: reference for a policy of brief prompts, else text."
         ),
     ] = "auto",
@@ -115,7 +115,7 @@ def serve(
 
 
 def _model_name(config: str | None, settings: "RunConfig") -> str:
-    """The run's own name, where a run is served; else that of the configuration."""
+    """Return the run's own name, where a run is served; else that of the configuration."""
     directory = run_directory_of(config)
     return settings.name if directory is None else directory.resolve().name
 
@@ -166,7 +166,7 @@ def _example_question(config: "RunConfig") -> str:
 
 
 def _note(console: "Console", trajectory: "Trajectory", save: Path | None, currency: str) -> None:
-    """Tell of a trajectory in one line, and save it."""
+    """Print a line about a trajectory, and save it."""
     import time
 
     from workflow_r1.running.trace import outcome_parts
@@ -180,5 +180,5 @@ def _note(console: "Console", trajectory: "Trajectory", save: Path | None, curre
     try:
         append_trajectories(save, [trajectory])
     except OSError as error:
-        # The client still gets its answer: what is lost is our copy.
+        # The client still gets its answer: only our copy is lost.
         console.print(f"could not save to {save}: {error.strerror}", style="red", soft_wrap=True, markup=False)

@@ -92,7 +92,7 @@ def _open(config: "SearchConfig", world_seed: int, console: "Console") -> "Searc
 
 
 def describe(config: "SearchConfig", search: "SearchBackend", default_k: int) -> dict[str, Any]:
-    """What ``GET /health`` says of a search: a figure means nothing without its corpus, retriever and k."""
+    """Description of a search for ``GET /health``: a figure means nothing without its corpus, retriever and k."""
     from workflow_r1.retrieval import BM25Index
 
     described: dict[str, Any] = {"kind": config.kind, "k": default_k}

@@ -22,7 +22,7 @@ Place = Annotated[
 
 @store.command()
 def show(path: Place = None) -> None:
-    """Say how many calls are stored, of which models, and how much room they take."""
+    """Show the number of stored calls, their models, and the room that they take."""
     from rich.table import Table
 
     from workflow_r1.running.terminal import Terminal

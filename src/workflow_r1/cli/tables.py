@@ -12,16 +12,16 @@ def print_table(
 ) -> None:
     """Print a table: first column to the left, the others to the right. Cells are text, never markup.
 
-    Where it is too wide, the words of its header stand below each other, and the columns closer; then what is the same in
-    every row is told once, below the table; then the columns follow in parts, each with the names of its rows. No cell is
-    ever cut: a figure that cannot be read is worth less than a line that the terminal wraps.
+    Where it is too wide, the words of its header stand below each other, and the columns closer; then a value that
+    every row shares stands once, below the table; then the columns follow in parts, each with the names of its rows. No
+    cell is ever cut: a figure that cannot be read is worth less than a line that the terminal wraps.
 
     Args:
-        console: where.
-        title: above the table.
+        console: console of the table.
+        title: title above the table.
         header: heads of the columns.
         rows: cells, a text for each column.
-        num_names: how many of the first columns name a row.
+        num_names: number of first columns that name a row.
     """
     cells = [list(row) for row in rows]
     table = _table(title, header, cells)

@@ -38,7 +38,7 @@ def train(
     engine: Annotated[
         Literal["native", "trl", "verl"] | None,
         typer.Option(
-            help="What trains: this process, TRL's loop, or verl on Ray. Default: the configuration's `engine`.",
+            help="Training engine: this process, TRL's loop, or verl on Ray. Default: the configuration's `engine`.",
             show_default=False,
         ),
     ] = None,
@@ -64,7 +64,7 @@ def train(
 
     overrides = [*(override or []), *([f"engine={engine}"] if engine else [])]
     settings = open_run(config, overrides, resume=resume, directory=output, trust=trust)
-    # What rollouts cost can be estimated with the policy behind a server, too; it cannot be trained there.
+    # The cost of rollouts can be estimated with the policy behind a server, too; it cannot be trained there.
     if not (dry_run and settings.policy.base_url is not None and settings.engine == "native"):
         require_trainable(settings)
     console = Terminal()
@@ -109,7 +109,7 @@ def warmstart(
 def run_engine(
     config: "RunConfig", engine: "Engine", console: "Console", resume: Path | None, output: Path | None
 ) -> "TrainResult":
-    """Train, show what happens, and say how a run that did not finish is resumed.
+    """Train, show the progress, and show how to resume a run that did not finish.
 
     Raises:
         typer.Exit: the run was interrupted (130), or its budget is used up (3).
@@ -150,10 +150,10 @@ def run_engine(
         raise typer.Exit(130) from None
     if result.cause == "interrupted":
         command = go_on(result.directory)
-        console.print(f"stopped at step {result.step}; go on with:  [bold]{command}[/]", soft_wrap=True)
+        console.print(f"stopped at step {result.step}; continue with:  [bold]{command}[/]", soft_wrap=True)
         raise typer.Exit(130)
     if result.exceeded is not None:
-        kept = f"What is complete up to step {result.step} is kept"
+        kept = f"Everything complete up to step {result.step} is kept"
         tell_used_up(console, result.exceeded, go_on(result.directory), kept=kept)
         raise typer.Exit(EXIT_CODE)
     return result
@@ -183,7 +183,7 @@ def _launch(
         if newest is None and resume is None:
             return "There is no checkpoint yet: repair the cause and start again"
         kept = f"The checkpoint {newest} stands" if newest else "There is no checkpoint yet"
-        return f"{kept}; go on with:  [bold]{command_of(f'--resume {show_path(directory)}', num)}[/]"
+        return f"{kept}; continue with:  [bold]{command_of(f'--resume {show_path(directory)}', num)}[/]"
 
     # Trust was settled here: the processes of the run do not ask again.
     arguments = ["train", *source, *place, "--trust", *(part for override in overrides for part in ("-o", override))]
@@ -191,7 +191,7 @@ def _launch(
 
 
 def _tell_aborted(console: "Console", directory: Path, go_on: str) -> None:
-    """Say what a second Ctrl-C left behind."""
+    """Show the state that a second Ctrl-C left behind."""
     from workflow_r1.running.training import newest_checkpoint
 
     if newest_checkpoint(directory):
@@ -208,6 +208,6 @@ def _show_next(console: "Console", result: "TrainResult") -> None:
     for command, purpose in (
         (f"workflow-r1 ask {place}", "watch the trained policy answer a held-out question"),
         (f"workflow-r1 report {place}", "figures, curve and example trajectories"),
-        (f"workflow-r1 evaluate {place} --method ensemble", "what a fixed workflow reaches"),
+        (f"workflow-r1 evaluate {place} --method ensemble", "the score of a fixed workflow"),
     ):
         console.print(f"  [bold cyan]{command}[/]  [dim]{purpose}[/]", soft_wrap=True)

@@ -10,7 +10,7 @@ from workflow_r1.errors import UserError
 
 def world(
     output: Annotated[
-        Path, typer.Option("--output", metavar="DIR", help="Where the files go; must not exist yet.")
+        Path, typer.Option("--output", metavar="DIR", help="Directory for the files; must not exist yet.")
     ] = Path("world"),
     seed: Annotated[int, typer.Option(help="Another seed makes another world.")] = 0,
     train: Annotated[int, typer.Option("--train", min=1, help="Training questions.")] = 4096,

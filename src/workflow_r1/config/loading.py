@@ -1,4 +1,4 @@
-"""From TOML and command-line overrides to one validated configuration, and back to TOML."""
+"""Turns TOML and command-line overrides into one validated configuration, and back into TOML."""
 
 import json
 import re
@@ -21,7 +21,7 @@ PRESETS = Path(__file__).parent / "presets"
 """Configurations that ship with the package, one TOML file each."""
 
 DEFAULT_PRESET = "embedded"
-"""What a command runs when it is given no configuration."""
+"""Preset of a command without a configuration."""
 
 Location = tuple[str, ...]
 """Section and key, outermost first."""
@@ -39,11 +39,11 @@ def load_run_config(path: Path | str | None = None, overrides: Sequence[str] = (
         path: a TOML file, or the name of a preset (``embedded``, ``paper``, ...); None takes the preset ``embedded``.
             Relative paths inside it are relative to the working directory; those of ``plugins`` and
             ``search.callable``, to the file.
-        overrides: ``section.key=value``, later ones win. The value is read as TOML; what is not TOML is a bare string.
-            An empty value returns the key to its default.
+        overrides: ``section.key=value``, later ones win. The value is read as TOML; anything that is not TOML is a bare
+            string. An empty value returns the key to its default.
 
     Raises:
-        ConfigError: names every wrong key and value, where it stands, what was expected, and the nearest right key.
+        ConfigError: the message names every wrong key and value, its place, the expected one, and the nearest right key.
     """
     file, text = _read_source(path)
     return _read(text, file, overrides)
@@ -65,7 +65,7 @@ def change_settings(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     set them, did not make the change.
 
     Args:
-        config: what is changed.
+        config: the configuration to change.
         changes: values by section and key, with dots (``{"sampling.temperature": 0.0}``), as the fields hold them.
 
     Raises:
@@ -268,7 +268,7 @@ def _short(value: object) -> str:
 
 
 def describe(annotation: Any) -> str:
-    """Say in words what a field takes."""
+    """Describe the values that a field takes, in words."""
     words = ", ".join(json.dumps(choice) for choice in _choices(annotation))
     words = f"one of {words}" if words else ""
     plain = [part for part in _alternatives(annotation) if get_origin(part) is not Literal]
@@ -314,7 +314,7 @@ def _split_key(text: str) -> Location:
 
 
 def _section_at(location: Location) -> type[BaseModel] | None:
-    """The model of a section; None where there is none."""
+    """Return the model of a section; None where there is no such section."""
     model: type[BaseModel] = RunConfig
     parts = list(location)
     while parts:
@@ -341,7 +341,7 @@ def _field_at(location: Location) -> Any | None:
 
 
 def _is_free(location: Location) -> bool:
-    """Whether a key is a name of the user's own, or lies where the configuration has no keys of its own."""
+    """Return True where a key is a name of the user's own, or lies where the configuration has no keys of its own."""
     if _section_at(location[:-1]) is not None:
         return False
     above = (_field_at(location[:length]) for length in range(1, len(location)))

@@ -59,7 +59,7 @@ class ExpertWorkflowConfig(Record):
     """The workflow that an engineer would write."""
 
     max_lookups: int = Field(default=3, ge=1)
-    """With search: how often the LLM may name something to look up, after the search for the question itself."""
+    """Most lookups that the LLM may ask for, with search, after the search for the question itself."""
 
 
 class RandomConfig(Record):
@@ -70,7 +70,7 @@ class RandomConfig(Record):
 
 
 class MethodsConfig(Record):
-    """A section for each method that has settings; ``docs/reference/methods.md`` says what they do."""
+    """A section for each method that has settings; ``docs/reference/methods.md`` describes them."""
 
     self_consistency: SelfConsistencyConfig = SelfConsistencyConfig()
     medprompt: MedPromptConfig = MedPromptConfig()

@@ -1,18 +1,19 @@
 """A model in this process as the policy: all live sessions share one batch, and each keeps its past in a cache slot.
 
 Everything runs in the event loop's thread. While a session waits for a turn, a scheduler task alternates between one
-forward pass over all of them and a fixed number of turns of the event loop, in which operators and other sessions go on.
-There are no threads and no timers: with operators that do not wait for the world outside, a run repeats exactly; with
-others it does in rounds (``SamplingConfig.schedule``), where the batch never depends on who was answered first.
+forward pass over all of them and a fixed number of turns of the event loop, in which operators and other sessions
+continue. There are no threads and no timers: with operators that do not wait for the world outside, a run repeats
+exactly; with others it does in rounds (``SamplingConfig.schedule``), where the batch never depends on who was answered
+first.
 
-* A step takes one token of every session that is decoding, and the new tokens of those that were just extended: a prompt
-  or observation never stops the others, and only new tokens are ever fed (``policy.ragged_attention``).
+* A step takes one token of every session that is decoding, and the new tokens of those that were just extended: a
+  prompt or observation never stops the others, and only new tokens are ever fed (``policy.ragged_attention``).
 * Each token is drawn by the inverse of the cumulative distribution from a uniform number that is a function of the
-  session's seed and the token's position. So neither the order nor the company of sessions matters (beyond the rounding
-  of matrix products of other shapes).
+  session's seed and the token's position. Neither the order nor the company of sessions matters (beyond the rounding of
+  matrix products of other shapes).
 * Sessions whose prompts begin alike (the members of a group, the operator menu) compute that beginning once.
-* More sessions than ``max_sessions`` wait, first come first served. Slots of closed sessions are filled by the last one,
-  so that the batch stays dense.
+* More sessions than ``max_sessions`` wait, first come first served. Slots of closed sessions are filled by the last
+  one, so that the batch stays dense.
 """
 
 import asyncio
@@ -38,8 +39,9 @@ from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.trajectory import FinishReason, Message
 
 LOOP_TURNS = 12
-"""Turns of the event loop between two model steps while something may be going on elsewhere: enough for an operator that
-does not really wait to answer, so that its session is back for the next step."""
+"""Turns of the event loop between two model steps while an operator or another session may be at work: enough for an
+operator that does not really wait to answer before the next step.
+"""
 
 MIN_SHARED_TOKENS = 16
 """A shorter beginning that two prompts share is computed again: the copy may cost a step."""
@@ -70,9 +72,9 @@ class LocalSampler:
             model: any causal language model of transformers that takes its attention from the attention interface
                 (the mainstream ones do), peft-wrapped or not; its device is used.
             tokenizer: its tokenizer, with a chat template.
-            sampling: how turns are sampled.
-            template: what its chat template is given besides the messages.
-            name: for records and reports.
+            sampling: settings of the turns' sampling.
+            template: arguments of its chat template besides the messages.
+            name: name in records and reports.
             autocast: run the forward passes, and keep the cache, in this type (``torch.bfloat16``). Log-probabilities
                 are always computed in float32.
             max_prefill_tokens: most prompt and observation tokens in one step; bounds the memory of activations.
@@ -137,7 +139,7 @@ class LocalSampler:
 
         Args:
             seed: all sampling of the session derives from it and from the token's position.
-            temperature: of this session alone; None is the sampler's.
+            temperature: temperature of this session alone; None is the sampler's.
         """
         await self._acquire()
         session = LocalSession(self, slot=len(self._sessions))
@@ -181,7 +183,7 @@ class LocalSampler:
         self._num_taken -= 1
 
     def _leave(self, session: "LocalSession") -> None:
-        """Close a session: at once, or in rounds between two of them, so that the slots do not tell who left first."""
+        """Close a session: at once, or in rounds between two of them, so that the slots do not show who left first."""
         if not self._in_rounds:
             self._close(session)
             return
@@ -476,8 +478,15 @@ class LocalSampler:
                 self._model.train()
 
     def _read_weights_version(self) -> int:
-        """Return a number that changes whenever a weight is changed in place."""
-        return sum(0 if parameter.is_inference() else parameter._version for parameter in self._parameters)
+        """Return a number that changes whenever a trainable weight is changed in place.
+
+        Frozen ones stay: peft's adapters of experts put them back in each forward pass, which counts as a change.
+        """
+        return sum(
+            parameter._version
+            for parameter in self._parameters
+            if parameter.requires_grad and not parameter.is_inference()
+        )
 
     def _put(self, array: NDArray[Any]) -> Tensor:
         return put(array, self._device)
@@ -488,9 +497,9 @@ class SamplerAtTemperature:
     """A sampler as a policy of another temperature."""
 
     sampler: LocalSampler
-    """What samples."""
+    """Sampler of the sessions."""
     temperature: float
-    """Of every session that is opened here."""
+    """Temperature of every session that is opened here."""
 
     @property
     def name(self) -> str:
@@ -514,7 +523,7 @@ class LocalSession:
         self.pending: list[int] = []
         """Tokens of the context that are not in the cache yet."""
         self.ended = False
-        """Whether the last turn ended in the end-of-turn token."""
+        """True where the last turn ended in the end-of-turn token."""
         self.turn: asyncio.Future[SampledTurn] | None = None
         """The turn that is being sampled."""
 

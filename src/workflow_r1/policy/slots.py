@@ -1,4 +1,4 @@
-"""What the sampler knows of every session, in arrays with a row per slot, so that a step works on all of them at once."""
+"""The numbers of every session, in arrays with a row per slot, so that a step of the sampler works on all of them at once."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -17,7 +17,7 @@ class Slots:
     length: NDArray[np.int64]
     """``(slots,)``: tokens in the cache."""
     seed: NDArray[np.uint64]
-    """``(slots,)``: what the session's draws derive from."""
+    """``(slots,)``: seed of the session's draws."""
     temperature: NDArray[np.float64]
     """``(slots,)``: sampling temperature."""
     decoding: NDArray[np.bool_]

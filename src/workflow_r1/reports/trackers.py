@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases: both are told the lines of ``metrics.jsonl``, which stay the record."""
+"""TensorBoard and Weights & Biases: both show the lines of ``metrics.jsonl``, which stay the record."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def open_trackers(config: RunConfig, directory: Path, *, first_step: int = 0) ->
     Args:
         config: ``logging`` says which.
         directory: the run directory; both trackers keep their files inside it.
-        first_step: steps that a resumed run has behind it: what was shown beyond them is withdrawn where possible.
+        first_step: steps already done, when a run continues: later steps that were shown are withdrawn where possible.
 
     Raises:
         MissingExtraError: the tracker's package is not installed.
@@ -81,7 +81,7 @@ class WandbTracker:
             ) from None
         self._run: Any = wandb.init(
             project=project,
-            # The directory's name is unique and stays the same when the run goes on.
+            # The directory's name is unique and stays the same when the run continues.
             id=directory.name,
             name=directory.name,
             dir=str(directory),

@@ -1,4 +1,4 @@
-"""How turns are sampled from a policy."""
+"""Settings of the sampling of a policy's turns."""
 
 from typing import Literal
 
@@ -14,9 +14,9 @@ class SamplingConfig(Record):
     temperature: float = Field(default=1.0, ge=0.0)
     """0 takes the most likely token (evaluation)."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Nucleus sampling. Below 1, the sampler of this process still keeps the log-probabilities of the full distribution. A
-    server reports those of a distribution of its own choice: before temperature and nucleus, or after both. Training stops
-    where that is another distribution than the trainer's."""
+    """Nucleus sampling. Below 1, the sampler of this process still keeps the log-probabilities of the full
+    distribution. A server reports those of a distribution of its own choice: before temperature and nucleus, or after
+    both. Training stops where that is another distribution than the trainer's."""
     max_turn_tokens: int = Field(default=1024, ge=1)
     """Longest turn, in policy tokens."""
     turn_end: Literal["end_token", "action"] = "end_token"

@@ -1,9 +1,10 @@
-"""What the commands do, as functions: the names that ``workflow_r1`` exports.
+"""The commands as functions: the names that ``workflow_r1`` exports.
 
-Each takes what a command takes: a preset's name, a TOML file, a run directory, or a :class:`~workflow_r1.config.RunConfig`,
-with overrides as ``"section.key=value"`` texts or as a mapping. Each returns a typed result and raises the project's errors
-(``workflow_r1.errors``). Nothing is printed unless ``progress=True``. All work in a script and where an event loop runs, as in
-a notebook: there the work runs in a thread of its own, and Ctrl-C (a notebook's "interrupt") stops it cleanly.
+Each takes the arguments of its command: a preset's name, a TOML file, a run directory, or a
+:class:`~workflow_r1.config.RunConfig`, with overrides as ``"section.key=value"`` texts or as a mapping. Each returns a
+typed result and raises the project's errors (``workflow_r1.errors``). Nothing is printed unless ``progress=True``. All
+work in a script and where an event loop runs, as in a notebook: there the work runs in a thread of its own, and Ctrl-C
+(a notebook's "interrupt") stops it cleanly.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,7 +46,7 @@ def load_config(
         trust: trust a run directory that somebody else may have made; every function then takes it, since it is remembered.
 
     Raises:
-        ConfigError: names every wrong key and value, what was expected, and the nearest right key.
+        ConfigError: the message names every wrong key and value, the expected one, and the nearest right key.
         UntrustedError: the run directory was not made here, and its configuration would run code or ask services.
     """
     return open_config(source, overrides, trust=trust)
@@ -67,8 +68,8 @@ def train(
         overrides: see :func:`load_config`.
         resume: directory of a run that continues from its newest checkpoint, in place of ``config``.
         output: directory of the run, new or empty; None makes one under the configuration's ``directory``.
-        progress: show what happens: a live board in a terminal, a line for each step in a notebook.
-        on_event: receives what happens (``workflow_r1.recording.events``), on the thread that trains.
+        progress: show the progress: a live board in a terminal, a line for each step in a notebook.
+        on_event: receives the events (``workflow_r1.recording.events``), on the thread that trains.
 
     Returns:
         Metrics, trajectories and the directory of the policy. Its ``cause`` is ``interrupted`` where Ctrl-C stopped it.
@@ -154,26 +155,27 @@ def evaluate(
     Args:
         config: see :func:`load_config`.
         overrides: see :func:`load_config`.
-        methods: ``policy`` and names of ``docs/reference/methods.md``; ``NAME=DIR`` is the policy of a run or a Hugging Face model.
+        methods: ``policy`` and names of ``docs/reference/methods.md``; ``NAME=DIR`` is the policy of a run or a Hugging
+            Face model.
         benchmarks: names, files, or ``NAME=FILE``; none takes the configuration's held-out questions.
         questions: a file of questions in place of the configuration's held-out ones.
-        data: where fetched benchmarks lie.
+        data: directory of fetched benchmarks.
         limit: only the first so many questions of each benchmark.
         seeds: each method runs under all; None takes the configuration's.
         repeats: answers to each question under a seed.
         temperature: sampling temperature of the policy; 0 is greedy.
-        attempts: how often a question is asked in all where the infrastructure fails.
+        attempts: most times that a question is asked where the infrastructure fails.
         reference: method that the others are tested against; None is the first.
         unicode_normalise: ignore accents, kinds of dashes and the like; SQuAD's scores do not.
         output: directory of everything; an unfinished evaluation there is continued. None makes one.
-        progress: show how far it is.
-        on_event: receives what happens (``workflow_r1.recording.events``).
+        progress: show the progress.
+        on_event: receives the events (``workflow_r1.recording.events``).
 
     Returns:
         Comparison, figures, rows and the directory.
 
     Raises:
-        UserError: something cannot be used.
+        UserError: an argument or a file cannot be used.
         BudgetExceededError: the budget is used up; the answers that are done are kept.
         ServiceError: a service refuses or is down.
     """
@@ -226,7 +228,7 @@ def ask(
         on_event: receives the turns as they come.
 
     Returns:
-        The trajectory, with its ``answer``. Where a service failed it has none, and ``error`` says why.
+        The trajectory, with its ``answer``. Where a service failed there is no answer, and ``error`` says why.
 
     Raises:
         ConfigError: the configuration cannot be used, or a path stands where the question is expected.
@@ -284,12 +286,12 @@ def roll_out(
         group_size: trajectories of each question.
         method: ``policy``, or the name of a fixed workflow.
         temperature: sampling temperature; None takes the configuration's.
-        seed: of the sampling; None takes the configuration's.
-        progress: show how far it is.
-        on_event: receives what happens (``workflow_r1.recording.events``).
+        seed: seed of the sampling; None takes the configuration's.
+        progress: show the progress.
+        on_event: receives the events (``workflow_r1.recording.events``).
 
     Raises:
-        UserError: something cannot be used, or the file exists.
+        UserError: an argument or a file cannot be used, or the output exists.
         BudgetExceededError: the budget is used up; the trajectories that are finished are kept.
         ServiceError: a service refuses, or cannot be reached at the start.
     """
@@ -358,7 +360,7 @@ def _shown(
 
 
 def _both(display: Any, on_event: Callable[[Occurrence], None] | None) -> Callable[[Any], None]:
-    """Tell the display and the caller's function, whichever there are."""
+    """Call the display and the caller's function, where they exist."""
     receivers = [*([] if display is None else [display.receive]), *([] if on_event is None else [on_event])]
 
     def receive(event: "Event | AskEvent") -> None:

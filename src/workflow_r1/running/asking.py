@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class QuestionAsked:
-    """All is ready, and the question is asked."""
+    """All is ready, and the policy gets the question."""
 
     question: "Question"
-    """What is asked."""
+    """The question."""
     title: str
     """The title of the configuration."""
     policy: str
-    """The name of what answers."""
+    """Name of the policy or method that answers."""
     notes: tuple[str, ...] = ()
-    """What a person should know of this question, such as that the embedded world cannot know it."""
+    """Notes on this question for a person, such as that the embedded world cannot know it."""
 
 
 AskEvent = QuestionAsked | RolloutEvent
@@ -36,20 +36,20 @@ AskEvent = QuestionAsked | RolloutEvent
 
 
 def split_question(first: str | None, second: str | None) -> tuple[str | None, str | None]:
-    """Tell a configuration from a question: CONFIG QUESTION, CONFIG alone, or QUESTION alone.
+    """Distinguish a configuration from a question: CONFIG QUESTION, CONFIG alone, or QUESTION alone.
 
     Args:
-        first: what came first: a preset, a TOML file, a run directory, or the question.
+        first: the first argument: a preset, a TOML file, a run directory, or the question.
         second: the question, where a configuration came first.
 
     Returns:
-        The configuration's name and the question; None for what was not given.
+        The configuration's name and the question; None for a missing one.
     """
     return (first, second) if second is not None or names_configuration(first) else (None, first)
 
 
 def _refuse_path(question: str) -> None:
-    """Refuse to answer what is a path: someone has mistyped it.
+    """Refuse to answer a path: someone has mistyped it.
 
     Raises:
         ConfigError: the text is a path, or looks like one, or like a preset.
@@ -81,10 +81,10 @@ def ask(
     """Ask one question.
 
     Args:
-        config: of the policy, its operators and its limits.
+        config: configuration of the policy, its operators and its limits.
         text: the question; None draws a held-out one of the configuration, whose answer is then scored.
         method: ``policy``, or the name of a fixed workflow.
-        temperature: of the policy; 0 is greedy.
+        temperature: temperature of the policy; 0 is greedy.
         seed: draws the held-out question, and seeds the sampling.
         on_event: receives the turns as they come.
         stop: lets another thread end it.

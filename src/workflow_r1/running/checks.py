@@ -1,4 +1,4 @@
-"""What ``workflow-r1 doctor`` looks at. Each check says what it found and, where that will not do, what to change.
+"""The checks of ``workflow-r1 doctor``. Each reports its finding and, where something is wrong, the remedy.
 
 A check reads and asks; it writes nothing but an empty file that it removes, and builds nothing that takes long.
 """
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 ASK_SECONDS = 20.0
 """Longest wait for one reply of a service."""
 _ONCE = {"timeout_seconds": ASK_SECONDS, "idle_timeout_seconds": ASK_SECONDS, "max_retries": 0}
-"""A doctor says at once what retries would hide for a while."""
+"""Patience of one attempt: a doctor says at once what retries would hide for a while."""
 SPACE_PROBLEM, SPACE_WARNING = 200 * 2**20, 2 * 2**30
-"""Free bytes below which a run cannot be expected to end, or may not."""
+"""Free bytes below which a run is not expected to end, or below which it may fail."""
 SLOW_CPU_PARAMETERS = 500_000_000
-"""From here on a policy on a CPU takes patience."""
+"""Number of parameters from which on a policy on a CPU takes patience."""
 
 
 ACTING = ("operators", "llm", "search", "prices", "policy", "sampling.server")
@@ -44,13 +44,13 @@ ACTING = ("operators", "llm", "search", "prices", "policy", "sampling.server")
 
 
 def plan(config: "RunConfig", *, directory: Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Check]:
-    """Every check of a configuration by its subject, in the order of the report.
+    """Return every check of a configuration by its subject, in the order of the report.
 
     Args:
-        config: what is checked.
-        directory: the run directory that it comes from, if it comes from one. Of one that is not trusted, nothing is run
-            and nothing is asked: it is only looked at.
-        overrides: of the command line.
+        config: the configuration to check.
+        directory: the run directory that it comes from, if it comes from one. The checks read an untrusted one, but run
+            nothing of it and ask none of its services.
+        overrides: overrides of the command line.
     """
     from workflow_r1.running.trust import untrusted_effects
 
@@ -80,7 +80,7 @@ def plan(config: "RunConfig", *, directory: Path | None = None, overrides: Seque
 
 
 def check_python() -> Iterable[Finding]:
-    """The interpreter, against what the package says that it needs."""
+    """Compare the interpreter with the package's requirement."""
     try:
         about = metadata.distribution(DISTRIBUTION).metadata.json
     except metadata.PackageNotFoundError:
@@ -95,7 +95,7 @@ def check_python() -> Iterable[Finding]:
 
 
 def check_packages() -> Iterable[Finding]:
-    """The packages of the base install, and those of each extra; what a run needs of these, its own checks say."""
+    """Check the packages of the base install, and those of each extra; a run's own checks say which of these it needs."""
     try:
         required = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
@@ -146,7 +146,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def check_directory(directory: Path) -> Iterable[Finding]:
-    """Whether run directories can be made, and how much room there is."""
+    """Check that run directories can be made, and measure the free room."""
     existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):
@@ -343,7 +343,7 @@ def check_search(config: "RunConfig") -> Iterable[Finding]:
 
 
 def check_store(config: "RunConfig") -> Iterable[Finding]:
-    """Whether the store of calls can be used as configured."""
+    """Check that the store of calls can be used as configured."""
     from workflow_r1.store import CallDatabase
 
     store = config.store
@@ -359,7 +359,7 @@ def check_store(config: "RunConfig") -> Iterable[Finding]:
 
 
 def check_prices(config: "RunConfig") -> Iterable[Finding]:
-    """Every price that a budget of money needs, and whether each that is given has something to be the price of."""
+    """Check every price that a budget of money needs, and that each given price belongs to something."""
     from workflow_r1.assembly.components import SIMULATED_EXPERT
     from workflow_r1.assembly.stored_search import is_stored
     from workflow_r1.config.llm import endpoint_chat_config
@@ -380,7 +380,9 @@ def check_prices(config: "RunConfig") -> Iterable[Finding]:
         unknown.append("prices.per_search")
     for key in prices.models:
         if key not in named:
-            yield warning("prices", f"prices.models has {key!r}, which is no endpoint or model here", "is it misspelt?")
+            yield warning(
+                "prices", f"prices.models has {key!r}, which is not an endpoint or model here", "is it misspelt?"
+            )
     told = f"unknown: {', '.join(dict.fromkeys(unknown))}" if unknown else "known for every service"
     if unknown and config.budget.money is not None and config.store.mode != "replay":
         yield problem("prices", f"budget.money needs every price; {told}", "set them (0 where it costs nothing)")
@@ -476,7 +478,7 @@ def check_policy(config: "RunConfig") -> Iterable[Finding]:
 
 
 def _misfits(config: "RunConfig", settings: "PretrainedConfig") -> Iterable[Finding]:
-    """What of the budgets and the prompt the policy in this process cannot follow."""
+    """Return the budgets and the prompt settings that the policy in this process cannot follow."""
     room = getattr(settings, "max_position_embeddings", None)
     budget = config.environment.max_prompt_tokens + config.environment.max_response_tokens
     if room is not None and budget > room:
@@ -496,7 +498,7 @@ def _misfits(config: "RunConfig", settings: "PretrainedConfig") -> Iterable[Find
 
 
 def _examine_template(config: "RunConfig", tokenizer: Any) -> "Finding | None":
-    """Render a prompt with all that it may hold; None where nothing is wrong."""
+    """Render the longest prompt; None where nothing is wrong."""
     from workflow_r1.prompts import render_prompt
     from workflow_r1.rollout.renderer import Renderer
     from workflow_r1.trajectory import Question

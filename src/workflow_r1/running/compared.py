@@ -1,4 +1,4 @@
-"""What ``workflow-r1 evaluate`` compares: methods and benchmarks, as they stand on the command line."""
+"""Methods and benchmarks of ``workflow-r1 evaluate``, as they stand on the command line."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WITH_SEARCH = "+search"
 SEED = "{seed}"
-"""Stands for the seed in the path of a policy, where each seed has trained one of its own."""
+"""Placeholder of the seed in the path of a policy, where each seed has trained one of its own."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,22 @@ class Compared:
     """A method with the configuration that it runs under."""
 
     name: str
-    """In rows and tables."""
+    """Name in rows and tables."""
     method: str
     """``policy``, or a name in ``METHODS``."""
     configs: "Mapping[int, RunConfig]"
-    """By seed: the evaluation's, with the policy and the environment of this one."""
+    """Configuration by seed: the evaluation's, with the policy and the environment of this one."""
 
     @property
     def config(self) -> "RunConfig":
-        """Under the first seed; all seeds have the same operators."""
+        """Names of the operators under the first seed; all seeds have the same operators."""
         return next(iter(self.configs.values()))
 
     def describe(self, temperature: float) -> "Described":
-        """What its answers depend on, for the card.
+        """Describe the conditions of its answers, for the card.
 
         Args:
-            temperature: of a policy.
+            temperature: temperature of a policy.
         """
         from workflow_r1.evaluation.card import POLICIES
 
@@ -74,9 +74,9 @@ def read_methods(
     """Read names of methods: ``cot``, ``policy+search``, or ``NAME=PATH`` for the policy of a run or model.
 
     Args:
-        config: of the evaluation.
+        config: configuration of the evaluation.
         given: values of the option; each may hold several, with commas between. ``{seed}`` in a path stands for each seed.
-        seeds: of the evaluation.
+        seeds: seeds of the evaluation.
         trust: the user trusts the run directories among the paths.
 
     Raises:
@@ -142,14 +142,14 @@ class Asked:
     """The questions of one benchmark."""
 
     name: str
-    """In rows and tables."""
+    """Name in rows and tables."""
     questions: "Sequence[Question]"
-    """With ids that are unique among them."""
+    """Questions with ids that are unique among them."""
     file: Path | None
-    """Where they were read; None for the embedded world."""
+    """File of the questions; None for the embedded world."""
 
     def describe(self) -> "Described":
-        """What its figures depend on, for the card."""
+        """Describe the conditions of its figures, for the card."""
         from workflow_r1.data import report_questions
         from workflow_r1.data.hub import read_source
 
@@ -176,7 +176,7 @@ def read_benchmarks(config: "RunConfig", given: Iterable[str], *, directory: Pat
     Args:
         config: its ``data`` says how files are written.
         given: values of the option; each may hold several, with commas between.
-        directory: where ``workflow-r1 data fetch`` puts benchmarks.
+        directory: the directory of ``workflow-r1 data fetch``.
         limit: only the first so many questions of each.
 
     Raises:
@@ -216,7 +216,7 @@ def _find_benchmark(given: str, directory: Path) -> tuple[str, Path]:
         if not file.is_file():
             raise DataError(
                 f"expected the questions of {given} at {file}, found none; run `workflow-r1 data fetch {given} "
-                f"-d {directory}`, say where they lie with --data, or name a file: {given}=FILE"
+                f"-d {directory}`, name their folder with --data, or name a file: {given}=FILE"
             )
         return given, file
     name, _, path = given.rpartition("=")
@@ -240,7 +240,7 @@ def _split(given: Iterable[str]) -> list[str]:
 
 
 def _fingerprint_of_weights(directory: Path) -> str | None:
-    """SHA-256 of the weights in a directory: a run that goes on training changes them under the same name."""
+    """Return the SHA-256 of the weights in a directory: a run that continues training changes them under the same name."""
     import hashlib
 
     files = sorted(directory.glob("*.safetensors"))

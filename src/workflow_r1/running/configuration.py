@@ -22,18 +22,19 @@ def open_config(
 ) -> "RunConfig":
     """Read a configuration, to act on it: the embedded quickstart's for None, a preset's, a file's, or a run directory's.
 
-    A run directory stands for its configuration with its trained policy. A TOML file that a person names is trusted as a
-    Makefile is. A run directory, and the ``config.toml`` in one, may be somebody else's, and is not: see
+    A run directory stands for its configuration with its trained policy. A TOML file that a person names is trusted as
+    a Makefile is. A run directory, and the ``config.toml`` in one, may be somebody else's, and is not: see
     :mod:`workflow_r1.running.trust`.
 
     Args:
-        source: what names it, or the configuration itself.
+        source: its name, or the configuration itself.
         overrides: ``section.key=value`` texts, or values by ``section.key``; later ones win.
         trust: the user trusts the run directory; that is recorded.
 
     Raises:
-        ConfigError: names every wrong key and value, where it stands, what was expected, and the nearest right key.
-        UntrustedError: the run directory is not trusted, and its configuration would run code, start programs or ask services.
+        ConfigError: the message names every wrong key and value, its place, the expected one, and the nearest right key.
+        UntrustedError: the run directory is not trusted, and its configuration would run code, start programs or ask
+            services.
     """
     from workflow_r1.running.trust import check_trust
 
@@ -51,17 +52,21 @@ def run_directory_of(source: "str | Path | RunConfig | None") -> Path | None:
     path = Path(source)
     if path.is_dir():
         return path
-    return path.parent if path.name == "config.toml" and path.is_file() else None
+    # A link to the configuration of a run is that run's, whatever the link's own name.
+    named = path if path.name == "config.toml" else path.resolve()
+    return named.parent if named.name == "config.toml" and named.is_file() else None
 
 
 def read_config(source: "str | Path | RunConfig | None", overrides: Overrides = None) -> "RunConfig":
-    """Read what CONFIG names, only to look at it: nothing that it names may be run or asked.
+    """Read the configuration that CONFIG names, only to look at it: none of its parts may be run or asked.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: the configuration cannot be read.
     """
     from workflow_r1.config import RunConfig, change_run_config, change_settings, load_run_config
 
+    if source == "":  # What a shell makes of a variable that is not set; Path would take it for the working directory.
+        raise ConfigError("expected a TOML file, the name of a preset or a run directory, received an empty text")
     given = _read_overrides(overrides)
     if isinstance(source, RunConfig):
         return change_run_config(source, given)
@@ -81,10 +86,10 @@ def read_config(source: "str | Path | RunConfig | None", overrides: Overrides = 
 
 
 def names_configuration(text: str | None) -> bool:
-    """Whether a text is the name of a preset, or a path at which something lies."""
+    """Return True where a text is the name of a preset, or a path at which something lies."""
     from workflow_r1.config import preset_names
 
-    return text is not None and (text in preset_names() or _exists(text))
+    return bool(text) and (text in preset_names() or _exists(str(text)))
 
 
 def _exists(path: str) -> bool:
@@ -122,10 +127,10 @@ def with_questions(config: "RunConfig", file: Path | None) -> "RunConfig":
 
 
 def open_questions(config: "RunConfig", limit: int | None) -> "list[Question]":
-    """The held-out questions: all of a file, as many as training would ask of the embedded world, or ``limit``.
+    """Return the held-out questions: all of a file, as many as training would ask of the embedded world, or ``limit``.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: there are no questions.
         DataError: the file is missing, empty or malformed.
     """
     from workflow_r1.assembly.components import build_evaluation_questions

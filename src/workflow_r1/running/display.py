@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a live board in a terminal, plain lines elsewhere.
+"""Display of a run while it trains: a live board in a terminal, plain lines elsewhere.
 
 Both receive the engine's events; they never touch the run itself.
 """
@@ -31,11 +31,11 @@ OPERATOR_STYLES = ("cyan", "yellow", "magenta", "green", "blue", "red", "bright_
 
 
 class TrainingBoard:
-    """What is known of a run so far, and how it is put on the screen.
+    """State of a run so far, and its picture on the screen.
 
     Args:
         title: first line.
-        place: the run directory, as it is shown.
+        place: path of the run directory to show.
         clock: seconds that only rise.
     """
 
@@ -58,7 +58,7 @@ class TrainingBoard:
         self._live: Counter[str] = Counter()
         self._ended = False
         self.services: ServicesBooked | None = None
-        """What they took for the last step's training."""
+        """Usage of services by the last step's training."""
         self._spent = ""
 
     def receive(self, event: "Event") -> None:
@@ -114,7 +114,7 @@ class TrainingBoard:
                 pass
 
     def note(self, text: str) -> None:
-        """Show a remark of the command's own."""
+        """Show a remark of the command itself."""
         self._notes.append(text)
 
     def _enter(self, phase: str) -> None:
@@ -292,7 +292,7 @@ class TrainingDisplay:
     """Shows a run from its events, from the first preparation on. Use it as a context manager.
 
     Args:
-        console: where it is shown: live in a terminal, line by line in a notebook, a pipe or a log.
+        console: console of the display: live in a terminal, line by line in a notebook, a pipe or a log.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -331,7 +331,7 @@ class AnsweringDisplay:
     """Shows methods that answer questions, from events: an evaluation's or a rollout's. Use it as a context manager.
 
     Args:
-        console: where it is shown: live in a terminal, line by line in a notebook, a pipe or a log.
+        console: console of the display: live in a terminal, line by line in a notebook, a pipe or a log.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -340,7 +340,7 @@ class AnsweringDisplay:
         self._status: Status | None = None
         self._counter: TrajectoryCounter | None = None
         self.directory: Path | None = None
-        """Where the answers are kept, once there is such a place."""
+        """Directory of the answers, once there is one."""
 
     def __enter__(self) -> "AnsweringDisplay":
         return self
@@ -397,7 +397,7 @@ def _number(row: Mapping[str, Any], key: str, form: str) -> str:
 
 
 def _taken(services: "ServicesBooked") -> str:
-    """What the services took for a step's training, in a few words."""
+    """Usage of services by a step's training, in a few words."""
     row = services.row
     stored = f" ({row['total/stored_calls']} stored)" if row["total/stored_calls"] else ""
     tokens = f"{row['total/prompt_tokens']}+{row['total/completion_tokens']} tokens"

@@ -1,8 +1,8 @@
-"""What trains, by name: each engine takes on a run in two steps, and answers in the same words.
+"""The training engines by name: each takes on a run in two steps, and answers in the same words.
 
-:data:`ENGINES` maps the configuration's ``engine`` to an :class:`Engine`; :data:`WARM_START` is one more, which imitates
-demonstrations. First ``prepare`` checks and builds all that can be refused, and writes nothing; what it returns is given the
-run directory and starts.
+:data:`ENGINES` maps the configuration's ``engine`` to an :class:`Engine`; :data:`WARM_START` is a further engine, which
+imitates demonstrations. First ``prepare`` checks and builds everything that can be refused, and writes nothing; its
+result gets the run directory and starts.
 """
 
 import os
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from workflow_r1.trajectory import Question, Trajectory
 
 Cause = Literal["finished", "budget", "interrupted"]
-"""Why a run ended: all steps are done, its budget is used up, or a stop was requested."""
+"""Reason for a run's end: all steps are done, its budget is used up, or a stop was requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an engine's run ended."""
+    """Outcome of an engine's run."""
 
     cause: Cause
-    """Why it ended."""
+    """Reason for the end."""
     step: int
     """Steps that are complete and kept."""
     evaluation: "Metrics" = field(default_factory=dict)
-    """The last held-out figures; empty where there were none."""
+    """The last held-out figures; empty where there were no held-out questions."""
     exceeded: BudgetExceededError | None = None
     """The limit that was reached, where the cause is ``budget``."""
 
@@ -66,18 +66,18 @@ class Engine:
     prepare: "Callable[[RunConfig, OnEvent], Start]"
     """Checks and builds; writes nothing."""
     title: str = "{title}"
-    """How a run is called, from the title of its configuration."""
+    """Maker of a run's title from the title of its configuration."""
     kind: str = ""
-    """Stands in the name of a run directory that is chosen here."""
+    """Word in the name of a run directory that is chosen here."""
     after_stop: str = "this step ends, then a checkpoint is saved"
-    """What follows a request to stop."""
+    """Consequence of a request to stop, in words."""
     resume_with: str = "train"
     """The command that resumes a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Material:
-    """What reinforcement learning works on, opened and checked."""
+    """Parts of reinforcement learning, opened and checked."""
 
     train_questions: "Sequence[Question]"
     evaluation_questions: "Sequence[Question]"
@@ -149,8 +149,8 @@ def prepare_trl(config: "RunConfig", on_event: "OnEvent") -> Start:
     require_tested_trl()
 
     def start(*, directory: Path, on_event: "OnEvent", ranks: "Ranks | None") -> EngineRun:
-        # TRL calls its rollout function experimental, and docs/how-to/trl.md says so to whoever asks for this engine. It reads the
-        # variable when it is imported or made.
+        # TRL calls its rollout function experimental, and docs/how-to/trl.md says so to all who choose this engine. It
+        # reads the variable when it is imported or made.
         os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
         from workflow_r1.engines.trl.run import TrlRun
         from workflow_r1.policy.model import load_policy_model, save_policy
@@ -186,7 +186,7 @@ def prepare_verl(config: "RunConfig", on_event: "OnEvent") -> Start:
     """Prepare a run on verl, which opens the services again in its own processes.
 
     Raises:
-        ConfigError: verl cannot do what is asked for.
+        ConfigError: verl cannot do the run.
         MissingExtraError: verl is not installed.
     """
     require_verl()
@@ -225,7 +225,7 @@ def prepare_warm_start(config: "RunConfig", on_event: "OnEvent") -> Start:
     from workflow_r1.engines.native.warmstart import Warmstart
     from workflow_r1.running.policies import special_tokens
 
-    special_tokens(config)  # Refuses a model that is no policy before the demonstrations, which take time.
+    special_tokens(config)  # Refuses a model that is not a policy before the demonstrations, which take time.
     demonstrations = _demonstrations(config, on_event)
 
     def start(*, directory: Path, on_event: "OnEvent", ranks: "Ranks | None") -> EngineRun:
@@ -243,11 +243,9 @@ def prepare_warm_start(config: "RunConfig", on_event: "OnEvent") -> Start:
 ENGINES: Mapping[str, Engine] = {
     "native": Engine(prepare_native),
     "trl": Engine(prepare_trl),
-    "verl": Engine(
-        prepare_verl, title="{title}, on verl", after_stop="verl ends; its newest checkpoint is what is kept"
-    ),
+    "verl": Engine(prepare_verl, title="{title}, on verl", after_stop="verl ends; its newest checkpoint is kept"),
 }
-"""By the configuration's ``engine``."""
+"""Engines by the configuration's ``engine``."""
 
 WARM_START = Engine(prepare_warm_start, title="{title}: warm start", kind="warmstart", resume_with="warmstart")
 """Supervised training, before reinforcement learning."""
@@ -272,7 +270,7 @@ def order_questions(config: "RunConfig", questions: "Sequence[Question]") -> "li
 
 
 def _demonstrations(config: "RunConfig", on_event: "OnEvent") -> "list[Trajectory]":
-    """The configured file's, or made with the embedded world's demonstrators."""
+    """Return the configured file's demonstrations, or those of the embedded world's demonstrators."""
     from workflow_r1.recording.events import Preparing
     from workflow_r1.trajectory import load_trajectories
 

@@ -1,6 +1,6 @@
 """One evaluation without a terminal: planned, asked, compared once, and kept in its directory.
 
-:func:`plan_evaluation` reads what is asked of whom into an :class:`EvaluationPlan`; :func:`evaluate` carries it out.
+:func:`plan_evaluation` reads methods and benchmarks into an :class:`EvaluationPlan`; :func:`evaluate` carries it out.
 """
 
 import json
@@ -44,7 +44,7 @@ SPENT = "spent.json"
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """What an evaluation asks of whom, and how its answers count."""
+    """Methods, benchmarks and rules of an evaluation."""
 
     config: "RunConfig"
     """The services, and the policy where a method does not bring its own."""
@@ -53,21 +53,21 @@ class EvaluationPlan:
     asked: tuple[Asked, ...]
     """The benchmarks."""
     seeds: tuple[int, ...]
-    """What is searched, learnt and drawn derives from them; each method runs under all."""
+    """Seeds from which all searches, trainings and draws derive; each method runs under all."""
     repeats: int = 1
     """Answers to each question under a seed."""
     temperature: float = 0.0
     """Sampling temperature of the policy; 0 is greedy."""
     attempts: int = 2
-    """How often a question is asked in all where the infrastructure fails."""
+    """Most times that a question is asked where the infrastructure fails."""
     unicode_normalise: bool = False
-    """Whether accents, dashes and the like do not matter."""
+    """True where accents, dashes and the like do not matter."""
     reference: str | None = None
     """The method that the others are tested against; None is the first."""
 
     @property
     def is_simulated(self) -> bool:
-        """Whether any question, or any service that a method needs, is the embedded world's."""
+        """True where any question, or any service that a method needs, is the embedded world's."""
         from workflow_r1.running.simulation import is_simulated
 
         return any(one.file is None for one in self.asked) or any(
@@ -76,7 +76,7 @@ class EvaluationPlan:
 
     @property
     def title(self) -> str:
-        """How the evaluation is called."""
+        """Title of the evaluation."""
         return self.config.titled(simulation=self.is_simulated)
 
 
@@ -95,15 +95,15 @@ def plan_evaluation(
     reference: str | None = None,
     trust: bool = False,
 ) -> EvaluationPlan:
-    """Read what an evaluation asks of whom. The other arguments are the plan's fields.
+    """Read the plan of an evaluation. The other arguments are the plan's fields.
 
     Args:
-        config: of the evaluation.
+        config: configuration of the evaluation.
         methods: names; ``NAME=DIR`` is the policy of a run or of a Hugging Face model.
         benchmarks: names, files or ``NAME=FILE``; none takes the configuration's held-out questions.
-        data: where fetched benchmarks lie.
+        data: directory of fetched benchmarks.
         limit: only the first so many questions of each benchmark.
-        seeds: None takes the configuration's.
+        seeds: seeds of the plan; None takes the configuration's.
         repeats: see the plan.
         temperature: see the plan.
         attempts: see the plan.
@@ -135,22 +135,22 @@ def plan_evaluation(
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What an evaluation found, and where it lies."""
+    """Findings of an evaluation, and their directory."""
 
     directory: Path
     """Rows, trajectories, summary and report (``docs/how-to/evaluation.md``)."""
     comparison: "Comparison"
     """Figures with their intervals, and paired tests, over all rows of the directory."""
     accounts: "Accounts"
-    """What the services took this time."""
+    """Accounts of the services in this call."""
     report: "WrittenReport | None" = None
     """The report; None where one method answered one benchmark."""
     classes: "Mapping[str, Figures]" = field(default_factory=dict)
-    """Where one method answered one benchmark: its figures over ``all`` questions and by class of question."""
+    """Figures over ``all`` questions and by class of question, where one method answered one benchmark."""
 
     @property
     def figures(self) -> "tuple[MethodFigures, ...]":
-        """What each method reached on each benchmark, by benchmark and method."""
+        """Figures of each method on each benchmark, by benchmark and method."""
         return self.comparison.figures
 
     def rows(self) -> "Iterator[EvaluationRow]":
@@ -165,7 +165,7 @@ class Evaluation:
         return iter(iterate_rows(file)) if file.is_file() else iter(())
 
     def trajectories(self, method: str = POLICY, benchmark: str = "embedded") -> "list[Trajectory]":
-        """How the answers of a method on a benchmark came about.
+        """Read the trajectories of a method's answers on a benchmark.
 
         Raises:
             DataError: the file is damaged in more than its last line.
@@ -178,7 +178,7 @@ class Evaluation:
         return sum(row.statuses.get("failed", 0) for row in self.figures)
 
     def first_failure(self) -> str | None:
-        """Why the first of them failed; None where none did."""
+        """Error of the first failed answer; None without a failure."""
         for row in self.figures:
             for trajectory in self.trajectories(row.method, row.benchmark) if row.statuses.get("failed") else ():
                 if trajectory.stop_reason.is_infrastructure:
@@ -192,14 +192,14 @@ def evaluate(
     """Let every method answer every question, and compare.
 
     Args:
-        plan: what is asked of whom.
-        directory: where everything goes. An unfinished evaluation there is continued; methods, benchmarks, seeds and
+        plan: methods and benchmarks.
+        directory: directory of all results. An unfinished evaluation there is continued; methods, benchmarks, seeds and
             repeats may be added to one that is there. None makes one under ``config.directory``.
-        on_event: receives what happens.
+        on_event: receives the events.
         stop: lets another thread end it; the answers that are done are kept.
 
     Raises:
-        UserError: something cannot be used, or the directory holds another evaluation.
+        UserError: a part of the plan cannot be used, or the directory holds another evaluation.
         BudgetExceededError: the budget is used up; the answers that are done are kept.
         ServiceError: a service refuses, or so many questions failed in a row that it must be down.
     """
@@ -227,7 +227,7 @@ def evaluate(
 
 
 def _shared_services(plan: EvaluationPlan, accounts: "Accounts") -> "OperatorServices":
-    """What the operators of all methods use: one client for each endpoint, one index, one budget."""
+    """Return the services of all methods' operators: one client for each endpoint, one index, one budget."""
     from workflow_r1.assembly.components import build_services
 
     operators = {name: each for one in plan.compared for name, each in pool_of(one.config, one.method).items()}
@@ -353,7 +353,7 @@ async def _ask_all(
 
 
 class _Counter:
-    """Tells each answer as an event, numbered."""
+    """Reports each answer as a numbered event."""
 
     def __init__(self, done: int, total: int, on_event: OnEvent) -> None:
         self._done, self._total, self._on_event = done, total, on_event
@@ -364,7 +364,7 @@ class _Counter:
 
 
 def _summarise(plan: EvaluationPlan, log: EvaluationLog, accounts: "Accounts", on_event: OnEvent) -> Evaluation:
-    """Say what the rows of the directory say: of one method on one benchmark by class, else in a report."""
+    """Summarise the rows of the directory: by class for one method on one benchmark, else in a report."""
     from workflow_r1.evaluation import compute_figures
     from workflow_r1.evaluation.answers import collect_answers
     from workflow_r1.evaluation.figures import figures_by_class

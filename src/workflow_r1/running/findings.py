@@ -1,4 +1,4 @@
-"""What a check finds, and how several run at the same time."""
+"""Findings of checks, and the running of several checks at the same time."""
 
 import queue
 import threading
@@ -14,7 +14,7 @@ LIMIT_SECONDS = 120.0
 
 
 class Status(StrEnum):
-    """How bad it is."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -23,16 +23,16 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found."""
+    """Finding of one check."""
 
     subject: str
-    """What was looked at, e.g. a section of the configuration."""
+    """Subject of the check, e.g. a section of the configuration."""
     status: Status
-    """How bad it is."""
+    """Severity."""
     found: str
-    """What is there."""
+    """The finding itself."""
     remedy: str = ""
-    """What to do about it."""
+    """Remedy of the problem."""
     is_service: bool = False
     """The problem is a service that is down, not the user's to mend in a file."""
 
@@ -47,22 +47,22 @@ def ok(subject: str, found: str) -> Finding:
 
 
 def warning(subject: str, found: str, remedy: str = "") -> Finding:
-    """A run may go well all the same."""
+    """A warning: the run may succeed in spite of it."""
     return Finding(subject, Status.WARNING, found, remedy)
 
 
 def problem(subject: str, error: Exception | str, remedy: str = "") -> Finding:
-    """A run cannot go well. A service that is down is told from the user's mistake."""
+    """Return a finding that a run cannot go well. A service that is down has another status than the user's mistake."""
     down = isinstance(error, ServiceError) and not isinstance(error, ServiceRejectedError)
     return Finding(subject, Status.PROBLEM, str(error), remedy, is_service=down)
 
 
 def run_checks(checks: Mapping[str, Check], limit_seconds: float = LIMIT_SECONDS) -> list[Finding]:
-    """Run all checks at the same time, each in a thread that nobody waits for beyond the limit.
+    """Run all checks at the same time, each in a thread; the report waits for none of them beyond the limit.
 
     Args:
-        checks: by subject.
-        limit_seconds: for all of them together.
+        checks: checks by subject.
+        limit_seconds: time for all of them together.
     """
     results: dict[str, queue.SimpleQueue[list[Finding]]] = {subject: queue.SimpleQueue() for subject in checks}
     for subject, check in checks.items():
@@ -80,7 +80,7 @@ def run_checks(checks: Mapping[str, Check], limit_seconds: float = LIMIT_SECONDS
 
 
 def _examine(subject: str, check: Check) -> list[Finding]:
-    """Run one check; whatever it raises is what it found."""
+    """Run one check; an error of it is its finding."""
     findings: list[Finding] = []
     try:
         findings += check()

@@ -1,4 +1,4 @@
-"""Run an application as an HTTP server: a port that is free, one line on where it is, a quiet end."""
+"""Run an application as an HTTP server: a free port, one line with its address, a quiet end."""
 
 import errno
 import signal

@@ -22,7 +22,7 @@ class Stop:
             self._ask()
 
     def attach(self, ask: Callable[[], None]) -> None:
-        """Say how the work is asked; a request that came before is passed on at once."""
+        """Set the way to ask the work; an earlier request is passed on at once."""
         self._ask = ask
         if self.is_requested:
             ask()
@@ -34,7 +34,7 @@ def run_anywhere(work: Callable[[Stop], Value]) -> Value:
     There Ctrl-C, or a notebook's "interrupt", asks the work to stop and waits for it; the second one does not wait.
 
     Args:
-        work: may open an event loop of its own; receives what asks it to stop.
+        work: the work, which may open an event loop of its own; receives the handle that asks it to stop.
 
     Raises:
         KeyboardInterrupt: the second one, or the first where the work could not end with a value.

@@ -32,17 +32,17 @@ def open_policy(
     """Open the policy for rollouts and evaluation, at a temperature (0 is greedy).
 
     Args:
-        config: ``policy`` and ``sampling``.
-        temperature: of the sampling.
-        accounts: where the calls of a policy's server are booked and limited.
+        config: configuration with ``policy`` and ``sampling``.
+        temperature: temperature of the sampling.
+        accounts: accounts that book and limit the calls of a policy's server.
 
     Returns:
-        The policy, and what holds the connections to its server where it has one.
+        The policy, and the holder of the connections to its server where it has one.
 
     Raises:
         ConfigError: the configuration names no usable policy.
         MissingExtraError: the policy runs in this process, and torch or transformers is not installed.
-        UserError: there is no such model, or it cannot be a policy.
+        UserError: the model does not exist, or cannot be a policy.
     """
     from workflow_r1.config import change_settings
 
@@ -82,7 +82,7 @@ def open_policy(
 
 
 def tokenizer_of_server(policy: "PolicyConfig") -> str | None:
-    """Return where the tokenizer of a policy behind a server is, if the server shall get tokens; None where it gets messages.
+    """Return the path of the tokenizer of a policy behind a server, if the server shall get tokens; None where it gets messages.
 
     Raises:
         ConfigError: it shall get tokens, and no tokenizer is known.
@@ -131,10 +131,10 @@ def _open_served_sampler(
 
 
 def policy_server_config(config: "RunConfig") -> "PolicyServerConfig":
-    """How to reach a server of tokens that is only evaluated; limits are the LLM's.
+    """Return the settings for a server of tokens that is only evaluated; its limits are the LLM's.
 
     Raises:
-        ConfigError: no name of the model there.
+        ConfigError: the configuration names no model there.
     """
     import os
 
@@ -186,7 +186,7 @@ def require_engine(purpose: str) -> None:
 
 
 def require_trainable(config: "RunConfig") -> None:
-    """Refuse to train what cannot be trained.
+    """Refuse a policy that cannot be trained.
 
     Raises:
         ConfigError: the policy is behind a server.
@@ -212,17 +212,17 @@ class OpenedMethod:
     """A policy or method with its environments. ``async with`` closes the connections that it opened."""
 
     make_policy: "Callable[[], Policy]"
-    """Makes what acts; see ``policy``."""
+    """Maker of the policy; see ``policy``."""
     make_environments: "Callable[[OperatorServices], Callable[[Question], Environment]]"
-    """From the services to what makes a fresh environment for each trajectory."""
+    """Makes, from the services, a function that makes a fresh environment for each trajectory."""
     services: "OperatorServices"
-    """What the operators use."""
+    """Services of the operators."""
     accounts: "Accounts"
-    """What the services take, and may."""
+    """Usage and limits of the services."""
     search: "Callable[[], Awaitable[None]] | None" = None
-    """What a method does before it can answer, where it searches or learns first; what was done before is not repeated."""
+    """Search or training of a method before it can answer; earlier work is not repeated."""
     server: "HoldsConnections | None" = None
-    """What holds the connections to the policy's server, where it has one."""
+    """Holder of the connections to the policy's server, where it has one."""
     count_tokens: "Callable[[Sequence[Message]], int] | None" = None
     """Tokens of a prompt, where the policy's tokenizer is here."""
 
@@ -233,10 +233,10 @@ class OpenedMethod:
 
     @cached_property
     def policy(self) -> "Policy":
-        """What acts. A method that searches first must have done so.
+        """The policy that acts. A method that searches first must have done so.
 
         Raises:
-            ConfigError: something that it needs is missing.
+            ConfigError: a part that it needs is missing.
         """
         return self.make_policy()
 
@@ -253,7 +253,8 @@ def choose_method(config: "RunConfig", name: str) -> "Method":
     """Return the method of that name, where it can be used with this configuration.
 
     Raises:
-        ConfigError: there is none, or it knows the embedded world only and the configuration is about another one.
+        ConfigError: the method does not exist, or it knows the embedded world only and the configuration is about
+            another one.
     """
     from workflow_r1.methods import find_method
 
@@ -264,10 +265,10 @@ def choose_method(config: "RunConfig", name: str) -> "Method":
 
 
 def pool_of(config: "RunConfig", method: str) -> "Mapping[str, Operator]":
-    """What a method may call, by name.
+    """Return the names of the operators that a method may call.
 
     Raises:
-        ConfigError: there is no such method, or an operator or plug-in of the configuration cannot be used.
+        ConfigError: the method does not exist, or an operator or plug-in of the configuration cannot be used.
     """
     from workflow_r1.assembly.components import build_operators
 
@@ -294,19 +295,19 @@ def open_method(
     """Open the policy or method of that name.
 
     Args:
-        config: what is configured.
+        config: the configuration.
         method: ``policy``, or a name in ``METHODS``.
-        temperature: of the policy; 0 is greedy.
+        temperature: temperature of the policy; 0 is greedy.
         as_policy: let a method act in the policy's own environment (its prompt, pool and limits), where the pool holds all
             that it calls: its trajectories are then demonstrations for the policy.
-        accounts: where calls are booked and limited; None opens new ones.
-        services: what its operators use; None builds them. Whoever gives them closes them.
-        questions: that will be asked.
-        directory: where a method that searches first keeps what it finds; None where there is no such place.
-        notify: told how far such a search is.
+        accounts: accounts that book and limit the calls; None opens new ones.
+        services: services of its operators; None builds them. A caller that passes them closes them.
+        questions: questions of the rollouts.
+        directory: directory of the findings of a method that searches first; None keeps no findings.
+        notify: called with each line of such a search's progress.
 
     Raises:
-        ConfigError: there is no such method, or the configuration lacks something that it needs.
+        ConfigError: the method does not exist, or the configuration lacks something that it needs.
     """
     from workflow_r1.assembly.components import (
         build_environment_factory,

@@ -1,4 +1,4 @@
-"""What ``workflow-r1 doctor`` finds of the server on which a training run samples (``sampling.server``)."""
+"""Check of the server on which a training run samples (``sampling.server``), for ``workflow-r1 doctor``."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ SUBJECT = "sampling.server"
 
 
 def check_policy_server(config: "RunConfig") -> Iterator[Finding]:
-    """Whether the server answers in tokens, takes weights, and has room for a trajectory."""
+    """Check that the server answers in tokens, takes weights, and has room for a trajectory."""
     settings = config.sampling.server
     if settings is None:
         return

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WrittenReport:
-    """A report of evaluations, and where it lies."""
+    """A report of evaluations, and its directory."""
 
     record: "EvaluationReport"
-    """All its figures."""
+    """All figures of the evaluation."""
     document: "Document"
     """Its sections, as they are written."""
     place: Path
@@ -27,7 +27,7 @@ class WrittenReport:
     files: tuple[str, ...]
     """Names of its files."""
     missing: MissingExtraError | None
-    """Why there is no picture, where there is none."""
+    """Reason for the lack of a picture; None where there is one."""
 
 
 def report_evaluations(
@@ -43,17 +43,17 @@ def report_evaluations(
     """Write the report of evaluations.
 
     Args:
-        directories: of the evaluations, which are compared together.
+        directories: directories of the evaluations, which are compared together.
         reference: the method that the others are tested against; None takes ``policy``, if it is among several.
-        figure: what tables and pictures show, ``exact_match`` or ``f1``.
-        confidence: of every interval, from 0.5 to below 1.
-        output: where the report goes; None is ``report/`` in the first directory.
-        log: the answers of the one directory, where they have been read already.
-        notify: receives what is done, a line at a time.
+        figure: figure of tables and pictures, ``exact_match`` or ``f1``.
+        confidence: confidence of every interval, from 0.5 to below 1.
+        output: directory of the report; None is ``report/`` in the first directory.
+        log: answers of the one directory, where they have been read already.
+        notify: called with each line of progress.
 
     Raises:
         DataError: a directory holds no evaluation, or a damaged one.
-        UserError: there is no such figure or reference, or the confidence is out of range.
+        UserError: the figure or reference is unknown, or the confidence is out of range.
     """
     from workflow_r1.reports.evaluation import build_report, make_document, write_report
 
@@ -80,14 +80,14 @@ def _read_figure(given: str) -> "Figure":
 
 @dataclass(frozen=True, slots=True)
 class WrittenRunReport:
-    """The report of a run of training, and what it was written from."""
+    """The report of a run of training, and its sources."""
 
     record: "RunRecord"
     """The run."""
     files: tuple[str, ...]
     """Names of its files in the run directory."""
     missing: MissingExtraError | None
-    """Why there is no picture, where there is none."""
+    """Reason for the lack of a picture; None where there is one."""
 
 
 def report_run(directory: Path) -> WrittenRunReport:

@@ -23,9 +23,9 @@ class Rollouts:
     """Trajectories that were sampled, scored where their questions have golden answers."""
 
     file: Path
-    """JSONL of the trajectories, in the order in which they ended; absent where there is none."""
+    """JSONL of the trajectories, in the order in which they ended; absent where there are no trajectories."""
     accounts: "Accounts"
-    """What the services took."""
+    """Accounts of the services."""
 
     def trajectories(self) -> "Iterator[Trajectory]":
         """Read them from the file, one at a time.
@@ -53,18 +53,18 @@ def roll_out(
     """Sample trajectories over the held-out questions into a JSONL file.
 
     Args:
-        config: of the policy, its operators, its limits and its questions.
+        config: configuration of the policy, its operators, its limits and its questions.
         output: the file; must not exist yet.
         method: ``policy``, or the name of a fixed workflow.
         limit: only the first so many questions.
         group_size: trajectories of each question.
-        temperature: of the sampling; None takes the configuration's.
-        seed: of the sampling; None takes the configuration's.
-        on_event: receives what happens.
+        temperature: temperature of the sampling; None takes the configuration's.
+        seed: seed of the sampling; None takes the configuration's.
+        on_event: receives the events.
         stop: lets another thread end it; the trajectories that are finished are kept.
 
     Raises:
-        UserError: something cannot be used, or the file exists.
+        UserError: a part of the configuration cannot be used, or the file exists.
         BudgetExceededError: the budget is used up; the trajectories that are finished are kept.
         ServiceError: a service refuses, or cannot be reached at the start.
     """

@@ -1,4 +1,4 @@
-"""Where results are saved: refused before they cost anything, not after."""
+"""Files of results: an unusable path is refused before the results cost anything."""
 
 import os
 from pathlib import Path
@@ -11,10 +11,10 @@ def check_can_append(file: Path, *, option: str) -> None:
 
     Args:
         file: need not exist yet, nor its directory.
-        option: that chooses it.
+        option: the option that chooses it.
 
     Raises:
-        UserError: it is a directory, or it or its place may not be written.
+        UserError: the path is a directory, or the file or its place is write-protected.
     """
     if file.is_dir():
         raise UserError(f"{option}: expected a file, but {file} is a directory; name a file in it")
@@ -30,7 +30,7 @@ def check_can_make(directory: Path) -> None:
         directory: need not exist yet.
 
     Raises:
-        UserError: a file is in its way, or its place may not be written.
+        UserError: a file is in its way, or its place is write-protected.
     """
     there = next(place for place in (directory, *directory.absolute().parents) if os.path.lexists(place))
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):

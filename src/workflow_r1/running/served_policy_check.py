@@ -1,4 +1,4 @@
-"""What ``workflow-r1 doctor`` finds of a policy behind a server: what it is sent, and who renders its history."""
+"""Check of a policy behind a server, for ``workflow-r1 doctor``: the form of its input, and the rendering of its history."""
 
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ THOUGHT_WORDS = 64
 
 
 async def check_tokens(config: "RunConfig", source: str) -> Finding:
-    """Whether the server continues tokens, and what the tokenizer's template does."""
+    """Check that the server continues tokens, and that the tokenizer's template can be used."""
     from workflow_r1.policy.tokenizer import load_tokenizer
     from workflow_r1.rollout.renderer import Renderer
     from workflow_r1.running.policies import policy_server_config
@@ -33,7 +33,7 @@ async def check_tokens(config: "RunConfig", source: str) -> Finding:
 
 
 async def check_history(chat_config: "OpenAIChatConfig") -> Finding:
-    """Whether a chat server shows the policy the thoughts of its earlier turns: by what it counts of two histories.
+    """Check that a chat server shows the policy the thoughts of its earlier turns, by the token counts of two histories.
 
     The two differ in the length of an earlier thought alone. A server that leaves it out counts them equal.
     """

@@ -1,4 +1,4 @@
-"""Ask the services before a long run, so that a wrong address is told at once and not after every retry."""
+"""Asks the services before a long run: a wrong address is reported at once and not after every retry."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -18,16 +18,16 @@ FIRST_ANSWER_SECONDS = 30.0
 def check_services(config: "RunConfig", services: "OperatorServices", *, policy: bool = False) -> None:
     """Send one tiny request to each LLM endpoint that will be used.
 
-    An endpoint that cannot be reached is no reason to stop where its role has another one; a refusal (key, model) is: it
-    would not pass.
+    An endpoint that cannot be reached does not stop the run where its role has another one. A refusal (key, model)
+    does: it would not pass.
 
     Args:
-        config: ``llm``, unless it is replayed; with ``policy`` also ``policy``.
-        services: what the operators that will be called use.
-        policy: whether the policy's server will be used.
+        config: configuration with ``llm``, unless it is replayed; with ``policy`` also ``policy``.
+        services: services of the operators that will be called.
+        policy: True where the policy's server will be used.
 
     Raises:
-        ServiceError: an endpoint refuses, or a role has none that can be reached; names the key to set.
+        ServiceError: an endpoint refuses, or no endpoint of a role can be reached; the message names the key to set.
     """
     from workflow_r1.assembly.components import policy_chat_config
     from workflow_r1.config.llm import DEFAULT_ROLE, endpoint_chat_config

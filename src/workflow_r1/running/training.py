@@ -1,7 +1,7 @@
 """One run of training without a terminal, whichever engine trains.
 
-:func:`train` prepares, makes the run directory, follows the engine, and leaves the run's report behind. What happens
-meanwhile it tells as events (``recording.events``).
+:func:`train` prepares, makes the run directory, follows the engine, and leaves the run's report behind. It reports its
+progress as events (``recording.events``).
 """
 
 import json
@@ -46,18 +46,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """How a run of training ended, and where it left what it made."""
+    """Outcome of a run of training, and the places of its results."""
 
     directory: Path
     """The run directory (``docs/reference/run-directory.md``)."""
     cause: Cause
-    """``finished``: all steps are done. ``interrupted``: resume continues. ``budget``: so does resume with a higher limit."""
+    """``finished``: all steps are done.
+
+    ``interrupted``: a resume continues. ``budget``: a resume with a higher limit continues.
+    """
     step: int
     """Steps that are complete and kept."""
     evaluation: "Metrics"
-    """The last held-out figures, keys ``evaluation/...`` or ``held_out/...``; empty where there were none."""
+    """The last held-out figures, keys ``evaluation/...`` or ``held_out/...``; empty where there were no held-out questions."""
     exceeded: BudgetExceededError | None = None
-    """The limit that was reached and what was spent, where the cause is ``budget``."""
+    """The reached limit and the amount spent, where the cause is ``budget``."""
 
     @property
     def policy_directory(self) -> Path | None:
@@ -122,15 +125,15 @@ def train(
 ) -> TrainResult:
     """Train from the start, or resume from the newest checkpoint.
 
-    In the main thread the first Ctrl-C asks for a clean stop, and a second one raises ``KeyboardInterrupt``; a handler that
-    the caller has set stays.
+    In the main thread the first Ctrl-C asks for a clean stop, and a second one raises ``KeyboardInterrupt``; a handler
+    that the caller has set stays.
 
     Args:
-        config: all that configures the run.
-        on_event: receives what happens, on this thread.
+        config: configuration of the run.
+        on_event: receives the events, on this thread.
         resume: continue the run in ``directory``.
-        directory: where the run goes, new or empty; None makes one under ``config.directory``.
-        engine: what trains; None takes the one that the configuration names.
+        directory: directory of the run, new or empty; None makes one under ``config.directory``.
+        engine: the engine; None takes the one that the configuration names.
         stop: lets another thread ask for a clean stop.
 
     Raises:
@@ -146,7 +149,7 @@ def train(
         is_main = ranks is None or ranks.is_main
         together = nullcontext if ranks is None else ranks.agreeing
         tell = on_event if is_main else ignore
-        # All that can be refused is refused before anything is written.
+        # Everything that can be refused is refused before anything is written.
         with together():
             if not resume and is_main:
                 check_place(directory)
@@ -236,6 +239,9 @@ def _num_done(directory: Path) -> int:
 
 
 def newest_checkpoint(directory: Path) -> str | None:
-    """Name of a run's newest checkpoint: ``step-N`` of the native engine, ``checkpoint-N`` of TRL; None where there is none."""
+    """Return the name of a run's newest checkpoint:
+
+    ``step-N`` of the native engine, ``checkpoint-N`` of TRL; None without one.
+    """
     names = [path.name for kind in ("step", "checkpoint") for path in (directory / "checkpoints").glob(f"{kind}-*")]
     return max(names, key=lambda name: int(name.rpartition("-")[2]), default=None)

@@ -1,4 +1,4 @@
-"""The store of calls: what services answered, kept in one file, so that a call is paid for once and a run can be replayed."""
+"""The store of calls: one file with the answers of services. A call is paid for once, and a run can be replayed."""
 
 from workflow_r1.store.calls import Call, CallStore, open_store
 from workflow_r1.store.config import StoreConfig, StoreMode

@@ -42,11 +42,11 @@ class StoredCall:
     """One row: a call and its answer."""
 
     key: str
-    """What the call is known by: a hash of the request."""
+    """Hash of the request, by which the call is known."""
     service: str
     """``llm`` or ``search``."""
     model: str
-    """Which model or search was asked."""
+    """Model or search that was asked."""
     request: str
     """Everything that the answer depends on, as JSON."""
     reply: str
@@ -56,7 +56,7 @@ class StoredCall:
 
 
 class DamageError(Exception):
-    """What was read cannot be what was written."""
+    """The bytes that were read cannot be those that were written."""
 
 
 def open_file(path: Path) -> sqlite3.Connection:

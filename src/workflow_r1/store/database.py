@@ -1,8 +1,8 @@
 """The file of the store: an SQLite database that several processes read and write at once.
 
-A damaged file is set aside (renamed), and a new one is made of what can still be read. Renaming a database that another
-process has open would end with two files behind one name, so whoever has the store open holds a shared lock on ``NAME.lock``
-beside it, and only one that holds this lock alone sets the database aside.
+A damaged file is renamed, and a new one is made of what can still be read. Renaming a database that another process has
+open would leave two files behind one name. Every process that has the store open therefore holds a shared lock on
+``NAME.lock`` beside it, and only a process that holds this lock alone renames the database.
 """
 
 import sqlite3
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 class CallDatabase:
     """Rows by key, in one file. Several threads may share an object; it belongs to one process.
 
-    Reading never waits for a writer. Trouble that is no damage (a full disk, a file that may not be written) is an
+    Reading never waits for a writer. Trouble without damage (a full disk, a write-protected file) is an
     ``sqlite3.Error`` of the one call that met it.
 
     Args:
@@ -42,13 +42,13 @@ class CallDatabase:
 
     Raises:
         StoreError: there is nothing to read, the file cannot be opened, it belongs to another program, or it is damaged
-            and may not or cannot be set aside.
+            and must not or cannot be renamed.
     """
 
     def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
         self.path = Path(path).absolute()
         self.read_only = read_only
-        # Two connections with a lock each: reading must not wait until this process's own writing is done.
+        # Two connections with a lock each: reading does not wait until this process's own writing is done.
         self._reading, self._writing = threading.Lock(), threading.Lock()
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
@@ -68,7 +68,7 @@ class CallDatabase:
             raise
 
     def get(self, key: str) -> str | None:
-        """Return the reply stored under a key; None where there is none."""
+        """Return the reply stored under a key; None where no call has it."""
 
         def read() -> str | None:
             with self._reading:
@@ -84,8 +84,8 @@ class CallDatabase:
         """Store a call, and return the reply that now stands under its key.
 
         Args:
-            call: what to store. It is on its way to the disk when this returns: only a loss of power can undo it.
-            replace: whether it takes the place of what is there. Otherwise the first one stays, and its reply is returned.
+            call: the call to store. It is on its way to the disk when this returns: only a loss of power can undo it.
+            replace: True lets it take the place of a stored call. Otherwise the stored one stays, and its reply is returned.
         """
 
         def write() -> bool:
@@ -114,12 +114,12 @@ class CallDatabase:
             )
 
     def delete(self, *, model: str | None = None, stored_before: float | None = None) -> int:
-        """Delete the calls of a model, or those stored before a time, or those that are both; without either, all.
+        """Delete the calls of a model, or those stored before a time, or those to which both apply; without either, all.
 
-        The room goes back to the disk where no other process has the store open.
+        The disk gets the room back where no other process has the store open.
 
         Returns:
-            How many there were.
+            The number of deleted calls.
         """
         with self._writing:
             writer = _connected(self._writer)
@@ -142,7 +142,7 @@ class CallDatabase:
         """Open and check the file.
 
         Args:
-            damage: what is wrong with the file that was open before; None for a file that is not known yet.
+            damage: damage of the file that was open before; None for a file that is not known yet.
         """
         deadline = time.monotonic() + BUSY_SECONDS
         damaged_file = None if damage is None else self._file_id
@@ -173,7 +173,7 @@ class CallDatabase:
         """Open both connections.
 
         Raises:
-            DamageError: the file is no sound database of this version.
+            DamageError: the file is not a sound database of this version.
             StoreError: it cannot be opened, or belongs to another program.
         """
         try:
@@ -208,7 +208,7 @@ class CallDatabase:
                 raise
             damage = str(error)
         with self._writing, self._reading:
-            if self._file_id == file_id:  # else another thread has seen to it
+            if self._file_id == file_id:  # otherwise another thread has repaired it
                 self._disconnect()
                 self._open(damage)
         return operation()
@@ -227,7 +227,7 @@ def _connected(connection: sqlite3.Connection | None) -> sqlite3.Connection:
 
 
 def _file_id(path: Path) -> int | None:
-    """Return what tells a file from another of the same name; None where there is none."""
+    """Return an identity that tells a file from another of the same name; None where there is no file."""
     try:
         return path.stat().st_ino
     except OSError:

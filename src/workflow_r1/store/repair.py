@@ -1,4 +1,4 @@
-"""What becomes of a damaged store: the file is set aside, and a new one is made of what can still be read of it."""
+"""Repair of a damaged store: the file is set aside, and a new one is made of its readable part."""
 
 import logging
 import sqlite3
@@ -13,11 +13,11 @@ logger = logging.getLogger(__name__)
 
 
 def set_aside(path: Path, damage: str) -> None:
-    """Rename the file, and make a new one of what can be read of it. No other process may have it open.
+    """Rename the file, and make a new one of its readable part. No other process may have it open.
 
     Args:
         path: the damaged file.
-        damage: what is wrong with it, for the log.
+        damage: the damage that was found, for the log.
     """
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**6}")
     path.rename(aside)
@@ -43,7 +43,7 @@ def set_aside(path: Path, damage: str) -> None:
 
 
 def _salvage(path: Path) -> Iterator[StoredCall]:
-    """Read what can be read of a damaged file, from both ends up to the damage. A row may come twice."""
+    """Read everything readable of a damaged file, from both ends up to the damage. A row may come twice."""
     for beyond, order, at in ((">", "ASC", 0), ("<", "DESC", 2**63 - 1)):
         try:
             connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)

@@ -24,8 +24,10 @@ from workflow_r1.trajectory import load_trajectories
 SCRIPT = Path(__file__).with_name("ranks_run.py")
 
 TOLERANCE = 2e-5
-"""Of figures, relative: the sampler's batches and the update's passes have other shapes, so that float32 products round
-differently, and four steps of training carry it on."""
+"""Relative tolerance of figures: the sampler's batches and the update's passes have other shapes.
+
+Their float32 products round differently, and four steps of training carry it on.
+"""
 
 
 def start(num, *arguments):

@@ -1,4 +1,4 @@
-"""The policy that ships: how it is made, what it can do before it is trained, and what the shipped one can do."""
+"""The policy that ships: its making, its skills before training, and the skills of the shipped one."""
 
 import json
 

@@ -21,7 +21,7 @@ ROWS = GOLDEN["trajectories"]
 
 
 def trajectory(row: dict[str, Any]) -> Trajectory:
-    """The row as a record: runs of one turn id are turns, what follows them is their context."""
+    """The row as a record: runs of one turn id are turns, the tokens after them are their context."""
     runs: list[tuple[int, list[int]]] = []
     for turn, token in zip(row["turn_ids"], row["response_token_ids"], strict=True):
         if not runs or runs[-1][0] != turn:

@@ -4,7 +4,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
 from workflow_r1.config.training import LoraSettings
 from workflow_r1.errors import ConfigError, UserError
@@ -204,9 +204,42 @@ def test_a_merge_that_lost_the_training_is_not_saved(run_config, tmp_path, monke
     assert (tmp_path / "policy" / "model.safetensors").read_bytes() == before
 
 
-def test_adapters_for_modules_that_are_not_there(run_config):
+@pytest.mark.parametrize("targets", ["all-linear", ("lm_head", "o_proj")])
+@pytest.mark.parametrize("tied", [True, False])
+def test_adapters_on_experts_are_saved_as_they_act(run_config, model_directory, tmp_path, targets, tied):
+    """Experts are stacked parameters without modules of their own: two adapters stand around one module there."""
+    torch.manual_seed(0)
+    start = MixtralForCausalLM(
+        MixtralConfig(
+            vocab_size=259,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=128,
+            num_local_experts=3,
+            tie_word_embeddings=tied,
+            initializer_range=0.1,
+        )
+    )
+    start.save_pretrained(tmp_path / "start")
+    for path in model_directory.glob("*token*"):
+        shutil.copy(path, tmp_path / "start")
+    shutil.copy(model_directory / "chat_template.jinja", tmp_path / "start")
+    config = with_policy(run_config, model=str(tmp_path / "start"))
+    adapted, tokenizer = load_policy_model(with_optimiser(config, lora=LoraSettings(rank=2, target_modules=targets)))
+    randomise_adapters(adapted)
+    save_policy(adapted, tokenizer, tmp_path / "policy")
+    saved, _ = load_policy_model(with_policy(run_config, model=str(tmp_path / "policy")))
+    assert largest_difference(adapted, start.eval()) > 0.1
+    assert largest_difference(adapted, saved) < 2e-3  # Rounding; a forgotten adapter moves them by more than 0.1.
+
+
+@pytest.mark.parametrize("targets", [("nothing",), ("q_proj", "nothing"), ("proj",)])
+def test_adapters_for_modules_that_are_not_there(run_config, targets):
     with pytest.raises(ConfigError, match="target_modules"):
-        load_policy_model(with_optimiser(run_config, lora=LoraSettings(target_modules=("nothing",))))
+        load_policy_model(with_optimiser(run_config, lora=LoraSettings(target_modules=targets)))
 
 
 @pytest.mark.parametrize("lora", [None, LoraSettings(rank=4)])

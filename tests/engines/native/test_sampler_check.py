@@ -1,4 +1,4 @@
-"""Log-probabilities of another distribution are told from rounding on the first turns."""
+"""The first turns distinguish log-probabilities of another distribution from rounding."""
 
 import pytest
 import torch

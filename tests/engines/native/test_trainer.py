@@ -278,7 +278,7 @@ def test_failing_services_are_counted_and_left_out(tiny_run, warm_directory, tmp
 
 
 def test_a_dead_service_ends_the_run_and_a_resume_goes_on(whole, tiny_run, warm_directory, tmp_path):
-    """The service fails throughout step 3; what came before is kept, and nothing of step 3 is."""
+    """The service fails throughout step 3; everything before is kept, and nothing of step 3 is."""
     down = False
 
     def watch(event):

@@ -21,6 +21,7 @@ from workflow_r1.policy.model import load_policy_model
 from workflow_r1.trajectory import ScoredTrajectory, StopReason, load_trajectories
 
 SETTINGS = [
+    "engine=trl",
     "policy.device=cpu",
     "policy.threads=1",
     "training.steps=3",
@@ -58,7 +59,7 @@ def metrics(directory: Path) -> list[dict[str, Any]]:
 
 
 def in_process(directory: Path, *overrides: str, make_environment: Any = None, **changes: Any) -> TrlRun:
-    config = load_run_config("embedded", overrides=[*SETTINGS, "engine=trl", *overrides])
+    config = load_run_config("embedded", overrides=[*SETTINGS, *overrides])
     questions, held_out = build_questions(config)
     training = config.training
     drawn = draw(len(questions), seed=config.seed, start=0, count=training.steps * training.questions_per_step)

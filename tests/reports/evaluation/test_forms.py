@@ -21,7 +21,7 @@ HOSTILE = "=cmd|' /C calc'!A0 <script>alert(1)</script><img src=x onerror=alert(
 
 
 class Outline(HTMLParser):
-    """What a page would load or run, and its tags."""
+    """Tags of a page, and the files that it would load or run."""
 
     def __init__(self) -> None:
         super().__init__()

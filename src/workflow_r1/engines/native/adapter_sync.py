@@ -15,7 +15,7 @@ from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.rollout.served_sampler import ServedSampler
 
 DIRECTORY = "served"
-"""Folder of the run directory that holds what the server reads, where no other place is configured."""
+"""Folder of the run directory for the server's weights, where no other place is configured."""
 
 KEPT = 2
 """Versions that stay: the server may be reading the one before."""
@@ -27,11 +27,11 @@ class AdapterSync:
     Args:
         model: the policy.
         tokenizer: its tokenizer; a whole model is written with it.
-        config: of the run, with ``sampling.server``.
-        settings: that section.
-        run_directory: of the run.
-        rank: of this process among those that train together; each gives the server its own copy of equal weights.
-        notify: told when the server is gone and when it is back.
+        config: configuration of the run, with ``sampling.server``.
+        settings: the section ``sampling.server``.
+        run_directory: directory of the run.
+        rank: rank of this process among those that train together; each gives the server its own copy of equal weights.
+        notify: called when the server is gone and when it is back.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class AdapterSync:
         """The server that samples."""
 
     def publish(self, version: int) -> None:
-        """Let the server have the policy's weights, unless what it has is recent enough.
+        """Give the server the policy's weights, unless its own are recent enough.
 
         Args:
             version: optimiser steps that the policy has taken.
@@ -80,8 +80,8 @@ class AdapterSync:
         self.server.publish(PublishedWeights(kind, path, version))
         self._published = version
         self._written = [*self._written, path][-KEPT:]
-        # What an earlier process left goes, too, but not at once: vLLM reads a folder again for requests of that process
-        # which it still holds, and its engine dies where the folder is gone.
+        # The weights of an earlier process go, too, but not at once: vLLM reads a folder again for requests of that
+        # process which it still holds, and its engine dies where the folder is gone.
         if len(self._written) == KEPT:
             for old in set(self._directory.iterdir()) - set(self._written):
                 remove_directory(old)

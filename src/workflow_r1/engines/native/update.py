@@ -1,8 +1,8 @@
-"""From the scored groups of a step to a new policy: old log-probabilities, objective, gradient, optimiser step.
+"""Turns the scored groups of a step into a new policy: old log-probabilities, objective, gradient, optimiser step.
 
 Cutting a mini-batch into micro-batches cannot change a number beyond rounding: every mean in the loss is divided by the
-counts of the *whole* mini-batch. Metrics are computed once per mini-batch, from the log-probabilities that its
-micro-batches left behind.
+counts of the *whole* mini-batch. Metrics are computed once per mini-batch, from the log-probabilities of its
+micro-batches.
 """
 
 import copy
@@ -41,7 +41,7 @@ from workflow_r1.trajectory import ScoredTrajectory, Trajectory
 
 @dataclass(frozen=True, slots=True)
 class MiniBatch:
-    """What one optimiser step learns from: the rows that carry a gradient, and the counts of all of them."""
+    """Rows of one optimiser step that carry a gradient, and the counts of all rows."""
 
     batch: PackedBatch
     """The trajectories that are run through the model, on its device."""
@@ -57,7 +57,7 @@ class MiniBatch:
 
 @dataclass(frozen=True, slots=True)
 class UpdateResult:
-    """What the optimiser steps of one step of training did."""
+    """Effect of the optimiser steps of one step of training."""
 
     metrics: Metrics
     """Keys ``update/...``."""
@@ -66,7 +66,7 @@ class UpdateResult:
     num_tokens: int
     """Tokens, padding left out, that went through forward and backward."""
     warnings: tuple[str, ...] = ()
-    """What a person should know."""
+    """Warnings for a person."""
 
 
 SERVED_CORRECTION_CAP = 2.0
@@ -75,7 +75,7 @@ SERVED_CORRECTION_CAP = 2.0
 
 @dataclass(slots=True)
 class _Gradient:
-    """What a pass over the micro-batches of a mini-batch leaves behind, besides the gradient."""
+    """Results of a pass over the micro-batches of a mini-batch, besides the gradient."""
 
     loss: float
     kl_loss: float
@@ -192,8 +192,8 @@ class PolicyUpdate:
         Every process must be given the same ones. Nothing is learnt from them, and no gradient is left behind.
 
         Args:
-            trajectories: some of a step, before its update.
-            temperature: of the trainer's distribution; None is the one that is trained.
+            trajectories: some trajectories of a step, before its update.
+            temperature: temperature of the trainer's distribution; None is the one that is trained.
         """
         scored = [trajectory for trajectory in trajectories if isinstance(trajectory, ScoredTrajectory)]
         if not scored:
@@ -240,12 +240,12 @@ class PolicyUpdate:
     ) -> _Gradient:
         """Add the gradient of the mini-batch's loss to the parameters' ``grad``, one micro-batch at a time.
 
-        Of several processes each runs its own rows; what it returns, and the gradient, are those of all rows.
+        Of several processes each runs its own rows; the result and the gradient are those of all rows.
 
         Args:
-            mini_batch: with at least one row.
-            old_logprobs: under the policy that sampled; None where that is the current one.
-            ref_logprobs: under the reference policy; None where the objective has no KL.
+            mini_batch: a mini-batch with at least one row.
+            old_logprobs: log-probabilities under the policy that sampled; None where that is the current one.
+            ref_logprobs: log-probabilities under the reference policy; None where the objective has no KL.
         """
         batch, switches, coefficient = mini_batch.batch, self._switches, self._objective.kl_coefficient
         counts = {
@@ -322,7 +322,7 @@ class PolicyUpdate:
         )
 
     def _gradient_scale(self, one: Pass) -> float:
-        """Return what a pass's loss is multiplied by: a sharded model's backward pass takes the mean over processes."""
+        """Return the factor of a pass's loss: a sharded model's backward pass takes the mean over processes."""
         if one.is_padding:
             return 0.0
         return float(self._ranks.size) if self._is_sharded else 1.0

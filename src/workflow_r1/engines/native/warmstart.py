@@ -29,27 +29,29 @@ from workflow_r1.trajectory import FinishReason, Message, Trajectory
 
 @dataclass(frozen=True, slots=True)
 class WarmstartResult:
-    """How a warm start ended."""
+    """Outcome of a warm start."""
 
     policy_directory: Path
-    """Where the policy stands, in Hugging Face format, once ``finished``."""
+    """Directory of the policy, in Hugging Face format, once ``finished``."""
     finished: bool
-    """False where a stop was requested: resume to go on."""
+    """False where a stop was requested: a resume continues."""
     step: int
     """Optimiser steps done."""
     metrics: dict[str, float]
-    """The last held-out figures; empty where there are none."""
+    """The last held-out figures; empty where there were no held-out demonstrations."""
 
 
 class Warmstart:
     """One supervised run.
 
     Args:
-        config: ``policy`` names the model to start from, ``warmstart`` and ``optimiser`` say how it is trained.
+        config: ``policy`` names the model to start from, ``warmstart`` and ``optimiser`` set its training.
         run_directory: gets ``metrics.jsonl``, ``evaluations.jsonl`` (held-out figures), ``checkpoints/``, ``policy/``.
-        demonstrations: with token ids, or with text alone, which is then tokenised as the sampler would render it.
-        held_out: scored, never trained on; None sets ``warmstart.held_out_fraction`` of the demonstrations aside.
-        on_event: told of progress.
+        demonstrations: trajectories with token ids, or with text alone, which is then tokenised as the sampler would
+            render it.
+        held_out: demonstrations that are scored, never trained on; None sets ``warmstart.held_out_fraction`` of the
+            demonstrations aside.
+        on_event: called with progress.
 
     Raises:
         DataError: there is nothing to train on.
@@ -78,7 +80,7 @@ class Warmstart:
         self._stop = True
 
     def run(self, *, resume: bool = False) -> WarmstartResult:
-        """Train, or go on from the newest checkpoint.
+        """Train, or continue from the newest checkpoint.
 
         Raises:
             UserError: model, demonstrations, run directory or checkpoint cannot be used, or the disk is full.
@@ -210,8 +212,8 @@ class Warmstart:
     def _score(self, model: nn.Module, trajectories: list[Trajectory], pad_token_id: int) -> dict[str, float]:
         """Return loss and accuracy on the policy's tokens of demonstrations that were never trained on.
 
-        ``turn_accuracy`` counts a turn only where every token of it is the most likely one: what greedy decoding would
-        have written.
+        ``turn_accuracy`` counts a turn only where every token of it is the most likely one: greedy decoding would have
+        written it.
         """
         settings = self._config.optimiser
         device = next(model.parameters()).device
@@ -240,7 +242,7 @@ class Warmstart:
 def encode_demonstrations(
     trajectories: Sequence[Trajectory], tokenizer: PreTrainedTokenizerBase, config: RunConfig
 ) -> list[Trajectory]:
-    """Return the trajectories with token ids, tokenising those that are text alone; those without a turn are left out.
+    """Return the trajectories with token ids, tokenising those with text alone; those without a turn are left out.
 
     Raises:
         DataError: no trajectory has a turn.
@@ -267,12 +269,12 @@ def encode_demonstration(
     or ends by its action (``turn_end``): there the token is context, as it is in sampling.
 
     Args:
-        trajectory: with the messages of its prompt and the text and observation of each turn.
-        renderer: of the policy.
-        turn_end: how turns end in sampling.
+        trajectory: one with the messages of its prompt and the text and observation of each turn.
+        renderer: renderer of the policy.
+        turn_end: end of turns in sampling.
 
     Raises:
-        DataError: the prompt is missing, or a turn but the last has no observation, so that the context is unknown; or a
+        DataError: the prompt is missing, or a turn before the last has no observation, and the context is unknown; or a
             turn has no thought, and the chat template opens one.
     """
     if not trajectory.prompt:

@@ -1,4 +1,4 @@
-"""What stands in TRL's checkpoints besides its own files, so that a run can continue as if it had not stopped."""
+"""Our own files in TRL's checkpoints, from which a run continues as if it had not stopped."""
 
 import json
 from collections.abc import Mapping
@@ -35,16 +35,16 @@ rounding."""
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come."""
+    """Progress of a run."""
 
     config: Mapping[str, Any] = field(default_factory=dict)
     """The run's configuration, as plain JSON values."""
     file_lengths: Mapping[str, int] = field(default_factory=dict)
-    """Bytes of the run's append-only files; what comes after them is cut off on a resume."""
+    """Bytes of the run's append-only files; a resume cuts off everything after them."""
     training_seconds: float = 0.0
     """Wall time spent in steps, evaluations left out."""
     watched: Mapping[str, float] = field(default_factory=dict)
-    """What the watch for collapse remembers."""
+    """Memory of the watch for collapse."""
 
     def write(self, checkpoint: Path) -> None:
         """Put it into a checkpoint of TRL, which is complete with it."""
@@ -62,7 +62,7 @@ class Progress:
             progress = TypeAdapter(cls).validate_json(file.read_bytes())
         except (OSError, ValidationError) as error:
             raise CheckpointError(
-                f"expected how far the run has come in {file}, found what cannot be read as such "
+                f"expected the progress of the run in {file}, found text that cannot be read as such "
                 f"({str(error).splitlines()[0]}): remove the folder {checkpoint} and resume from the checkpoint before it"
             ) from None
         before, now = _flatten(progress.config), _flatten(config.model_dump(mode="json"))
@@ -77,10 +77,10 @@ class Progress:
 
 
 def newest_complete(directory: Path, *, clean: bool) -> Path | None:
-    """Return the newest checkpoint that is complete; None where there is none.
+    """Return the newest checkpoint that is complete; None where there is no complete one.
 
     Args:
-        directory: ``checkpoints/`` of the run.
+        directory: folder ``checkpoints/`` of the run.
         clean: set the incomplete ones aside, so that TRL does not take them: one process does.
     """
     if clean:

@@ -20,7 +20,9 @@ from workflow_r1.rollout.rollout import first_leaf, name_member
 from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory
 
 FIELDS = ("prompt_ids", "completion_ids", "logprobs", "env_mask", "total_reward")
-"""What a rollout function hands to TRL: the first three it requires, the mask is optional, the rest goes to the rewards."""
+"""Fields that a rollout function hands to TRL: the first three it requires, the mask is optional, the rest goes to the
+rewards.
+"""
 
 
 def total_reward(completions: Sequence[Any], total_reward: Sequence[float | None], **_: Any) -> list[float | None]:
@@ -31,13 +33,13 @@ def total_reward(completions: Sequence[Any], total_reward: Sequence[float | None
 def to_fields(trajectories: Sequence[Trajectory], *, pad_token_id: int) -> dict[str, list[Any]]:
     """Lay trajectories out as ``rollout_func`` returns them.
 
-    Tokens are those that were sampled, in their order: turn, context, turn, ... The mask is 1 on the policy's; between two
-    turns there is always a 0, so that a turn can be told from it. An infrastructure failure becomes one masked token (TRL
-    cannot take none) and a reward of None: it enters no loss, no mean and no statistic of its group.
+    Tokens are those that were sampled, in their order: turn, context, turn, ... The mask is 1 on the policy's; between
+    two turns there is always a 0, which shows the turns. An infrastructure failure becomes one masked token (TRL cannot
+    take none) and a reward of None: it enters no loss, no mean and no statistic of its group.
 
     Args:
-        trajectories: scored; plain where the infrastructure failed.
-        pad_token_id: stands in for the tokens of a failure.
+        trajectories: scored trajectories; plain ones where the infrastructure failed.
+        pad_token_id: token in place of those of a failure.
     """
     fields: dict[str, list[Any]] = {name: [] for name in FIELDS}
     for trajectory in trajectories:
@@ -63,14 +65,14 @@ def to_fields(trajectories: Sequence[Trajectory], *, pad_token_id: int) -> dict[
 class Rollouts:
     """A ``rollout_func``: each process samples its own part of every group, with services of its own.
 
-    Ids and seeds are those of the native engine, so that its first step and TRL's sample the same trajectories, and the
-    number of processes changes none.
+    Ids and seeds are those of the native engine: its first step and TRL's sample the same trajectories, and the number
+    of processes changes none.
 
     Args:
-        config: sampling, sizes, seed.
-        questions: of all steps, ``training.questions_per_step`` for each, in the order in which they are asked.
-        make_environment: a fresh environment for each trajectory.
-        runner: whose event loop the services' connections belong to.
+        config: configuration of sampling, sizes and seed.
+        questions: questions of all steps, ``training.questions_per_step`` for each, in the order in which they are asked.
+        make_environment: makes a fresh environment for each trajectory.
+        runner: runner whose event loop owns the services' connections.
         on_trajectory: receives each trajectory of this process when it ends.
     """
 
@@ -89,7 +91,9 @@ class Rollouts:
         self._runner = runner
         self._on_trajectory = on_trajectory
         self.trajectories: list[Trajectory] = []
-        """Of the last step, all processes' in the order of the groups: scored, or plain where the infrastructure failed."""
+        """All processes' trajectories of the last step, in the order of the groups: scored, or plain where the
+        infrastructure failed.
+        """
 
     def dataset(self) -> Dataset:
         """Return the prompts as TRL wants them; it shall not shuffle them."""
@@ -100,10 +104,10 @@ class Rollouts:
 
         Args:
             prompts: this process' slice of the step's prompts, each as often as its group has members.
-            trainer: TRL's.
+            trainer: TRL's trainer.
 
         Raises:
-            ServiceUnavailableError: services failed every trajectory, or served nobody.
+            ServiceUnavailableError: services failed every trajectory, or served no call.
             ConfigError: the model is in parts: the sampler needs all of it in this process.
             RuntimeError: TRL asks for other prompts than those of this step.
         """

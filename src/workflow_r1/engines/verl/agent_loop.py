@@ -23,12 +23,12 @@ from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory
 
 SERVER_FAILURES: tuple[type[Exception], ...] = (ray.exceptions.RayError, ConnectionError, TimeoutError)
-"""What a lost or broken server of verl's raises."""
+"""Errors of a lost or broken server of verl's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """What all trajectories of one worker process share."""
+    """Parts that all trajectories of one worker process share."""
 
     run: DescribedRun
     renderer: Renderer
@@ -45,12 +45,12 @@ class WorkflowAgentLoop(AgentLoopBase):
         """Sample, score and record one trajectory.
 
         Args:
-            sampling_params: verl's, for training or for validation.
+            sampling_params: verl's parameters, for training or for validation.
             fields: columns of the question file's row, and verl's ``global_steps`` and ``session_id``.
 
         Returns:
-            Tokens, mask and reward. An infrastructure failure has no token of the policy's in its mask, so that it enters
-            neither loss nor statistics; it is recorded as what it is.
+            Tokens, mask and reward. An infrastructure failure has no token of the policy's in its mask, so that it
+            enters neither loss nor statistics; the record names it a failure.
         """
         workplace = _open_workplace(self.tokenizer, str(self.config.actor_rollout_ref.model.path))
         config = workplace.run.config
@@ -92,10 +92,10 @@ def to_output(trajectory: Trajectory, *, versions: list[int], max_prompt_tokens:
     """Lay a trajectory out as verl wants it: the prompt, then turns and context with a mask.
 
     Args:
-        trajectory: scored, or an infrastructure failure.
-        versions: of the weights that sampled it.
-        max_prompt_tokens: longest prompt that verl takes; only that of a ``prompt_too_long`` is longer.
-        filler: token that stands where there is no response at all, or no prompt.
+        trajectory: a scored one, or an infrastructure failure.
+        versions: versions of the weights that sampled it.
+        max_prompt_tokens: longest prompt that verl takes; only a ``prompt_too_long`` has a longer one.
+        filler: token in place of a missing response or prompt.
     """
     start = len(trajectory.prompt_token_ids)
     ids, mask, logprobs = [filler], [0], [0.0]

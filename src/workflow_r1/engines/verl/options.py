@@ -1,7 +1,7 @@
 """Our configuration in verl's words.
 
-Every option says which key of ours it comes from: that is what a refusal names, and what ``docs/how-to/cluster.md`` lists. What
-verl cannot do is refused here, before anything is started.
+Every option names the key of ours that it comes from: a refusal repeats that name, and ``docs/how-to/cluster.md`` lists
+it. This module refuses settings that verl cannot follow, before anything is started.
 """
 
 import math
@@ -16,16 +16,16 @@ from workflow_r1.engines.verl.described_run import VARIABLE
 from workflow_r1.errors import ConfigError
 
 PLUGIN = "workflow_r1.engines.verl.plugin"
-"""What verl imports in every process."""
+"""Module that verl imports in every process."""
 
 LOSS = "gsspo"
-"""Under which verl knows our advantage (``algorithm.adv_estimator``) and our loss (``policy_loss.loss_mode``)."""
+"""Name under which verl knows our advantage (``algorithm.adv_estimator``) and our loss (``policy_loss.loss_mode``)."""
 
 AGGREGATION = "seq-mean-token-mean"
 """The only ``actor.loss_agg_mode`` that goes with our loss; verl's own KL and entropy follow it."""
 
 AGENT_LOOP = "workflow_r1"
-"""Under which verl knows our agent loop."""
+"""Name under which verl knows our agent loop."""
 
 KL_KINDS = {"k1": "kl", "k2": "mse", "k3": "low_var_kl"}
 """Our names of the KL estimators, and verl's."""
@@ -41,9 +41,9 @@ class Option:
     key: str
     """Dotted name in verl's configuration."""
     value: Any
-    """What it is set to."""
+    """Value of the option."""
     source: str
-    """Key of ours that it comes from, or why it is set."""
+    """Key of ours that it comes from, or the reason why it is set."""
 
 
 def translate(
@@ -52,12 +52,12 @@ def translate(
     """Return every option that a run sets, besides those of ``verl.options``.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         model: directory or hub name of the policy's model.
-        run_directory: absolute; on a file system that every node sees.
+        run_directory: absolute path on a file system that every node sees.
         train_file: questions in the order in which they are asked.
         evaluation_file: held-out questions.
-        resume: go on from the newest checkpoint.
+        resume: continue from the newest checkpoint.
 
     Raises:
         ConfigError: the configuration asks for something that verl cannot do.
@@ -97,10 +97,10 @@ def update_tokens(config: RunConfig) -> int:
 
 
 def check_possible(config: RunConfig) -> None:
-    """Refuse what the native engine can do and verl cannot.
+    """Refuse settings that the native engine can follow and verl cannot.
 
     Raises:
-        ConfigError: names every such key, and what to do instead.
+        ConfigError: the message names every such key, and the way out.
     """
     training, objective = config.training, config.objective
     switches = resolve_preset(objective.preset, unit=objective.unit, weight=objective.weight)

@@ -1,9 +1,9 @@
-"""What a difference between two figures is worth: intervals, paired tests, correction, and the accuracy-cost frontier.
+"""The worth of a difference between two figures: intervals, paired tests, correction, and the accuracy-cost frontier.
 
-Scores are an array ``(questions,)``, or ``(questions, seeds)`` where a method was run under several seeds, each of which
-answered every question; a question that was repeated under one seed enters with its mean. Their unit is the figure's own
-(0 to 1 for exact match and F1). What each interval covers, and how often it does so in simulations, stands in
-``docs/explanation/statistics.md``. Every function is deterministic; those that draw take a seed.
+Scores are an array ``(questions,)``, or ``(questions, seeds)`` where a method was run under several seeds, each of
+which answered every question; a question that was repeated under one seed enters with its mean. Their unit is the
+figure's own (0 to 1 for exact match and F1). ``docs/explanation/statistics.md`` says what each interval covers, and how
+often it does so in simulations. Every function is deterministic; those that draw take a seed.
 """
 
 from workflow_r1.evaluation.statistics.frontier import pareto_frontier

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def pareto_frontier(*, costs: ArrayLike, accuracies: ArrayLike) -> NDArray[np.bool_]:
-    """Tell which methods no other one beats: none is at least as cheap and as accurate, and better in one of the two.
+    """Return the methods that no other one beats: no other is at least as cheap and as accurate, and better in one of the two.
 
     Args:
         costs: ``(methods,)`` in any unit; NaN where unknown: such a method is not on the frontier and beats nobody.

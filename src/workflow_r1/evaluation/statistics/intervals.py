@@ -40,9 +40,9 @@ class Interval(Record):
     high: float
     """Upper end."""
     confidence: float
-    """How often such an interval is meant to hold the true figure."""
+    """Share of such intervals that are meant to hold the true figure."""
     method: str
-    """How it was computed."""
+    """Method by which it was computed."""
     num_questions: int
     """Questions that it rests on."""
     num_seeds: int
@@ -52,14 +52,14 @@ class Interval(Record):
         return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     def clipped(self, *, low: float, high: float) -> "Interval":
-        """Cut the interval to what the figure can be."""
+        """Cut the interval to the possible range of the figure."""
         return self.model_copy(update={"low": max(low, self.low), "high": min(high, self.high)})
 
 
 def rate_interval(*, scores: ArrayLike, confidence: float = 0.95) -> Interval:
     """Wilson's score interval (1927) of a share of questions; see :func:`~workflow_r1.evaluation.figures.wilson_interval`.
 
-    Covers the choice of questions, and what is random in an answer. Does not cover seeds: there is one.
+    The interval covers the choice of questions and the randomness of an answer. It does not cover seeds: there is one.
 
     Args:
         scores: ``(questions,)``, each 0 or 1; at least one.
@@ -81,14 +81,15 @@ def bootstrap_interval(
 ) -> Interval:
     """Bootstrap over questions (Efron 1979) of a mean, bias-corrected and accelerated (Efron 1987).
 
-    Covers the choice of questions, and what is random in an answer. With several seeds it says what *these* seeds reach
-    on other questions, and nothing about other seeds. Its width is 0 where all scores are equal, which is no certainty.
+    The interval covers the choice of questions and the randomness of an answer. With several seeds it says what *these*
+    seeds reach on other questions, and nothing about other seeds. Its width is 0 where all scores are equal, which is
+    no certainty.
 
     Args:
         scores: ``(questions,)`` or ``(questions, seeds)``; at least two questions.
         confidence: in (0, 1).
-        num_resamples: how often questions are drawn with replacement.
-        seed: of the draws.
+        num_resamples: number of draws of the questions with replacement.
+        seed: seed of the draws.
     """
     table = as_table(scores, min_questions=2)
     means = table.mean(axis=1)
@@ -118,8 +119,9 @@ def crossed_interval(*, scores: ArrayLike, confidence: float = 0.95) -> Interval
     .. math:: \bar{x} \pm t_{\nu} \sqrt{\frac{M_q}{QS} + \max\!\left(0, \frac{M_s - M_e}{QS}\right)}
 
     with the mean squares of Q questions, of S seeds and of the rest, and degrees of freedom after Satterthwaite (1946):
-    those of the questions where seeds hardly differ, S - 1 where they are all that differs. Source: Brennan,
-    "Generalizability Theory" (2001), section 6.1. With one seed it is the t interval over questions, and covers no seeds.
+    those of the questions where seeds hardly differ, S - 1 where nothing but seeds differs. Source: Brennan,
+    "Generalizability Theory" (2001), section 6.1. With one seed it is the t interval over questions, and covers no
+    seeds.
 
     Args:
         scores: ``(questions,)`` or ``(questions, seeds)``; at least two questions.
@@ -138,13 +140,15 @@ def interval_of_mean(*, intervals: Sequence[Interval], independent: bool = True)
 
     .. math:: \bar{x} - \frac{1}{B}\sqrt{\sum_b (x_b - l_b)^2},\quad \bar{x} + \frac{1}{B}\sqrt{\sum_b (u_b - x_b)^2}
 
-    the method of variance estimates recovery (Zou and Donner 2008): each end keeps the skew of those that it is made from.
-    Covers what they cover. The figures are taken as given: these benchmarks, not others.
+    the method of variance estimates recovery (Zou and Donner 2008): each end keeps the skew of those that it is made
+    from. The interval covers what the given intervals cover. The benchmarks are taken as given: it says nothing about
+    others.
 
     Args:
-        intervals: of one confidence; at least one.
-        independent: whether the figures rest on draws of their own. Where they do not, as under seeds that they share, the
-            distances of the ends are added instead of their squares: at least as wide as it must be.
+        intervals: intervals of one confidence; at least one.
+        independent: True where the figures rest on draws of their own. Where they share seeds, for example, they do
+            not: the distances of the ends are then added instead of their squares, which is at least as wide as it must
+            be.
     """
     if not intervals or len({interval.confidence for interval in intervals}) > 1:
         raise ValueError("expected intervals of one confidence, at least one")
@@ -167,8 +171,8 @@ def crossed_interval_of_mean(*, tables: Sequence[ArrayLike], confidence: float =
     .. math:: \bar{x} \pm t_{\nu} \sqrt{\frac{1}{B^2}\sum_b \frac{M_{q,b}}{Q_b S}
               + \max\!\left(0, \frac{s^2}{S} - \frac{1}{B^2}\sum_b \frac{M_{e,b}}{Q_b S}\right)}
 
-    Questions are drawn for each set by itself. A seed that is lucky on one set may be so on all, so the spread of seeds,
-    s, is that of each seed's mean over the sets.
+    Questions are drawn for each set by itself. A seed that is lucky on one set may be so on all, so the spread of
+    seeds, s, is that of each seed's mean over the sets.
 
     Args:
         tables: ``(questions, seeds)`` each, the same seeds in the same order; at least two questions.
@@ -223,8 +227,8 @@ def paired_rate_interval(*, first: ArrayLike, second: ArrayLike, confidence: flo
 def crossed_difference_interval(*, first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Interval:
     """Interval of the difference of two means on the same questions, ``first - second``; as :func:`crossed_interval`.
 
-    Questions are paired. Seeds are not: seed 0 of one method has nothing to do with seed 0 of the other, so each method's
-    seeds bring their own spread, and the two may have different numbers of them.
+    Questions are paired. Seeds are not: seed 0 of one method has nothing to do with seed 0 of the other, so each
+    method's seeds bring their own spread, and the two may have different numbers of them.
 
     Args:
         first: ``(questions,)`` or ``(questions, seeds)``; at least two questions.

@@ -17,19 +17,19 @@ from workflow_r1.evaluation.student import t_two_sided_p
 from workflow_r1.trajectory.records import Record
 
 NUM_PERMUTATIONS = 10_000
-"""Patterns of a permutation test: the smallest p-value is 1/10,001."""
+"""Permutations of a test: the smallest p-value is 1/10,001."""
 
 MAX_EXACT = 14
 """Questions up to which a permutation test goes through all sign patterns (16,384) instead of drawing some."""
 
 
 class PairedTest(Record):
-    """Whether two methods differ on the same questions."""
+    """Test of whether two methods differ on the same questions."""
 
     p_value: float
-    """Probability of a difference at least as large if there is none; two-sided."""
+    """Probability of a difference at least as large if the methods do not differ; two-sided."""
     method: str
-    """Which test."""
+    """Name of the test."""
     num_questions: int
     """Questions that both answered."""
     num_first_better: int
@@ -69,14 +69,14 @@ def permutation_test(
 
     .. math:: p = \frac{1 + \#\{|\bar{d}^*| \ge |\bar{d}|\}}{1 + N}
 
-    With several seeds it compares *these* seeds: where a seed decides about the training of a method, two sets of seeds of
-    one method differ, too, and the test finds that. For such seeds: :func:`crossed_test`.
+    With several seeds it compares *these* seeds: where a seed decides about the training of a method, two sets of seeds
+    of one method differ, too, and the test finds that. For such seeds: :func:`crossed_test`.
 
     Args:
         first: ``(questions,)`` or ``(questions, seeds)``.
         second: the other method's, question by question.
         num_permutations: patterns that are drawn.
-        seed: of the draws.
+        seed: seed of the draws.
     """
     one, other = as_pair(first, second)
     differences = paired_differences(one, other)
@@ -119,11 +119,11 @@ def crossed_test(*, first: ArrayLike, second: ArrayLike) -> PairedTest:
 
 
 def holm(*, p_values: ArrayLike) -> NDArray[np.float64]:
-    r"""Correct the p-values of a family of tests, so that one false finding among all of them is as rare as in one (Holm 1979).
+    r"""Correct the p-values of a family of tests: a false finding among all of them is then as rare as in one (Holm 1979).
 
     .. math:: \tilde{p}_{(i)} = \max_{j \le i} \min\!\left(1, (m - j + 1)\, p_{(j)}\right)
 
-    Holds whatever the dependence between the tests.
+    The correction holds for any dependence between the tests.
 
     Args:
         p_values: ``(tests,)``, each in [0, 1]; may be empty.

@@ -59,7 +59,7 @@ def is_binary(table: Scores) -> bool:
 
 
 def paired_differences(one: Scores, other: Scores) -> Scores:
-    """Difference of each question's means. What rounding makes of equal means over different numbers of seeds is 0."""
+    """Difference of each question's means. Rounding differences of equal means over different numbers of seeds become 0."""
     differences = one.mean(axis=1) - other.mean(axis=1)
     differences[np.abs(differences) <= 1e-12 * max(np.abs(one).max(), np.abs(other).max())] = 0.0
     return differences
@@ -86,7 +86,7 @@ def variance_of_mean(one: Scores, other: Scores | None = None) -> tuple[float, f
 
 
 def variance_of_rest(table: Scores) -> float:
-    """What neither questions nor seeds explain, as a part of the variance of the mean; at least two of each."""
+    """Variance that neither questions nor seeds explain, as a part of the variance of the mean; at least two of each."""
     num_questions, num_seeds = table.shape
     rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
     return float((rest**2).sum()) / ((num_questions - 1) * (num_seeds - 1)) / (num_questions * num_seeds)

@@ -1,6 +1,6 @@
-"""What a report is made of: words, tables, pictures and quotes, which Markdown, HTML and the terminal show each in its own way.
+"""The parts of a report: words, tables, pictures and quotes, which Markdown, HTML and the terminal show each in its own way.
 
-Every text here is plain text, much of it from outside. What writes a document makes it harmless where it goes.
+Every text here is plain text, much of it from outside. Each writer of a document makes it harmless for its form.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Grid:
     best: frozenset[tuple[int, int]] = frozenset()
     """Cells, by row and column, that stand out."""
     num_names: int = 1
-    """How many of the first columns hold names, not figures."""
+    """Number of first columns that hold names, not figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Quotes:
-    """Answers of one kind; each is a title, and texts by what they are."""
+    """Answers of one kind: a title each, and texts by name."""
 
     title: str
     entries: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]

@@ -49,7 +49,7 @@ def write_report(
         "report.md": write_markdown(document, pictures=list(pictures)),
         "report.html": write_page(document),
         "report.csv": write_columns(report),
-        # Escaped: what a terminal acts on stays a text in it, too.
+        # Escaped: a control character of a terminal stays a text in it, too.
         "report.json": json.dumps(report.model_dump(mode="json"), ensure_ascii=True, indent=2) + "\n",
         **pictures,
     }

@@ -47,7 +47,7 @@ def _write(block: Block, pictures: Sequence[str]) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Text from anywhere in one line; what Markdown takes for a list, heading or rule at its start is escaped, too."""
+    """Return any text as one line; a start that Markdown takes for a list, heading or rule is escaped, too."""
     return _BLOCK.sub(r"\\\g<0>", escape_markdown(printable(text)))
 
 

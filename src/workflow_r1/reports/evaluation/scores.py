@@ -35,7 +35,7 @@ def matrix(report: EvaluationReport) -> Iterator[Block]:
         legend.append(f"{ABOVE} above and {BELOW} below {reference}, after correction for all tests (next section).")
     if report.ceilings:
         legend.append(
-            f"{', '.join(report.ceilings)}: a ceiling that looks at golden answers, left out of what stands out."
+            f"{', '.join(report.ceilings)}: a ceiling that looks at golden answers, left out of the highlighting."
         )
     if several:
         legend.append("The mean counts every benchmark alike, and is given where a method answered all of them.")
@@ -47,7 +47,7 @@ def score_grid(report: EvaluationReport, *, intervals: bool = True) -> Grid:
 
     Args:
         report: the figures.
-        intervals: whether there is room for them.
+        intervals: True where there is room for them.
     """
     comparison, places = report.comparison, by_place(report)
     several = len(report.benchmarks) > 1
@@ -91,7 +91,7 @@ def score_grid(report: EvaluationReport, *, intervals: bool = True) -> Grid:
 
 
 def _left_out_of_mean(report: EvaluationReport, method: str) -> str:
-    """What to add to a mean over benchmarks where something was left out of it; else nothing."""
+    """Note on a mean over benchmarks that left something out; empty where it left out nothing."""
     rows = [row for row in report.comparison.figures if row.method == method]
     if report.comparison.means[method] is None or not any(show_left_out(row, report.comparison.figure) for row in rows):
         return ""
@@ -178,7 +178,7 @@ def _in_words(reference: str, tests: Sequence[MethodTest], confidence: float) ->
 
 
 def _range(tests: Sequence[MethodTest]) -> str:
-    """What the intervals of some tests hold together."""
+    """Range that holds the intervals of some tests."""
     return f"{min(test.difference.low for test in tests):+.3f} to {max(test.difference.high for test in tests):+.3f}"
 
 

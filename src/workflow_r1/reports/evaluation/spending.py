@@ -56,7 +56,7 @@ def costs(report: EvaluationReport) -> Iterator[Block]:
     )  # fmt: skip
     yield Paragraph(
         "LLM calls and tokens are those of operators and of the policy. Seconds are wall time beside whatever ran at the same "
-        "time. What a store of calls answered counts like what was paid. A dash is unknown, never 0. A method is on the "
+        "time. Calls that a store answered count like paid ones. A dash is unknown, never 0. A method is on the "
         "frontier of a cost where no other one is both cheaper and at least as accurate."
     )
     if report.searches:

@@ -1,4 +1,4 @@
-"""How figures, costs and verdicts read, the same in every section of a report."""
+"""Wording of figures, costs and verdicts, the same in every section of a report."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -17,7 +17,7 @@ NONE = "-"
 
 
 def verdict(test: MethodTest, *, confidence: float) -> str:
-    """What a test found, in a word or three."""
+    """Finding of a test, in a word or three."""
     if test.adjusted_p_value >= 1 - confidence:
         return "no difference found"
     return "better" if test.difference.estimate > 0 else "worse"
@@ -40,7 +40,7 @@ def score_of(report: EvaluationReport, row: MethodFigures) -> Interval | None:
 
 
 def show_left_out(row: MethodFigures | None, figure: Figure) -> str:
-    """What to add to a score where something was left out of it; else nothing."""
+    """Note on a score that left something out; empty where it left out nothing."""
     if row is None or not (row.num_left_out or row.num_answers_left_out):
         return ""
     return tell_left_out(max(row.num_left_out, row.num_answers_left_out), row.if_left_out_wrong(figure))

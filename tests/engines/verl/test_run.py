@@ -1,4 +1,4 @@
-"""A run on verl from the outside, with a process that only plays verl: what is recorded, and how it may end."""
+"""A run on verl from the outside, with a process that only plays verl: its records, and its ends."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from workflow_r1.assembly.components import build_questions
 from workflow_r1.cli.dry_run import show_verl_options
 from workflow_r1.config import RunConfig, dump_toml
 from workflow_r1.embedded import policy_directory
-from workflow_r1.engines.verl import training
+from workflow_r1.engines.verl import run as verl_run
 from workflow_r1.engines.verl.launch import StepReport
 from workflow_r1.engines.verl.naming import name_trajectory
 from workflow_r1.engines.verl.rollout_files import RolloutFiles
@@ -21,7 +21,7 @@ from workflow_r1.errors import ConfigError, ServiceUnavailableError
 from workflow_r1.recording.events import CheckpointSaved, Event, PolicySaved, RunStarted, StepFinished, Warned
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.running.engines import order_questions
-from workflow_r1.trajectory import Question, StopReason, Trajectory, Turn, load_trajectories
+from workflow_r1.trajectory import OperatorCall, Question, StopReason, Trajectory, Turn, load_trajectories
 
 
 class Actor:
@@ -52,7 +52,19 @@ class Actor:
                     group_id=name.group_id,
                     question=question,
                     prompt_token_ids=(1,),
-                    turns=(Turn(index=1, text="x", token_ids=(2, 3), logprobs=(-1.0, -1.0), well_formed=False),),
+                    turns=(
+                        Turn(
+                            index=1,
+                            text="x",
+                            token_ids=(2, 3),
+                            logprobs=(-1.0, -1.0),
+                            well_formed=False,
+                            # A step in which a service fails and carries out nothing is an outage.
+                            calls=(OperatorCall(operator="Search", input="x", observation="y", valid=True),)
+                            if scene == "one fails"
+                            else (),
+                        ),
+                    ),
                     stop_reason=StopReason.OPERATOR_FAILED if failed else StopReason.MAX_TURNS,
                     error="the LLM is down" if failed else None,
                 )
@@ -62,7 +74,7 @@ class Actor:
             place = self.directory / "checkpoints" / f"global_step_{self.step}" / "actor" / "huggingface"
             place.mkdir(parents=True)
             (place / "config.json").write_text("{}")
-            (place.parents[2] / training.LATEST).write_text(str(self.step))
+            (place.parents[2] / verl_run.LATEST).write_text(str(self.step))
 
     def exit_code(self) -> int | None:
         return self.code if self.step == len(self.script) else None
@@ -84,7 +96,7 @@ def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpu_config: Callable[.
         train_questions, evaluation_questions = build_questions(config)
         questions = order_questions(config, train_questions)
         events: list[Event] = []
-        run = training.VerlTraining(
+        run = verl_run.VerlTraining(
             config=config,
             run_directory=tmp_path,
             model=str(policy_directory()),
@@ -93,8 +105,8 @@ def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpu_config: Callable[.
             on_event=events.append,
         )
         actor = Actor(config, tmp_path, questions, script, code)
-        monkeypatch.setattr(training, "start", lambda *_, **__: actor)
-        monkeypatch.setattr(training, "POLL_SECONDS", 0.0)
+        monkeypatch.setattr(verl_run, "start", lambda *_, **__: actor)
+        monkeypatch.setattr(verl_run, "POLL_SECONDS", 0.0)
         play.events, play.run, play.actor = events, run, actor  # type: ignore[attr-defined]
         return run.run(resume=resume), events
 
@@ -128,7 +140,7 @@ def test_failures_are_counted_and_told(play: Callable[..., Any], tmp_path: Path)
 
 
 def test_a_step_of_failures_ends_the_run(play: Callable[..., Any]) -> None:
-    with pytest.raises(ServiceUnavailableError, match=r"step 1: 16 of 16 trajectories failed.*the LLM is down"):
+    with pytest.raises(ServiceUnavailableError, match=r"all 16 trajectories of step 1 failed.*the LLM is down"):
         play(["all fail", "plain"])
     assert play.actor.stopped  # type: ignore[attr-defined]
 
