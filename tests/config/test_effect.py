@@ -23,8 +23,6 @@ WITHOUT_EFFECT = {
     "policy.tokenizer": (["policy.tokenizer=t"], "policy.base_url=http://127.0.0.1:9/v1"),
     "policy.exchange": (["policy.exchange=chat"], "policy.base_url=http://127.0.0.1:9/v1"),
     "policy.api_key_env": (["policy.api_key_env=KEY"], "policy.base_url=http://127.0.0.1:9/v1"),
-    "policy.tokenizer": (["policy.tokenizer=t"], "policy.base_url=http://127.0.0.1:9/v1"),
-    "policy.exchange": (["policy.exchange=chat"], "policy.base_url=http://127.0.0.1:9/v1"),
     "llm.base_url": (["llm.base_url=http://127.0.0.1:9/v1"], "llm.kind=openai"),
     "llm.model": (["llm.model=m"], "llm.kind=openai"),
     "llm.api_key_env": (["llm.api_key_env=KEY"], "llm.kind=openai"),

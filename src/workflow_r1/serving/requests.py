@@ -210,10 +210,10 @@ def _find(fields: Any, location: Sequence[str | int]) -> tuple[tuple[str, ...], 
     place: list[str] = []
     value = fields
     for part in location:
-        if (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
-            value = value[part]
-        else:
+        is_inside = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int)
+        if not is_inside:
             continue
+        value = value[part]
         place.append(str(part))
     return tuple(place), value
 
