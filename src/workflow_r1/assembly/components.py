@@ -10,6 +10,7 @@ from typing import Literal
 
 from workflow_r1.accounting import Accounts, Budget
 from workflow_r1.assembly.stored_search import is_stored, stored_search
+from workflow_r1.config import change_settings
 from workflow_r1.config.llm import DEFAULT_ROLE, METHOD_ROLES, OWN_ENDPOINT, LLMConfig, endpoint_chat_config
 from workflow_r1.config.run import DataConfig, RunConfig
 from workflow_r1.config.search import SearchConfig
@@ -431,5 +432,5 @@ def build_server_policy(config: RunConfig, *, temperature: float, chat: ChatMode
     Raises:
         ConfigError: no server is configured, or no name of the model there.
     """
-    sampling = config.sampling.model_copy(update={"temperature": temperature})
+    sampling = change_settings(config, {"sampling.temperature": temperature}).sampling
     return ChatPolicy(chat or OpenAIChatModel(policy_chat_config(config)), name=config.policy.model, sampling=sampling)

@@ -32,12 +32,13 @@ def show_estimate(config: "RunConfig", console: "Console") -> None:
         ServiceError: the services failed.
     """
     from workflow_r1.assembly.components import build_questions
+    from workflow_r1.config import change_settings
     from workflow_r1.evaluation.estimate import count_trajectories, estimate_bill
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.services import check_services
 
     limit = min(MAX_CALLS, config.budget.calls or MAX_CALLS)
-    capped = config.model_copy(update={"budget": config.budget.model_copy(update={"calls": limit})})
+    capped = change_settings(config, {"budget.calls": limit})
     with console.status("getting ready"):
         train_questions, evaluation_questions = build_questions(capped)
         questions = train_questions[:NUM_TRAJECTORIES]

@@ -164,9 +164,10 @@ def _call(console: "Console", config: "RunConfig", found: "FoundOperator", text:
     from rich.text import Text
 
     from workflow_r1.assembly.components import build_operators, build_services
+    from workflow_r1.config import change_settings
 
     name = found.operator.name
-    alone = config.model_copy(update={"environment": config.environment.model_copy(update={"operators": (name,)})})
+    alone = change_settings(config, {"environment.operators": (name,)})
     made = build_operators(alone)
     services = build_services(alone, operators=made)
 

@@ -141,6 +141,8 @@ def prepare_trl(config: "RunConfig", on_event: "OnEvent") -> Start:
     Raises:
         MissingExtraError: TRL is not installed, or not in a tested version.
     """
+    from workflow_r1.config import change_settings
+
     material = _open_material(config)
     from workflow_r1.engines.trl.versions import require_tested_trl
 
@@ -155,8 +157,7 @@ def prepare_trl(config: "RunConfig", on_event: "OnEvent") -> Start:
         from workflow_r1.recording.events import PolicySaved
 
         # TRL switches checkpointing on by itself.
-        optimiser = config.optimiser.model_copy(update={"gradient_checkpointing": False})
-        model, tokenizer = load_policy_model(config.model_copy(update={"optimiser": optimiser}))
+        model, tokenizer = load_policy_model(change_settings(config, {"optimiser.gradient_checkpointing": False}))
         training = TrlRun(
             config=config,
             run_directory=directory,

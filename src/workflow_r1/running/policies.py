@@ -44,6 +44,8 @@ def open_policy(
         MissingExtraError: the policy runs in this process, and torch or transformers is not installed.
         UserError: the model does not exist, or cannot be a policy.
     """
+    from workflow_r1.config import change_settings
+
     source = tokenizer_of_server(config.policy)
     if source is not None:
         return _open_served_sampler(config, source, temperature=temperature, accounts=accounts)
@@ -62,14 +64,16 @@ def open_policy(
     from workflow_r1.policy.model import load_policy_model
 
     # Adapters of a trained policy are merged into it; new ones would change nothing and cost time.
-    optimiser = config.optimiser.model_copy(update={"lora": None, "gradient_checkpointing": False})
-    model, tokenizer = load_policy_model(config.model_copy(update={"optimiser": optimiser}))
-    sampling = config.sampling.model_copy(update={"temperature": temperature})
+    settings = change_settings(
+        config,
+        {"optimiser.lora": None, "optimiser.gradient_checkpointing": False, "sampling.temperature": temperature},
+    )
+    model, tokenizer = load_policy_model(settings)
     autocast = torch.bfloat16 if config.optimiser.precision == "bfloat16" else None
     sampler = LocalSampler(
         model,
         tokenizer,
-        sampling=sampling,
+        sampling=settings.sampling,
         template=config.policy.template,
         name=config.policy.model,
         autocast=autocast,
@@ -102,6 +106,8 @@ def _open_served_sampler(
     config: "RunConfig", source: str, *, temperature: float, accounts: "Accounts"
 ) -> "tuple[Policy, HoldsConnections]":
     """Open a policy behind a server of tokens."""
+    from workflow_r1.config import change_settings
+
     require("transformers", extra="train", purpose="the tokenizer of a policy behind a server (policy.tokenizer)")
     from workflow_r1.policy.tokenizer import load_tokenizer, released_end_ids
     from workflow_r1.rollout.metered_server import MeteredServer
@@ -117,7 +123,7 @@ def _open_served_sampler(
     sampler = ServedSampler(
         server,
         Renderer(tokenizer, config.policy.template),
-        sampling=config.sampling.model_copy(update={"temperature": temperature}),
+        sampling=change_settings(config, {"sampling.temperature": temperature}).sampling,
         end_ids=sorted(ends),
         name=config.policy.model,
     )
