@@ -4,13 +4,12 @@ import json
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from scripted_server import Answer, Request, completion, serving
 
 from workflow_r1.embedded import policy_directory
 from workflow_r1.inference import ChatReply, ChatRequest, ScriptedChatModel
@@ -27,50 +26,24 @@ Call = Callable[..., object]
 SECRET = "sk-very-secret-key"
 
 
-class Endpoint(ThreadingHTTPServer):
-    """Serves the model ``expert`` as ``expert`` and unlisted as ``alias``; knows the key."""
-
-    daemon_threads = True
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.reply(200, {"data": [{"id": "expert"}, {"id": "other"}]})
-
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if self.headers["Authorization"] != f"Bearer {SECRET}":
-                self.reply(401, {"error": {"message": f"unknown key {self.headers['Authorization']}"}})
-            elif request["model"] not in ("expert", "alias"):
-                self.reply(404, {"error": {"message": f"no model {request['model']}"}})
-            else:
-                message = {"role": "assistant", "content": "yes"}
-                self.reply(200, {
-                    "id": "1", "object": "chat.completion", "created": 0, "model": request["model"],
-                    "choices": [{"index": 0, "finish_reason": "length", "message": message}],
-                    "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4},
-                })  # fmt: skip
-
-        def reply(self, status: int, body: dict) -> None:
-            text = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *arguments: object) -> None:
-            pass
+def reply(request: Request) -> Answer:
+    """Serve the model ``expert`` as ``expert`` and unlisted as ``alias``; know the key."""
+    if request.method == "GET":
+        return Answer({"data": [{"id": "expert"}, {"id": "other"}]})
+    key, model = request.headers["authorization"], request.json["model"]
+    if key != f"Bearer {SECRET}":
+        return Answer({"error": {"message": f"unknown key {key}"}}, 401)
+    if model not in ("expert", "alias"):
+        return Answer({"error": {"message": f"no model {model}"}}, 404)
+    usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
+    return Answer(completion("yes", "length") | {"model": model, "usage": usage})
 
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    with Endpoint(("127.0.0.1", 0), Endpoint.Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-        server.shutdown()
-        thread.join()
+    with serving(reply, at="/v1") as server:
+        yield server.url
 
 
 @pytest.fixture

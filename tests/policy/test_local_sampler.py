@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from workflow_r1.errors import ServiceRejectedError, UserError
-from workflow_r1.policy.local_sampler import LocalSampler, draw
+from workflow_r1.policy.local_sampler import LocalSampler
 from workflow_r1.rollout import SamplingConfig
 from workflow_r1.trajectory import FinishReason, Message
 
@@ -184,7 +184,6 @@ def test_in_rounds_a_sampler_is_used_again_and_a_session_may_give_up(tokenizer_o
     for _ in range(2):
         assert all(turns for turns, _, _ in asyncio.run(asyncio.wait_for(main(), timeout=60)))
         assert sampler.num_open_sessions == 0
-        sampler.free_memory()
 
 
 def test_a_sampler_used_again_gives_the_same(tokenizer_of, model_of):
@@ -192,8 +191,6 @@ def test_a_sampler_used_again_gives_the_same(tokenizer_of, model_of):
     plans = make_plans(12)
     first = play_all(sampler, plans)
     play_all(sampler, make_plans(12, seed=1))
-    assert tokens_of(play_all(sampler, plans)) == tokens_of(first)
-    sampler.free_memory()
     assert tokens_of(play_all(sampler, plans)) == tokens_of(first)
 
 
@@ -497,32 +494,6 @@ def test_a_model_with_attention_of_its_own_is_refused(tokenizer_of, model_of):
 
 
 # --------------------------------------------------------------------------------------------------------------- drawing
-
-
-def test_draw_inverts_the_cumulative_distribution():
-    # Probabilities 0.1, 0.2, 0, 0.7: cumulative 0.1, 0.3, 0.3, 1.
-    logits = torch.tensor([0.1, 0.2, 0.0, 0.7]).log().expand(6, -1)
-    uniforms = torch.tensor([0.0, 0.09, 0.11, 0.29, 0.31, 1 - 2**-24])
-    drawn, logprobs = draw(logits, uniforms, temperature=1.0)
-    assert drawn.tolist() == [0, 0, 1, 1, 3, 3]
-    torch.testing.assert_close(logprobs.exp(), torch.tensor([0.1, 0.1, 0.2, 0.2, 0.7, 0.7]))
-
-
-def test_draw_never_takes_an_impossible_last_token():
-    logits = torch.tensor([[0.0, 0.0, float("-inf")]])
-    drawn, _ = draw(logits, torch.tensor([1 - 2**-24]), temperature=1.0)
-    assert drawn.item() == 1
-
-
-def test_draw_with_temperature_and_top_p():
-    logits = torch.tensor([[0.2, 0.5, 0.3]]).log()
-    drawn, logprob = draw(logits, torch.tensor([0.5]), temperature=0.5)  # 4/38, 25/38, 9/38
-    assert drawn.item() == 1
-    assert logprob.exp().item() == pytest.approx(25 / 38)
-    # The most likely two of 0.2, 0.5, 0.3 are drawn, as 0, 0.625, 0.375; the log-probability is of all three.
-    drawn, logprob = draw(logits.expand(3, -1), torch.tensor([0.0, 0.62, 0.63]), temperature=1.0, top_p=0.7)
-    assert drawn.tolist() == [1, 1, 2]
-    torch.testing.assert_close(logprob.exp(), torch.tensor([0.5, 0.5, 0.3]))
 
 
 def test_tokens_are_drawn_as_often_as_they_are_likely(tokenizer_of, model_of):

@@ -31,13 +31,14 @@ def show_estimate(config: "RunConfig", console: "Console") -> None:
         ConfigError: there are too few questions, or the budget is too small for a sample.
         ServiceError: the services failed.
     """
+    from workflow_r1.config import change_settings
     from workflow_r1.evaluation.estimate import count_trajectories, estimate_bill
     from workflow_r1.running.parts import held_out_questions, train_questions
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.services import check_served_policy, check_services
 
     limit = min(MAX_CALLS, config.budget.calls or MAX_CALLS)
-    capped = config.model_copy(update={"budget": config.budget.model_copy(update={"calls": limit})})
+    capped = change_settings(config, {"budget.calls": limit})
     with console.status("getting ready"):
         questions, evaluation_questions = train_questions(capped)[:NUM_TRAJECTORIES], held_out_questions(capped)
         if len(questions) < 2:

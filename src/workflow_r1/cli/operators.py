@@ -165,9 +165,10 @@ def _call(console: "Console", config: "RunConfig", found: "FoundOperator", text:
 
     from workflow_r1.assembly.operators import build_operators
     from workflow_r1.assembly.services import build_services
+    from workflow_r1.config import change_settings
 
     name = found.operator.name
-    alone = config.model_copy(update={"environment": config.environment.model_copy(update={"operators": (name,)})})
+    alone = change_settings(config, {"environment.operators": (name,)})
     made = build_operators(alone.pool)
     services = build_services(alone.services, alone.pool, operators=made)
 

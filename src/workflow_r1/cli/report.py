@@ -70,7 +70,8 @@ def report(
 def show_report(console: "Console", written: "WrittenReport") -> None:
     """Show the tables of a report of evaluations, and where the rest of it is."""
     from workflow_r1.cli.tables import print_table
-    from workflow_r1.reports.evaluation.document import Grid, Points, score_grid
+    from workflow_r1.reports.evaluation.blocks import Grid, Points
+    from workflow_r1.reports.evaluation.scores import score_grid
 
     def print_grid(grid: Grid) -> None:
         print_table(console, grid.caption, grid.header, grid.rows, num_names=grid.num_names)

@@ -58,6 +58,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the policy with its operators as an OpenAI-compatible chat endpoint: POST /v1/chat/completions."""
+    from workflow_r1.config import change_settings
     from workflow_r1.running.http_server import address_of, listen, require_server, serve_until_stopped
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
@@ -70,8 +71,7 @@ def serve(
     settings = open_config(config, override, trust=trust)
     key = None if api_key_env is None else read_key(api_key_env, purpose="the key of --api-key-env")
     if max_concurrency is not None:
-        sampling = settings.sampling.model_copy(update={"max_sessions": max_concurrency})
-        settings = settings.model_copy(update={"sampling": sampling})
+        settings = change_settings(settings, {"sampling.max_sessions": max_concurrency})
     if save is not None:
         check_can_append(save, option="--save")
         save.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from workflow_r1.config.effect import KeysWithoutEffectError
-from workflow_r1.config.run import RunConfig
+from workflow_r1.config.run import DERIVED, RunConfig
 from workflow_r1.errors import ConfigError
 from workflow_r1.nearest import did_you_mean, nearest
 from workflow_r1.references import is_file
@@ -56,6 +56,42 @@ def change_run_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
         ConfigError: names every wrong key and value, and the nearest right key.
     """
     return _read(dump_toml(config), Path("configuration"), overrides) if overrides else config
+
+
+def change_settings(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration with some settings changed by the program, validated as those of a file are.
+
+    A section whose keys stay keeps its very objects. Keys that have no effect any more are not looked for: the user, who
+    set them, did not make the change.
+
+    Args:
+        config: the configuration to change.
+        changes: values by section and key, with dots (``{"sampling.temperature": 0.0}``), as the fields hold them.
+
+    Raises:
+        ConfigError: names every wrong key and value, and the nearest right key.
+    """
+    places = {_split_key(key): "configuration" for key in changes}
+    try:
+        return RunConfig.model_validate(_with_changes(config, changes), context={DERIVED: True})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(error, Path("configuration"), "", places))) from None
+
+
+def _with_changes(settings: BaseModel, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that are set, with the changes; a section with changes as a table, for it to be validated anew."""
+    table = {name: getattr(settings, name) for name in settings.model_fields_set}
+    inner: dict[str, dict[str, Any]] = {}
+    for key, value in changes.items():
+        section, _, rest = key.partition(".")
+        if rest:
+            inner.setdefault(section, {})[rest] = value
+        else:
+            table[section] = value
+    for section, of_section in inner.items():
+        held = getattr(settings, section, None)
+        table[section] = _with_changes(held, of_section) if isinstance(held, BaseModel) else of_section
+    return table
 
 
 def write_override(key: str, value: object) -> str:

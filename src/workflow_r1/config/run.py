@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from workflow_r1.accounting import BudgetConfig, PricesConfig
 from workflow_r1.config.effect import refuse_keys_without_effect
@@ -22,6 +22,9 @@ from workflow_r1.rollout.renderer import TemplateConfig
 from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.store.config import StoreConfig
 from workflow_r1.trajectory.records import Record
+
+DERIVED = "derived"
+"""Validation context of a configuration that the program makes of another: what the user set may have lost its effect."""
 
 
 class DataConfig(Record):
@@ -118,8 +121,9 @@ class RunConfig(Record):
     logging: LoggingConfig = LoggingConfig()
 
     @model_validator(mode="after")
-    def _refuse_keys_without_effect(self) -> Self:
-        refuse_keys_without_effect(self)
+    def _refuse_keys_without_effect(self, info: ValidationInfo) -> Self:
+        if not (info.context or {}).get(DERIVED):
+            refuse_keys_without_effect(self)
         return self
 
     @property

@@ -55,7 +55,7 @@ class EnvironmentConfig(Record):
     def _one_observation_fits(self) -> "EnvironmentConfig":
         if self.turn_observation_chars < self.max_observation_chars:
             raise ValueError(
-                f"expected max_turn_observation_chars to be at least max_observation_chars ({self.max_observation_chars}), "
-                f"received {self.max_turn_observation_chars}"
+                f"max_turn_observation_chars ({self.max_turn_observation_chars}) to be at least max_observation_chars "
+                f"({self.max_observation_chars})"
             )
         return self

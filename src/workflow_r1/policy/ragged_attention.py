@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
@@ -87,12 +88,6 @@ class SlotCache:
                 for target in targets:
                     held[target, :, :length] = held[source, :, :length]
 
-    def clear(self) -> None:
-        """Give the memory back."""
-        self.num_slots = self.length = 0
-        self._keys.clear()
-        self._values.clear()
-
 
 def _grow(held: int, needed: int, *, smallest: int) -> int:
     size = max(held, smallest)
@@ -156,6 +151,89 @@ class RaggedBatch:
     """``(tokens,)``: its position within the slot."""
     groups: Sequence[AttentionGroup]
     """Groups in packed order."""
+
+
+def attention_groups(
+    *,
+    decoding: NDArray[np.int64],
+    filling: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    device: torch.device,
+) -> list[AttentionGroup]:
+    """Return how attention takes a packed row apart: the slots that decode, then those that are filled.
+
+    Args:
+        decoding: ``(decoding,)``: slots with one new token each, in ascending order; the first tokens of the row.
+        filling: ``(filling,)``: slots with further new tokens, in packed order.
+        sizes: ``(filling,)``: how many tokens each of those has.
+        positions: ``(tokens,)``: position of every packed token within its slot.
+        device: where the tensors go.
+    """
+    groups = []
+    num = len(decoding)
+    if num:
+        groups.append(_decoding_group(decoding, positions[:num], device, alone=not len(filling)))
+    if len(filling):
+        width = int(sizes.max())
+        real = np.arange(width) < sizes[:, None]
+        queries = np.zeros(real.shape, dtype=np.int64)
+        queries[real] = np.arange(num, num + int(sizes.sum()))
+        at = np.zeros(real.shape, dtype=np.int64)
+        at[real] = positions[num:]
+        groups.append(
+            AttentionGroup(
+                queries=put(queries.reshape(-1), device),
+                rows=len(filling),
+                slots=put(filling, device),
+                positions=put(at, device),
+                length=int(at.max()) + 1,
+                outputs=None if real.all() else put(np.flatnonzero(real), device),
+            )
+        )
+    return groups
+
+
+def _decoding_group(
+    decoding: NDArray[np.int64], positions: NDArray[np.int64], device: torch.device, *, alone: bool
+) -> AttentionGroup:
+    num, span, length = len(decoding), int(decoding[-1]) + 1, int(positions.max()) + 1
+    if num == span:
+        return AttentionGroup(
+            queries=None if alone else put(decoding, device),
+            rows=num,
+            slots=None,
+            positions=put(positions[:, None], device),
+            length=length,
+            outputs=None,
+        )
+    if 2 * num >= span:
+        # A few idle slots in between cost less than a copy of all the others' keys.
+        queries = np.zeros(span, dtype=np.int64)
+        queries[decoding] = np.arange(num)
+        at = np.zeros((span, 1), dtype=np.int64)
+        at[decoding, 0] = positions
+        return AttentionGroup(
+            queries=put(queries, device),
+            rows=span,
+            slots=None,
+            positions=put(at, device),
+            length=length,
+            outputs=put(decoding, device),
+        )
+    return AttentionGroup(
+        queries=put(np.arange(num), device),
+        rows=num,
+        slots=put(decoding, device),
+        positions=put(positions[:, None], device),
+        length=length,
+        outputs=None,
+    )
+
+
+def put(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array as a tensor on the device."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
 
 
 def ragged_attention(

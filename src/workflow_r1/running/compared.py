@@ -116,6 +116,7 @@ def _of_one_pool(compared: Compared) -> Compared:
 
 
 def _with_policy(config: "RunConfig", path: str, name: str, trust: bool) -> "RunConfig":
+    from workflow_r1.config import change_settings
     from workflow_r1.running.configuration import open_config
 
     if not name or not Path(path).exists():
@@ -124,15 +125,16 @@ def _with_policy(config: "RunConfig", path: str, name: str, trust: bool) -> "Run
         )
     if (Path(path) / "config.toml").is_file():
         of_run = open_config(path, trust=trust)
-        return config.model_copy(update={"policy": of_run.policy, "environment": of_run.environment})
-    return config.model_copy(update={"policy": config.policy.model_copy(update={"model": path, "base_url": None})})
+        return change_settings(config, {"policy": of_run.policy, "environment": of_run.environment})
+    return change_settings(config, {"policy.model": path, "policy.base_url": None})
 
 
 def _with_search(config: "RunConfig") -> "RunConfig":
+    from workflow_r1.config import change_settings
     from workflow_r1.methods.method import SEARCH
 
     operators = tuple(dict.fromkeys((*config.environment.operators, SEARCH)))
-    return config.model_copy(update={"environment": config.environment.model_copy(update={"operators": operators})})
+    return change_settings(config, {"environment.operators": operators})
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ def read_benchmarks(config: "RunConfig", given: Iterable[str], *, directory: Pat
         ConfigError: there is no such benchmark, or a name comes twice.
         DataError: a file is missing, empty or malformed.
     """
+    from workflow_r1.config import change_settings
     from workflow_r1.running.configuration import open_questions
 
     if not list(given := _split(given)):
@@ -190,12 +193,11 @@ def read_benchmarks(config: "RunConfig", given: Iterable[str], *, directory: Pat
     asked = []
     for each in given:
         if each == "embedded":
-            embedded = config.model_copy(update={"data": config.data.model_copy(update={"source": "embedded"})})
+            embedded = change_settings(config, {"data.source": "embedded"})
             asked.append(Asked(each, open_questions(embedded, limit), None))
             continue
         name, file = _find_benchmark(each, directory)
-        data = config.data.model_copy(update={"source": "files", "evaluation": file})
-        questions = open_questions(config.model_copy(update={"data": data}), limit)
+        questions = open_questions(change_settings(config, {"data.source": "files", "data.evaluation": file}), limit)
         asked.append(Asked(name, questions, file))
     names = [one.name for one in asked]
     if len(set(names)) < len(names):

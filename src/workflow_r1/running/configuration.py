@@ -63,7 +63,7 @@ def read_config(source: "str | Path | RunConfig | None", overrides: Overrides = 
     Raises:
         ConfigError: the configuration cannot be read.
     """
-    from workflow_r1.config import RunConfig, change_run_config, load_run_config
+    from workflow_r1.config import RunConfig, change_run_config, change_settings, load_run_config
 
     if source == "":  # What a shell makes of a variable that is not set; Path would take it for the working directory.
         raise ConfigError("expected a TOML file, the name of a preset or a run directory, received an empty text")
@@ -81,7 +81,7 @@ def read_config(source: "str | Path | RunConfig | None", overrides: Overrides = 
     config = load_run_config(directory / "config.toml", given)
     policy = directory / "policy"
     if policy.is_dir() and not any(override.startswith("policy.model") for override in given):
-        config = config.model_copy(update={"policy": config.policy.model_copy(update={"model": str(policy)})})
+        config = change_settings(config, {"policy.model": str(policy)})
     return config
 
 
@@ -119,9 +119,11 @@ def require(module: str, *, extra: str, purpose: str) -> None:
 
 def with_questions(config: "RunConfig", file: Path | None) -> "RunConfig":
     """The configuration with a file's questions held out in place of its own."""
+    from workflow_r1.config import change_settings
+
     if file is None:
         return config
-    return config.model_copy(update={"data": config.data.model_copy(update={"source": "files", "evaluation": file})})
+    return change_settings(config, {"data.source": "files", "data.evaluation": file})
 
 
 def open_questions(config: "RunConfig", limit: int | None) -> "list[Question]":

@@ -302,6 +302,8 @@ async def _ask_all(
     on_event: OnEvent,
 ) -> None:
     """Every method under every seed, one after the other: searched where it searches, then asked."""
+    from workflow_r1.config import change_settings
+
     done = log.done()
     benchmarks = {one.name: one.questions for one in plan.asked}
     for one in plan.compared:
@@ -316,7 +318,7 @@ async def _ask_all(
             if num_done == len(keys):
                 continue
             opened = open_method(
-                one.configs[seed].model_copy(update={"seed": seed}),
+                change_settings(one.configs[seed], {"seed": seed}),
                 one.method,
                 temperature=plan.temperature,
                 accounts=accounts,

@@ -46,7 +46,9 @@ def open_policy(
         MissingExtraError: the policy runs in this process, and torch or transformers is not installed.
         UserError: the model does not exist, or cannot be a policy.
     """
-    sampling = config.sampling.model_copy(update={"temperature": temperature})
+    from workflow_r1.config import change_settings
+
+    sampling = change_settings(config, {"sampling.temperature": temperature}).sampling
     source = tokenizer_of_server(config.policy)
     if source is not None:
         return _open_served_sampler(config, source, sampling, accounts)

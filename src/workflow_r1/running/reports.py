@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from workflow_r1.evaluation.answers import AnswerLog, Figure
     from workflow_r1.reports import RunRecord
     from workflow_r1.reports.evaluation import EvaluationReport
-    from workflow_r1.reports.evaluation.document import Document
+    from workflow_r1.reports.evaluation.blocks import Document
 
 
 @dataclass(frozen=True, slots=True)

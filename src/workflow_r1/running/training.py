@@ -199,9 +199,13 @@ def _followed(config: "RunConfig", directory: Path, tell: OnEvent, *, is_main: b
                 tracker.log(event.metrics, step=event.step)
 
     try:
-        trackers += (
-            open_trackers(config.logging, directory, configuration=config.model_dump(mode="json")) if is_main else []
-        )
+        if is_main:
+            trackers += open_trackers(
+                config.logging,
+                directory,
+                configuration=config.model_dump(mode="json"),
+                first_step=_num_done(directory) if resume else 0,
+            )
         yield receive
     finally:
         for tracker in trackers:
@@ -231,6 +235,12 @@ def _report(directory: Path, tell: OnEvent) -> None:
         return
     if written.missing is not None:
         tell(Warned(f"no picture: {written.missing}"))
+
+
+def _num_done(directory: Path) -> int:
+    """Steps that the newest checkpoint has behind it; 0 without one."""
+    newest = newest_checkpoint(directory)
+    return 0 if newest is None else int(newest.rpartition("-")[2])
 
 
 def newest_checkpoint(directory: Path) -> str | None:

@@ -184,7 +184,7 @@ def remember(directory: Path) -> None:
 
 
 def _record_of(directory: Path) -> Path | None:
-    """Where the record of a directory is, or would be; None where this user can keep none."""
+    """Return the path of a directory's record, which may not exist yet; None where this user can keep no records."""
     state = _state()
     if state is None:
         return None

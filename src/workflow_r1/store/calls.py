@@ -15,7 +15,8 @@ from typing import Any, Literal, Self
 
 from workflow_r1.errors import ReplayMissError, StoreError
 from workflow_r1.store.config import StoreConfig, StoreMode
-from workflow_r1.store.database import CallDatabase, StoredCall
+from workflow_r1.store.connection import StoredCall
+from workflow_r1.store.database import CallDatabase
 
 logger = logging.getLogger(__name__)
 

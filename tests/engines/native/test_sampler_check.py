@@ -72,8 +72,10 @@ def test_another_model_is_refused_whatever_the_settings():
         refuse_another_distribution([[0.3, 0.2], [0.25, 0.2]] * 4, SamplingConfig())
 
 
-def test_few_turns_say_nothing():
-    refuse_another_distribution([[0.3], [0.3], [], [0.3]], SamplingConfig())
+def test_few_turns_say_nothing_and_leave_it_to_the_next_step():
+    assert refuse_another_distribution([[0.3], [0.3], [], [0.3]], SamplingConfig()) is False
+    assert refuse_another_distribution([], SamplingConfig()) is False
+    assert refuse_another_distribution([[0.001], [-0.001], [0.0], [0.001]], SamplingConfig()) is True
 
 
 def test_a_server_without_log_probabilities_is_refused():

@@ -371,7 +371,7 @@ class Trainer:
             )
 
     def _check_sampler(self, trajectories: Sequence[Trajectory]) -> None:
-        """Compare the server's log-probabilities with the trainer's, once in each start of a run.
+        """Compare the server's log-probabilities with the trainer's, once in each start of a run: in the first step with turns enough.
 
         Raises:
             UserError: the server's log-probabilities belong to another distribution.
@@ -383,8 +383,8 @@ class Trainer:
         with out_of_memory_explained(), lost_process_explained():
             differences = self._update.sampler_differences(first)
             raw = [] if sampling.temperature == 1.0 else self._update.sampler_differences(first, temperature=1.0)
-        refuse_another_distribution(differences, sampling, before_temperature=raw)
-        self._sampler_is_checked = bool(first)
+        # Where most of a step failed, the next one says it.
+        self._sampler_is_checked = refuse_another_distribution(differences, sampling, before_temperature=raw)
 
     def _open_sync(self) -> AdapterSync | None:
         """Return the part that gives a policy server the weights; None without a server."""

@@ -33,7 +33,7 @@ weights that the trainer has.
 
 def refuse_another_distribution(
     differences: Differences, sampling: SamplingConfig, *, before_temperature: Differences = ()
-) -> None:
+) -> bool:
     """Refuse a run whose sampler reports log-probabilities of another distribution.
 
     Args:
@@ -41,6 +41,9 @@ def refuse_another_distribution(
         sampling: settings of the turns' sampling.
         before_temperature: the same tokens' differences to the trainer's distribution at temperature 1, where that is
             another.
+
+    Returns:
+        Whether there were turns enough to say anything.
 
     Raises:
         UserError: the difference is systematic; the message says how large it is, and what to change.
@@ -53,7 +56,7 @@ def refuse_another_distribution(
             "for evaluation"
         )
     if len(means) < MIN_TURNS:
-        return
+        return False
     centre = sum(means) / len(means)
     error = math.sqrt(sum((value - centre) ** 2 for value in means) / (len(means) - 1) / len(means))
     expected = "expected the policy server's log-probabilities to be those of the distribution that is trained, but"
@@ -63,7 +66,7 @@ def refuse_another_distribution(
             "with --logprobs-mode processed_logprobs, or set sampling.temperature = 1"
         )
     if abs(centre) - STANDARD_ERRORS * error < SYSTEMATIC_NATS:
-        return
+        return True
     remedy = (
         "set sampling.top_p = 1, since the server renormalises over the nucleus"
         if sampling.top_p < 1

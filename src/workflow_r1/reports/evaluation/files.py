@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from workflow_r1.errors import MissingExtraError
+from workflow_r1.reports.evaluation.blocks import Document, Pictures
 from workflow_r1.reports.evaluation.columns import write_columns
-from workflow_r1.reports.evaluation.document import Document, Pictures
 from workflow_r1.reports.evaluation.markdown import write_markdown
 from workflow_r1.reports.evaluation.page import write_page
 from workflow_r1.reports.evaluation.pictures import write_png, write_svg

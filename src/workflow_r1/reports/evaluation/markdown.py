@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from workflow_r1.printable import printable
-from workflow_r1.reports.evaluation.document import Block, Document, Grid, Paragraph, Pictures, Points
+from workflow_r1.reports.evaluation.blocks import Block, Document, Grid, Paragraph, Pictures, Points
 from workflow_r1.reports.summary import escape_markdown, markdown_table
 
 

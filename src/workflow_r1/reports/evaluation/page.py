@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from html import escape
 
 from workflow_r1.printable import printable
-from workflow_r1.reports.evaluation.document import Block, Document, Grid, Paragraph, Pictures, Points, Section
+from workflow_r1.reports.evaluation.blocks import Block, Document, Grid, Paragraph, Pictures, Points, Section
 from workflow_r1.reports.evaluation.pictures import COLOURS, DARK, panel_svg, variables
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
