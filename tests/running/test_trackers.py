@@ -1,4 +1,4 @@
-"""What trackers show of a run that is resumed."""
+"""Trackers show each step of a resumed run once."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Request:
-    """What a client sent."""
+    """One request as the client sent it."""
 
     method: str
     path: str
@@ -29,7 +29,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server sends: bytes as they are, anything else as JSON."""
+    """The body that the server sends: bytes as they are, anything else as JSON."""
 
     body: Any = None
     status: int = 200

@@ -1,4 +1,4 @@
-"""What makes an environment for each trajectory."""
+"""The factory that makes a fresh environment for each trajectory."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -20,7 +20,7 @@ def build_environment_factory(
     Args:
         config: pool and limits.
         operators: where the names of the pool are looked up.
-        services: what the operators use.
+        services: services that the operators use.
         special_tokens: special tokens of the policy's tokenizer, neutralised in outside text.
 
     Raises:

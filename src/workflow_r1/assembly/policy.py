@@ -1,4 +1,4 @@
-"""How the policy's server is reached. A policy in this process is the engine's to build."""
+"""Settings to reach the policy's server. A policy in this process is the engine's to build."""
 
 from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.run import PolicyConfig

@@ -20,7 +20,7 @@ def build_train_questions(config: DataConfig, *, world_seed: int) -> list[Questi
 
     Args:
         config: where they come from.
-        world_seed: of the embedded world, which may be their source.
+        world_seed: seed of the embedded world, which may be their source.
 
     Raises:
         ConfigError: the source is ``files``, and no file is named.
@@ -36,8 +36,8 @@ def build_evaluation_questions(config: DataConfig, num: int, *, world_seed: int)
 
     Args:
         config: where they come from.
-        num: how many at most; with 0 no file is read.
-        world_seed: of the embedded world, which may be their source.
+        num: largest number of questions; with 0 no file is read.
+        world_seed: seed of the embedded world, which may be their source.
 
     Raises:
         ConfigError: the source is ``files``, and no file is named.

@@ -1,4 +1,4 @@
-"""What the Search operator searches."""
+"""The search backend of the Search operator, built from its settings."""
 
 from collections.abc import Callable
 

@@ -19,8 +19,8 @@ def open_accounts(prices: PricesConfig, budget: BudgetConfig, *, timed: bool = F
     """Prices, an empty ledger and the budget, for the services of one run.
 
     Args:
-        prices: what the services cost.
-        budget: how much of them may be used.
+        prices: prices of the services.
+        budget: limits of what may be used.
         timed: hold ``budget.minutes`` before each call, from now on; training holds it at the end of a step.
     """
     currency = prices.currency
@@ -36,12 +36,12 @@ def build_services(
     operators: Mapping[str, Operator] | None = None,
     accounts: Accounts | None = None,
 ) -> OperatorServices:
-    """What some operators may use; a service that none of them needs is left out.
+    """Build the services that some operators may use; a service that none of them needs is left out.
 
     Args:
         config: the services.
         pool: the configured operators.
-        names: of the operators that will be called; None takes the pool's.
+        names: names of the operators that will be called; None takes the pool's.
         operators: where they are looked up; None builds those of the pool.
         accounts: accounts that book and limit the calls; None opens new ones.
 

@@ -128,12 +128,12 @@ class RunConfig(Record):
 
     @property
     def pool(self) -> PoolSettings:
-        """What the operators of the pool are built from."""
+        """Settings that the operators of the pool are built from."""
         return PoolSettings(self.environment.operators, self.plugins, self.operators)
 
     @property
     def services(self) -> ServiceSettings:
-        """Which services the operators may use."""
+        """Settings of the services that the operators may use."""
         return ServiceSettings(
             llm=self.llm,
             search=self.search,

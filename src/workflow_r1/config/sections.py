@@ -12,7 +12,7 @@ from workflow_r1.store.config import StoreConfig
 
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
-    """What the operators of a pool are found by and built from."""
+    """Settings by which the operators of a pool are found and built."""
 
     names: tuple[str, ...]
     """Names of the pool's operators: ``environment.operators``."""
@@ -24,7 +24,7 @@ class PoolSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """Which services the operators may use, what they cost and how much of them may be used."""
+    """Settings of the services that the operators may use, with their prices and their budget."""
 
     llm: LLMConfig
     search: SearchConfig

@@ -32,9 +32,9 @@ def open_trackers(
     """Open the trackers that the configuration asks for.
 
     Args:
-        config: which.
+        config: settings that name the trackers.
         directory: the run directory; both trackers keep their files inside it.
-        configuration: of the whole run, as plain JSON values, for a tracker that shows it; addresses are masked.
+        configuration: configuration of the whole run, as plain JSON values, for a tracker that shows it; addresses are masked.
         first_step: steps already done, when a run continues: later steps that were shown are withdrawn where possible.
 
     Raises:

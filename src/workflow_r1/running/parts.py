@@ -41,7 +41,7 @@ def open_environments(
 
     Args:
         config: pool, limits and services.
-        special_tokens: of the policy's tokenizer, neutralised in outside text.
+        special_tokens: special tokens of the policy's tokenizer, neutralised in outside text.
 
     Raises:
         ConfigError: the pool names an operator that does not exist, or a service is not configured.

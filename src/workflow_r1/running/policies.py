@@ -134,7 +134,7 @@ def _open_served_sampler(
 
 
 def policy_server_config(policy: "PolicyConfig", llm: "LLMConfig", *, concurrency: int) -> "PolicyServerConfig":
-    """How to reach a server of tokens that is only evaluated; limits are the LLM's, and at most ``concurrency`` requests.
+    """Settings to reach a server of tokens that is only evaluated; limits are the LLM's, and at most ``concurrency`` requests.
 
     Raises:
         ConfigError: the configuration names no model there.

@@ -24,7 +24,7 @@ def check_services(config: "ServiceSettings", services: "OperatorServices") -> N
     does: it would not pass.
 
     Args:
-        config: how the LLM is reached, unless it is replayed.
+        config: settings by which the LLM is reached, unless it is replayed.
         services: services of the operators that will be called.
 
     Raises:

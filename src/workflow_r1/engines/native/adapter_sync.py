@@ -29,7 +29,7 @@ class AdapterSync:
         model: the policy.
         tokenizer: its tokenizer; a whole model is written with it.
         policy: its name and its chat template.
-        sampling: how it samples.
+        sampling: settings of its sampling.
         settings: the server, ``sampling.server``.
         run_directory: directory of the run.
         rank: rank of this process among those that train together; each gives the server its own copy of equal weights.

@@ -95,7 +95,7 @@ class PolicyUpdate:
         pad_token_id: fills the end of rows.
         objective: the loss; see :func:`with_correction` where a server samples.
         settings: learning rate, gradient norm, precision and micro-batches of the optimiser.
-        temperature: of the sampling.
+        temperature: temperature of the sampling.
         mini_batch_questions: groups that make one optimiser step.
         reference: the frozen copy, where the caller had to make it first (of a model that is sharded since).
         ranks: the processes that share the rows; each must be given the same groups.

@@ -55,7 +55,7 @@ class Progress:
 
         Args:
             checkpoint: TRL's.
-            configuration: of the run that resumes, as plain JSON values.
+            configuration: configuration of the run that resumes, as plain JSON values.
 
         Raises:
             CheckpointError: it is damaged, or belongs to another configuration; the message names the keys that differ.

@@ -68,7 +68,7 @@ class Rollouts:
 
     Args:
         training: questions of a step, members of a group, and how many failures in a row end it.
-        seed: of the run.
+        seed: seed of the run.
         max_sessions: trajectories at once.
         make_sampler: the policy that samples, from the trainer's model as it is now.
         questions: questions of all steps, ``training.questions_per_step`` for each, in the order in which they are asked.
