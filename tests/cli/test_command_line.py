@@ -330,6 +330,26 @@ def test_every_help_reads_as_a_phrase() -> None:
     assert not odd
 
 
+def test_no_help_is_cut_or_broken_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The column of options stays narrow enough for the paths and the values that the helps name."""
+    import typer
+    from typer.testing import CliRunner
+
+    from workflow_r1.cli import app
+
+    def paths(command: Any, *path: str) -> Iterator[tuple[str, ...]]:
+        yield path
+        for name, child in getattr(command, "commands", {}).items():
+            yield from paths(child, *path, name)
+
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = {path: CliRunner().invoke(app, [*path, "--help"]).stdout for path in paths(typer.main.get_command(app))}
+    assert len(shown) > 15
+    assert all("Usage:" in text for text in shown.values())
+    # The ellipsis is where the terminal cuts a word; "range" is the type of a number without a name.
+    assert not [path for path, text in shown.items() if "…" in text or " range>" in text]
+
+
 def test_a_configuration_is_the_first_argument_of_every_command_that_takes_one() -> None:
     import typer
 

@@ -117,7 +117,7 @@ def test_policies_by_name(call: Call, tmp_path: Path) -> None:
         (("-b", "nq"), "workflow-r1 data fetch nq"),
         (("--seeds", "0,0"), "every seed once"),
         (("--seeds", "one"), "whole numbers"),
-        (("-m", "cot", "--reference", "direct"), "--reference: expected one of the methods"),
+        (("-m", "cot", "--reference", "direct"), "reference: expected one of the methods"),
     ],
 )
 def test_mistakes_leave_nothing(call: Call, tmp_path: Path, options: tuple[str, ...], message: str) -> None:

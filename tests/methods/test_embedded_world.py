@@ -81,5 +81,5 @@ def test_the_method_of_the_page_works(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_is_no_method_is_said_to_be_none(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_method.py").write_text("def ask_twice(question, rng): ...")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="--methods: expected"):
-        find_method(name, key="--methods")
+    with pytest.raises(ConfigError, match="method: expected"):
+        find_method(name)

@@ -85,7 +85,7 @@ def test_an_evaluation_returns_figures_rows_and_its_directory(
     assert one.classes["all"].exact_match.total == 4
     assert one.report is None
     assert "direct: 4/4" in capsys.readouterr().out
-    with pytest.raises(UserError, match="--reference"):
+    with pytest.raises(UserError, match="reference: expected"):
         evaluate(methods="direct", reference="cot", limit=1)
     with pytest.raises(UserError, match="every seed once"):
         evaluate(methods="direct", seeds=(1, 1), limit=1)
@@ -192,3 +192,29 @@ async def _unhandled(notebook):  # type: ignore[no-untyped-def]
         return await notebook()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ({"limit": 0}, "limit: expected at least 1, received 0"),
+        ({"repeats": 0}, "repeats: expected at least 1, received 0"),
+        ({"attempts": 0}, "attempts: expected at least 1, received 0"),
+        ({"temperature": -1.0}, "temperature: expected at least 0, received -1.0"),
+        ({"temperature": float("nan")}, "temperature: expected at least 0, received nan"),
+        ({"methods": []}, "method: expected at least one, received none"),
+        ({"methods": "cott"}, r"^method: expected one of .* did you mean 'cot'"),
+    ],
+)
+def test_a_wrong_argument_of_an_evaluation_is_named_and_leaves_nothing_behind(
+    argument: dict, told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=told):
+        evaluate(overrides={"directory": tmp_path}, **{"methods": "cot", "limit": 1} | argument)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["limit", "group_size"])
+def test_a_wrong_argument_of_a_rollout_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{name}: expected at least 1, received 0"):
+        roll_out(output=tmp_path / "rollouts.jsonl", method="cot", **{name: 0})

@@ -35,6 +35,8 @@ def test_what_lies_on_the_disk_is_a_configuration(tmp_path: Path) -> None:
     [
         ("runs/embedded-1", "where nothing lies"),
         ("own.toml", "where nothing lies"),
+        ("NOTES.md", "where nothing lies"),
+        ("Questions.TXT", "where nothing lies"),
         ("..\\runs", "where nothing lies"),
         ("embeded", "did you mean 'embedded'"),
         (" ", "empty text"),

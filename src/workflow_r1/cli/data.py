@@ -124,7 +124,7 @@ def convert(
         int | None,
         typer.Option(min=1, metavar="N", help="Draw N questions, as pandas' sample does.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of --draw.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of --draw.")] = 42,
     prefix_ids: Annotated[bool, typer.Option("--prefix-ids", help="Make every id dataset/id.")] = False,
     drop_duplicates: Annotated[
         bool,

@@ -49,10 +49,10 @@ def evaluate(
             "configuration's.", show_default=False,
         ),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Answers to each question under a seed.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, metavar="N", help="Answers to each question under a seed.")] = 1,
     temperature: PolicyTemperature = 0.0,
     attempts: Annotated[
-        int, typer.Option(min=1, help="Most times that a question is asked where the infrastructure fails.")
+        int, typer.Option(min=1, metavar="N", help="Most times that a question is asked where the infrastructure fails.")
     ] = 2,
     reference: Annotated[
         str | None,

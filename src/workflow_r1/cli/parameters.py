@@ -26,7 +26,9 @@ Method = Annotated[
         help="Method that answers: policy, or a fixed workflow such as direct, cot or ensemble: docs/reference/methods.md.",
     ),
 ]
-PolicyTemperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature of the policy; 0 is greedy.")]
+PolicyTemperature = Annotated[
+    float, typer.Option(min=0.0, metavar="NUMBER", help="Sampling temperature of the policy; 0 is greedy.")
+]
 Questions = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Questions in place of the configuration's held-out ones.", show_default=False),

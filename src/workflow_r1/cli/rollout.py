@@ -20,11 +20,13 @@ def rollout(
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Ask only the first N questions.", show_default=False)
     ] = None,
-    group_size: Annotated[int, typer.Option(min=1, help="Trajectories of each question.")] = 1,
+    group_size: Annotated[int, typer.Option(min=1, metavar="N", help="Trajectories of each question.")] = 1,
     method: Method = "policy",
     temperature: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Sampling temperature. Default: the configuration's.", show_default=False),
+        typer.Option(
+            min=0.0, metavar="NUMBER", help="Sampling temperature. Default: the configuration's.", show_default=False
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the sampling. Default: the configuration's.", show_default=False)

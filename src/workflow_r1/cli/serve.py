@@ -26,7 +26,9 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen at; 0 takes a free one.")
+    ] = 8080,
     model_name: Annotated[
         str | None,
         typer.Option(help="Name of the model for clients; default: the configuration's name.", show_default=False),
@@ -35,22 +37,31 @@ def serve(
     allow_host: AllowHost = None,
     temperature: Annotated[
         float,
-        typer.Option(min=0.0, max=2.0, help="Sampling temperature of requests that do not name one; 0 is greedy."),
+        typer.Option(
+            min=0.0,
+            max=2.0,
+            metavar="N",
+            help="Sampling temperature of requests that do not name one; 0 is greedy.",
+        ),
     ] = 0.0,
     max_concurrency: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Trajectories that are live at once; default: sampling.max_sessions.", show_default=False
+            min=1,
+            metavar="N",
+            help="Trajectories that are live at once; default: sampling.max_sessions.",
+            show_default=False,
         ),
     ] = None,
     max_waiting: Annotated[
-        int, typer.Option(min=0, help="Requests that may wait for them; one more is refused with 429.")
+        int, typer.Option(min=0, metavar="N", help="Requests that may wait for them; one more is refused with 429.")
     ] = 256,
     history: Annotated[
         Literal["auto", "text", "reference", "none"],
         typer.Option(
+            metavar="KIND",
             help="Treatment of earlier messages. text: they stand before the question. reference: the last answer takes "
-            "the place of a pronoun. none: the question alone. auto: reference for a policy of brief prompts, else text."
+            "the place of a pronoun. none: the question alone. auto: reference for a policy of brief prompts, else text.",
         ),
     ] = "auto",
     save: Annotated[

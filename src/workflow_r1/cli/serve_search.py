@@ -30,13 +30,20 @@ def serve_search(
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen at; 0 takes a free one.")
+    ] = 8000,
     api_key_env: ApiKeyEnv = None,
     allow_host: AllowHost = None,
     k: Annotated[
         int | None,
         typer.Option(
-            "--k", min=1, max=100, help="Passages per query where a request does not say.", show_default=False
+            "--k",
+            min=1,
+            max=100,
+            metavar="N",
+            help="Passages per query where a request does not say.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:

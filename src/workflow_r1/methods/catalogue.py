@@ -39,12 +39,11 @@ METHODS: dict[str, Method] = {
 """Methods in the order of tables and help texts."""
 
 
-def find_method(name: str, *, key: str = "--method") -> Method:
+def find_method(name: str) -> Method:
     """Return the method of that name.
 
     Args:
         name: as the user wrote it; ``path/file.py:NAME`` or ``module:NAME`` is a ``Method`` of the user's own.
-        key: option or setting that errors name.
 
     Raises:
         ConfigError: no method has that name; the message gives the nearest one.
@@ -52,11 +51,11 @@ def find_method(name: str, *, key: str = "--method") -> Method:
     if name in METHODS:
         return METHODS[name]
     if ":" in name:
-        own = load_reference(name, key=key)
+        own = load_reference(name, key="method")
         if isinstance(own, Method):
             return own
         raise ConfigError(
-            f"{key}: expected a Method at {name}, found a {type(own).__name__}; make one with fixed_method (docs/reference/methods.md)"
+            f"method: expected a Method at {name}, found a {type(own).__name__}; make one with fixed_method (docs/reference/methods.md)"
         )
     hint = did_you_mean(name, [POLICY, *METHODS])
-    raise ConfigError(f"{key}: expected one of {', '.join([POLICY, *METHODS])}, received {name!r}{hint}")
+    raise ConfigError(f"method: expected one of {', '.join([POLICY, *METHODS])}, received {name!r}{hint}")

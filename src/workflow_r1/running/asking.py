@@ -31,6 +31,8 @@ class QuestionAsked:
     """Notes on this question for a person, such as that the embedded world cannot know it."""
 
 
+FILE_ENDINGS = (".toml", ".json", ".jsonl", ".md", ".txt", ".py", ".csv", ".tsv", ".parquet", ".yaml", ".yml", ".gz")
+"""Endings that make one word a file's name rather than a question."""
 AskEvent = QuestionAsked | RolloutEvent
 """Everything that a watcher of one question may receive."""
 
@@ -62,7 +64,7 @@ def _refuse_path(question: str) -> None:
     is_word = len(text.split()) == 1 and not text.endswith("?")
     if is_word and (near := nearest(text, preset_names(), cutoff=0.8)):
         raise ConfigError(f"expected a question or a configuration, received {text!r}; did you mean {near!r}?")
-    looks_like_path = is_word and ("/" in text or "\\" in text or text.endswith((".toml", ".json", ".jsonl")))
+    looks_like_path = is_word and ("/" in text or "\\" in text or text.lower().endswith(FILE_ENDINGS))
     if looks_like_path or names_configuration(text):
         found = f"the configuration {text!r}" if names_configuration(text) else f"{text!r}, where nothing lies"
         raise ConfigError(f"expected a question, received {found}; a configuration or run comes before the question")

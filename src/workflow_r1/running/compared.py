@@ -96,7 +96,7 @@ def read_methods(
             compared.append(Compared(name, each, dict.fromkeys(seeds, config)))
     names = [one.name for one in compared]
     if len(set(names)) < len(names):
-        raise ConfigError(f"--method: expected every name once, received {', '.join(names)}")
+        raise ConfigError(f"method: expected every name once, received {', '.join(names)}")
     return compared
 
 
@@ -111,7 +111,7 @@ def _of_one_pool(compared: Compared) -> Compared:
     pools = {each.environment.operators for each in compared.configs.values()}
     if len(pools) > 1:
         told = " and ".join(f"({', '.join(pool)})" for pool in sorted(pools))
-        raise ConfigError(f"--method: expected the policies of {compared.name} to have one pool, found {told}")
+        raise ConfigError(f"method: expected the policies of {compared.name} to have one pool, found {told}")
     return compared
 
 
@@ -121,7 +121,7 @@ def _with_policy(config: "RunConfig", path: str, name: str, trust: bool) -> "Run
 
     if not name or not Path(path).exists():
         raise ConfigError(
-            f"--method: expected NAME=PATH with the directory of a run or of a Hugging Face model, received {name}={path}"
+            f"method: expected NAME=PATH with the directory of a run or of a Hugging Face model, received {name}={path}"
         )
     if (Path(path) / "config.toml").is_file():
         of_run = open_config(path, trust=trust)
@@ -202,7 +202,7 @@ def read_benchmarks(config: "RunConfig", given: Iterable[str], *, directory: Pat
     names = [one.name for one in asked]
     if len(set(names)) < len(names):
         raise ConfigError(
-            f"--benchmark: expected every name once, received {', '.join(names)}; give files names: NAME=FILE"
+            f"benchmark: expected every name once, received {', '.join(names)}; give files names: NAME=FILE"
         )
     return asked
 
@@ -223,7 +223,7 @@ def _find_benchmark(given: str, directory: Path) -> tuple[str, Path]:
     if not Path(path).is_file():
         hint = did_you_mean(given, [*BENCHMARKS, "embedded"])
         raise ConfigError(
-            f"--benchmark: expected embedded, {', '.join(BENCHMARKS)}, a file or NAME=FILE, received {given!r}{hint}"
+            f"benchmark: expected embedded, {', '.join(BENCHMARKS)}, a file or NAME=FILE, received {given!r}{hint}"
         )
     return name or Path(path).name.split(".")[0], Path(path)
 

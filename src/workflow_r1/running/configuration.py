@@ -126,17 +126,29 @@ def with_questions(config: "RunConfig", file: Path | None) -> "RunConfig":
     return change_settings(config, {"data.source": "files", "data.evaluation": file})
 
 
+def check_at_least(least: float, **given: float | None) -> None:
+    """Refuse an argument that is too small; None is none given.
+
+    Raises:
+        ConfigError: the message names the argument.
+    """
+    for name, value in given.items():
+        if value is not None and not value >= least:
+            raise ConfigError(f"{name}: expected at least {least:g}, received {value}")
+
+
 def open_questions(config: "RunConfig", limit: int | None) -> "list[Question]":
     """Return the held-out questions: all of a file, as many as training would ask of the embedded world, or ``limit``.
 
     Raises:
-        ConfigError: there are no questions.
+        ConfigError: there are no questions, or the limit is below 1.
         DataError: the file is missing, empty or malformed.
     """
     from workflow_r1.running.parts import held_out_questions
 
+    check_at_least(1, limit=limit)
     everything = sys.maxsize if config.data.source == "files" else None
     chosen = held_out_questions(config, everything if limit is None else limit)
     if not chosen:
-        raise ConfigError("expected at least one question; training.evaluation_questions is 0, so give --limit")
+        raise ConfigError("expected at least one question; training.evaluation_questions is 0, so give a limit")
     return chosen

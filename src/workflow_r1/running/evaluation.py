@@ -22,6 +22,7 @@ from workflow_r1.recording.events import (
     ignore,
 )
 from workflow_r1.running.compared import Asked, Compared, read_benchmarks, read_methods
+from workflow_r1.running.configuration import check_at_least
 from workflow_r1.running.interrupts import Stop, run_loop
 from workflow_r1.running.policies import POLICY, open_method, pool_of
 from workflow_r1.running.saving import check_can_make
@@ -112,14 +113,19 @@ def plan_evaluation(
         trust: the user trusts the run directories among the methods.
 
     Raises:
-        UserError: there is no such method, benchmark or reference, or a file of questions cannot be read.
+        UserError: a number is out of range, there is no such method, benchmark or reference, or a file of questions
+            cannot be read.
     """
+    check_at_least(1, limit=limit, repeats=repeats, attempts=attempts)
+    check_at_least(0, temperature=temperature)
     chosen = (config.seed,) if seeds is None else tuple(seeds)
     if len(set(chosen)) < len(chosen) or not chosen:
-        raise UserError(f"--seed: expected every seed once, received {', '.join(map(str, chosen)) or 'none'}")
+        raise UserError(f"seed: expected every seed once, received {', '.join(map(str, chosen)) or 'none'}")
     compared = read_methods(config, methods, seeds=chosen, trust=trust)
+    if not compared:
+        raise UserError("method: expected at least one, received none")
     if reference is not None and reference not in [one.name for one in compared]:
-        raise UserError(f"--reference: expected one of the methods, received {reference!r}")
+        raise UserError(f"reference: expected one of the methods, received {reference!r}")
     return EvaluationPlan(
         config=config,
         compared=tuple(compared),

@@ -263,7 +263,7 @@ def choose_method(config: "RunConfig", name: str) -> "Method":
 
     chosen = find_method(name)
     if chosen.only_embedded and not (config.data.source == "embedded" and config.llm.kind == "embedded"):
-        raise ConfigError(f"--method: {name} knows the embedded world only; leave it out, or evaluate that world")
+        raise ConfigError(f"method: {name} knows the embedded world only; leave it out, or evaluate that world")
     return chosen
 
 

@@ -58,7 +58,7 @@ def report_evaluations(
     from workflow_r1.reports.evaluation import build_report, make_document, write_report
 
     if not 0.5 <= confidence < 1:
-        raise UserError(f"--confidence: expected a number from 0.5 to below 1, such as 0.95, received {confidence}")
+        raise UserError(f"confidence: expected a number from 0.5 to below 1, such as 0.95, received {confidence}")
     record = build_report(
         directories, reference=reference, figure=_read_figure(figure), confidence=confidence, log=log, notify=notify
     )
@@ -75,7 +75,7 @@ def _read_figure(given: str) -> "Figure":
     for figure in get_args(Figure):
         if given == figure:
             return figure
-    raise UserError(f"--figure: expected one of {', '.join(get_args(Figure))}, received {given!r}")
+    raise UserError(f"figure: expected one of {', '.join(get_args(Figure))}, received {given!r}")
 
 
 @dataclass(frozen=True, slots=True)

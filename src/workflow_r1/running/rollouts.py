@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from workflow_r1.errors import UserError
 from workflow_r1.recording.events import AnsweringStarted, OnEvent, Preparing, TrajectoryFinished, ignore
-from workflow_r1.running.configuration import open_questions
+from workflow_r1.running.configuration import check_at_least, open_questions
 from workflow_r1.running.interrupts import Stop, run_loop
 from workflow_r1.running.policies import POLICY, open_method
 from workflow_r1.running.saving import check_can_append
@@ -75,6 +75,7 @@ def roll_out(
     from workflow_r1.store.lock import held_alone
     from workflow_r1.trajectory import append_trajectories
 
+    check_at_least(1, group_size=group_size)
     if output.exists():
         raise _taken(output)
     check_can_append(output, option="--output")
@@ -123,4 +124,4 @@ def roll_out(
 
 
 def _taken(output: Path) -> UserError:
-    return UserError(f"expected a new file, but {output} exists; choose another --output")
+    return UserError(f"expected a new file, but {output} exists; choose another")

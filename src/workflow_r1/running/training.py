@@ -107,7 +107,8 @@ def open_run(
         return open_config(config, overrides, trust=trust)
     if config is not None or directory is not None:
         raise ConfigError(
-            "expected --resume alone: the run's own config.toml says the rest; single keys can be changed with -o"
+            "expected the run to resume alone, without a configuration or an output: its own config.toml says the rest; "
+            "overrides change single keys"
         )
     if not (resume / "config.toml").is_file():
         raise CheckpointError(f"expected a run directory to resume, found no config.toml in {resume}")
