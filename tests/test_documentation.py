@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,27 @@ def test_the_table_of_benchmarks_is_that_of_the_code():
             {evaluated.strip(): questions.strip()} if evaluated.strip() else {}
         )
         assert numbers == {split: f"{file.questions:,}" for split, file in benchmark.splits.items()}
+
+
+def test_the_page_of_the_layers_shows_those_that_are_checked() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    checked = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    page = (ROOT / "docs" / "decisions" / "order-of-layers.md").read_text(encoding="utf-8")
+    assert re.findall(r"^    (\S.*)$", page, re.MULTILINE) == [layer.replace(" |", ",") for layer in checked]
+
+
+def test_the_map_of_the_files_names_files_that_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    block = re.search(r"## The files\n+```\n(.*?)```", text, re.DOTALL)
+    assert block
+    folder, named = ROOT, 0
+    for line in block[1].splitlines():
+        if place := re.match(r"( {0,2})(\S+)(?:  |$)", line):
+            folder = (ROOT / "src" / "workflow_r1" if place[1] else ROOT) / place[2]
+            assert folder.exists(), line
+        for name in re.findall(r"\b\w+\.(?:py|toml|json)\b", line.removeprefix(place[0] if place else "")):
+            named += 1
+            assert list(folder.rglob(name)), f"{name} is not in {folder.relative_to(ROOT)}"
+    assert named > 20

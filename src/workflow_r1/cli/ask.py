@@ -18,7 +18,7 @@ def ask(
     question: Annotated[
         str | None,
         typer.Argument(
-            metavar="QUESTION", help="Default: a held-out question of the configuration.", show_default=False
+            metavar="QUESTION", help="The question. Default: a held-out one of the configuration.", show_default=False
         ),
     ] = None,
     override: Overrides = None,
@@ -26,7 +26,8 @@ def ask(
     method: Method = "policy",
     temperature: PolicyTemperature = 0.0,
     seed: Annotated[
-        int | None, typer.Option(help="Draws the held-out question, and seeds the sampling.", show_default=False)
+        int | None,
+        typer.Option(help="Seed of the sampling, which also draws the held-out question.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the trajectory as JSON and nothing else.")] = False,
     save: Annotated[

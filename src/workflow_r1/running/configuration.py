@@ -127,7 +127,7 @@ def with_questions(config: "RunConfig", file: Path | None) -> "RunConfig":
 
 
 def check_at_least(least: float, **given: float | None) -> None:
-    """Refuse an argument that is too small; None is none given.
+    """Refuse an argument that is too small; None stands for one that was not given.
 
     Raises:
         ConfigError: the message names the argument.
