@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRL_VENV := .venv-trl
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
+HINT := || { echo "pip could not install it; see whether this machine reaches a package index, then run make again" >&2; exit 1; }
 VERL ?= verl==0.9.1
 VERL_VENV := .venv-verl
 VERL_PIP := $(VERL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet
@@ -16,7 +17,7 @@ VERL_PIP := $(VERL_VENV)/bin/python -m pip --disable-pip-version-check install -
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format test-slow test-real test-trl test-verl fuzz bench real-input example clean
+.PHONY: help train test check format test-slow test-real test-trl test-verl docs fuzz bench real-input example clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -30,12 +31,14 @@ test: check ## Install, then the quick gate: format, lint, types, import contrac
 check: $(VENV)/.installed-dev ## Format, lint, types and import contracts only
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python scripts/format_pages.py --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/.installed-dev ## Rewrite the files as `make check` wants them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python scripts/format_pages.py
 
 test-slow: $(VENV)/.installed-dev ## The tests that take minutes
 	$(BIN)/python -m pytest -q -m "slow and not data and not server" $(ARGS)
@@ -48,6 +51,10 @@ test-real: $(VENV)/.installed-dev ## The tests that need files or servers of you
 
 test-verl: $(VERL_VENV)/.installed ## The engine for verl, in a virtual environment of its own (.venv-verl): a whole run on a CPU among its tests
 	$(VERL_VENV)/bin/python -m pytest -q -W default tests/engines/verl $(ARGS)
+
+docs: $(VENV)/.installed-docs ## The documentation site, in build/site; a warning stops it
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs build/site
+	@echo "open build/site/index.html"
 
 fuzz: $(VENV)/.installed-dev ## Ten minutes of hostile texts for all that reads text from outside (ARGS="--minutes 60")
 	$(BIN)/python scripts/fuzz/run.py $(ARGS)
@@ -64,7 +71,7 @@ example: $(VENV)/.installed ## The whole path in one file, one step
 	$(BIN)/python examples/whole_path.py
 
 clean: ## Remove the virtual environment and every cache
-	rm -rf $(VENV) $(TRL_VENV) $(VERL_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(TRL_VENV) $(VERL_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build/site
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' || { \
@@ -74,12 +81,16 @@ $(BIN)/python:
 # torch comes first, by its exact version: resolved from a range among the others it may be a build of several gigabytes.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing the tested versions into $(VENV); the first time this downloads some hundred megabytes"
-	$(PIP) "$(TORCH)"
-	$(PIP) -c constraints.txt -e ".[train,serve]"
+	$(PIP) "$(TORCH)" $(HINT)
+	$(PIP) -c constraints.txt -e ".[train,serve]" $(HINT)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.installed
-	$(PIP) -c constraints.txt -e ".[train,serve,dev]"
+	$(PIP) -c constraints.txt -e ".[train,serve,dev]" $(HINT)
+	@touch $@
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt $(VENV)/.installed-dev
+	$(PIP) -c constraints.txt -e ".[train,dev,docs]"
 	@touch $@
 
 # verl wants a transformers of its own, and none of it belongs into the main environment.

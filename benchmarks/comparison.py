@@ -1,4 +1,4 @@
-"""How long a comparison of recorded answers takes, and how much memory.
+"""Time and memory of a comparison of recorded answers.
 
 Writes a log of made-up rows, then reads and compares it in this process::
 

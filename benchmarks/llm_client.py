@@ -1,4 +1,4 @@
-"""How close the LLM client comes to what a service's latency allows, and what it costs per call.
+"""Speed of the LLM client against the limit of a service's latency, and its cost per call.
 
 A server in a process of its own replies after a fixed time. Trajectories run through the real operators and environment:
 one ``AnswerGenerate``, one ``MultiAnswerGenerate`` (three calls) and one ``ScEnsemble``, five calls each. The bound is
@@ -142,7 +142,7 @@ class SleepyPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one way of asking took."""
+    """Usage of one way of asking."""
 
     calls: int
     seconds: float

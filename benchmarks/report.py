@@ -1,4 +1,4 @@
-"""How long the report of an evaluation takes, and how much memory.
+"""Time and memory of the report of an evaluation.
 
 Writes an evaluation of made-up answers, then its report, each in a process of its own::
 

@@ -1,4 +1,4 @@
-"""How close the sampler comes to plain batched decoding.
+"""Speed of the sampler against plain batched decoding.
 
     python benchmarks/sampler.py                     # 1.7M-parameter Llama with random weights, one thread, under a minute
     python benchmarks/sampler.py --model DIR         # any Hugging Face causal LM
@@ -41,13 +41,13 @@ from transformers import (
     StaticCache,
 )
 
-from workflow_r1.assembly.components import build_environment_factory, build_train_questions
 from workflow_r1.config.loading import load_run_config
 from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.operators import OperatorResult, OperatorServices, operator
 from workflow_r1.policy.local_sampler import LocalSampler, LocalSession
 from workflow_r1.policy.model import load_policy_model
 from workflow_r1.rollout import SampledTurn, SamplingConfig, derive_seed, rollout_groups
+from workflow_r1.running.parts import open_environments, train_questions
 from workflow_r1.trajectory import Message, Question, Trajectory
 
 NUM_TURNS = 4
@@ -83,7 +83,7 @@ class Shape:
     start: int
     """Context of the bare loop before its first token: then its contexts are on average as long as the session's."""
     num_read: int
-    """Of prompt and observations, computed anew; what a group shares counts once."""
+    """Tokens of prompt and observations, computed anew; the shared part of a group counts once."""
 
 
 def make_tokenizer(vocab_size: int = 1000) -> PreTrainedTokenizerFast:
@@ -225,11 +225,11 @@ class EmbeddedWorkload:
 
     def __init__(self) -> None:
         self.config = load_run_config("embedded")
-        self.model, tokenizer = load_policy_model(self.config)
+        self.model, tokenizer = load_policy_model(self.config.policy)
         self.sampler = LocalSampler(self.model, tokenizer, sampling=self.config.sampling)
         self.num = self.config.training.questions_per_step * self.config.training.group_size
-        self._questions = build_train_questions(self.config)
-        self._make_environment = build_environment_factory(self.config)
+        self._questions = train_questions(self.config)
+        self._make_environment = open_environments(self.config)
         self._trajectories: list[Trajectory] = []
 
     def run(self, sampler: LocalSampler, num: int, *, seed: int) -> tuple[int, int]:
@@ -324,7 +324,7 @@ def compare(
     shape: Shape,
     repeats: int,
 ) -> None:
-    """Print a line for the bare loop, for what reads as many tokens besides, and for each of ``runs``."""
+    """Print a line for the bare loop, for one that reads as many tokens besides, and for each of ``runs``."""
     run_bare_loop(model, num, shape.start, 4)
     lines: dict[str, list[tuple[float, float, float]]] = {}
     for repeat in range(repeats):
@@ -346,7 +346,7 @@ def compare(
 
 
 def heading(model: torch.nn.Module, threads: int, workload: str) -> None:
-    """Print what is measured."""
+    """Print the settings of the measurement."""
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {threads} thread(s); {workload}")
     print(f"{'sessions':>8}  {'':14} {'decoded tok/s':>13} {'all tok/s':>10} {'of bare loop':>12}", flush=True)
 

@@ -71,7 +71,7 @@ def run(search: SearchBackend, queries: list[str], num_callers: int, server: int
 
 
 async def search_all(search: SearchBackend, queries: list[str], num_callers: int) -> None:
-    """Let callers take query after query until there is none."""
+    """Let callers take query after query until the queries are used up."""
     waiting: Iterator[str] = iter(queries)
 
     async def call() -> None:

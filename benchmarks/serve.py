@@ -17,9 +17,9 @@ import openai
 import torch
 import uvicorn
 
-from workflow_r1.assembly.components import build_evaluation_questions
 from workflow_r1.config import load_run_config
 from workflow_r1.rollout import derive_seed, rollout
+from workflow_r1.running.parts import held_out_questions
 from workflow_r1.running.policies import OpenedMethod, open_method
 from workflow_r1.serving.app import Served, make_app
 from workflow_r1.trajectory import Question
@@ -95,7 +95,7 @@ def main() -> None:
     config = load_run_config("embedded", ["policy.threads=1", f"sampling.max_sessions={arguments.concurrency}"])
     opened = open_method(config, "policy", temperature=0.0)
     torch.set_num_threads(1)
-    questions = build_evaluation_questions(config, arguments.questions)
+    questions = held_out_questions(config, arguments.questions)
     asyncio.run(measure(opened, questions, arguments.concurrency, arguments.repeats))
 
 

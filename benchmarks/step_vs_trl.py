@@ -10,10 +10,10 @@ operators, groups of 8, no KL, AdamW, with a learning rate so small that the pol
 ``rollout_func``, in two forms:
 
 * ``generate``: what its documentation suggests, batched ``model.generate``, which reads the whole context again every turn;
-* ``our sampler``: our ``LocalSampler`` inside TRL, so that only what TRL itself does differs.
+* ``our sampler``: our ``LocalSampler`` inside TRL, so that only TRL's own work differs.
 
-Figures are CPU seconds of a step, the median over ``--steps`` after one that warms up; on a machine that others use too,
-wall time measures them. The policy's tokens stand beside them, since both sample what they sample.
+Figures are CPU seconds of a step, the median over ``--steps`` after one that warms up; on a machine that others use
+too, wall time measures them. The policy's tokens stand beside them, since each samples its own.
 """
 
 import argparse
@@ -32,7 +32,6 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from workflow_r1.assembly.components import build_environment_factory, build_questions
 from workflow_r1.config import load_run_config
 from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.native.run import Trainer
@@ -43,6 +42,7 @@ from workflow_r1.recording.events import Event, StepFinished, StepStarted
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import rollout_groups
 from workflow_r1.rollout.renderer import Renderer
+from workflow_r1.running.parts import open_environments, train_questions
 from workflow_r1.trajectory import FinishReason, Question, StopReason, Trajectory, Turn
 
 GROUP_SIZE = 8
@@ -62,8 +62,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(arguments.threads)
     config = configure(arguments.model, arguments.questions, arguments.steps, arguments.threads)
-    questions, _ = build_questions(config)
-    make_environment = build_environment_factory(config)
+    questions = train_questions(config)
+    make_environment = open_environments(config)
 
     ours = time_ours(config, questions, make_environment)
     report("workflow-r1", ours, ours)
@@ -297,7 +297,7 @@ def with_generate(config: RunConfig, make_environment: MakeEnvironment) -> Sampl
         ]
 
     def ends(tokenizer: Any, renderer: Renderer) -> list[int]:
-        """Return what ends a turn; where actions end it, the closing tags, if they are tokens of their own."""
+        """Return the end of a turn; where actions end it, the closing tags, if they are tokens of their own."""
         closing = [tokenizer.convert_tokens_to_ids(tag) for tag in ("</tool>", "</answer>")]
         known = [index for index in closing if index is not None and index != tokenizer.unk_token_id]
         return [renderer.end_of_turn_id, *(known if config.sampling.turn_end == "action" else [])]

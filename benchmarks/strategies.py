@@ -1,4 +1,4 @@
-"""What fixed strategies reach in the embedded world (a simulation): the room that orchestration has.
+"""Scores of fixed strategies in the embedded world (a simulation): the room that orchestration has.
 
 Each row is a scripted demonstrator that reads exactly and follows one strategy, over held-out questions::
 

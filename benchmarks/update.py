@@ -4,7 +4,7 @@
 
 The limit concatenates all tokens of the step into rows of one length (no padding, no loss of rows, nothing to gather)
 and does a plain forward and backward of the whole vocabulary with a summed cross entropy, at the best of several batch
-sizes. The update does what training does: cut into micro-batches, log-probabilities, objective, metrics, clipping, AdamW.
+sizes. The update works as in training: cut into micro-batches, log-probabilities, objective, metrics, clipping, AdamW.
 Tokens are real ones, padding never counts. Every round times both, one after the other, and the medians of CPU time are
 compared: on a machine that others use too, wall time measures them. On a GPU it is wall time.
 """

@@ -1,7 +1,7 @@
 """Dense retrieval behind the operator Search, in ten lines around a library that does it.
 
     pip install sentence-transformers
-    CORPUS=corpus.jsonl workflow-r1 operators Search -c my.toml --call "Who directed Jaws?"
+    CORPUS=corpus.jsonl workflow-r1 operators my.toml Search --call "Who directed Jaws?"
 
 with, in ``my.toml``::
 
@@ -31,7 +31,7 @@ CORPUS = os.environ.get("CORPUS", "corpus.jsonl")
 """JSONL of ``id, title, text`` or ``id, contents``."""
 
 MODEL = os.environ.get("ENCODER", "intfloat/e5-base-v2")
-"""Any model of sentence-transformers, by name or directory. E5's texts begin with what they are."""
+"""Any model of sentence-transformers, by name or directory. E5's texts begin with their kind."""
 
 
 @functools.cache

@@ -28,7 +28,7 @@ async def simplify(text: str, max_words: int = 30, *, services: OperatorServices
     return OperatorResult(observation=reply.parts.get("simplified", "No reply came."), usage=reply.usage)
 
 
-# --- Your tool: any code. The types make the menu and the check: a wrong date is told to the policy, not to this function.
+# --- Your tool: any code. The types make the menu and the check: the policy learns of a wrong date, this function never sees one.
 
 
 @operator(purpose="Counts the days from one date to another.")

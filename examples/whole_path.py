@@ -2,7 +2,7 @@
 
     python examples/whole_path.py
 
-The numbers are those of the README's path table. ``engines/native/run.py`` walks the same path with mini-batches,
+The numbers are those of the path table in CONTRIBUTING. ``engines/native/run.py`` walks the same path with mini-batches,
 micro-batches, a reference policy, checkpoints and metrics; here every stage is one call that you can change.
 """
 
@@ -32,7 +32,7 @@ CLIP = 0.2
 
 
 def show(number: int, stage: str, text: object) -> None:
-    """Print what a stage made."""
+    """Print the result of a stage."""
     print(f"{number:>2} {stage:<12}{str(text).replace(chr(10), chr(10) + ' ' * 15)}")
 
 
@@ -52,7 +52,7 @@ def describe(trajectory: Trajectory) -> str:
 
 async def walk(config: RunConfig, *, num_questions: int, group_size: int, num_held_out: int) -> None:
     """Take one step of training and print every stage."""
-    model, tokenizer = load_policy_model(config)
+    model, tokenizer = load_policy_model(config.policy)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.optimiser.learning_rate, weight_decay=0.0)
     world = EmbeddedWorld(config.embedded.seed)
     make_environment = environments_of(world, config)
@@ -129,7 +129,7 @@ async def walk(config: RunConfig, *, num_questions: int, group_size: int, num_he
     objective_before = policy_loss(logprobs=logprobs, **objective)
     show(8, "loss", f"{objective_before.loss.item():.4f} over {objective_before.metrics['num_units']:.0f} turns")
 
-    # 9. Update: one optimiser step, and what it did to the ratios of the same turns.
+    # 9. Update: one optimiser step, and its effect on the ratios of the same turns.
     objective_before.loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimiser.max_grad_norm)
     optimiser.step()

@@ -1,4 +1,5 @@
-"""Which published chat templates the renderer works with, and what each does with thoughts: a table in Markdown.
+"""Table in Markdown of the published chat templates: whether the renderer works with them, and their treatment of
+thoughts.
 
     python scripts/chat_templates.py DIRECTORY ...
 
@@ -23,7 +24,7 @@ SPECIAL = re.compile(
     r"<\|[^|<>{}'\"\s]{1,40}\|>|<｜[^｜<>{}'\"]{1,40}｜>|<\|?\w+\|>|<\|\w+>|</s>|<s>|<[a-z]+_of_[a-z]+>|\[/?[A-Z_]{3,20}\]"
     r"|<(?:eos|bos|sep)>|<SPECIAL_\d+>|〈\|\w+\|〉|</?assistant>|<｜hy_\w+:\w+｜>|\]~!?b[\[\]]|\[e~\[|<\w+_(?:eos|bos|end)[^<>]*>|<(?:seed|ct)\w*:\w+>"
 )
-"""What the published families write as special tokens."""
+"""Special tokens of the published families."""
 
 PROMPT = "Write <think>why</think><tool>Operator: input</tool>, then read <info>...</info>.\n\nQuestion: who?"
 """A user message with all of our tags, as the full prompt has them."""
@@ -59,7 +60,7 @@ def make_tokenizer(template: str) -> PreTrainedTokenizerFast:
 
 
 def examine(path: Path) -> dict[str, str]:
-    """Return what the renderer finds of one template: an empty ``refused`` where it works."""
+    """Return the renderer's findings on one template: an empty ``refused`` where it works."""
     found = dict.fromkeys(("refused", "opening", "thoughts", "date"), "")
     template = path.read_text(encoding="utf-8")
     found["date"] = "yes" if "strftime_now" in template else ""

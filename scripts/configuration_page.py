@@ -20,27 +20,28 @@ PAGE = Path(__file__).parents[1] / "docs" / "reference" / "configuration.md"
 INTRODUCTION = """\
 # Configuration
 
-One TOML file makes one validated run configuration. This page is written by `scripts/configuration_page.py` from the records
-in `config/`, `environment/config.py`, `rollout/sampling.py` and `store/config.py`; a test fails where it differs from them.
+One TOML file makes one validated run configuration, and this page lists every key that may stand in it.
+`scripts/configuration_page.py` writes it from the records in `config/`, `environment/config.py`, `rollout/sampling.py` and `store/config.py`; a test fails where it differs from them.
 
 ```bash
 workflow-r1 train                                   # the preset `embedded`
-workflow-r1 train my.toml                           # a file; what it leaves out keeps its default
+workflow-r1 train my.toml                           # a file; a key that it leaves out keeps its default
 workflow-r1 train my.toml -o training.steps=5 -o optimiser.lora.rank=8
 workflow-r1 evaluate runs/NAME-TIME                 # a run directory: its configuration and its trained policy
 ```
 
 * Presets ({presets}) are files in [`config/presets/`](../../src/workflow_r1/config/presets): copy one to begin with.
-* `-o section.key=value` sets one key and may be repeated; the last one wins. The value is read as TOML, and what is not
-  TOML is a bare string. An empty value returns the key to its default.
-* A misspelt key is refused with the nearest right one, a wrong value with what was expected; both with their line.
-* A key that has no effect, since it belongs to a source or kind that is not chosen, is refused with what to set
+* `-o section.key=value` sets one key and may be repeated; the last one wins.
+  The value is read as TOML; anything that is not TOML is a bare string.
+  An empty value returns the key to its default.
+* A misspelt key is refused with the nearest right one, a wrong value with the expected one; both with their line.
+* A key without effect, since it belongs to a source or kind that is not chosen, is refused with what to set
   ([which, and why](../decisions/keys-without-effect.md)).
-* Relative paths are relative to the working directory, but for files in `plugins`, which are relative to the TOML file.
+* Relative paths are relative to the working directory, except those of files in `plugins`, which are relative to the TOML file.
   Keys of services stand in environment variables, never in a file.
 * The resolved configuration of a run, defaults included, is `config.toml` in its directory.
-* Defaults are the paper's values (arXiv:2602.01202) where it states them. They are not those of the quickstart: that is the
-  preset `embedded`.
+* Defaults are the paper's values (arXiv:2602.01202) where it states them.
+  The quickstart's values are those of the preset `embedded`.
 
 `prices.models` holds a section for each name that it prices, in quotes where the name has dots (`-o`, too, takes quotes).
 `optimiser.lora` is a section of its own: present, even with no key, it trains adapters; absent, all weights.

@@ -1,4 +1,5 @@
-"""Write ``tests/engines/golden_batch.json``: one small batch, and what every engine's loss must make of it.
+"""Write ``tests/engines/golden_batch.json``: one small batch, with the loss and gradient that every engine must
+compute.
 
 Loss and gradient are computed here in plain Python, term by term from the formulas of ``docs/explanation/objective.md``, with none of
 the package's mathematics: the engines are held to the formulas, not to each other.
@@ -88,7 +89,7 @@ def objective(trajectories: list[dict], values: list[float], weight: str) -> dic
     Args:
         trajectories: as in the file.
         values: their advantages.
-        weight: of a turn in its trajectory: ``uniform`` 1/K, or ``length`` L/T.
+        weight: weight of a turn in its trajectory: ``uniform`` 1/K, or ``length`` L/T.
     """
     num_scored = sum(trajectory["reward"] is not None for trajectory in trajectories)
     policy_loss = kl_loss = 0.0

@@ -213,7 +213,7 @@ TRIALS: dict[str, tuple[str, Callable[[str, str], str]]] = {
     "inspect_ai: chat": ("inspect_ai", inspect),
     "inspect_ai: responses": ("inspect_ai", inspect_responses),
 }
-"""What is tried, and the distribution that it needs."""
+"""Trials, and the distribution that each needs."""
 
 
 def main() -> int:

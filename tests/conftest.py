@@ -1,4 +1,4 @@
-"""What holds for every test: one thread, no network, and shapes that are checked.
+"""Rules of every test: one thread, no network, and checked shapes.
 
 The file is read before any test module, so before anything imports torch or ``workflow_r1.algorithms``.
 """

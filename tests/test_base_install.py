@@ -1,4 +1,4 @@
-"""What the base install must do without the extras: they are made impossible to import in a process of its own."""
+"""The base install without the extras: they are made impossible to import in a process of its own."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ TORCH_FREE = (
     "workflow_r1.rewards",
     "workflow_r1.embedded",
     "workflow_r1.config",
-    "workflow_r1.assembly.components",
+    "workflow_r1.assembly.services",
     "workflow_r1.methods",
     "workflow_r1.evaluation",
     "workflow_r1.reports",
@@ -71,18 +71,18 @@ def test_an_evaluation_against_a_chat_model_runs_without_the_extras():
         """
 import asyncio
 from workflow_r1.config import load_run_config
-from workflow_r1.assembly.components import build_environment_factory, build_questions
 from workflow_r1.evaluation import evaluate
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.rollout import ChatPolicy
+from workflow_r1.running.parts import held_out_questions, open_environments
 
 config = load_run_config("embedded", ["training.evaluation_questions=2"])
-_, questions = build_questions(config)
+questions = held_out_questions(config)
 ask = "<think>ask</think><tool>AnswerGenerate: When was Borani released?</tool>"
 answer = "<think>done</think><answer>1950</answer>"
 policy = ChatPolicy(ScriptedChatModel(lambda messages: answer if len(messages) > 1 else ask), name="scripted")
 result = asyncio.run(
-    evaluate(questions, policy=policy, make_environment=build_environment_factory(config), seed=0)
+    evaluate(questions, policy=policy, make_environment=open_environments(config), seed=0)
 )
 print([[turn.well_formed for turn in trajectory.turns] for trajectory in result.trajectories])
 """

@@ -22,7 +22,7 @@ SMALL = ("training.steps=2", "training.questions_per_step=4", "training.evaluati
 
 def train(directory: Path, *overrides: str) -> None:
     options = [part for override in overrides for part in ("-o", override)]
-    command = [sys.executable, "-m", "workflow_r1.cli", "train", "--run-directory", str(directory), *options]
+    command = [sys.executable, "-m", "workflow_r1.cli", "train", "--output", str(directory), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=2400)
     assert done.returncode == 0, done.stderr
 

@@ -23,7 +23,7 @@ SMALL = (
 
 
 def run(*command: str | Path, folder: Path, home: Path) -> str:
-    """What a command prints, in an environment that knows nothing of the checkout; it must end with 0."""
+    """Return the output of a command in an environment that knows nothing of the checkout; it must end with 0."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
     environment |= {"HOME": str(home), "COLUMNS": "120"}
     done = subprocess.run(

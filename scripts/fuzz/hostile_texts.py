@@ -129,4 +129,4 @@ pieces = st.one_of(
 )
 
 hostile = st.lists(pieces, max_size=12).map("".join)
-"""Any string at all, with what could act in it."""
+"""Any string at all, with parts that could act in it."""

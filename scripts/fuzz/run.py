@@ -1,9 +1,10 @@
-"""Fuzz what reads text from outside: parser, neutraliser, arguments, asking, environment, client.
+"""Fuzz the readers of outside text: parser, neutraliser, arguments, asking, environment, client.
 
     python scripts/fuzz/run.py --minutes 10
 
-Each target is given hostile texts in rounds until its share of the time is used up. A failure is shrunk to the smallest case
-that shows it, written to a file with its seed, and counted once; the target goes on. Exit code 1 where there was any.
+Each target is given hostile texts in rounds until its share of the time is used up. A failure is shrunk to the smallest
+case that shows it, written to a file with its seed, and counted once; the target continues. Exit code 1 where there was
+any.
 """
 
 import argparse
@@ -26,12 +27,12 @@ def fuzz(name: str, number: int, num_cases: int) -> tuple[int, tuple[Any, BaseEx
     """Run one round of a target.
 
     Args:
-        name: of the target.
+        name: name of the target.
         number: seed of the round.
-        num_cases: how many.
+        num_cases: number of cases.
 
     Returns:
-        Cases tried, shrinking included, and the smallest failing case with what it raised.
+        Cases tried, shrinking included, and the smallest failing case with its error.
     """
     strategy, check = TARGETS[name]
     tried = 0
@@ -61,13 +62,13 @@ def fuzz(name: str, number: int, num_cases: int) -> tuple[int, tuple[Any, BaseEx
 
 
 def place_of(error: BaseException) -> str:
-    """The kind of an error and where it arose: by this findings are told apart."""
+    """Return the kind of an error and its place: they distinguish findings."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}: {str(error)[:100]}"
 
 
 def main() -> None:
-    """Fuzz until the time is up, and tell what was found."""
+    """Fuzz until the time is up, and print the findings."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--minutes", type=float, default=10.0, help="in all; shared equally among the targets")
     parser.add_argument("--targets", default=",".join(TARGETS), help="comma-separated; default: all")

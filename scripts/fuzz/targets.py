@@ -1,4 +1,4 @@
-"""What must hold for any text: one function per target, which raises where it does not."""
+"""Properties that hold for any text: one function per target, which raises where a text breaks one."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ def require(holds: bool, what: str) -> None:
 
 
 def check_grammar(text: str) -> None:
-    """Any string is read, and what is read is consistent."""
+    """Any string is read, and the result is consistent."""
     turn = parse_turn(text)
     require(not (turn.calls and turn.answer is not None), "both calls and an answer")
     require(not (turn.well_formed and turn.malformed), "both well formed and malformed")
@@ -68,7 +68,7 @@ def as_tokenizers_see(text: str) -> set[str]:
 
 
 def check_neutralise(text: str) -> None:
-    """What comes out is as long, stays as it is, is UTF-8, and holds no control in any normal form."""
+    """The result is as long, stays as it is, is UTF-8, and holds no control in any normal form."""
     safe = neutralise(text)
     require(len(safe) == len(text), "another length")
     require(neutralise(safe) == safe, "a second pass changes it")
@@ -101,7 +101,7 @@ def hostile_tokenizers() -> list[tuple[str, Any, frozenset[int]]]:
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         if normalizer is not None:
             tokenizer.normalizer = normalizer
-        # Some families look for a token in the text as it is, others in what the normaliser made of it.
+        # Some families look for a token in the text as it is, others in the normalised text.
         tokens = [AddedToken(token, normalized=token not in SPECIAL_TOKENS, special=True) for token in sorted(CONTROL)]
         tokenizer.add_special_tokens(tokens)
         for token in SPECIAL_TOKENS:
@@ -233,7 +233,7 @@ def check_markdown(text: str) -> None:
 
 
 class Loopback:
-    """A server on this machine that sends whatever it is told, and a client that asks it."""
+    """A server on this machine that sends any bytes on demand, and a client that asks it."""
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
@@ -261,7 +261,7 @@ class Loopback:
             writer.close()
 
     def ask(self, reply: bytes) -> ChatReply | ServiceError:
-        """Return what the client makes of a whole HTTP reply."""
+        """Return the client's reading of a whole HTTP reply."""
         self._reply = reply
 
         async def main() -> ChatReply | ServiceError:
@@ -370,4 +370,4 @@ TARGETS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], None]]] = {
     "markdown": (hostile, check_markdown),
     "client": (http_replies(), check_client),
 }  # fmt: skip
-"""Target -> what it is given, and what must hold."""
+"""Targets by name, with their input and their property."""

@@ -1,9 +1,10 @@
 """Demonstrations of the action grammar on real questions: a script acts, everything else is real.
 
-SmolLM2 follows no format, so it must see the grammar before reinforcement learning can reward anything. The script knows
-the titles of the supporting passages and the gold answer, and may use them to decide *what to do*, never to say what was not
-shown: it searches only for a title that stands in the question or in a passage it has read, and writes the gold answer only
-where it stands in one. Otherwise it asks the LLM behind ``AnswerGenerate`` and repeats what that says.
+SmolLM2 follows no format, so it must see the grammar before reinforcement learning can reward anything. The script
+knows the titles of the supporting passages and the gold answer, and may use them to decide *what to do*, never to say
+something that was not shown: it searches only for a title that stands in the question or in a passage it has read, and
+writes the gold answer only where it stands in one. Otherwise it asks the LLM behind ``AnswerGenerate`` and repeats its
+answer.
 """
 
 import asyncio
@@ -24,14 +25,14 @@ MAX_ANSWER_WORDS = 8
 """A longer answer of the operator is no answer in a few words: such a trajectory is not demonstrated."""
 
 ASK_FIRST = 0.2
-"""How often the script asks the operator before it searches, so that the policy sees more than one way to begin."""
+"""Share of questions on which the script asks the operator before it searches: the policy sees more than one way to begin."""
 
 CONCURRENCY = 8
 """Trajectories at once."""
 
 
 class DemonstrationError(RuntimeError):
-    """A demonstration cannot go on, because a service failed."""
+    """A demonstration cannot continue, because a service failed."""
 
 
 Script = Generator[str, str, None]
@@ -39,7 +40,7 @@ Script = Generator[str, str, None]
 
 
 def demonstrate(question: Question, rng: random.Random) -> Script:
-    """Look up what the question names, then what the passages name, then ask; answer with what was shown."""
+    """Look up the names in the question, then those in the passages, then ask; answer with text that was shown."""
     titles = [without_disambiguation(title) for title in question.metadata.get("supporting_titles", ())]
     passages = ""
     if rng.random() < ASK_FIRST:
@@ -70,7 +71,7 @@ def demonstrate(question: Question, rng: random.Random) -> Script:
 
 def turn(think: str, *, tool: str | None = None, answer: str | None = None) -> str:
     """Write one turn."""
-    # Text that was shown is written as it was shown: neutralised, so that it can never close a tag of ours.
+    # Shown text is written as it was shown: neutralised, so that it can never close a tag of ours.
     action = f"<tool>{neutralise(tool)}</tool>" if tool is not None else f"<answer>{neutralise(answer or '')}</answer>"
     return f"<think>{neutralise(think)}</think>{action}"
 
@@ -81,7 +82,7 @@ def without_disambiguation(title: str) -> str:
 
 
 def stands_in(phrase: str, text: str) -> bool:
-    """Whether the phrase stands in the text, whole words, ignoring case and punctuation."""
+    """Return True where the phrase stands in the text, whole words, ignoring case and punctuation."""
     wanted = normalize_answer(phrase)
     return bool(wanted) and f" {wanted} " in f" {normalize_answer(text)} "
 
@@ -144,11 +145,11 @@ async def make_demonstrations(
     """Act on questions in their order until ``num`` trajectories are worth showing.
 
     Args:
-        questions: with ``supporting_titles`` in their metadata.
-        make_environment: the real one.
-        num: how many to keep.
-        seed: for the script's choices.
-        on_progress: told how many were kept of how many questions.
+        questions: questions with ``supporting_titles`` in their metadata.
+        make_environment: makes the real environment.
+        num: number of trajectories to keep.
+        seed: seed of the script's choices.
+        on_progress: called with the numbers of kept trajectories and of questions.
 
     Returns:
         At most ``num``: every turn well formed, every call valid, ended by a short answer.
@@ -185,7 +186,7 @@ async def make_demonstrations(
 
 
 def is_worth_showing(trajectory: Trajectory) -> bool:
-    """Whether a policy should imitate it: it keeps to the grammar to the end."""
+    """Return True where a policy should imitate it: it keeps to the grammar to the end."""
     return (
         trajectory.stop_reason is StopReason.ANSWERED
         and 0 < len((trajectory.answer or "").split()) <= MAX_ANSWER_WORDS

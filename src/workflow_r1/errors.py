@@ -13,12 +13,12 @@
     |  |- ServiceUnavailableError  unreachable, throttled, broken reply, after all retries (also a ConnectionError)
     |  |- ServiceTimeoutError      no answer in time, after all retries                    (also a TimeoutError)
     |  `- ServiceRejectedError     the service refuses, and would again: the request is not understood
-    |     |- ContentRejectedError     it refuses what the request says: who wrote that caused it
+    |     |- ContentRejectedError     it refuses the request's content: its writer caused it
     |     |  |- TooLongError             longer than the model or the server takes
     |     |  `- FilteredError            a content filter stopped it
-    |     `- EndpointRejectedError    it refuses whatever is asked: bad key, unknown model, no quota
+    |     `- EndpointRejectedError    it refuses every request: bad key, unknown model, no quota
     |- ProcessLostError          another process of the same run died or stopped answering: the run ends, and can be resumed
-    `- BudgetExceededError       what the run may spend is spent: it stops cleanly and can go on with more
+    `- BudgetExceededError       the run's budget is used up: it stops cleanly and can continue with more
 
 A policy's mistake (a malformed turn, a wrong argument) is not an error: it is an observation.
 A programming error is a plain ``ValueError`` or ``TypeError`` and is left to crash.
@@ -79,7 +79,7 @@ class ServiceRejectedError(ServiceError):
 
 
 class ContentRejectedError(ServiceRejectedError):
-    """The service refuses what the request says: not its own state but the writer of the content is the cause.
+    """The service refuses the content of the request: not its own state but the writer of the content is the cause.
 
     Where the policy wrote the content (its own context, an operator's argument), the refusal is the policy's outcome.
     """
@@ -94,20 +94,20 @@ class FilteredError(ContentRejectedError):
 
 
 class EndpointRejectedError(ServiceRejectedError):
-    """The endpoint refuses whatever is asked (key, model name, quota): a retry cannot help, another endpoint may."""
+    """The endpoint refuses every request (key, model name, quota): a retry cannot help, another endpoint may."""
 
 
 class ProcessLostError(WorkflowR1Error):
-    """Another process of the run is gone; this one cannot go on alone, and ends with exit code 1."""
+    """Another process of the run is gone; this one cannot continue alone, and ends with exit code 1."""
 
 
 class BudgetExceededError(WorkflowR1Error):
-    """A limit of the budget is reached. Stops the whole run, which can go on with a higher one; exit code 3.
+    """A limit of the budget is reached. Stops the whole run, which can continue with a higher one; exit code 3.
 
     Args:
-        message: what was used, what the limit was, how to go on.
+        message: amount used, limit, and the way to continue.
         key: the configuration key of the limit.
-        limit: its value.
+        limit: value of the limit.
     """
 
     def __init__(self, message: str, *, key: str, limit: float) -> None:

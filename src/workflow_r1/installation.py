@@ -1,4 +1,4 @@
-"""How to install what is missing, by the way in which this package was itself installed.
+"""Instructions to install missing packages, by the way in which this package was itself installed.
 
 No package index is assumed to know the project: a checkout names itself, a wheel the place that it came from, and where
 neither is known, the missing packages are named one by one.
@@ -18,8 +18,8 @@ DISTRIBUTION = "workflow-r1"
 def install_command(extra: str) -> str:
     """Return the shell command that adds an extra, or with an empty name the base packages, to this Python.
 
-    The origin of the installation is read from pip's ``direct_url.json`` (PEP 610), which pip and uv write for whatever did
-    not come from an index.
+    The origin of the installation is read from pip's ``direct_url.json`` (PEP 610), which pip and uv write for a
+    package that did not come from an index.
 
     Args:
         extra: a name under ``[project.optional-dependencies]`` in ``pyproject.toml``.
@@ -28,7 +28,7 @@ def install_command(extra: str) -> str:
 
 
 def requirements_of(extra: str) -> list[str]:
-    """Return what an extra requires, as pip takes it; empty where the package is not installed or has no such extra."""
+    """Return the requirements of an extra, as pip takes them; empty where the package is not installed or has no such extra."""
     try:
         lines = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:

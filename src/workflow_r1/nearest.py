@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Return the known name most like a misspelt one; None where none is like it.
+    """Return the known name most like a misspelt one; None where no name is like it.
 
     Args:
         name: as it was written.
@@ -17,6 +17,6 @@ def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
 
 
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Return what to append to a message about a misspelt name: ``; did you mean 'x'?``, or nothing where none is like it."""
+    """Return the end of a message about a misspelt name: ``; did you mean 'x'?``, or nothing where no name is like it."""
     found = nearest(name, known, cutoff=cutoff)
     return f"; did you mean {found!r}?" if found else ""

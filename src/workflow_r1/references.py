@@ -16,15 +16,15 @@ _importing = threading.RLock()
 
 
 def load_reference(reference: str, *, key: str) -> object:
-    """Import what a reference names.
+    """Import the object that a reference names.
 
     Args:
-        reference: ``package.module:name`` or ``path/file.py:name``; the name may be dotted. The part before the colon is what
-            :func:`load_module` takes.
-        key: of the configuration, which errors name.
+        reference: ``package.module:name`` or ``path/file.py:name``; the name may be dotted. The part before the colon
+            is what :func:`load_module` takes.
+        key: configuration key that errors name.
 
     Raises:
-        ConfigError: the reference is malformed, or names no module, file or object that there is.
+        ConfigError: the reference is malformed, or its module, file or object does not exist.
     """
     source, separator, name = reference.rpartition(":")
     if not separator or not source or not all(part.isidentifier() for part in name.split(".")):
@@ -46,12 +46,12 @@ def load_reference(reference: str, *, key: str) -> object:
 def load_module(source: str, *, key: str) -> ModuleType:
     """Import a file or a module.
 
-    A module is looked for where Python looks, then in the working directory. A file is imported once, however often it is
-    named. What goes wrong *inside* the code while it is imported is raised as it is: its traceback says more than we could.
+    A module is looked for where Python looks, then in the working directory. A file is imported once, however often it
+    is named. An error *inside* the code while it is imported is raised as it is: its traceback says more than we could.
 
     Args:
         source: ``path/file.py`` or ``package.module``; see :func:`is_file`.
-        key: of the configuration, which errors name.
+        key: configuration key that errors name.
 
     Raises:
         ConfigError: there is no such file or module.
@@ -60,7 +60,7 @@ def load_module(source: str, *, key: str) -> ModuleType:
 
 
 def is_file(source: str) -> bool:
-    """Whether code is named by its file, rather than as a module."""
+    """Return True where code is named by its file, rather than as a module."""
     return source.endswith(".py") or "/" in source or "\\" in source
 
 
@@ -72,7 +72,7 @@ def _import_module(name: str, key: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # The module itself or a package that it lies in; what it imports in its turn is its own affair.
+        # The module itself or a package that it lies in; its own imports are its own affair.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise ConfigError(

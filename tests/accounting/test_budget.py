@@ -55,7 +55,7 @@ def test_a_limit_stops_before_the_call(config: BudgetConfig, num_calls: int, tol
         asyncio.run(chat(ASK))
     with pytest.raises(BudgetExceededError) as stopped:
         asyncio.run(chat(ASK))
-    assert told in str(stopped.value) and f"Raise {stopped.value.key} to go on" in str(stopped.value)
+    assert told in str(stopped.value) and f"Raise {stopped.value.key} to continue" in str(stopped.value)
     assert len(inner.requests) == budget.spent.calls == num_calls
 
 

@@ -1,4 +1,4 @@
-"""What the loss must equal, in value and in gradient, at float64.
+"""Identities of the loss, in value and in gradient, at float64.
 
 An identity takes the package to check as its argument, so that ``test_mutations.py`` can hand it mutants. The published
 formulas are written out here as loops over trajectories, turns and tokens, and share no code with the package.
@@ -67,7 +67,7 @@ class Batch:
         return {"logprobs": self.logprobs, "old_logprobs": self.old_logprobs, "advantages": self.advantages}
 
     def turns(self) -> list[list[list[int]]]:
-        """For each trajectory, for each of its turns, the positions of its tokens."""
+        """Return, for each trajectory and each of its turns, the positions of its tokens."""
         rows = []
         for row in self.turn_ids.tolist():
             present = sorted(set(row) - {0})
@@ -442,7 +442,7 @@ def correction_multiplies_each_turn(algorithms: ModuleType) -> None:
 
 @identity
 def metrics_are_means_over_units(algorithms: ModuleType) -> None:
-    """At a clip of 0.2 it is the ratios of 1.5 at a positive advantage, and that of 0.5 at a negative one, that count."""
+    """The clip of 0.2 counts the ratios of 1.5 at a positive advantage and that of 0.5 at a negative one."""
     ratios = float64([[1.5, 1.5, 0.5, 1.0], [1.5, 0.5, 0.0, 0.0]])
     logprobs = torch.log(ratios.where(ratios > 0, 1.0))
     result = algorithms.policy_loss(

@@ -187,7 +187,7 @@ def test_a_mutant_breaks_an_identity(load_package, module: str, old: str, new: s
 
 @pytest.mark.parametrize("unknown", [{"weight": "mean"}, {"clip_low": -0.1}, {"clip_reference_length": 0.0}])
 def test_impossible_arguments_are_refused(load_package, unknown: dict) -> None:
-    """On sources without the shape checks of the tests, which would refuse them first."""
+    """The sources lack the shape checks of the tests, which would refuse the arguments first."""
     torch = pytest.importorskip("torch")
     ones = torch.ones(1, 2)
     arguments = {"clip_low": 0.1, "clip_high": 0.1, "advantages": ones[:, 0], "unit_ids": ones.long(), **unknown}

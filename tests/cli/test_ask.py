@@ -1,4 +1,4 @@
-"""``workflow-r1 ask``: the live trace, what is saved, how it is interrupted."""
+"""``workflow-r1 ask``: the live trace, the saved files, and an interrupt."""
 
 import io
 import json
@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from workflow_r1.cli.terminal import Terminal
-from workflow_r1.cli.trace import LiveTrace, money_parts, usage_parts
 from workflow_r1.rollout import SampledTurn, TurnFinished, TurnSampled, TurnStarted
+from workflow_r1.running.terminal import Terminal
+from workflow_r1.running.trace import LiveTrace, money_parts, usage_parts
 from workflow_r1.trajectory import FinishReason, OperatorCall, Question, Turn, Usage, load_trajectories
 
 TEXT = "<think>look it up</think><tool>Search: jaws</tool>"

@@ -5,8 +5,9 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -289,3 +290,53 @@ def test_a_fixed_workflow_demonstrates_in_the_policys_own_environment(call: Call
     trajectory = json.loads((tmp_path / "t.jsonl").read_text())
     assert "ScEnsemble" in trajectory["prompt"][0]["content"]
     assert trajectory["turns"][0]["calls"][0]["input"] == trajectory["question"]["text"]
+
+
+def test_old_spellings_of_options_still_work_and_no_help_shows_them(call: Call, tmp_path: Path) -> None:
+    done = call(
+        "evaluate", "--methods", "direct", "--benchmarks", "embedded", "--seeds", "0", "--limit", "1", "--output", "e"
+    )
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    assert "taken holds something" in refused(call("train", "--run-directory", "taken"))
+    for command in ("train", "evaluate"):
+        shown = call(command, "--help").stdout
+        assert not any(f"--{old}" in shown for old in ("run-directory", "methods", "benchmarks", "seeds"))
+
+
+def test_every_help_reads_as_a_phrase() -> None:
+    """A noun, a verb or a sentence: no fragment that only makes sense behind the option's name."""
+    import re
+
+    import typer
+
+    from workflow_r1.cli import app
+
+    def helps(command: Any, path: str) -> Iterator[tuple[str, str]]:
+        for parameter in command.params:
+            if not getattr(parameter, "hidden", False):
+                yield f"{path} {parameter.name}", getattr(parameter, "help", None) or ""
+        for name, child in getattr(command, "commands", {}).items():
+            yield from helps(child, f"{path} {name}")
+
+    found = dict(helps(typer.main.get_command(app), "workflow-r1"))
+    assert len(found) > 80
+    odd = {
+        where: text
+        for where, text in found.items()
+        if not re.match(r"(?!(Of|For|Which|What|Who|How|Where|Whether)\b)[A-Z`]\w*", text)
+    }
+    assert not odd
+
+
+def test_a_configuration_is_the_first_argument_of_every_command_that_takes_one() -> None:
+    import typer
+
+    from workflow_r1.cli import app
+
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    takes = ["train", "ask", "serve", "evaluate", "rollout", "warmstart", "operators", "doctor", "serve-search"]
+    for name in takes:
+        arguments = [each.name for each in commands[name].params if each.param_type_name == "argument"]
+        assert arguments[0] == "config", name

@@ -1,4 +1,4 @@
-"""Budgets, and what is told of services, on the command line."""
+"""Budgets, and tables of services, on the command line."""
 
 import json
 from collections.abc import Callable

@@ -34,7 +34,11 @@ def test_list(call: Callable, tmp_path: Path) -> None:
     write(tmp_path / "data" / "eval" / "nq.jsonl", row(1), row(2))
     code, output, errors = call("data", "list")
     assert code == 0, errors
-    lines = {line.split()[0]: line for line in output.splitlines() if line.strip()}
+    lines: dict[str, str] = {}
+    for line in filter(None, map(str.strip, output.splitlines())):
+        # Where the table is too wide, its columns follow in parts, each with the names of the rows.
+        name = line.split()[0]
+        lines[name] = f"{lines.get(name, '')}  {line}"
     assert "test" in lines["nq"]
     assert "3,610" in lines["nq"]
     assert "2 in data/eval/nq.jsonl" in lines["nq"]
@@ -140,7 +144,7 @@ def test_check_reports_duplicates_overlaps_and_empty_answers(call: Callable, tmp
     assert "share" not in call("data", "check", "clean.jsonl", "test.jsonl").stdout
     code, _, errors = call("data", *clean, "none.jsonl", "--without", "train/nq.jsonl")
     assert code == 2
-    assert "found none that the files of --without leave" in errors
+    assert "expected at least one question that is not in the files of --without, found none" in errors
 
 
 def test_the_configuration_maps_columns(call: Callable, tmp_path: Path) -> None:
@@ -150,12 +154,12 @@ def test_the_configuration_maps_columns(call: Callable, tmp_path: Path) -> None:
         '[data]\nsource = "files"\nevaluation = "own.txt"\nformat = "jsonl"\n'
         'columns = {question = "ask", golden_answers = "target"}\n'
     )
-    from workflow_r1.assembly.components import build_evaluation_questions
     from workflow_r1.config import load_run_config
+    from workflow_r1.running.parts import held_out_questions
 
-    (question,) = build_evaluation_questions(load_run_config(config))
+    (question,) = held_out_questions(load_run_config(config))
     assert (question.text, question.golden_answers) == ("Q?", ("A",))
-    (question,) = build_evaluation_questions(load_run_config(config, ["data.columns.id=ask"]))
+    (question,) = held_out_questions(load_run_config(config, ["data.columns.id=ask"]))
     assert question.id == "Q?"
     config.write_text('[data]\ncolumns = {answer = "target"}\n')
     code, _, errors = call("evaluate", str(config))
@@ -202,16 +206,13 @@ def test_evaluate_and_its_card_say_what_is_done_with_emptied_answers(
 
 
 def test_training_questions_with_emptied_answers_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from workflow_r1.assembly.components import build_train_questions
     from workflow_r1.config import load_run_config
+    from workflow_r1.running.parts import train_questions
 
     file = write(tmp_path / "q.jsonl", row(1, golden_answers=["---"]), row(2, golden_answers=["A", "x"]), row(3))
     config = load_run_config(None, ["data.source=files", f"data.train={file}"])
-    assert len(build_train_questions(config)) == 3
+    assert len(train_questions(config)) == 3
     assert "data.train: 2 questions have a golden answer that normalises to nothing" in caplog.text
     caplog.clear()
-    assert (
-        len(build_train_questions(load_run_config(None, ["data.source=files", f"data.train={file}", "data.limit=1"])))
-        == 1
-    )
+    assert len(train_questions(load_run_config(None, ["data.source=files", f"data.train={file}", "data.limit=1"]))) == 1
     assert "data.train: 1 questions" in caplog.text

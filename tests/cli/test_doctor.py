@@ -1,24 +1,23 @@
-"""``workflow-r1 doctor``: what it finds, what it says to do, and its exit codes."""
+"""``workflow-r1 doctor``: its findings, its remedies, and its exit codes."""
 
 import json
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from scripted_server import Answer, Request, completion, serving
 
-from workflow_r1.cli.doctor import _run
 from workflow_r1.embedded import policy_directory
 from workflow_r1.inference import ChatReply, ChatRequest, ScriptedChatModel
 from workflow_r1.inference.loopback import LoopbackServer
 from workflow_r1.installation import install_command
 from workflow_r1.rollout.doubles import LoopbackPolicy
-from workflow_r1.running.checks import Finding, Status, check_directory, ok
+from workflow_r1.running.checks import check_directory
+from workflow_r1.running.findings import Finding, Status, ok, run_checks
 from workflow_r1.store import CallDatabase
 from workflow_r1.trajectory import FinishReason, Usage
 
@@ -27,50 +26,24 @@ Call = Callable[..., object]
 SECRET = "sk-very-secret-key"
 
 
-class Endpoint(ThreadingHTTPServer):
-    """Serves the model ``expert`` as ``expert`` and unlisted as ``alias``; knows the key."""
-
-    daemon_threads = True
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.reply(200, {"data": [{"id": "expert"}, {"id": "other"}]})
-
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if self.headers["Authorization"] != f"Bearer {SECRET}":
-                self.reply(401, {"error": {"message": f"unknown key {self.headers['Authorization']}"}})
-            elif request["model"] not in ("expert", "alias"):
-                self.reply(404, {"error": {"message": f"no model {request['model']}"}})
-            else:
-                message = {"role": "assistant", "content": "yes"}
-                self.reply(200, {
-                    "id": "1", "object": "chat.completion", "created": 0, "model": request["model"],
-                    "choices": [{"index": 0, "finish_reason": "length", "message": message}],
-                    "usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4},
-                })  # fmt: skip
-
-        def reply(self, status: int, body: dict) -> None:
-            text = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *arguments: object) -> None:
-            pass
+def reply(request: Request) -> Answer:
+    """Serve the model ``expert`` as ``expert`` and unlisted as ``alias``; know the key."""
+    if request.method == "GET":
+        return Answer({"data": [{"id": "expert"}, {"id": "other"}]})
+    key, model = request.headers["authorization"], request.json["model"]
+    if key != f"Bearer {SECRET}":
+        return Answer({"error": {"message": f"unknown key {key}"}}, 401)
+    if model not in ("expert", "alias"):
+        return Answer({"error": {"message": f"no model {model}"}}, 404)
+    usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
+    return Answer(completion("yes", "length") | {"model": model, "usage": usage})
 
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    with Endpoint(("127.0.0.1", 0), Endpoint.Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-        server.shutdown()
-        thread.join()
+    with serving(reply, at="/v1") as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -309,6 +282,21 @@ def test_a_policy_that_cannot_be_loaded(examine: Callable, tmp_path: Path) -> No
     assert code == 2
 
 
+def test_budgets_and_a_prompt_that_the_policy_cannot_follow(examine: Callable, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "my.toml").write_text('name = "mine"\n')  # The embedded policy by default, and the paper's budgets.
+    code, findings = examine("my.toml", policy=True)
+    assert code == 2
+    assert "room for 2,048 tokens, and a trajectory may take 9,472" in findings["budgets"]["found"]
+    assert "environment.max_response_tokens" in findings["budgets"]["remedy"]
+    assert 'environment.prompt_style = "brief"' in findings["prompt"]["remedy"]
+    code, findings = examine(
+        "-o", "environment.max_response_tokens=1920", policy=True
+    )  # With 128 of the prompt: all of it.
+    assert code == 0
+    assert not findings.keys() & {"budgets", "prompt"}
+
+
 def test_without_torch_the_extra_is_named(tmp_path: Path) -> None:
     script = (
         "import importlib.util as util, sys\n"
@@ -350,7 +338,7 @@ def test_checks_run_at_once_within_a_limit_and_may_fail_themselves() -> None:
         raise KeyError("oops")
 
     started = time.monotonic()
-    found = _run({"a": hang, "b": crash, "c": hang, "d": half, "e": lambda: [ok("e", "fine")]}, limit_seconds=0.5)
+    found = run_checks({"a": hang, "b": crash, "c": hang, "d": half, "e": lambda: [ok("e", "fine")]}, limit_seconds=0.5)
     assert time.monotonic() - started < 5
     assert [(finding.subject, finding.status) for finding in found] == [
         ("a", Status.WARNING),

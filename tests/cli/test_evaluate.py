@@ -1,4 +1,4 @@
-"""``workflow-r1 evaluate`` with several methods, benchmarks and seeds; killed and gone on with."""
+"""``workflow-r1 evaluate`` with several methods, benchmarks and seeds; killed and continued."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""``workflow-r1 operators``: what there is, where it comes from, and one call of it."""
+"""``workflow-r1 operators``: the operators, their sources, and one call of an operator."""
 
 import json
 from collections.abc import Callable
@@ -107,7 +107,7 @@ def test_a_broken_entry_point_is_shown(call: Call, tmp_path: Path, monkeypatch: 
     refused = call("operators", "Missing")
     assert refused.returncode == 2
     assert "left out: entry point bad" in refused.stderr
-    # What does not ask for it never meets it; what does is told why it is missing.
+    # A configuration that does not ask for it never meets it; one that does gets the reason of its absence.
     assert call("evaluate", "-m", "cot", "--limit", "1", "--output", "e").returncode == 0
     asked = call("evaluate", "-o", "environment.operators=['Missing']")
     assert "left out: entry point bad" in asked.stderr

@@ -69,7 +69,7 @@ def test_killed_interrupted_and_resumed(tmp_path: Path) -> None:
     output, _ = launched.communicate(timeout=WAIT_SECONDS)
     assert launched.returncode == 1, output
     assert "rank 1 (of 2 processes) was killed by SIGKILL; the others were stopped. The checkpoint step-00" in output
-    assert f"go on with:  workflow-r1 train --processes 2 --resume {run}" in output
+    assert f"continue with:  workflow-r1 train --processes 2 --resume {run}" in output
     assert "Traceback" not in output
     done = steps(run)[-1]
 
@@ -79,7 +79,7 @@ def test_killed_interrupted_and_resumed(tmp_path: Path) -> None:
     output, _ = launched.communicate(timeout=WAIT_SECONDS)
     assert launched.returncode == 130, output
     assert output.count("stopping: this step ends") == 1
-    assert f"go on with:  workflow-r1 train --processes 2 --resume {run}" in output
+    assert f"continue with:  workflow-r1 train --processes 2 --resume {run}" in output
     assert steps(run) == list(range(len(steps(run))))
 
     more = len(steps(run))

@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted_server import Answer, Request, Server, completion, serving
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -29,45 +28,17 @@ RUN = (
 )  # fmt: skip
 
 
-@contextmanager
-def expert_server(world: EmbeddedWorld, draws: Iterator[int]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def expert_server(world: EmbeddedWorld, draws: Iterator[int]) -> AbstractContextManager[Server]:
     """Serve the simulated expert over HTTP; like a real LLM it answers one request differently each time."""
     expert = SimulatedExpert(world)
-    requests: list[dict[str, Any]] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request: Request) -> Answer:
+        messages = tuple(Message(**message) for message in request.json["messages"])
+        reply = asyncio.run(expert(ChatRequest(messages, temperature=1.0, sample_index=next(draws))))
+        tokens = {"prompt_tokens": reply.usage.prompt_tokens, "completion_tokens": reply.usage.completion_tokens}
+        return Answer(completion(reply.text) | {"model": "expert", "usage": tokens})
 
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            requests.append(request)
-            messages = tuple(Message(**message) for message in request["messages"])
-            reply = asyncio.run(expert(ChatRequest(messages, temperature=1.0, sample_index=next(draws))))
-            tokens = {"prompt_tokens": reply.usage.prompt_tokens, "completion_tokens": reply.usage.completion_tokens}
-            message = {"role": "assistant", "content": reply.text}
-            body = json.dumps(
-                {
-                    "id": "1", "object": "chat.completion", "created": 0, "model": "expert", "usage": tokens,
-                    "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-                }
-            ).encode()  # fmt: skip
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{running.server_port}/v1", requests
-        finally:
-            running.shutdown()
-            thread.join()
+    return serving(answer, at="/v1")
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -111,10 +82,11 @@ def test_a_recorded_run_replays_with_the_service_stopped(call: Callable, tmp_pat
         service = ("-o", "llm.kind=openai", "-o", "llm.model=expert", "-o", f"llm.base_url={address}")
         return call("train", *RUN, *service, "-o", f"store.mode={mode}", *more, "--run-directory", directory)
 
-    with expert_server(world, draws) as (address, requests):
+    with expert_server(world, draws) as server:
+        address = server.url
         code, _, errors = train("recorded", address, "record")
         assert code == 0, errors
-        num_asked = len(requests)
+        num_asked = len(server.requests)
         code, _, errors = train("live", address, "off")
         assert code == 0, errors
     assert num_asked > 20

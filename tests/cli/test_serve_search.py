@@ -87,7 +87,7 @@ def test_any_search_of_a_configuration_is_served(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--index", "nothing"], "there is none at nothing"),
+        (["--index", "nothing"], "there is no index at nothing"),
         (["--index", "nothing", "--corpus", "nothing.jsonl"], "expected a corpus file, found nothing at nothing.jsonl"),
         (
             ["--corpus", "corpus.jsonl"],

@@ -1,12 +1,11 @@
 """Commands against an OpenAI-compatible server: a real one over HTTP on this machine, with a scripted reply."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from scripted_server import Answer, Request, Server, completion, serving
 
 from workflow_r1.errors import ServiceUnavailableError
 from workflow_r1.inference import ScriptedChatModel
@@ -16,37 +15,17 @@ from workflow_r1.trajectory import Message
 REPLY = "<think>I know it.</think><answer>Paris</answer>"
 
 
+def reply(request: Request) -> Answer:
+    model = request.json["model"]
+    if model not in ("policy", "expert"):
+        return Answer({"error": {"message": f"no model {model}"}}, 404)
+    return Answer(completion(REPLY) | {"model": model})
+
+
 @pytest.fixture
-def server() -> Iterator[tuple[str, list[dict]]]:
-    """Address of the server, and every request that it has received."""
-    requests: list[dict] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            requests.append(request)
-            known = request["model"] in ("policy", "expert")
-            reply = {
-                "id": "1", "object": "chat.completion", "created": 0, "model": request["model"],
-                "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": REPLY}}],
-                "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
-            } if known else {"error": {"message": f"no model {request['model']}"}}  # fmt: skip
-            body = json.dumps(reply).encode()
-            self.send_response(200 if known else 404)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}/v1", requests
-        running.shutdown()
-        thread.join()
+def server() -> Iterator[Server]:
+    with serving(reply, at="/v1") as running:
+        yield running
 
 
 @pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.ERROR_503, Fault.RESET, Fault.INVALID_JSON])
@@ -104,22 +83,20 @@ def questions(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_policy_behind_a_server_is_evaluated(call: Callable, server: tuple[str, list], questions: Path) -> None:
-    address, requests = server
-    options = ("-o", "data.source=files", "-o", f"data.evaluation={questions}", "-o", f"policy.base_url={address}")
+def test_a_policy_behind_a_server_is_evaluated(call: Callable, server: Server, questions: Path) -> None:
+    options = ("-o", "data.source=files", "-o", f"data.evaluation={questions}", "-o", f"policy.base_url={server.url}")
     code, output, errors = call("evaluate", *options, "-o", "policy.model=policy", "--output", "e")
     assert code == 0, errors
     summary = json.loads(Path("e/summary.json").read_text())
     assert (summary["all"]["exact_match"]["successes"], summary["all"]["exact_match"]["total"]) == (1, 2)
     assert json.loads(Path("e/card.json").read_text())["methods"]["policy"]["policies"]["0"]["model"] == "policy"
-    assert {request["temperature"] for request in requests} == {0.0}
+    assert {request["temperature"] for request in server.bodies} == {0.0}
     # The expert behind the operators is still the embedded world's.
     assert "a simulation" in output
 
 
-def test_operators_behind_a_server(call: Callable, server: tuple[str, list], questions: Path) -> None:
-    address, _ = server
-    options = ("--questions", questions, "-o", "llm.kind=openai", "-o", f"llm.base_url={address}", "--output", "e")
+def test_operators_behind_a_server(call: Callable, server: Server, questions: Path) -> None:
+    options = ("--questions", questions, "-o", "llm.kind=openai", "-o", f"llm.base_url={server.url}", "--output", "e")
     real = ("-o", "llm.model=expert", "-o", "search.kind=none", "-o", "name=real")
     code, output, errors = call("evaluate", "-m", "direct", *options, *real)
     assert code == 0, errors

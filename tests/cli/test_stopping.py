@@ -1,4 +1,4 @@
-"""What ends a job politely (SIGTERM) ends a command like the first Ctrl-C; a second Ctrl-C ends it at once, quietly."""
+"""A polite end of a job (SIGTERM) ends a command like the first Ctrl-C; a second Ctrl-C ends it at once, quietly."""
 
 import os
 import signal
@@ -80,7 +80,7 @@ def test_train_ends_with_a_checkpoint(command: Callable[..., Command], tmp_path:
     run = command("train", *SMALL, "--run-directory", "run")
     code, output, errors = run.when(lambda: has_lines(tmp_path / "run" / "metrics.jsonl"), signal.SIGTERM)
     assert code == 130, errors
-    assert "go on with:  workflow-r1 train --resume run" in output
+    assert "continue with:  workflow-r1 train --resume run" in output
     assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
     assert (tmp_path / "run" / "policy" / "config.json").is_file()
     assert not (tmp_path / "run" / ".lock").exists()
@@ -101,7 +101,7 @@ def test_the_warm_start_ends_with_a_checkpoint(command: Callable[..., Command], 
     )
     code, output, errors = run.when(lambda: has_lines(tmp_path / "w" / "metrics.jsonl"), signal.SIGTERM)
     assert code == 130, errors
-    assert "go on with:  workflow-r1 warmstart --resume w" in output
+    assert "continue with:  workflow-r1 warmstart --resume w" in output
     assert list((tmp_path / "w" / "checkpoints").glob("step-*"))
     assert errors == ""
 

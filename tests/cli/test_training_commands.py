@@ -54,7 +54,7 @@ def test_a_run_from_start_to_report(call, policy: Path, tmp_path: Path) -> None:
     assert json.loads((run / "environment.json").read_text())["packages"]["torch"]
     assert "step 2/2" in output
     assert "held out at step 2" in output
-    assert f"workflow-r1 ask -c {run.relative_to(tmp_path)}" in output
+    assert f"workflow-r1 ask {run.relative_to(tmp_path)}" in output
 
     code, output, errors = call("train", "--resume", run, "-o", "training.steps=3")
     assert code == 0, errors
@@ -78,7 +78,7 @@ def test_a_run_from_start_to_report(call, policy: Path, tmp_path: Path) -> None:
     )
     assert load_run_config(tmp_path / "e" / "config.toml").policy.model == str(run / "policy")
 
-    code, output, errors = call("ask", "-c", run, "--seed", "0", "--json")
+    code, output, errors = call("ask", run, "--seed", "0", "--json")
     assert code == 0, errors
     assert json.loads(output)["turns"][0]["token_ids"]
 

@@ -18,6 +18,10 @@ EXAMPLES = sorted(
 WITHOUT_EFFECT = {
     "data.train": (["data.train=q.jsonl"], "data.source=files"),
     "data.evaluation": (["data.evaluation=q.jsonl"], "data.source=files"),
+    "data.format": (["data.format=csv"], "data.source=files"),
+    "data.columns": (["data.columns.question=q"], "data.source=files"),
+    "policy.tokenizer": (["policy.tokenizer=t"], "policy.base_url=http://127.0.0.1:9/v1"),
+    "policy.exchange": (["policy.exchange=chat"], "policy.base_url=http://127.0.0.1:9/v1"),
     "policy.api_key_env": (["policy.api_key_env=KEY"], "policy.base_url=http://127.0.0.1:9/v1"),
     "llm.base_url": (["llm.base_url=http://127.0.0.1:9/v1"], "llm.kind=openai"),
     "llm.model": (["llm.model=m"], "llm.kind=openai"),

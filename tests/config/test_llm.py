@@ -1,16 +1,18 @@
 """Endpoints and roles, from TOML to the operators' services."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from workflow_r1.assembly.components import build_services
-from workflow_r1.config import dump_toml, load_run_config
+from workflow_r1.assembly.services import build_services
+from workflow_r1.config import RunConfig, dump_toml, load_run_config
 from workflow_r1.config.llm import LLMConfig, endpoint_chat_config
 from workflow_r1.errors import ConfigError
 from workflow_r1.inference import OpenAIChatModel, RoutedChatModel
+from workflow_r1.operators import OperatorServices
 
 TOML = """
 [llm]
@@ -41,8 +43,12 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def services_of(config: RunConfig, names: Sequence[str] | None = None) -> OperatorServices:
+    return build_services(config.services, config.pool, names=names)
+
+
 def innermost(chat: Any) -> Any:
-    """What lies under meter and budget."""
+    """Return the model under meter and budget."""
     while hasattr(chat, "inner"):
         chat = chat.inner
     return chat
@@ -59,7 +65,7 @@ def test_what_an_endpoint_leaves_out_is_the_sections(file: Path) -> None:
 
 def test_operators_get_the_endpoints_of_their_role(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    services = build_services(load_run_config(file), pool=("AnswerGenerate", "Review"))
+    services = services_of(load_run_config(file), ("AnswerGenerate", "Review"))
     assert isinstance(services.chat, RoutedChatModel)
     assert {endpoint.name: endpoint.weight for endpoint in services.chat.endpoints} == {"llm": 1.0, "twin": 2.0}
     own = services.for_operator("Review").chat
@@ -69,15 +75,15 @@ def test_operators_get_the_endpoints_of_their_role(file: Path, monkeypatch: pyte
 
 def test_an_endpoint_that_no_operator_of_the_pool_needs_is_left_out(file: Path) -> None:
     config = load_run_config(file, ["llm.model=", "llm.roles.default=['strong']"])
-    assert isinstance(innermost(build_services(config, pool=("AnswerGenerate",)).chat), OpenAIChatModel)
-    services = build_services(load_run_config(file), pool=("Review",))
+    assert isinstance(innermost(services_of(config, ("AnswerGenerate",)).chat), OpenAIChatModel)
+    services = services_of(load_run_config(file), ("Review",))
     assert services.chat is None
     assert list(services.chats) == ["Review"]
 
 
 def test_endpoints_shared_by_roles_share_their_connections_and_health(file: Path) -> None:
     config = load_run_config(file, ["llm.roles.Review=['strong', 'twin']"])
-    services = build_services(config, pool=("AnswerGenerate", "Review"))
+    services = services_of(config, ("AnswerGenerate", "Review"))
     own = services.chats["Review"]
     assert isinstance(services.chat, RoutedChatModel)
     assert isinstance(own, RoutedChatModel)
@@ -114,7 +120,7 @@ def test_mistakes_are_named(file: Path, override: str, message: str) -> None:
 def test_a_role_of_no_operator(file: Path) -> None:
     config = load_run_config(file, ["llm.roles.Reveiw=['llm']"])
     with pytest.raises(ConfigError, match="received 'Reveiw'; did you mean 'Review'"):
-        build_services(config, pool=("AnswerGenerate",))
+        services_of(config, ("AnswerGenerate",))
 
 
 def test_a_model_without_a_name(file: Path) -> None:
@@ -129,7 +135,7 @@ def test_an_empty_override_takes_an_entry_out(file: Path) -> None:
 
 def test_the_example_holds() -> None:
     config = load_run_config(Path(__file__).parents[2] / "examples" / "endpoints.toml")
-    services = build_services(config)
+    services = services_of(config)
     assert isinstance(services.chat, RoutedChatModel)
     assert set(services.chats) == {"Review", "Revise"}
 

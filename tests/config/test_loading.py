@@ -169,7 +169,7 @@ def test_dump_round_trips_any_text(name: str) -> None:
 
 
 def test_none_is_the_default_of_every_key_that_can_be_none() -> None:
-    """What lets ``dump_toml`` leave None out."""
+    """``dump_toml`` relies on this: it leaves None out."""
 
     def check(model: type[BaseModel]) -> None:
         for name, field in model.model_fields.items():

@@ -1,12 +1,14 @@
-"""From ``plugins``, ``[operators.NAME]`` and the pool to operators and the services that they need."""
+"""``plugins``, ``[operators.NAME]`` and the pool give the operators and the services that they need."""
 
 from pathlib import Path
 
 import pytest
 
-from workflow_r1.assembly.components import build_environment_factory, build_operators, build_services
+from workflow_r1.assembly.operators import build_operators
+from workflow_r1.assembly.services import build_services
 from workflow_r1.config import RunConfig, load_run_config
 from workflow_r1.errors import ConfigError
+from workflow_r1.running.parts import open_environments
 from workflow_r1.trajectory import Question
 
 PLUGIN = """\
@@ -47,11 +49,11 @@ def configure(tmp_path: Path):
 
 def test_the_pool_may_name_them_and_they_get_their_settings(configure) -> None:
     config = configure("['Scale']", "operators.Scale.factor=2")
-    assert build_operators(config)["Scale"].settings.factor == 2.0
-    environment = build_environment_factory(config)(Question(id="q", text="x", golden_answers=()))
+    assert build_operators(config.pool)["Scale"].settings.factor == 2.0
+    environment = open_environments(config)(Question(id="q", text="x", golden_answers=()))
     assert environment.config.operators == ("Scale",)
     full = configure("['Scale']", "operators.Scale.factor=2", "environment.prompt_style=full")
-    prompt = build_environment_factory(full)(Question(id="q", text="x", golden_answers=())).initial_messages()
+    prompt = open_environments(full)(Question(id="q", text="x", golden_answers=())).initial_messages()
     assert "- Scale: Scales a number.\n  <tool>Scale: the number, a number</tool>" in prompt[0].content
 
 
@@ -65,7 +67,8 @@ def test_the_pool_may_name_them_and_they_get_their_settings(configure) -> None:
     ],
 )
 def test_only_the_services_that_the_pool_needs_are_built(configure, pool: str, chat: bool, search: bool) -> None:
-    services = build_services(configure(pool))
+    config = configure(pool)
+    services = build_services(config.services, config.pool)
     assert (services.chat is not None, services.search is not None) == (chat, search)
 
 
@@ -81,10 +84,11 @@ def test_only_the_services_that_the_pool_needs_are_built(configure, pool: str, c
     ],
 )
 def test_what_does_not_fit_is_refused(configure, pool: str, overrides: list[str], message: str) -> None:
+    config = configure(pool, *overrides)
     with pytest.raises(ConfigError, match=message):
-        build_services(configure(pool, *overrides))
+        build_services(config.services, config.pool)
     with pytest.raises(ConfigError, match=message):
-        build_environment_factory(configure(pool, *overrides))
+        open_environments(config)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_r1.assembly.components import build_search
+from workflow_r1.assembly.search import build_search
 from workflow_r1.config import load_run_config
 from workflow_r1.config.loading import dump_toml
 from workflow_r1.errors import ConfigError

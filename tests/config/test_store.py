@@ -1,4 +1,4 @@
-"""Where the store of calls comes in."""
+"""Calls for which the store is used."""
 
 from pathlib import Path
 from typing import Any
@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from workflow_r1.accounting import BudgetedChatModel, BudgetedSearch, MeteredChatModel, MeteredSearch
-from workflow_r1.assembly.components import build_services
+from workflow_r1.assembly.services import build_services
 from workflow_r1.assembly.stored_search import identity_of
 from workflow_r1.config import RunConfig
 from workflow_r1.config.search import SearchConfig
 from workflow_r1.embedded import SimulatedExpert
 from workflow_r1.errors import ConfigError, StoreError
 from workflow_r1.inference import OpenAIChatModel, StoredChatModel
+from workflow_r1.operators import OperatorServices
 from workflow_r1.retrieval import StoredSearch, WebSearch
 
 
@@ -27,6 +28,10 @@ def config(path: Path, mode: str, **llm: object) -> RunConfig:
     )
 
 
+def services_of(config: RunConfig) -> OperatorServices:
+    return build_services(config.services, config.pool)
+
+
 def layers(service: Any) -> list[Any]:
     """The meter and what lies under it."""
     return [] if service is None else [service, *layers(getattr(service, "inner", None))]
@@ -35,7 +40,7 @@ def layers(service: Any) -> list[Any]:
 @pytest.mark.parametrize("mode", ["use", "record"])
 def test_an_endpoint_is_asked_through_the_store(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "shared" / "calls.sqlite3"
-    chat = layers(build_services(config(path, mode)).chat)
+    chat = layers(services_of(config(path, mode)).chat)
     assert [type(layer) for layer in chat] == [MeteredChatModel, StoredChatModel, BudgetedChatModel, OpenAIChatModel]
     assert path.is_file()
 
@@ -43,7 +48,7 @@ def test_an_endpoint_is_asked_through_the_store(tmp_path: Path, mode: str) -> No
 def test_off_is_the_default_and_makes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert RunConfig().store.mode == "off"
-    chat = layers(build_services(config(tmp_path / "calls.sqlite3", "off")).chat)
+    chat = layers(services_of(config(tmp_path / "calls.sqlite3", "off")).chat)
     assert [type(layer) for layer in chat] == [MeteredChatModel, BudgetedChatModel, OpenAIChatModel]
     assert not list(tmp_path.iterdir())
 
@@ -53,17 +58,17 @@ def test_a_replay_needs_a_store_and_no_key(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     path = tmp_path / "calls.sqlite3"
     with pytest.raises(StoreError, match="found nothing"):
-        build_services(config(path, "replay"))
-    build_services(config(path, "record"))
+        services_of(config(path, "replay"))
+    services_of(config(path, "record"))
     with pytest.raises(ConfigError, match="API key"):
-        build_services(config(path, "use", base_url=None))
-    replayed = build_services(config(path, "replay", base_url=None)).chat
+        services_of(config(path, "use", base_url=None))
+    replayed = services_of(config(path, "replay", base_url=None)).chat
     assert [type(layer) for layer in layers(replayed)] == [MeteredChatModel, StoredChatModel]
 
 
 def test_what_is_simulated_is_not_stored(tmp_path: Path) -> None:
     path = tmp_path / "calls.sqlite3"
-    chat = layers(build_services(config(path, "use", kind="embedded", base_url=None, model="")).chat)
+    chat = layers(services_of(config(path, "use", kind="embedded", base_url=None, model="")).chat)
     assert [type(layer) for layer in chat] == [MeteredChatModel, BudgetedChatModel, SimulatedExpert]
     assert not path.exists()
 
@@ -75,7 +80,7 @@ def test_a_search_service_is_asked_through_the_store(tmp_path: Path, monkeypatch
 
     def build(mode: str) -> object:
         update = {"search": search, "environment": {"operators": ("Search",)}, "llm": {}}
-        return build_services(RunConfig.model_validate({**config(path, mode).model_dump(), **update})).search
+        return services_of(RunConfig.model_validate({**config(path, mode).model_dump(), **update})).search
 
     assert [type(layer) for layer in layers(build("use"))] == [MeteredSearch, StoredSearch, BudgetedSearch, WebSearch]
     monkeypatch.delenv("SERPER_API_KEY")

@@ -3,13 +3,12 @@
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from scripted_server import Answer, Request, serving
 
 from workflow_r1.data import BENCHMARKS, Benchmark, Draw, load_questions
 from workflow_r1.data.benchmarks import HubFile
@@ -23,17 +22,17 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Hub:
-    """Dataset files by ``repository/path``; what was asked of it."""
+    """Dataset files by ``repository/path``, and the requests for them."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     gets: list[str] = field(default_factory=list)
     break_once_after: int | None = None
     tag: str | None = None
-    """What it says of every file's content; None: the SHA-256."""
+    """ETag of every file's content; None: the SHA-256."""
 
 
 def point_to(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What HF_ENDPOINT and HF_HOME do, which are read at import. Retries wait for nothing."""
+    """Set the effects of HF_ENDPOINT and HF_HOME, which are read at import. Retries wait for nothing."""
     template = address + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -46,55 +45,28 @@ def point_to(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     state = Hub()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None: ...
-
-        def do_HEAD(self) -> None:
-            self.answer(with_body=False)
-
-        def do_GET(self) -> None:
-            if self.path.startswith("/datasets/"):
-                state.gets.append(self.headers.get("Range") or "whole")
-            self.answer(with_body=True)
-
-        def answer(self, *, with_body: bool) -> None:
-            match = re.fullmatch(r"/datasets/([\w.-]+/[\w.-]+)/resolve/([^/]+)/([^?]+)", self.path)
-            content = state.files.get(f"{match[1]}/{match[3]}") if match else None
+    def reply(request: Request) -> Answer:
+        match = re.fullmatch(r"/datasets/([\w.-]+/[\w.-]+)/resolve/([^/]+)/([^?]+)", request.path)
+        asked = request.headers.get("range")
+        if request.method == "GET" and request.path.startswith("/datasets/"):
+            state.gets.append(asked or "whole")
+        content = state.files.get(f"{match[1]}/{match[3]}") if match else None
+        if content is None:
             known = match is not None and any(name.startswith(f"{match[1]}/") for name in state.files)
-            if content is None:
-                self.send_response(404)
-                self.send_header("X-Error-Code", "EntryNotFound" if known else "RepoNotFound")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            start = 0
-            if (asked := re.fullmatch(r"bytes=(\d+)-\d*", self.headers.get("Range") or "")) and with_body:
-                start = int(asked[1])
-            body = content[start:]
-            self.send_response(206 if start else 200)
-            self.send_header("ETag", f'"{state.tag or hashlib.sha256(content).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("Content-Length", str(len(body)))
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-            self.end_headers()
-            if not with_body:
-                return
-            if state.break_once_after is not None:
-                body, state.break_once_after = body[: state.break_once_after], None
-                self.close_connection = True
-            self.wfile.write(body)
+            return Answer(b"", 404, {"X-Error-Code": "EntryNotFound" if known else "RepoNotFound"})
+        headers = {"ETag": f'"{state.tag or hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
+        if request.method == "HEAD":
+            return Answer(content, headers=headers)
+        start = int(part[1]) if (part := re.fullmatch(r"bytes=(\d+)-\d*", asked or "")) else 0
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        body = content[start:]
+        sent, state.break_once_after = body[: state.break_once_after], None
+        return Answer(sent, 206 if start else 200, headers, missing=len(body) - len(sent))
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    point_to(f"http://127.0.0.1:{server.server_port}", monkeypatch, tmp_path)
-    yield state
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(reply) as server:
+        point_to(server.url, monkeypatch, tmp_path)
+        yield state
 
 
 def rows(num: int, **rest: object) -> bytes:

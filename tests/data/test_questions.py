@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -319,6 +320,7 @@ def test_the_forms_of_the_hub(tmp_path, name, row, expected):
         ([False, None], ("no",)),
         (1937.0, ("1937",)),
         ([-2.0, 1e22], ("-2", "10000000000000000000000")),
+        ([1e23, -0.0, 0.00001], ("100000000000000000000000", "0", "0.00001")),
         ("1937.0", ("1937.0",)),
         ("True", ("True",)),
     ],
@@ -386,11 +388,49 @@ def test_numbers_of_parquet(tmp_path):
         "decimals": pyarrow.array([Decimal("1937.00"), Decimal("2.50")], pyarrow.decimal128(9, 2)),
         "truths": pyarrow.array([True, False]),
     }
-    expected = {"floats": ["1937", "2.5"], "decimals": ["1937", "2.50"], "truths": ["yes", "no"]}
+    values |= {
+        "narrow": pyarrow.array([1.95, 1937.0], pyarrow.float32()),
+        "lists": pyarrow.array([[1.95], [1937.0, None]], pyarrow.list_(pyarrow.float32())),
+    }
+    expected = {
+        "narrow": ["1.95", "1937"],
+        "lists": ["1.95", "1937"],
+        "floats": ["1937", "2.5"],
+        "decimals": ["1937", "2.50"],
+        "truths": ["yes", "no"],
+    }
     for name, answers in values.items():
         path = tmp_path / f"{name}.parquet"
         parquet.write_table(pyarrow.table({"question": ["Q?", "R?"], "answer": answers}), path)
         assert [question.golden_answers for question in load_questions(path)] == [(each,) for each in expected[name]]
+
+
+@pytest.mark.parametrize(("written", "read"), [(("True", "False"), ("yes", "no")), (("TRUE", "True"), ("yes", "yes"))])
+def test_truth_values_of_a_table(tmp_path, written, read):
+    rows = (["is it so?", written[0]], ["is it?", written[1]])
+    questions = load_questions(write(tmp_path, "q.csv", table(["question", "answer"], *rows)))
+    assert [question.golden_answers for question in questions] == [(each,) for each in read]
+
+
+def test_a_song_called_true_is_no_truth_value(tmp_path):
+    rows = table(["question", "answer"], ["Which song?", "True"], ["Who sang?", "Spandau Ballet"])
+    questions = load_questions(write(tmp_path, "q.csv", rows))
+    assert [question.golden_answers for question in questions] == [("True",), ("Spandau Ballet",)]
+
+
+def test_the_number_of_a_choice_is_no_answer(tmp_path):
+    row = {"question": "Which?", "choices": ["a", "b"], "answer": 1}
+    with pytest.raises(DataError, match="found 1, which counts the entries of 'choices': write the chosen text there"):
+        load_questions(write(tmp_path, "q.jsonl", jsonl(row)))
+
+
+def test_dates_are_refused_with_what_to_do(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "q.parquet"
+    parquet.write_table(pyarrow.table({"question": ["When?"], "answer": [date(1937, 5, 6)]}), path)
+    with pytest.raises(DataError, match=r"found datetime\.date.*: write it as the text that an answer is to match"):
+        load_questions(path)
 
 
 def test_other_common_forms_of_answers(tmp_path):

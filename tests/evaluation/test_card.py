@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from workflow_r1.config import RunConfig
 from workflow_r1.config.llm import EndpointConfig, LLMConfig
 from workflow_r1.config.search import SearchConfig
 from workflow_r1.errors import ConfigError, DataError
@@ -92,26 +91,26 @@ def test_the_llm_is_described_without_keys_and_timeouts() -> None:
         kind="openai", model="m", base_url="http://me:secret@host/v1?api_key=secret",
         endpoints={"other": EndpointConfig(base_url="http://you:secret@other/v1")}, roles={"default": ("llm", "other")},
     )  # fmt: skip
-    described = describe_llm(RunConfig(llm=llm))
+    described = describe_llm(llm, world_seed=0)
     assert "secret" not in str(described)
     assert described["base_url"].startswith("http://host/v1")  # type: ignore[union-attr]
     assert (described["model"], described["temperature"]) == ("m", 0.7)
     assert not {"timeout_seconds", "api_key_env", "concurrency"} & described.keys()
     slower = llm.model_copy(update={"timeout_seconds": 9.0})
-    assert describe_llm(RunConfig(llm=slower)) == described
+    assert describe_llm(slower, world_seed=0) == described
 
 
 def test_an_index_is_described_by_its_corpus(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_text('{"id": "1", "title": "Jaws", "text": "A film of Spielberg."}\n')
     BM25Index.build(tmp_path / "corpus.jsonl", tmp_path / "index")
-    described = describe_search(RunConfig(search=SearchConfig(kind="bm25", index=tmp_path / "index", k=3)))
+    described = describe_search(SearchConfig(kind="bm25", index=tmp_path / "index", k=3), world_seed=0)
     assert (described["corpus"], described["num_passages"], described["k"]) == ("corpus.jsonl", 1, 3)
     assert len(str(described["corpus_sha256"])) == 64
 
 
 def test_a_retrieval_server_is_described_without_its_login() -> None:
     server = RetrievalServerConfig(url="http://me:secret@host:8000/retrieve")
-    described = describe_search(RunConfig(search=SearchConfig(kind="server", server=server)))
+    described = describe_search(SearchConfig(kind="server", server=server), world_seed=0)
     assert "secret" not in str(described)
     assert "host:8000" in str(described)
 

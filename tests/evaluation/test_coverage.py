@@ -43,12 +43,12 @@ def error(nominal: float, simulations: int) -> float:
 
 
 def holds(share: float, *, simulations: int, nominal: float = 0.95) -> bool:
-    """Whether an interval covers at its nominal rate, neither less nor more often."""
+    """Return True where an interval covers at its nominal rate, neither less nor more often."""
     return abs(share - nominal) <= error(nominal, simulations)
 
 
 def keeps(share: float, *, simulations: int, level: float = 0.05) -> bool:
-    """Whether a test, or a family of them, errs no more often than its level."""
+    """Return True where a test, or a family of them, errs no more often than its level."""
     return share <= level + error(level, simulations)
 
 
@@ -197,7 +197,7 @@ def test_the_interval_of_a_mean_over_benchmarks_holds_at_its_nominal_rate() -> N
 
 @pytest.mark.parametrize("luck", [0.0, 0.05])
 def test_seeds_that_benchmarks_share_are_covered(luck: float) -> None:
-    """A seed that is lucky on one benchmark is so on all: what treats benchmarks as independent is then too narrow."""
+    """A seed that is lucky on one benchmark is so on all: an interval for independent benchmarks is then too narrow."""
     rng = np.random.default_rng(4)
     rates, held, held_apart = (0.3, 0.4, 0.5) * 2, 0, 0
     for _ in range(QUICK):

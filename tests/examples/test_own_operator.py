@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workflow_r1.assembly.components import build_environment_factory, build_operators, build_services
+from workflow_r1.assembly.environments import build_environment_factory
+from workflow_r1.assembly.operators import build_operators
+from workflow_r1.assembly.services import build_services
 from workflow_r1.config import load_run_config
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.operators import OperatorServices
@@ -44,7 +46,9 @@ def test_every_operator_works_in_a_trajectory() -> None:
         "<answer>monthly</answer>",
     ]
     policy = ChatPolicy(ScriptedChatModel([f"<think>t</think>{turn}" for turn in turns]), name="scripted")
-    make_environment = build_environment_factory(config, services=OperatorServices(chat=llm))
+    make_environment = build_environment_factory(
+        config.environment, operators=build_operators(config.pool), services=OperatorServices(chat=llm)
+    )
     question = Question(id="q", text="How often?", golden_answers=())
     trajectory = asyncio.run(
         rollout(
@@ -62,9 +66,9 @@ def test_every_operator_works_in_a_trajectory() -> None:
 
 def test_its_section_reaches_the_operator() -> None:
     config = load_run_config(CONFIG)
-    search = build_operators(config)["SearchManual"]
+    search = build_operators(config.pool)["SearchManual"]
     assert search.settings.num_passages == 2
-    result = asyncio.run(search("filter pump lamp descaling", build_services(config)))
+    result = asyncio.run(search("filter pump lamp descaling", build_services(config.services, config.pool)))
     assert len(result.observation.splitlines()) == 2
 
 

@@ -1,4 +1,4 @@
-"""What servers send with status 200, and what is made of it."""
+"""Replies of servers with status 200, and their reading."""
 
 from typing import Any
 
@@ -88,6 +88,20 @@ def test_no_thought(value: object) -> None:
         ("", "Italy", "stop", "<think>Italy</think>"),
         ("<answer>Ro", "Italy", "length", "<think>Italy</think><answer>Ro"),
         ("<answer>Rome</answer>", " \n", "stop", "<answer>Rome</answer>"),
+        # A thought of words that the answer has, too, is no repetition.
+        ("<answer>Rome</answer>", "Rome", "stop", "<think>Rome</think><answer>Rome</answer>"),
+        # The content repeats the thought, or holds it alone.
+        ("<think>\nwhy\n</think><answer>Rome</answer>", "why", "stop", "<think>\nwhy\n</think><answer>Rome</answer>"),
+        ("why</think><answer>Rome</answer>", "why", "stop", "why</think><answer>Rome</answer>"),
+        ("<think>why", "why", "length", "<think>why"),
+        # An empty thought in the content is the template's.
+        ("<think>\n\n</think>\n<answer>Rome</answer>", "why", "stop", "<think>why</think>\n<answer>Rome</answer>"),
+        ("</think><answer>Rome</answer>", "why", "stop", "<think>why</think><answer>Rome</answer>"),
+        # Two thoughts are what the model wrote.
+        ("<think>b</think><answer>Rome</answer>", "a", "stop", "<think>a</think><think>b</think><answer>Rome</answer>"),
+        ("\n", "why", "length", "<think>why\n"),
+        # Tags that a server left around the thought are not written twice.
+        ("<answer>Rome</answer>", "<think>\nwhy\n</think>", "stop", "<think>\nwhy\n</think><answer>Rome</answer>"),
     ],
 )  # fmt: skip
 def test_the_thought_is_put_back_as_the_model_wrote_it(

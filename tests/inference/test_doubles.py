@@ -1,4 +1,4 @@
-"""The doubles are public API: what they record and how they fail is relied upon."""
+"""The doubles are public API: users rely on their records and their failures."""
 
 import asyncio
 

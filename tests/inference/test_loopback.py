@@ -1,4 +1,4 @@
-"""The server that fails as it is told, and as what the client counts each of its faults."""
+"""The server that fails on demand, and the failure that the client counts for each of its faults."""
 
 import asyncio
 import json

@@ -7,13 +7,12 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+from scripted_server import Answer, Script, Server, completion
+from scripted_server import serving as serving_at
 
 from workflow_r1.errors import (
     ConfigError,
@@ -29,103 +28,12 @@ from workflow_r1.inference import ChatReply, ChatRequest, FailureKind, OpenAICha
 from workflow_r1.services import attempts
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
-QUESTION = (Message(role="user", content="Who directed Jaws?"),)
+QUESTION = (Message(role="user", content="What is the capital of France?"),)
 KEY = "sk-secret-0123456789"
 
 
-@dataclass
-class Answer:
-    """What the server sends."""
-
-    body: Any = None
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
-    trickle: bool = False
-
-
-def completion(text: str | None = "Steven Spielberg", finish_reason: str = "stop", **message: Any) -> dict[str, Any]:
-    return {
-        "id": "c1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "m",
-        "choices": [
-            {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text, **message}}
-        ],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
-    }
-
-
-@dataclass
-class Server:
-    """Answers by a script, the last one for ever; keeps what it was sent."""
-
-    answers: list[Answer]
-    url: str = ""
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
-    in_flight: int = 0
-    most_in_flight: int = 0
-    released: threading.Event = field(default_factory=threading.Event)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-def make_handler(server: Server) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with server.lock:
-                answer = server.answers[min(len(server.bodies), len(server.answers) - 1)]
-                server.bodies.append({"path": self.path, **body})
-                server.headers.append({name.lower(): value for name, value in self.headers.items()})
-                server.in_flight += 1
-                server.most_in_flight = max(server.most_in_flight, server.in_flight)
-            try:
-                self.answer(answer)
-            except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True
-            finally:
-                with server.lock:
-                    server.in_flight -= 1
-
-        def answer(self, answer: Answer) -> None:
-            if not answer.trickle:
-                server.released.wait(answer.seconds)
-            content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-            self.send_response(answer.status)
-            for name, value in ({"Content-Type": "application/json"} | answer.headers).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            while answer.trickle and not server.released.wait(0.02):
-                self.wfile.write(b" ")
-                self.wfile.flush()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    return Handler
-
-
-@contextmanager
-def serving(*answers: Answer) -> Iterator[Server]:
-    server = Server(list(answers))
-    http = ThreadingHTTPServer(("127.0.0.1", 0), make_handler(server))
-    http.daemon_threads = False
-    server.url = f"http://127.0.0.1:{http.server_address[1]}/v1"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.released.set()
-        http.shutdown()
-        http.server_close()
-        thread.join()
+def serving(*script: Script) -> AbstractContextManager[Server]:
+    return serving_at(*script, at="/v1")
 
 
 def config(server: Server, **changes: Any) -> OpenAIChatConfig:
@@ -152,21 +60,21 @@ def test_reply_and_request() -> None:
     with serving(Answer(completion())) as server:
         reply = ask(config(server, extra_body={"top_k": 3}), temperature=0.5, max_tokens=9, stop=("</answer>",))
     assert reply == ChatReply(
-        "Steven Spielberg",
+        "Paris",
         FinishReason.STOP,
         Usage(llm_calls=1, prompt_tokens=7, completion_tokens=3, cost=None, paid=None),
     )
     assert server.bodies == [
         {
-            "path": "/v1/chat/completions",
             "model": "m",
-            "messages": [{"role": "user", "content": "Who directed Jaws?"}],
+            "messages": [{"role": "user", "content": "What is the capital of France?"}],
             "temperature": 0.5,
             "max_tokens": 9,
             "stop": ["</answer>"],
             "top_k": 3,
         }
     ]
+    assert server.paths == ["/v1/chat/completions"]
 
 
 def test_a_server_without_keys_needs_none_and_a_key_is_sent_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +88,7 @@ def test_a_server_without_keys_needs_none_and_a_key_is_sent_where_there_is_one(m
 def test_throttled_then_answered() -> None:
     throttled = Answer({"error": {"message": "slow down"}}, status=429)
     with serving(throttled, throttled, Answer(completion())) as server:
-        assert ask(config(server)).text == "Steven Spielberg"
+        assert ask(config(server)).text == "Paris"
     assert len(server.bodies) == 3
 
 
@@ -241,7 +149,7 @@ def test_a_server_that_sends_not_a_byte_is_given_up_sooner() -> None:
 def test_bytes_now_and_then_keep_an_attempt_alive() -> None:
     with serving(Answer(completion(), trickle=True)) as server:
         threading.Timer(1.5, server.released.set).start()
-        assert ask(config(server, idle_timeout_seconds=1.0)).text == "Steven Spielberg"
+        assert ask(config(server, idle_timeout_seconds=1.0)).text == "Paris"
 
 
 @pytest.mark.parametrize(
@@ -263,12 +171,12 @@ def test_the_reply_of_another_model_is_refused(asked: str, received: str | None,
         with pytest.raises(ServiceUnavailableError, match=r"a reply of the model .* check_model = false"):
             ask(config(server, model=asked))
         assert len(server.bodies) == 3
-        assert ask(config(server, model=asked, check_model=False)).text == "Steven Spielberg"
+        assert ask(config(server, model=asked, check_model=False)).text == "Paris"
 
 
 def test_another_model_once_is_asked_again() -> None:
     with serving(Answer(completion() | {"model": "other"}), Answer(completion())) as server:
-        assert ask(config(server)).text == "Steven Spielberg"
+        assert ask(config(server)).text == "Paris"
 
 
 def test_failures_and_retries_are_counted_by_kind() -> None:
@@ -404,7 +312,7 @@ def test_a_reply_that_cannot_be_read(answer: Answer) -> None:
             ask(config(server, max_retries=1))
         assert len(server.bodies) == 2
     with serving(answer, Answer(completion())) as server:
-        assert ask(config(server, max_retries=1)).text == "Steven Spielberg"
+        assert ask(config(server, max_retries=1)).text == "Paris"
 
 
 def test_length_null_content_and_missing_usage() -> None:
@@ -525,10 +433,10 @@ def test_fields_that_a_model_does_not_take_are_learned_from_its_refusal_once() -
             assert not chat.failures
             return texts
 
-    told = Answer(completion("Steven Spielberg\nEnd of it\nEnd"))
+    told = Answer(completion("Paris\nEnd of it\nEnd"))
     with serving(NO_MAX_TOKENS, NO_TEMPERATURE, NO_STOP, told) as server:
         # Where the server takes no stop strings, the reply is cut here.
-        assert asyncio.run(main(server)) == ["Steven Spielberg", "Steven Spielberg"]
+        assert asyncio.run(main(server)) == ["Paris", "Paris"]
     assert [set(body) & {"max_tokens", "max_completion_tokens", "temperature", "stop"} for body in server.bodies] == [
         {"max_tokens", "temperature", "stop"},
         {"max_completion_tokens", "temperature", "stop"},
@@ -547,7 +455,7 @@ def test_requests_that_are_under_way_when_one_is_refused_all_learn_from_it() -> 
 
     refused = Answer(NO_MAX_TOKENS.body, status=400, seconds=0.1)
     with serving(refused, refused, refused, refused, Answer(completion())) as server:
-        assert asyncio.run(main(server)) == ["Steven Spielberg"] * 4
+        assert asyncio.run(main(server)) == ["Paris"] * 4
     assert len(server.bodies) == 8
 
 
@@ -568,15 +476,15 @@ def test_fields_are_left_out_and_renamed_as_configured() -> None:
         ask(config(server, length_field="max_completion_tokens", leave_out=("temperature",)), max_tokens=9)
         ask(config(server, extra_body={"temperature": None, "max_tokens": None, "top_k": 3}))
     first, second = server.bodies
-    assert first.keys() == {"path", "model", "messages", "max_completion_tokens"}
+    assert first.keys() == {"model", "messages", "max_completion_tokens"}
     assert first["max_completion_tokens"] == 9
-    assert second.keys() == {"path", "model", "messages", "top_k"}
+    assert second.keys() == {"model", "messages", "top_k"}
 
 
 def test_a_login_in_the_address_is_sent_and_its_query_stays_behind_the_path() -> None:
     with serving(Answer(completion())) as server:
         ask(config(server, base_url=server.url.replace("http://", "http://me:p%40ss@") + "/?api-version=1"))
-    assert server.bodies[0]["path"] == "/v1/chat/completions?api-version=1"
+    assert server.paths[0] == "/v1/chat/completions?api-version=1"
     assert base64.b64decode(server.headers[0]["authorization"].removeprefix("Basic ")) == b"me:p@ss"
 
 
@@ -601,4 +509,4 @@ def test_a_thought_beside_the_content_is_kept_apart() -> None:
 def test_a_server_on_this_machine_is_asked_without_a_proxy(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "socks5://10.255.255.1:1080")
     with serving(Answer(completion())) as server:
-        assert ask(config(server)).text == "Steven Spielberg"
+        assert ask(config(server)).text == "Paris"

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from workflow_r1.assembly.components import build_evaluation_questions
 from workflow_r1.config import RunConfig
 from workflow_r1.errors import ConfigError
 from workflow_r1.evaluation import EvaluationResult, evaluate
 from workflow_r1.methods import METHODS, find_method
 from workflow_r1.running.compared import read_methods
+from workflow_r1.running.parts import held_out_questions
 from workflow_r1.running.policies import open_method
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "methods.md"
@@ -28,7 +28,7 @@ CONFIG = RunConfig()
 
 
 def evaluate_embedded(name: str, directory: Path) -> EvaluationResult:
-    questions = build_evaluation_questions(CONFIG, NUM_QUESTIONS)
+    questions = held_out_questions(CONFIG, NUM_QUESTIONS)
 
     async def run() -> EvaluationResult:
         async with open_method(CONFIG, name, temperature=0.0, questions=questions, directory=directory) as opened:

@@ -1,4 +1,4 @@
-"""MedPrompt with examples: which questions become examples, which stand before a question, what is kept."""
+"""MedPrompt with examples: the choice of examples, the examples of a question, and the kept files."""
 
 import asyncio
 import json

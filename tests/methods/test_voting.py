@@ -20,7 +20,7 @@ def choose(letter: str) -> str:
 
 
 def lettered(messages: tuple[Message, ...]) -> dict[str, str]:
-    """What stands behind each letter of a vote."""
+    """Return the answer behind each letter of a vote."""
     block = re.search(r"<candidates>(.*)</candidates>", messages[0].content, re.DOTALL)
     return dict(re.findall(r"^([A-Z])\. (.*)$", block[1], re.MULTILINE)) if block else {}
 

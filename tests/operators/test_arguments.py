@@ -1,4 +1,4 @@
-"""How the input of a call is read."""
+"""Reading of a call's input."""
 
 import time
 

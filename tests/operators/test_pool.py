@@ -1,4 +1,4 @@
-"""The eight operators: what each asks of its service, and what the policy reads."""
+"""The eight operators: their requests to services, and their observations."""
 
 import asyncio
 import re

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from workflow_r1.errors import ServiceRejectedError, UserError
-from workflow_r1.policy.local_sampler import LocalSampler, draw
+from workflow_r1.policy.local_sampler import LocalSampler
 from workflow_r1.rollout import SamplingConfig
 from workflow_r1.trajectory import FinishReason, Message
 
@@ -74,7 +74,16 @@ def assert_logprobs_are_those_of_a_full_forward(model, played, *, temperature=1.
 
 @pytest.mark.parametrize(
     ("kind", "num_kv_heads"),
-    [("llama", 4), ("llama", 2), ("llama", 1), ("qwen3", 2), ("mistral", 2), ("gemma2", 2), ("gpt2", 4)],
+    [
+        ("llama", 4),
+        ("llama", 2),
+        ("llama", 1),
+        ("qwen3", 2),
+        ("mistral", 2),
+        ("gemma2", 2),
+        ("gpt2", 4),
+        ("mixtral", 2),
+    ],
 )
 def test_logprobs_equal_a_full_forward(tokenizer_of, model_of, kind, num_kv_heads):
     model = model_of(kind, num_kv_heads=num_kv_heads)
@@ -175,7 +184,6 @@ def test_in_rounds_a_sampler_is_used_again_and_a_session_may_give_up(tokenizer_o
     for _ in range(2):
         assert all(turns for turns, _, _ in asyncio.run(asyncio.wait_for(main(), timeout=60)))
         assert sampler.num_open_sessions == 0
-        sampler.free_memory()
 
 
 def test_a_sampler_used_again_gives_the_same(tokenizer_of, model_of):
@@ -183,8 +191,6 @@ def test_a_sampler_used_again_gives_the_same(tokenizer_of, model_of):
     plans = make_plans(12)
     first = play_all(sampler, plans)
     play_all(sampler, make_plans(12, seed=1))
-    assert tokens_of(play_all(sampler, plans)) == tokens_of(first)
-    sampler.free_memory()
     assert tokens_of(play_all(sampler, plans)) == tokens_of(first)
 
 
@@ -457,9 +463,13 @@ def test_diverged_weights_are_a_clear_error_for_every_session(tokenizer_of, mode
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft reads transformers' old name.
-def test_peft_adapters(tokenizer_of, model_of):
+@pytest.mark.filterwarnings("ignore:The following .* keys did not match:RuntimeWarning")  # Patterns of peft's own.
+@pytest.mark.parametrize("kind", ["llama", "mixtral"])
+def test_peft_adapters(tokenizer_of, model_of, kind):
     peft = pytest.importorskip("peft")
-    model = peft.get_peft_model(model_of(), peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+    model = peft.get_peft_model(
+        model_of(kind), peft.LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    )
     played = play_all(LocalSampler(model, tokenizer_of()), make_plans(4))
     assert_logprobs_are_those_of_a_full_forward(model.eval(), played)
 
@@ -484,32 +494,6 @@ def test_a_model_with_attention_of_its_own_is_refused(tokenizer_of, model_of):
 
 
 # --------------------------------------------------------------------------------------------------------------- drawing
-
-
-def test_draw_inverts_the_cumulative_distribution():
-    # Probabilities 0.1, 0.2, 0, 0.7: cumulative 0.1, 0.3, 0.3, 1.
-    logits = torch.tensor([0.1, 0.2, 0.0, 0.7]).log().expand(6, -1)
-    uniforms = torch.tensor([0.0, 0.09, 0.11, 0.29, 0.31, 1 - 2**-24])
-    drawn, logprobs = draw(logits, uniforms, temperature=1.0)
-    assert drawn.tolist() == [0, 0, 1, 1, 3, 3]
-    torch.testing.assert_close(logprobs.exp(), torch.tensor([0.1, 0.1, 0.2, 0.2, 0.7, 0.7]))
-
-
-def test_draw_never_takes_an_impossible_last_token():
-    logits = torch.tensor([[0.0, 0.0, float("-inf")]])
-    drawn, _ = draw(logits, torch.tensor([1 - 2**-24]), temperature=1.0)
-    assert drawn.item() == 1
-
-
-def test_draw_with_temperature_and_top_p():
-    logits = torch.tensor([[0.2, 0.5, 0.3]]).log()
-    drawn, logprob = draw(logits, torch.tensor([0.5]), temperature=0.5)  # 4/38, 25/38, 9/38
-    assert drawn.item() == 1
-    assert logprob.exp().item() == pytest.approx(25 / 38)
-    # The most likely two of 0.2, 0.5, 0.3 are drawn, as 0, 0.625, 0.375; the log-probability is of all three.
-    drawn, logprob = draw(logits.expand(3, -1), torch.tensor([0.0, 0.62, 0.63]), temperature=1.0, top_p=0.7)
-    assert drawn.tolist() == [1, 1, 2]
-    torch.testing.assert_close(logprob.exp(), torch.tensor([0.5, 0.5, 0.3]))
 
 
 def test_tokens_are_drawn_as_often_as_they_are_likely(tokenizer_of, model_of):

@@ -1,4 +1,4 @@
-"""Where the first action of a turn ends, and what the prompt opened of it."""
+"""End of a turn's first action, and the parts of it that the prompt opened."""
 
 import pytest
 from hypothesis import given
@@ -40,7 +40,9 @@ def test_cutting_at_the_end_of_an_action_changes_nothing_that_is_acted_on(text):
         ("why</think><tool>a: b</tool>", "<think>why</think><tool>a: b</tool>"),
         ("</think><answer>a</answer>", "<think></think><answer>a</answer>"),
         ("<think>a</think>", "<think>a</think>"),
-        ("<tool>a</tool></think>", "<tool>a</tool></think>"),
+        # The thought names an action before the turn's own.
+        ("a <tool> b</tool>?</think><tool>a: b</tool>", "<think>a <tool> b</tool>?</think><tool>a: b</tool>"),
+        ("<tool>a: b</tool><think>c</think>", "<tool>a: b</tool><think>c</think>"),
         ("no tag", "no tag"),
     ],
 )

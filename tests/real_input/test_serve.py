@@ -15,7 +15,7 @@ from workflow_r1.trajectory import load_trajectories
 
 REPOSITORY = Path(__file__).parents[2]
 PLACE = Path(os.environ.get("WORKFLOW_R1_MODELS", REPOSITORY))
-"""Where ``models/`` and the servers' virtual environments lie, as ``make real-input`` makes them."""
+"""Folder of ``models/`` and of the servers' virtual environments, as ``make real-input`` makes them."""
 GGUF = PLACE / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 

@@ -82,14 +82,14 @@ def served(tmp_path_factory):
 
 def texts(*overrides, num=12):
     """The turns of the first held-out questions, asked greedily."""
-    from workflow_r1.assembly.components import build_evaluation_questions
+    from workflow_r1.running.parts import held_out_questions
 
     config = load_run_config("embedded", ["policy.threads=1", *overrides])
 
     async def main():
         async with open_method(config, POLICY, temperature=0.0) as opened:
             return await evaluate(
-                build_evaluation_questions(config)[:num],
+                held_out_questions(config)[:num],
                 policy=opened.policy,
                 make_environment=opened.make_environment,
                 seed=config.seed,

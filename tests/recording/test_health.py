@@ -60,7 +60,8 @@ def test_a_step_without_figures_changes_nothing():
     assert observe(watch, steps=3) == []
 
 
-def test_contention_is_told_once_and_only_where_work_waits():
+def test_contention_is_told_once_and_only_where_work_waits(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     watch = ContentionWatch()
     assert watch.observe(wall_seconds=60.0, cpu_seconds=58.0) is None  # One thread, a free machine.
     assert watch.observe(wall_seconds=60.0, cpu_seconds=110.0) is None  # Two threads.
@@ -68,3 +69,9 @@ def test_contention_is_told_once_and_only_where_work_waits():
     message = watch.observe(wall_seconds=81.0, cpu_seconds=19.0)
     assert message is not None and "90 s for 20 s" in message and "load" in message and "OMP_NUM_THREADS=1" in message
     assert watch.observe(wall_seconds=90.0, cpu_seconds=9.0) is None
+
+
+def test_one_thread_is_not_advised_to_who_has_it(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    message = ContentionWatch().observe(wall_seconds=90.0, cpu_seconds=20.0)
+    assert message is not None and message.endswith("start fewer at once")

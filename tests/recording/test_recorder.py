@@ -1,4 +1,4 @@
-"""What the engines leave to the recorder: files, watch, accounts and events together."""
+"""The recorder of the engines: files, watch, accounts and events together."""
 
 import json
 
@@ -91,7 +91,7 @@ def test_failures_are_told_and_an_outage_is_raised(tmp_path, told):
     assert told == []
     with pytest.raises(ServiceUnavailableError, match=r"all 2 trajectories of step 1 failed, the first with: gone"):
         recorder.report_failures([failed, failed], 1)
-    with pytest.raises(ServiceUnavailableError, match="of the others none called one"):
+    with pytest.raises(ServiceUnavailableError, match="and no other called one"):
         recorder.report_failures([failed, trajectory()], 1)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +114,14 @@ def test_a_killed_process_holds_nothing_and_is_told_of(holder, tmp_path):
     assert list(tmp_path.iterdir()) == []
     with hold_run_directory(tmp_path) as left:
         assert left is None
+
+
+def test_a_copy_of_a_held_directory_is_free_and_nobody_was_killed(tmp_path):
+    with hold_run_directory(tmp_path / "run"):
+        shutil.copytree(tmp_path / "run", tmp_path / "copy")
+        assert Owner.read(tmp_path / "copy" / LOCK) is not None
+        with hold_run_directory(tmp_path / "copy") as left:
+            assert left is None
 
 
 def test_the_recorder_says_who_was_killed(holder, tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from workflow_r1.config import RunConfig, dump_toml
+from workflow_r1.config.run import LoggingConfig
 from workflow_r1.errors import DataError, MissingExtraError
 from workflow_r1.evaluation.usage import OperatorUsage
 from workflow_r1.reports import draw_curve, open_trackers, read_run, write_summary
@@ -97,9 +98,17 @@ def test_read_run(run: Path) -> None:
     assert [t.id for t in record.last_trajectories(1)] == ["t2"]
 
 
-def test_a_row_that_is_being_written_is_left_out(run: Path) -> None:
+@pytest.mark.parametrize("end", ['{"step": 5, "rollout', "\0\0\0"])
+def test_a_row_that_is_being_written_is_left_out(run: Path, end: str, caplog: pytest.LogCaptureFixture) -> None:
     with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 5, "rollout')
+        file.write(end)
+    assert len(read_run(run).metrics) == 4
+    assert "metrics.jsonl:6: left out the last row, which is cut off" in caplog.text
+
+
+def test_a_whole_last_row_counts_without_its_line_end_and_blank_lines_do_not(run: Path) -> None:
+    path = run / "metrics.jsonl"
+    path.write_bytes(b"\n" + path.read_bytes().replace(b"\n", b"\r\n\r\n").strip())
     assert len(read_run(run).metrics) == 4
 
 
@@ -219,7 +228,7 @@ def test_wandb_is_told_the_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     fake = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", fake)
     config = RunConfig.model_validate({"logging": {"wandb_project": "p"}})
-    (tracker,) = open_trackers(config, tmp_path / "run-1")
+    (tracker,) = open_trackers(config.logging, tmp_path / "run-1", configuration=config.model_dump(mode="json"))
     tracker.log({"step": 3, "rollout/reward": 0.5, "loss/kl": None}, step=3)
     tracker.close()
     assert (fake.told[0]["project"], fake.told[0]["id"], fake.told[0]["resume"]) == ("p", "run-1", "allow")
@@ -235,11 +244,11 @@ def test_absent_tracker_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=rf"\[{extra}\]"):
-        open_trackers(RunConfig.model_validate({"logging": logging}), tmp_path)
+        open_trackers(LoggingConfig.model_validate(logging), tmp_path, configuration={})
 
 
 def test_no_tracker_by_default(tmp_path: Path) -> None:
-    assert open_trackers(RunConfig(), tmp_path) == []
+    assert open_trackers(LoggingConfig(), tmp_path, configuration={}) == []
 
 
 def test_minutes_ignore_rows_without_time(tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ def fail(query: str) -> str:
 
 
 @server.tool(structured_output=False)
+def refuse(query: str) -> str:
+    """Refuse what the query says, in the words that it says."""
+    raise ToolError(query)
+
+
+@server.tool(structured_output=False)
 def hang(query: str) -> str:
     """Answer too late."""
     time.sleep(1)

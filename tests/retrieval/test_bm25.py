@@ -241,7 +241,11 @@ def truncate(path: Path) -> None:
         (lambda built: edit_meta(built, schema_version=99), "expected schema_version 2, found 99"),
         (lambda built: edit_meta(built, num_passages="many"), "the index is damaged"),
         (lambda built: edit_meta(built, num_passages=6), "expected 6 passages"),
-        (lambda built: edit_meta(built, probe=["run"]), "the index is stale"),
+        (lambda built: edit_meta(built, probe=["run"]), "the index is stale: another version of this program built it"),
+        (
+            lambda built: edit_meta(built, probe=["run"], versions={"bm25s": "0"}),
+            "it was built with bm25s 0, and the installed",
+        ),
         (lambda built: (built / "offsets.npy").unlink(), "offsets.npy: the index is damaged: .* found none"),
         (lambda built: truncate(built / "passages.jsonl"), "passages.jsonl: the index is damaged"),
         (lambda built: truncate(built / "data.csc.index.npy"), "the index is damaged"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scripted_server import Answer, Request
 
 from workflow_r1.errors import ConfigError, EndpointRejectedError, ServiceUnavailableError
 from workflow_r1.retrieval import EmbeddingsConfig, OpenAIEmbeddings
@@ -34,31 +35,31 @@ def embed(url: str, texts: list[str], **changes: Any) -> tuple[np.ndarray, int]:
 
 
 def test_vectors_come_in_the_order_of_the_texts_and_of_length_one(
-    serve: Callable, answer: Any, monkeypatch: pytest.MonkeyPatch
+    serve: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     rows = [{"index": 1, "embedding": [0, 2]}, {"index": 0, "embedding": [3, 4]}]
-    server = serve(answer({"data": rows, "usage": {"prompt_tokens": 7}}))
+    server = serve(Answer({"data": rows, "usage": {"prompt_tokens": 7}}))
     vectors, tokens = embed(server.url, ["a", "b"])
     assert vectors.tolist() == [[0.6, 0.8], [0, 1]]
     assert tokens == 7
-    assert server.requests == [{"model": "m", "input": ["a", "b"]}]
+    assert server.bodies == [{"model": "m", "input": ["a", "b"]}]
     assert server.paths == ["/v1/embeddings"]
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
 def test_texts_are_sent_in_batches_and_without_a_key_none_is_sent(
-    serve: Callable, answer: Any, monkeypatch: pytest.MonkeyPatch
+    serve: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
-    def reply(request: dict) -> Any:
-        return answer({"data": [{"index": i, "embedding": [1.0]} for i in range(len(request["input"]))]})
+    def reply(request: Request) -> Answer:
+        return Answer({"data": [{"index": i, "embedding": [1.0]} for i in range(len(request.json["input"]))]})
 
     server = serve(reply)
     vectors, tokens = embed(server.url, ["a", "b", "c"], batch_size=2)
     assert (vectors.shape, tokens) == ((3, 1), 0)
-    assert [request["input"] for request in server.requests] == [["a", "b"], ["c"]]
+    assert [request["input"] for request in server.bodies] == [["a", "b"], ["c"]]
     assert "authorization" not in server.headers[0]
 
 
@@ -81,10 +82,10 @@ def test_a_reply_that_is_none_is_said_to_be(reply: Any) -> None:
         read_reply(reply, num=2)
 
 
-def test_failures_are_infrastructure_and_named(serve: Callable, answer: Any) -> None:
+def test_failures_are_infrastructure_and_named(serve: Callable) -> None:
     with pytest.raises(ServiceUnavailableError, match=r"^embeddings at http"):
-        embed(serve(answer({}, status=503)).url, ["a"])
+        embed(serve(Answer({}, status=503)).url, ["a"])
     with pytest.raises(EndpointRejectedError, match="OPENAI_API_KEY"):
-        embed(serve(answer({}, status=401)).url, ["a"])
+        embed(serve(Answer({}, status=401)).url, ["a"])
     with pytest.raises(ConfigError, match=r"methods\.x\.embeddings\.base_url"):
         embed("nowhere", ["a"])

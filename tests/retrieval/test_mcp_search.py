@@ -15,9 +15,11 @@ import pytest
 from workflow_r1.errors import (
     ConfigError,
     EndpointRejectedError,
+    FilteredError,
     MissingExtraError,
     ServiceTimeoutError,
     ServiceUnavailableError,
+    TooLongError,
 )
 from workflow_r1.retrieval import MCPSearch, MCPSearchConfig, Passage
 from workflow_r1.retrieval.mcp_search import read_result
@@ -36,7 +38,7 @@ def config(**changes: Any) -> MCPSearchConfig:
 
 
 def search(settings: MCPSearchConfig, *queries: str, k: int = 5) -> list[Any]:
-    """Search for all queries at once over one connection; what each found, or raised."""
+    """Search for all queries at once over one connection; return the findings or the error of each."""
 
     async def main() -> list[Any]:
         backend = MCPSearch(settings)
@@ -115,12 +117,22 @@ def test_only_named_variables_reach_the_command(monkeypatch: pytest.MonkeyPatch)
         MCPSearch(config(tool="environment", environment=("LIBRARY_KEY",)))
 
 
+def test_what_the_tool_refuses_of_the_query_is_no_failure_of_the_service() -> None:
+    words = (
+        "Query is too long. Max query length is 400 characters.",
+        "the prompt was flagged by moderation",
+        "no luck",
+    )
+    errors = search(config(tool="refuse", max_retries=0), *words)
+    assert [type(error) for error in errors] == [TooLongError, FilteredError, ServiceUnavailableError]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
             {"tool": "serch"},
-            "tools without it: search, read, as_json, long, environment, fail, hang, die_once; did you mean 'search'?; set",
+            "tools without it: search, read, as_json, long, environment, fail, refuse, hang, die_once; did you mean 'search'?; set",
         ),
         ({"tool": "search", "query_argument": "text"}, "not 'text'; set search.mcp.query_argument"),
         ({"tool": "search", "k_argument": "nun"}, "not 'nun'; did you mean 'num'?; set search.mcp.k_argument"),

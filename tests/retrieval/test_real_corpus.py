@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 PUBLISHED_HIT_AT_5 = 0.658
-"""Of the HotpotQA questions that do not ask for yes or no; measured with bm25s itself when the data was gathered."""
+"""Share of the HotpotQA questions that do not ask for yes or no; measured with bm25s itself when the data was gathered."""
 
 
 @pytest.fixture(scope="module")

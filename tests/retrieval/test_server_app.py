@@ -16,7 +16,6 @@ import pytest
 
 pytest.importorskip("uvicorn")
 
-from workflow_r1.cli.serving import address_of, listen
 from workflow_r1.errors import ServiceTimeoutError, ServiceUnavailableError, UserError
 from workflow_r1.retrieval import (
     BM25Index,
@@ -27,6 +26,7 @@ from workflow_r1.retrieval import (
     SearchBackend,
 )
 from workflow_r1.retrieval.server_app import ServerLimits, make_app
+from workflow_r1.running.http_server import address_of, listen
 from workflow_r1.services.admission import AdmissionRules
 
 PASSAGES = [

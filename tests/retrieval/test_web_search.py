@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from scripted_server import Answer
 
 from workflow_r1.errors import (
     ConfigError,
@@ -55,10 +56,10 @@ def search(url: str, query: str = "jaws director", k: int = 5, **changes: Any) -
     return asyncio.run(main())
 
 
-def test_what_is_sent_and_what_comes_back(serve: Callable, answer: Any) -> None:
-    server = serve(answer(REPLY))
+def test_what_is_sent_and_what_comes_back(serve: Callable) -> None:
+    server = serve(Answer(REPLY))
     found = search(f"{server.url}/search", parameters={"gl": "us", "num": 9})
-    assert server.requests == [{"gl": "us", "q": "jaws director", "num": 5}]
+    assert server.bodies == [{"gl": "us", "q": "jaws director", "num": 5}]
     assert server.paths == ["/search"]
     assert server.headers[0]["x-api-key"] == KEY
     assert [(passage.id, passage.title, passage.text) for passage in found] == [
@@ -121,9 +122,9 @@ def test_nonsense(reply: Any, message: str | None) -> None:
     ],
 )
 def test_failures_tell_what_to_do_and_not_the_key(
-    serve: Callable, answer: Any, reply: dict[str, Any], kind: type[ServiceError], message: str
+    serve: Callable, reply: dict[str, Any], kind: type[ServiceError], message: str
 ) -> None:
-    server = serve(answer(**reply))
+    server = serve(Answer(**reply))
     with pytest.raises(kind) as raised:
         search(server.url)
     assert message in str(raised.value)
@@ -131,14 +132,14 @@ def test_failures_tell_what_to_do_and_not_the_key(
     assert raised.value.__cause__ is None
 
 
-def test_the_key_is_in_no_passage(serve: Callable, answer: Any) -> None:
-    server = serve(answer({"organic": [{"title": KEY, "snippet": f"your key is {KEY}", "link": "x"}]}))
+def test_the_key_is_in_no_passage(serve: Callable) -> None:
+    server = serve(Answer({"organic": [{"title": KEY, "snippet": f"your key is {KEY}", "link": "x"}]}))
     assert search(server.url) == [Passage("x", "***", "your key is ***", 1.0)]
 
 
-def test_the_key_is_in_no_log(serve: Callable, answer: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_key_is_in_no_log(serve: Callable, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    server = serve(answer({}, 503, headers={"X-Echo": KEY}), answer(REPLY))
+    server = serve(Answer({}, 503, headers={"X-Echo": KEY}), Answer(REPLY))
     search(server.url)
     assert "503" in caplog.text
     assert KEY not in caplog.text

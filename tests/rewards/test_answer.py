@@ -65,7 +65,7 @@ def test_no_golden_answer_is_an_error(score):
 
 
 def official(prediction, golden):
-    """What the official evaluation defines, written from the definition: exact match and F1 of one pair.
+    """Score one pair by the official evaluation, written from its definition: exact match and F1.
 
     Normalised text: lower case; without the 32 ASCII punctuation characters; *a*, *an*, *the* replaced by a space where
     they stand between word boundaries; split at white space. Exact match compares the joined words. F1 is the harmonic

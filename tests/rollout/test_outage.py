@@ -44,7 +44,7 @@ def test_a_served_trajectory_ends_the_row() -> None:
 
 
 def test_a_step_that_no_service_served() -> None:
-    with pytest.raises(ServiceUnavailableError, match=r"failed 1 of 4 trajectories, and of the others none called one"):
+    with pytest.raises(ServiceUnavailableError, match=r"failed 1 of 4 trajectories, and no other called one"):
         check_served([FAILED, *UNSERVED])
     check_served([FAILED, FAILED, SERVED])
     check_served(UNSERVED)

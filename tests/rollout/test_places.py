@@ -16,7 +16,7 @@ def ended(num_calls: int) -> Trajectory:
 
 
 def most_live(places: Places, num: int) -> int:
-    """How many of ``num`` hold a place at once."""
+    """Return the largest number of ``num`` trajectories that hold a place at once."""
     live, most = 0, 0
 
     async def one() -> None:

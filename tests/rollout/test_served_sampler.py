@@ -266,7 +266,7 @@ def sample_turn(routes, renderer, *, accounts=None, max_tokens=200, **sampling):
 
 
 def saying(tokenizer, texts):
-    """What a server draws that stops at the closing tags: the texts in order, each the continuation of the one before."""
+    """Draw the texts in order, as a server that stops at the closing tags does; each continues the one before."""
     texts = list(texts)
 
     def say(request, adapter):

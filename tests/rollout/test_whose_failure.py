@@ -1,4 +1,4 @@
-"""Whose failure it is that a text is too long or not allowed, on the policy's side and on the operators'."""
+"""Texts that are too long or not allowed: whose failure they are, on the policy's side and on the operators'."""
 
 import asyncio
 from collections.abc import Mapping

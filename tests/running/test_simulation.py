@@ -1,4 +1,4 @@
-"""What is called a simulation, and what is said of questions that the embedded world knows nothing of."""
+"""Marks of a simulation, and notes on questions that the embedded world knows nothing of."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A run directory of somebody else's: what it would do is listed, and none of it is done before its user says so.
+"""A run directory of somebody else's: its effects are listed, and happen only after its user agrees.
 
 The code and the programs that these tests let it name only write a file.
 """
@@ -196,6 +196,29 @@ def test_a_home_that_cannot_be_written_stops_no_run(
     assert not is_trusted(with_plugin)
     with pytest.raises(UntrustedError):
         check_trust(with_plugin, load_run_config(with_plugin / "config.toml"))
+
+
+def test_a_user_without_a_home_is_asked_each_time_and_no_run_stops(
+    with_plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    remember(with_plugin)
+    assert not is_trusted(with_plugin)
+    with pytest.raises(UntrustedError, match="was not made here by you"):
+        open_config(str(with_plugin))
+    open_config(str(with_plugin), trust=True)
+
+
+@pytest.mark.parametrize("linked", ["config.toml", ""])
+def test_a_link_to_a_strangers_run_is_the_run(linked: str, with_plugin: Path, tmp_path: Path) -> None:
+    link = tmp_path / "mine.toml"
+    link.symlink_to(with_plugin / linked)
+    with pytest.raises(UntrustedError):
+        open_config(str(link))
 
 
 def test_a_damaged_record_is_none(with_plugin: Path, state: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from workflow_r1.config import load_run_config
 from workflow_r1.data import load_questions
 from workflow_r1.environment import Environment, EnvironmentConfig
-from workflow_r1.errors import CheckpointError, ConfigError, DataError, UserError
+from workflow_r1.errors import ConfigError, DataError, UserError
 from workflow_r1.operators import OPERATORS, OperatorServices
 from workflow_r1.reports import read_run
 from workflow_r1.retrieval.corpus import iterate_corpus
@@ -101,7 +101,7 @@ def test_a_checkpoint_is_read_without_running_anything(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({}, tmp_path / "weights.safetensors")
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(checkpoint._DamagedError, match="Weights only load failed"):
         checkpoint._restore(tmp_path, {}, torch.nn.Linear(1, 1), None)
 
 

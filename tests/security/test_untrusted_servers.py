@@ -1,15 +1,14 @@
-"""docs/explanation/security.md, "A service that lies": what a server behind an LLM endpoint may send, and cannot reach by it."""
+"""docs/explanation/security.md, "A service that lies": the replies of a server behind an LLM endpoint, and their bounds."""
 
 import asyncio
 import gzip
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+from scripted_server import Answer, Server, completion
+from scripted_server import serving as serving_at
 
 from workflow_r1.errors import ServiceError, ServiceRejectedError, ServiceUnavailableError
 from workflow_r1.inference import ChatReply, ChatRequest, OpenAIChatConfig, OpenAIChatModel
@@ -17,62 +16,10 @@ from workflow_r1.services.json_service import MAX_REPLY_BYTES
 from workflow_r1.trajectory import Message
 
 
-class Server:
-    """Answers every request in the same way, and counts them."""
-
-    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.status, self.headers, self.body = status, headers, body
-        self.paths: list[str] = []
-        self.num_sent = 0
-        self.url = ""
-
-
-@contextmanager
-def serving(body: bytes = b"", *, status: int = 200, **headers: str) -> Iterator[Server]:
-    server = Server(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            server.paths.append(self.path)
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(server.status)
-            for name, value in ({"Content-Type": "application/json"} | server.headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            try:
-                for start in range(0, len(server.body), 1 << 16):
-                    self.wfile.write(server.body[start : start + (1 << 16)])
-                    server.num_sent += 1 << 16
-            except (BrokenPipeError, ConnectionResetError):
-                pass
-
-        do_GET = do_POST
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.url = f"http://127.0.0.1:{http.server_address[1]}/v1"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()
-
-
-def completion(**changes: Any) -> dict[str, Any]:
-    message = {"role": "assistant", "content": "Paris"}
-    return {
-        "id": "c",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "m",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
-    } | changes
+def serving(body: bytes = b"", *, status: int = 200, **headers: str) -> AbstractContextManager[Server]:
+    """A server that answers every request in the same way, and announces no length."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return serving_at(Answer(body, status, named, announced=False), at="/v1")
 
 
 def ask(server: Server, **settings: Any) -> ChatReply:
@@ -90,7 +37,7 @@ def test_a_server_cannot_send_the_client_to_another_address(status: int) -> None
     with (
         serving(json.dumps(completion()).encode()) as internal,
         serving(status=status, Location=f"{internal.url}/latest/meta-data") as server,
-        pytest.raises(ServiceError, match=r"redirect to .*not followed; .*set base_url to where it is"),
+        pytest.raises(ServiceError, match=r"redirect to .*not followed; .*set base_url to that address"),
     ):
         ask(server)
     assert len(server.paths) == 1
@@ -125,10 +72,7 @@ def test_a_compressed_reply_is_bounded_by_what_it_holds() -> None:
 
 def test_a_reply_of_a_megabyte_is_read() -> None:
     text = "<think>" * 150_000
-    body = completion(
-        choices=[{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}]
-    )
-    with serving(json.dumps(body).encode()) as server:
+    with serving(json.dumps(completion(text)).encode()) as server:
         assert ask(server).text == text
 
 
@@ -137,7 +81,7 @@ def test_a_reply_of_a_megabyte_is_read() -> None:
 )
 def test_figures_that_are_none_do_not_stop_the_run(count: object) -> None:
     usage = {"prompt_tokens": count, "completion_tokens": count}
-    with serving(json.dumps(completion(usage=usage)).encode()) as server:
+    with serving(json.dumps(completion() | {"usage": usage}).encode()) as server:
         reply = ask(server)
     assert reply.text == "Paris"
     assert reply.usage.prompt_tokens in (0, 1)

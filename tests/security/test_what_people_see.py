@@ -24,7 +24,7 @@ HTML = "<script>alert(1)</script><img src=x onerror=alert(1)> ![p](http://evil.e
 
 
 def show(renderable: object, **options: object) -> str:
-    from workflow_r1.cli.terminal import Terminal
+    from workflow_r1.running.terminal import Terminal
 
     file = StringIO()
     Terminal(file=file, force_terminal=True, color_system="truecolor", width=200).print(renderable, **options)

@@ -1,4 +1,4 @@
-"""What every server of ours asks of a request, over real HTTP, and connections that say nothing."""
+"""Admission of requests by every server of ours, over real HTTP, and connections that say nothing."""
 
 import json
 import socket
@@ -116,6 +116,22 @@ def test_a_key_is_asked_for_but_for_the_health(start: Callable) -> None:
         assert "s3cret" not in reply.text
     assert post(place, Authorization="bearer s3cret-key").status_code == 200
     assert post(place, path="/health").status_code == 200
+
+
+def test_a_key_may_have_any_letters(start: Callable) -> None:
+    key = "schl\u00fcssel"
+    address = "http://{}:{}/".format(*start(api_key=key))
+    for sent, status in ((key, 200), ("schlussel", 401)):
+        headers = JSON | {"Authorization": f"Bearer {sent}".encode()}
+        assert httpx2.post(address, content=b"{}", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_what_no_page_may_send_unasked_needs_no_type(start: Callable, method: str) -> None:
+    place = start()
+    assert (
+        httpx2.request(method, f"http://{place[0]}:{place[1]}/").status_code == 200
+    )  # Ours refuse it themselves (405).
 
 
 def test_a_body_is_bounded_by_what_is_said_and_by_what_comes(start: Callable) -> None:

@@ -76,7 +76,7 @@ def test_waits_double_up_to_a_bound_and_jitter_shortens_them(waits: list[float])
 
 def test_the_services_own_wait_goes_first_but_not_for_ever(waits: list[float]) -> None:
     assert ask(throttled(3.0), throttled(0.0), "found") == "found"
-    # A little later than asked, so that not all who were told the same come back at the same moment.
+    # A little later than asked, so that not all clients with the same answer come back at the same moment.
     assert 3.0 < waits[0] < 3.1
     assert 0.0 < waits[1] < 0.2
     with pytest.raises(ServiceUnavailableError, match="after 1 attempt; the service asks to wait 500 s"):

@@ -1,4 +1,4 @@
-"""Which proxy an address is reached through."""
+"""Choice of the proxy for an address."""
 
 import importlib.util
 
@@ -78,5 +78,8 @@ def test_a_proxy_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_this_machine() -> None:
-    assert all(is_loopback(host) for host in ("127.0.0.1", "localhost", "LOCALHOST", "a.localhost", "::1", "0.0.0.0"))
+    assert all(
+        is_loopback(host)
+        for host in ("127.0.0.1", "localhost", "LOCALHOST", "a.localhost", "::1", "::ffff:127.0.0.1", "0.0.0.0")
+    )
     assert not any(is_loopback(host) for host in ("10.0.0.1", "localhost.example.com", "example.com", ""))

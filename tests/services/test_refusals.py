@@ -1,4 +1,4 @@
-"""Whose failure a refusal is: the words of real servers, each with the status that it sends them with."""
+"""The words of real servers, each with its status: whose failure a refusal is."""
 
 import json
 
@@ -42,6 +42,23 @@ TOO_LONG = [
     # litellm, with any status that its proxy gives
     (400, {"error": {"message": "litellm.ContextWindowExceededError: litellm.BadRequestError: OpenAIException - too much", "type": None, "param": None, "code": "400"}}),
     (500, {"error": {"message": "litellm.ContextWindowExceededError: AnthropicException - prompt is too long", "code": "500"}}),
+    # TensorRT-LLM, MLC, Moonshot, Zhipu, Databricks, ExLlama, Cloudflare, and words that no server above has
+    (400, {"message": "default_max_tokens (-18) must be greater than 0, prompt length: 8210, max_seq_len: 8192"}),
+    (400, {"error": {"message": "The sum of prompt length (40960.0), query length (1) should not exceed max_num_tokens (8192)"}}),
+    (400, {"error": {"message": "Request prompt has 5000 tokens in total, larger than the model input length limit 4096."}}),
+    (400, {"error": {"message": "Invalid request: Your request exceeded model token limit: 8192 (requested: 9000)"}}),
+    (400, {"error": {"code": "1261", "message": "Prompt exceeds max length"}}),
+    (400, {"error": {"message": "Prompt 超长"}}),
+    (400, {"error_code": "BAD_REQUEST", "message": "prompt token count (9000) cannot exceed 8192"}),
+    (400, {"detail": "Prompt length 9000 exceeds the available cache size 8192"}),
+    (413, {"error": {"message": "The estimated number of input and maximum output tokens (9000) exceeded this model context window limit (7968)."}}),
+    (500, b"Requested tokens (5000) exceed context window of 4096"),
+    (400, {"error": {"message": "The total number of tokens (9001) exceeds the limit of this model (8192)"}}),
+    # a search API
+    (400, {"detail": {"error": "Query is too long. Max query length is 400 characters."}}),
+    # OpenRouter: the provider's own words as text within the error
+    (400, {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": "{\"error\": {\"message\": \"prompt is too long: 9 tokens > 8\"}}", "provider_name": "P"}}}),
+    (400, {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": "Input is too long", "provider_name": "P"}}}),
     # a web server before it
     (413, b"<html><h1>413 Request Entity Too Large</h1></html>"),
 ]  # fmt: skip
@@ -56,6 +73,10 @@ FILTERED = [
     (400, {"error": {"message": "Content Exists Risk", "type": "invalid_request_error", "code": "invalid_request_error"}}),
     (400, {"error": {"message": "The request was rejected because it was considered high risk", "type": "content_filter"}}),
     (400, {"error": {"message": "litellm.ContentPolicyViolationError: AzureException - filtered", "code": "400"}}),
+    (400, {"error": {"message": "Violated guardrail policy"}}),
+    (400, {"error": {"message": "The prompt could not be submitted. This prompt contains sensitive words that violate Google's Responsible AI practices."}}),
+    (400, {"error": {"code": "1301", "message": "系统检测到输入或生成内容可能包含不安全或敏感内容"}}),
+    (422, {"detail": "prompt flagged by moderation"}),
 ]  # fmt: skip
 
 OTHERS = [
@@ -71,6 +92,14 @@ OTHERS = [
     (500, {"error": {"message": "failed to create a context of size 4096: out of memory"}}, FailureKind.SERVER_ERROR),
     (503, {"error": {"message": "Loading model", "type": "unavailable_error"}}, FailureKind.SERVER_ERROR),
     (400, {"detail": [{"loc": ["body", "messages"], "msg": "Field required"}]}, FailureKind.REJECTED),
+    # What FastAPI repeats of the request is the question's words, not the server's.
+    (422, {"detail": [{"type": "missing", "loc": ["body", "model"], "msg": "Field required", "input": {"messages": [{"content": "Is a content filter a prompt longer than the maximum context length?"}]}}]}, FailureKind.REJECTED),
+    (400, {"error": {"message": "The requested number of completion tokens exceeds 4096"}}, FailureKind.REJECTED),
+    (400, {"error": {"message": "max_tokens exceeds the limit of 4096"}}, FailureKind.REJECTED),
+    (400, {"error": {"message": "This request exceeds your quota"}}, FailureKind.REJECTED),
+    (400, {"error": {"message": "The request took longer than 30 seconds"}}, FailureKind.REJECTED),
+    (400, {"error": {"message": "Number of requests exceeds the rate limit"}}, FailureKind.REJECTED),
+    (400, {"error": {"message": "Provider returned error", "metadata": {"raw": None}}}, FailureKind.REJECTED),
     (400, b"", FailureKind.REJECTED),
     (400, b"[" * 100_000, FailureKind.REJECTED),
     (400, 5, FailureKind.REJECTED),

@@ -13,12 +13,12 @@ from workflow_r1.serving.app import Served, make_app
 
 @pytest.fixture(scope="module")
 def parts():
-    from workflow_r1.assembly.components import build_evaluation_questions
     from workflow_r1.config import load_run_config
+    from workflow_r1.running.parts import held_out_questions
     from workflow_r1.running.policies import open_method
 
     config = load_run_config("embedded", ["policy.threads=1", "sampling.max_sessions=32"])
-    return config, open_method(config, "policy", temperature=0.0), build_evaluation_questions(config, 4)
+    return config, open_method(config, "policy", temperature=0.0), held_out_questions(config, 4)
 
 
 def test_32_requests_at_once_are_answered_as_ask_answers(parts, run_server) -> None:

@@ -1,4 +1,4 @@
-"""When the store answers, when it has a call made, and what becomes of failures."""
+"""Answers of the store, calls that it has made, and failures."""
 
 import asyncio
 import gc
@@ -20,7 +20,7 @@ def call(number: int = 1) -> Call:
 
 
 class Service:
-    """Answers with how often it was asked; waits to be released where it is told to."""
+    """Answers with the number of requests so far; waits for its release where the request says so."""
 
     def __init__(self, *, waits: bool = False, error: Exception | None = None) -> None:
         self.num_asked = 0

@@ -1,4 +1,4 @@
-"""The file of the store: what it holds, and what becomes of a damaged one."""
+"""The file of the store: its contents, and a damaged one."""
 
 import logging
 import shutil

@@ -39,7 +39,7 @@ def start(path: Path, name: str, num: int) -> subprocess.Popen[str]:
 
 
 def told(output: str) -> dict[int, str]:
-    """Whose answer a process handed out, by the number of the call; the last line may be cut off."""
+    """Return the author of the answer that a process handed out, by the number of the call; the last line may be cut off."""
     lines = [line.split() for line in output.splitlines()[1:-1]]
     return {int(number) % NUM_CALLS: by for number, by in lines}
 
@@ -63,7 +63,7 @@ def test_processes_share_a_store_and_one_is_killed(tmp_path: Path) -> None:
     assert sorted(stored) == list(range(NUM_CALLS))
     for output in outputs.values():
         for number, by in told(output).items():
-            assert f'"by":"{by}"' in stored[number], "every process was told what is stored"
+            assert f'"by":"{by}"' in stored[number], "every process got the stored answer"
     assert not list(tmp_path.glob("*.damaged-*"))
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

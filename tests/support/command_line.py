@@ -9,7 +9,7 @@ from workflow_r1.cli import main
 
 
 class Called(NamedTuple):
-    """What one call of the command line left."""
+    """Result of one call of the command line."""
 
     returncode: int
     stdout: str

@@ -1,11 +1,15 @@
-"""Tokenizers with the templates of three families, and random models for them."""
+"""Tokenizers with the templates of three families, and random models for them.
+
+The file is read before any test folder's own settings (``HF_HUB_OFFLINE``), so the libraries are imported where they are used.
+"""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 TEMPLATES = {
     "chatml": (
@@ -28,8 +32,11 @@ TEMPLATES = {
 """Special tokens (pad, end of turn, ...) and chat template."""
 
 
-def make_tokenizer(family: str = "embedded", *, chat_template: str | None = None) -> PreTrainedTokenizerFast:
+def make_tokenizer(family: str = "embedded", *, chat_template: str | None = None) -> "PreTrainedTokenizerFast":
     """One token per byte, one per special token."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
     special, template = TEMPLATES[family]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: index for index, token in enumerate([*special, *alphabet])}
@@ -45,8 +52,11 @@ def make_tokenizer(family: str = "embedded", *, chat_template: str | None = None
     )
 
 
-def make_word_tokenizer() -> PreTrainedTokenizerFast:
+def make_word_tokenizer() -> "PreTrainedTokenizerFast":
     """One token per word between spaces, so that a table of tokens can be read; ``?`` for words not seen before."""
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
     words = [
         "?",
         "<|user|>",
@@ -83,7 +93,16 @@ def make_word_tokenizer() -> PreTrainedTokenizerFast:
 
 def make_model(kind: str = "llama", *, vocab_size: int = 261, num_kv_heads: int = 2, max_length: int = 1024):
     """A random model of two layers with logits far from uniform."""
-    from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, LlamaConfig, MistralConfig, Qwen3Config
+    import torch
+    from transformers import (
+        AutoModelForCausalLM,
+        Gemma2Config,
+        GPT2Config,
+        LlamaConfig,
+        MistralConfig,
+        MixtralConfig,
+        Qwen3Config,
+    )
 
     shape = {
         "vocab_size": vocab_size,
@@ -103,6 +122,7 @@ def make_model(kind: str = "llama", *, vocab_size: int = 261, num_kv_heads: int 
         "llama": lambda: LlamaConfig(**shape),
         "qwen3": lambda: Qwen3Config(**shape),
         "mistral": lambda: MistralConfig(**shape, sliding_window=24),
+        "mixtral": lambda: MixtralConfig(**shape, num_local_experts=3),
         "gemma2": lambda: Gemma2Config(**shape, sliding_window=24, query_pre_attn_scalar=8, attn_logit_softcapping=5.0),
         "gpt2": lambda: GPT2Config(
             vocab_size=vocab_size,
@@ -121,17 +141,17 @@ def make_model(kind: str = "llama", *, vocab_size: int = 261, num_kv_heads: int 
 
 
 @pytest.fixture(params=list(TEMPLATES))
-def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
+def tokenizer(request: pytest.FixtureRequest) -> "PreTrainedTokenizerFast":
     return make_tokenizer(request.param)
 
 
 @pytest.fixture
-def word_tokenizer() -> PreTrainedTokenizerFast:
+def word_tokenizer() -> "PreTrainedTokenizerFast":
     return make_word_tokenizer()
 
 
 @pytest.fixture
-def tokenizer_of() -> Callable[..., PreTrainedTokenizerFast]:
+def tokenizer_of() -> "Callable[..., PreTrainedTokenizerFast]":
     return make_tokenizer
 
 

@@ -1,4 +1,4 @@
-"""What the calls of services take: prices, the ledger of a run, and the budget that ends it."""
+"""The bill of service calls: prices, the ledger of a run, and the budget that ends it."""
 
 from workflow_r1.accounting.accounts import Accounts
 from workflow_r1.accounting.budget import Budget, BudgetConfig, Spent

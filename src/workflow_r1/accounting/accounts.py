@@ -12,14 +12,14 @@ from workflow_r1.retrieval import SearchBackend
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """What the services of one run share. Their prices are looked up by endpoint, then by model."""
+    """Accounts that the services of one run share. Their prices are looked up by endpoint, then by model."""
 
     prices: PricesConfig = field(default_factory=PricesConfig)
-    """As configured."""
+    """Prices from the configuration."""
     ledger: Ledger = field(default_factory=Ledger)
-    """Where calls are booked."""
+    """Ledger in which calls are booked."""
     budget: Budget = field(default_factory=Budget)
-    """What may be spent."""
+    """Budget that the calls must keep."""
 
     def limit_chat(self, chat: ChatModel, *, endpoint: str, model: str = "", is_free: bool = False) -> ChatModel:
         """Put the budget over an LLM; the store of calls goes over it.
@@ -62,13 +62,13 @@ class Accounts:
         """Put the meter over a search: on top of its store of calls.
 
         Args:
-            search: what searches.
-            endpoint: its name.
-            is_free: it runs in this process and costs nothing.
+            search: the search behind the meter.
+            endpoint: name of the search in the ledger.
+            is_free: True where it runs in this process and costs nothing.
         """
         price = 0.0 if is_free else self.prices.per_search
         return MeteredSearch(search, endpoint=endpoint, ledger=self.ledger, price=price)
 
     def _model_price(self, endpoint: str, model: str, is_free: bool) -> ModelPrice | None:
-        # A price of its own lets one try what is free in this process as if it were paid.
+        # A price of its own lets one try a service that is free in this process as if it were paid.
         return self.prices.find(endpoint, model) or (FREE if is_free else None)

@@ -1,4 +1,4 @@
-"""What a run may spend on services, and what it has spent."""
+"""A run's limits for services, and its spending so far."""
 
 import asyncio
 import time
@@ -15,39 +15,39 @@ from workflow_r1.trajectory.storage import write_atomically
 
 
 class BudgetConfig(Record):
-    """What a run may spend on services in all, resumes included; at a limit it stops cleanly and can go on with a higher one.
+    """Limits for services in all, resumes included. At a limit the run stops cleanly and can continue with a higher one.
 
-    What the store of calls answers is not spent.
+    Answers of the store of calls cost nothing.
     """
 
     calls: int | None = Field(default=None, ge=1)
-    """Requests that reach an LLM or a search service, retries and lost ones included; a search in this process is none."""
+    """Requests that reach an LLM or a search service, retries and lost ones included; a search in this process is not one."""
     tokens: int | None = Field(default=None, ge=1)
     """Tokens sent and received. Calls that are under way when it is reached may go beyond."""
     money: float | None = Field(default=None, gt=0.0)
-    """In the currency of ``prices``, which must hold every price that is needed. May be passed like ``tokens``."""
+    """Money in the currency of ``prices``, which must hold every price that is needed. May be passed like ``tokens``."""
     minutes: float | None = Field(default=None, gt=0.0)
     """Wall time. Training counts its steps without the evaluations, and stops at the end of a step."""
 
 
 class Spent(Record):
-    """What was spent so far. Written beside a run, so that a resume goes on counting."""
+    """Spending so far. Written beside a run, so that a resume continues counting."""
 
     calls: int = 0
     """Requests that reached an LLM or a search service."""
     tokens: int = 0
-    """Sent and received, by the services' own figures."""
+    """Tokens sent and received, by the services' own figures."""
     money: float | None = 0.0
-    """In the configuration's currency; None where a price is unknown."""
+    """Money in the configuration's currency; None where a price is unknown."""
     seconds: float = 0.0
     """Wall time, of evaluations by command; training's stands in its checkpoints."""
 
     @classmethod
     def read(cls, path: Path) -> "Spent":
-        """Read what was written; nothing was spent where there is no such file.
+        """Read the file of a run; without a file, nothing was spent.
 
         Raises:
-            DataError: the file is no such record.
+            DataError: the file is not such a record.
         """
         if not path.is_file():
             return cls()
@@ -55,7 +55,8 @@ class Spent(Record):
             return cls.model_validate_json(path.read_bytes())
         except ValidationError:
             raise DataError(
-                f"expected what the run has spent so far in {path}, found something else; put it right or remove it (the "
+                f"expected the amounts that the run has spent so far in {path}, found something else; correct or remove it "
+                "(the "
                 "budget then counts from 0)"
             ) from None
 
@@ -65,19 +66,19 @@ class Spent(Record):
 
 
 Tally = Callable[[str, float], float]
-"""Adds an amount to a named quantity, and returns what it then comes to."""
+"""Adds an amount to a named quantity, and returns the new total."""
 
 
 class Budget:
-    """Checks limits before each call and counts what it took.
+    """Checks limits before each call and counts its amounts.
 
-    What reaches a service counts, so that ``calls`` is never passed: every attempt at a call, one that is lost too, and not a
-    call that was given up while it waited for its place. Its tokens and money count when they are known.
+    Everything that reaches a service counts, so that ``calls`` is never passed: every attempt at a call, even a lost
+    one, but not a call that was given up while it waited for its place. Tokens and money count when they are known.
 
     Args:
         config: the limits.
-        spent: before now.
-        currency: for messages.
+        spent: amounts before now.
+        currency: name of the currency, for messages.
         clock: seconds that only rise, to hold ``minutes`` before each call; None leaves ``minutes`` to the caller.
     """
 
@@ -100,18 +101,18 @@ class Budget:
         return cls(config, currency=currency, clock=time.monotonic)
 
     def restart(self, spent: Spent, *, tally: Tally | None = None) -> None:
-        """Go on from what was spent before.
+        """Continue from the amounts spent before.
 
         Args:
-            spent: what was spent before.
-            tally: where several processes count together; one of them gives what was spent before, the others nothing.
+            spent: amounts spent before.
+            tally: common count of several processes; one of them gives the amounts spent before, the others nothing.
 
         Raises:
             ConfigError: money is limited, and how much was spent is unknown.
         """
         if self.config.money is not None and spent.money is None:
             raise ConfigError(
-                "budget.money: expected to know what was spent before, but calls were made whose price was unknown; limit "
+                "budget.money: expected to know the amount spent before, but calls were made whose price was unknown; limit "
                 "budget.calls or budget.tokens instead, or write the amount into the run's spent.json"
             )
         self._add = tally or _own_tally()
@@ -151,7 +152,7 @@ class Budget:
 
     @property
     def num_calls_left(self) -> int | None:
-        """Requests that ``calls`` still allows; None where it is no limit."""
+        """Requests that ``calls`` still allows; None where the budget does not limit them."""
         limit = self.config.calls
         return None if limit is None else max(0, limit - int(self._add("calls", 0)))
 
@@ -159,7 +160,7 @@ class Budget:
     def call(self) -> Iterator[None]:
         """Hold the limits over one call of a service, and count its attempts.
 
-        A service that tells of no attempts counts as asked once, unless the call is cancelled.
+        A service that reports no attempts counts as asked once, unless the call is cancelled.
 
         Raises:
             BudgetExceededError: a limit is reached; nothing was asked, or nothing more.
@@ -206,7 +207,7 @@ class Budget:
             raise self._used_up("calls", calls, limits.calls, "calls")
 
     def minutes_used_up(self, seconds: float) -> BudgetExceededError | None:
-        """What to stop with where a run that counts its own time has used up ``minutes``; None where it has not."""
+        """Return the limit that a run which counts its own time has reached with ``minutes``; None where it has not."""
         limit = self.config.minutes
         if limit is None or seconds < 60 * limit:
             return None
@@ -215,16 +216,16 @@ class Budget:
     def _used_up(self, name: str, amount: float, limit: float, unit: str) -> BudgetExceededError:
         return BudgetExceededError(
             f"the budget is used up: {_show(amount)} of {_show(limit)} {unit} (budget.{name}); spent in all: "
-            f"{self.describe()}. Raise budget.{name} to go on",
+            f"{self.describe()}. Raise budget.{name} to continue",
             key=f"budget.{name}",
             limit=limit,
         )
 
     def end_call(self, *, tokens: int | None, money: float | None, name: str) -> None:
-        """Count what a call took; None where it is unknown.
+        """Count the amounts of a call; None where they are unknown.
 
         Raises:
-            ConfigError: what is limited cannot be counted.
+            ConfigError: a limited amount cannot be counted.
         """
         for key, amount in (("tokens", tokens), ("money", money)):
             if amount is None and getattr(self.config, key) is not None:
@@ -239,7 +240,7 @@ class Budget:
             self._add("money", money)
 
     def describe(self) -> str:
-        """What was spent, in words."""
+        """Return the amounts spent, in words."""
         spent = self.spent
         money = "an unknown amount of money" if spent.money is None else f"{spent.money:.4g} {self.currency}".rstrip()
         return f"{spent.calls:,} calls, {spent.tokens:,} tokens, {money}"

@@ -1,4 +1,4 @@
-"""What the calls of services took, booked to the operator that made them and to the endpoint that answered."""
+"""Amounts of service calls, booked to the operator that made them and to the endpoint that answered."""
 
 import math
 from array import array
@@ -13,21 +13,21 @@ import numpy as np
 from workflow_r1.trajectory import Usage
 
 POLICY = "(policy)"
-"""Stands for an operator where a call is none's: the policy's own server."""
+"""Name in place of an operator for calls without one: those of the policy's own server."""
 
 Row = dict[str, float | int | None]
-"""Flat keys, plain numbers; None where a figure is unknown or there is none."""
+"""Flat keys, plain numbers; None where a figure is unknown or does not exist."""
 
 
 class Charge:
-    """What one operator call has taken so far.
+    """Amounts of one operator call so far.
 
     Its sum does not depend on the order in which concurrent requests end, so that equal runs write equal figures.
     """
 
     def __init__(self, operator: str) -> None:
         self.operator = operator
-        """Who is charged."""
+        """Operator that pays."""
         self._usages: list[Usage] = []
 
     def add(self, usage: Usage) -> None:
@@ -46,7 +46,7 @@ class Charge:
         )
 
     def fuller(self, told: Usage) -> Usage:
-        """Choose between what was metered and what the operator tells, which may have used an LLM of its own."""
+        """Choose between the metered usage and the operator's own report, which may include an LLM of its own."""
         metered = self.usage
         return told if told.llm_calls > metered.llm_calls else metered
 
@@ -76,9 +76,9 @@ class Account:
     failures: Counter[str] = field(default_factory=Counter)
     """Calls that failed after all their attempts, by kind."""
     failed_attempts: Counter[str] = field(default_factory=Counter)
-    """Attempts that failed, by kind, tried again or not; of endpoints that tell."""
+    """Attempts that failed, by kind, tried again or not; only of endpoints that report them."""
     seconds: "array[float]" = field(default_factory=lambda: array("d"))
-    """Time that each call took until its reply, retries and waiting included; the store's answers are left out."""
+    """Seconds from each call to its reply, retries and waiting included; the store's answers are left out."""
 
     def add(self, other: "Account") -> None:
         """Add another's figures."""
@@ -122,9 +122,9 @@ class Ledger:
         self.total = Account()
         """Everything since the start or the last :meth:`take`."""
         self.operators: dict[str, Account] = {}
-        """By operator."""
+        """Rows by operator."""
         self.endpoints: dict[str, Account] = {}
-        """By endpoint."""
+        """Rows by endpoint."""
 
     def watch(self, endpoint: str, failed_attempts: Mapping[str, int]) -> None:
         """Read an endpoint's failed attempts from a counter that its client keeps."""

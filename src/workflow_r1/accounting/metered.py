@@ -1,8 +1,8 @@
-"""Services that are paid for: a meter over each, and the budget between the store of calls and the service.
+"""Paid services: a meter over each, and the budget between the store of calls and the service.
 
-What the operators ask is the meter: it books every reply, the store's too, and writes the price into the usage. Under it
-lies the store of calls, which answers what it knows for nothing; under the store the budget, which stops the run before a
-call that it does not hold; under the budget the service's own client.
+The operators ask the meter: it books every reply, the store's too, and writes the price into the usage. Under it lies
+the store of calls, which answers known calls for nothing. Under the store lies the budget, which stops the run before a
+call that it does not hold; under the budget lies the service's own client.
 """
 
 import time
@@ -18,13 +18,13 @@ from workflow_r1.trajectory import Usage
 
 
 class MeteredChatModel:
-    """A ``ChatModel`` whose replies say what they cost, and are booked.
+    """A ``ChatModel`` that writes costs into its replies and books them.
 
     Args:
-        inner: what is asked.
+        inner: the model that replies.
         endpoint: its name in the ledger.
-        ledger: where calls are booked.
-        price: None where it is unknown.
+        ledger: the ledger of the run.
+        price: the model's price; None where it is unknown.
     """
 
     def __init__(self, inner: ChatModel, *, endpoint: str, ledger: Ledger, price: ModelPrice | None) -> None:
@@ -60,10 +60,10 @@ class BudgetedChatModel:
     """A ``ChatModel`` that is not asked beyond the budget.
 
     Args:
-        inner: what is asked; every call of it is paid.
+        inner: the model that replies; each call of it is paid.
         endpoint: its name, for messages.
         budget: the limits.
-        price: None where it is unknown.
+        price: the model's price; None where it is unknown.
     """
 
     def __init__(self, inner: ChatModel, *, endpoint: str, budget: Budget, price: ModelPrice | None) -> None:
@@ -78,7 +78,7 @@ class BudgetedChatModel:
         Raises:
             ServiceError: the service failed after its retries.
             BudgetExceededError: a limit is reached; nothing was asked.
-            ConfigError: what is limited cannot be counted.
+            ConfigError: a limited amount cannot be counted.
         """
         with self._budget.call():
             reply = await self.inner(request)
@@ -95,10 +95,10 @@ class MeteredSearch:
     """A ``SearchBackend`` whose searches are booked.
 
     Args:
-        inner: what searches.
+        inner: the search that answers.
         endpoint: its name in the ledger.
-        ledger: where searches are booked.
-        price: of one search; None where it is unknown.
+        ledger: the ledger of the run.
+        price: price of one search; None where it is unknown.
     """
 
     def __init__(self, inner: SearchBackend, *, endpoint: str, ledger: Ledger, price: float | None) -> None:
@@ -108,7 +108,7 @@ class MeteredSearch:
         self._price = price
 
     async def __call__(self, query: str, *, k: int) -> list[Passage]:
-        """Return what the inner search finds.
+        """Return the inner search's passages.
 
         Raises:
             ServiceError: the search service failed after its retries.
@@ -134,10 +134,10 @@ class BudgetedSearch:
     """A ``SearchBackend`` that is not asked beyond the budget.
 
     Args:
-        inner: what searches; every search of it is paid.
+        inner: the search that answers; each call of it is paid.
         endpoint: its name, for messages.
         budget: the limits.
-        price: of one search; None where it is unknown.
+        price: price of one search; None where it is unknown.
     """
 
     def __init__(self, inner: SearchBackend, *, endpoint: str, budget: Budget, price: float | None) -> None:
@@ -147,7 +147,7 @@ class BudgetedSearch:
         self._price = price
 
     async def __call__(self, query: str, *, k: int) -> list[Passage]:
-        """Return what the inner search finds.
+        """Return the inner search's passages.
 
         Raises:
             ServiceError: the search service failed after its retries.
@@ -164,12 +164,12 @@ class BudgetedSearch:
 
 
 def price_of(usage: Usage, price: ModelPrice | None) -> float | None:
-    """What an LLM's reply costs; None where its price is unknown, or the service gave no token figures to price."""
+    """Return the cost of an LLM's reply; None where its price is unknown, or the service gave no token figures."""
     if price is None:
         return None
     if price.is_free:
         return 0.0
-    # A request has at least one token: none at all means that the service does not tell.
+    # A request has at least one token: a reply without any comes from a service that does not count them.
     if usage.prompt_tokens == 0 == usage.completion_tokens:
         return None
     return price.cost(usage.prompt_tokens, usage.completion_tokens)

@@ -6,16 +6,16 @@ from workflow_r1.trajectory.records import Record
 
 
 class ModelPrice(Record):
-    """What an LLM costs, in the configuration's currency."""
+    """Price of an LLM, in the configuration's currency."""
 
     prompt_per_million: float = Field(ge=0.0)
-    """Of a million tokens sent."""
+    """Price of a million tokens sent."""
     completion_per_million: float = Field(ge=0.0)
-    """Of a million tokens received."""
+    """Price of a million tokens received."""
 
     @property
     def is_free(self) -> bool:
-        """Whether it costs nothing, however many tokens go through."""
+        """True where it costs nothing, however many tokens it reads and writes."""
         return self.prompt_per_million == 0 == self.completion_per_million
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
@@ -24,14 +24,14 @@ class ModelPrice(Record):
 
 
 class PricesConfig(Record):
-    """What services cost. A price that does not stand here is unknown, and shown so; 0 is a price, too."""
+    """Prices of services. A price that does not stand here is unknown, and shown so; 0 is a price, too."""
 
     currency: str = "USD"
     """Name of the currency, for display."""
     per_search: float | None = Field(default=None, ge=0.0)
-    """Of one search by a service; what is searched in this process costs nothing."""
+    """Price of one search by a service; a search in this process costs nothing."""
     models: dict[str, ModelPrice] = Field(default_factory=dict)
-    """By name of the endpoint, or else of the model there; both prices of each."""
+    """Both prices of each endpoint by name, or else of the model there."""
 
     def find(self, *names: str) -> ModelPrice | None:
         """The price under the first of the names that has one; None where it is unknown."""
@@ -39,4 +39,4 @@ class PricesConfig(Record):
 
 
 FREE = ModelPrice(prompt_per_million=0.0, completion_per_million=0.0)
-"""Price of what runs in this process."""
+"""Price of a service in this process."""

@@ -1,4 +1,4 @@
-"""From the rewards of a group to advantages."""
+"""Conversion of a group's rewards to advantages."""
 
 from typing import Literal, get_args
 
@@ -7,10 +7,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 AdvantageKind = Literal["group_normalised", "group_centred", "leave_one_out"]
-"""How rewards of a group become advantages."""
+"""Conversion of a group's rewards to advantages."""
 
 STD_EPSILON = 1e-6
-"""Added to the standard deviation; verl's value. Groups without any spread get exactly 0 whatever it is."""
+"""Added to the standard deviation; verl's value. Groups without any spread get exactly 0 with any value."""
 
 
 def group_advantages(
@@ -77,7 +77,7 @@ def advantages(
         valid: False where a trajectory has no reward.
 
     Raises:
-        ValueError: ``kind`` is none of the three.
+        ValueError: ``kind`` is not one of the three.
     """
     match kind:
         case "group_normalised":
@@ -101,8 +101,8 @@ def _centre(
     ids, group = group_ids.unique(return_inverse=True)
     sizes = rewards.new_zeros(len(ids))
     counts = sizes.index_add(0, group, present.to(rewards.dtype))
-    # Measured from the group's smallest reward, equal rewards are exactly 0. Their rounded mean may differ from them,
-    # and what is left, divided by a standard deviation of nearly 0, would be an advantage made of rounding errors.
+    # Measured from the group's smallest reward, equal rewards are exactly 0. Their rounded mean may differ from them;
+    # the rest, divided by a standard deviation of nearly 0, would be an advantage made of rounding errors.
     lowest = torch.full_like(sizes, torch.inf).scatter_reduce(0, group, rewards.where(present, torch.inf), "amin")
     above = torch.where(present, rewards - lowest[group], 0.0)
     mean = sizes.index_add(0, group, above) / counts.clamp(min=1)

@@ -27,7 +27,7 @@ def turn_correction(
 
     Args:
         old_logprobs: the trainer's log-probabilities before the update, in nats. Masked positions may hold anything.
-        sampler_logprobs: what the sampler reported for the same tokens.
+        sampler_logprobs: the sampler's log-probabilities of the same tokens, in nats.
         unit_ids: 0 where a token is not the policy's; pass turn ids for one weight per turn.
         cap: C, the largest weight.
 

@@ -36,13 +36,13 @@ def kl_estimate(
     Args:
         logprobs: under the policy, in nats.
         ref_logprobs: under the reference policy. A constant.
-        kind: which estimate.
+        kind: name of the estimate.
 
     Returns:
         One estimate per position, in float32 at least; meaningless where the token is not the policy's.
 
     Raises:
-        ValueError: ``kind`` is none of the three.
+        ValueError: ``kind`` is not one of the three.
     """
     dtype = torch.promote_types(logprobs.dtype, torch.float32)
     difference = logprobs.to(dtype) - ref_logprobs.detach().to(dtype)
@@ -79,8 +79,8 @@ def kl_loss(
         unit_ids: 0 where a token is not the policy's.
         kind: see :func:`kl_estimate`.
         weight: as in :func:`~workflow_r1.algorithms.policy_loss`, like the two counts.
-        num_trajectories: of the whole mini-batch.
-        num_units: of the whole mini-batch.
+        num_trajectories: trajectories of the whole mini-batch.
+        num_units: units of the whole mini-batch.
 
     Returns:
         Scalar; 0 (with a graph) where no unit is present.

@@ -15,7 +15,7 @@ products with advantages and weights stay finite in float32, where e^89 overflow
 
 @dataclass(frozen=True, slots=True)
 class PolicyLoss:
-    """A loss to minimise and what to log about it."""
+    """A loss to minimise, and metrics to log."""
 
     loss: Float[Tensor, ""]
     """Scalar; the negative objective."""
@@ -55,7 +55,7 @@ def policy_loss(
         logprobs: log-probability of each token under the policy, in nats. Masked positions may hold anything.
         old_logprobs: the same under the policy that the update started from. A constant: no gradient flows into it.
         advantages: one number per trajectory, or per token; a unit's advantage is the mean over its tokens. A constant.
-        unit_ids: from :func:`~workflow_r1.algorithms.unit_ids`; 0 where a token is not the policy's.
+        unit_ids: ids from :func:`~workflow_r1.algorithms.unit_ids`; 0 where a token is not the policy's.
         clip_low: the ratio is clipped below ``1 - clip_low``.
         clip_high: the ratio is clipped above ``1 + clip_high``.
         weight: :math:`w_{ik}`; see :func:`~workflow_r1.algorithms.unit_weights`.

@@ -1,4 +1,4 @@
-"""What the update does to the first turns, the second ones, and so on."""
+"""Effect of the update on the first turns, the second ones, and the later ones."""
 
 from collections.abc import Mapping
 
@@ -36,7 +36,7 @@ def turn_metrics(
         clip_high: the ratio is clipped above ``1 + clip_high``.
         clip_reference_length: scales the clip range with the turn's length, as in the objective.
         ref_logprobs: under the reference policy; adds ``kl`` (k3, per token).
-        entropy: of the policy's distribution at each token, in nats; adds ``entropy``.
+        entropy: entropy of the policy's distribution at each token, in nats; adds ``entropy``.
         max_turns: turns of a higher index are left out.
 
     Returns:

@@ -12,9 +12,9 @@ class ObjectivePreset:
     """The switches of one published variant."""
 
     unit: UnitKind
-    """What one importance ratio covers."""
+    """Extent of one importance ratio."""
     weight: WeightKind
-    """How much a unit weighs."""
+    """Weight of a unit in the objective."""
     clip_low: float
     """The ratio is clipped below ``1 - clip_low``."""
     clip_high: float
@@ -31,7 +31,7 @@ PRESETS: Mapping[str, ObjectivePreset] = MappingProxyType(
         "grpo": ObjectivePreset(unit="token", weight="uniform", clip_low=0.2, clip_high=0.2),
     }
 )
-"""By name."""
+"""Presets by name."""
 
 
 def resolve_preset(

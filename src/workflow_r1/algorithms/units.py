@@ -8,17 +8,17 @@ from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
 UnitKind = Literal["token", "turn", "sequence"]
-"""What one importance ratio covers."""
+"""Extent of one importance ratio."""
 
 WeightKind = Literal["uniform", "length", "batch"]
-"""How much a unit weighs in the objective."""
+"""Weight of a unit in the objective."""
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
     """The M policy tokens of a batch, in row-major order, and the U units that they form.
 
-    Units are told apart by presence, so ids may have gaps and may be of any size. They are sorted by row, then by id.
+    Presence alone distinguishes units: ids may have gaps and may be of any size. They are sorted by row, then by id.
     """
 
     mask: Bool[Tensor, "batch time"]
@@ -38,7 +38,7 @@ def turn_ids_from_mask(
 ) -> Int[Tensor, "batch time"]:
     """Number the runs of policy tokens in each row.
 
-    Two turns without a token between them cannot be told apart here: where turn ids were recorded, use those.
+    Two turns without a token between them look like one here: where turn ids were recorded, use those.
 
     Args:
         policy_mask: nonzero where a token is the policy's.
@@ -64,7 +64,7 @@ def unit_ids(turn_ids: Int[Tensor, "batch time"], unit: UnitKind) -> Int[Tensor,
         Positive ids for the policy's tokens, equal for tokens of one unit of a row; 0 elsewhere.
 
     Raises:
-        ValueError: ``unit`` is none of the three.
+        ValueError: ``unit`` is not one of the three.
     """
     mask = turn_ids > 0
     match unit:
@@ -101,7 +101,7 @@ def find_units(unit_ids: Int[Tensor, "batch time"]) -> Units:
 def mean_per_unit(values: Float[Tensor, "batch time"], units: Units) -> Float[Tensor, " units"]:
     """Average over the tokens of each unit: 1/L_ik * sum over the unit's tokens.
 
-    What stands at masked positions, infinities and NaN included, reaches neither the result nor a gradient.
+    Values at masked positions, even infinities and NaN, reach neither the result nor a gradient.
     """
     # Selecting (rather than multiplying by the mask) is what keeps 0 * inf out of the backward pass.
     tokens = values[units.mask]
@@ -144,7 +144,7 @@ def unit_weights(
     Args:
         units: U units.
         weight: see the table.
-        dtype: of the result.
+        dtype: type of the result.
         num_trajectories: N; by default the trajectories that have a unit here. A micro-batch passes the count of the
             whole mini-batch.
         num_units: sum of K_j; by default the units here. A micro-batch passes the count of the whole mini-batch.

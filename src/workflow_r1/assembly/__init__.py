@@ -1,1 +1,1 @@
-"""From settings to the live parts that they name. Nothing here needs torch."""
+"""Builders of the live parts that settings name. Nothing here needs torch."""

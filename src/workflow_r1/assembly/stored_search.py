@@ -18,11 +18,11 @@ _PATIENCE = {
     "timeout_seconds", "idle_timeout_seconds", "max_retries", "backoff_seconds", "concurrency", "max_batch",
     "api_key_env", "environment",
 }  # fmt: skip
-"""Keys that change how a search is reached and not what it finds."""
+"""Keys that change the way to a search but not its results."""
 
 
 def is_stored(config: SearchConfig) -> bool:
-    """Whether the store of calls keeps what this search finds."""
+    """Return True where the store of calls keeps the results of this search."""
     return config.kind not in _IN_THIS_PROCESS
 
 
@@ -30,8 +30,8 @@ def stored_search(config: SearchConfig, store: CallStore, build: Callable[[], Se
     """Return the search behind the store; a replay does not build it, and so needs no key.
 
     Args:
-        config: which search.
-        store: where results are kept.
+        config: settings of the search.
+        store: store of the results.
         build: builds the search itself.
     """
     inner = None if store.mode == "replay" else build()
@@ -39,9 +39,9 @@ def stored_search(config: SearchConfig, store: CallStore, build: Callable[[], Se
 
 
 def identity_of(config: SearchConfig, *, by_address: bool = True) -> str:
-    """Return what tells a search from others: its kind, its address, and a digest of what shapes its results.
+    """Return the identity of a search: its kind, its address, and a digest of the settings that shape its results.
 
-    A digest, since a command or a parameter may hold what should not be read in the store.
+    It is a digest, since a command or a parameter may hold a secret that the store must not show.
     """
     defaults: dict[str, type[BaseModel]] = {"server": RetrievalServerConfig, "web": WebSearchConfig}
     section = getattr(config, config.kind) or (defaults[config.kind]() if config.kind in defaults else None)

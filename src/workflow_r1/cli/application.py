@@ -1,6 +1,6 @@
-"""The application: its commands, and what becomes of an error.
+"""The application: its commands, and its treatment of errors.
 
-Exit codes: 0 done; 1 a service failed, the disk is full, or a bug (with its traceback); 2 the user's mistake, told in a
+Exit codes: 0 done; 1 a service failed, the disk is full, or a bug (with its traceback); 2 the user's mistake, with a
 message alone; 3 the budget is used up; 4 another process of the same run was lost; 130 interrupted.
 """
 
@@ -14,7 +14,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from workflow_r1 import __version__
 from workflow_r1.cli.ask import ask
 from workflow_r1.cli.budget import EXIT_CODE
 from workflow_r1.cli.data import data
@@ -28,20 +27,32 @@ from workflow_r1.cli.rollout import rollout
 from workflow_r1.cli.serve import serve
 from workflow_r1.cli.serve_search import serve_search
 from workflow_r1.cli.store import store
-from workflow_r1.cli.train import train
-from workflow_r1.cli.warmstart import warmstart
+from workflow_r1.cli.train import train, warmstart
 from workflow_r1.cli.world import world
 from workflow_r1.errors import BudgetExceededError, ProcessLostError, ServiceError, UserError
 from workflow_r1.printable import printable
 from workflow_r1.running.processes import EXIT_CODE as LOST
 from workflow_r1.running.processes import is_launched, num_started, rank
+from workflow_r1.version import __version__
+
+OLD_SPELLINGS = {
+    "benchmarks": "benchmark",
+    "directory": "data",
+    "methods": "method",
+    "run-directory": "output",
+    "seeds": "seed",
+}
+"""Options that had another name before: they still work, and no help shows them."""
 
 app = typer.Typer(
     name="workflow-r1",
     help="Train a language model to build its workflow turn by turn, with GSsPO.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: OLD_SPELLINGS.get(token, token),
+    },
 )
 for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search):
     app.command()(command)
@@ -69,7 +80,7 @@ def options(
 def main() -> None:
     """Run the command line and turn errors into a message and an exit code."""
     if num_started() == 1:
-        # What ends a job politely ends it as a person would. Among several processes their launcher passes it on.
+        # The polite end of a job is the same as a person's. Among several processes their launcher passes it on.
         signal.signal(signal.SIGTERM, _interrupt)
     logging.getLogger("asyncio").addFilter(_is_no_interrupt)
     try:
@@ -86,7 +97,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _is_no_interrupt(record: logging.LogRecord) -> bool:
-    """Keep back what asyncio logs of the tasks that a second Ctrl-C breaks off."""
+    """Keep back asyncio's log of the tasks that a second Ctrl-C breaks off."""
     return record.exc_info is None or not isinstance(record.exc_info[1], KeyboardInterrupt)
 
 
@@ -109,9 +120,12 @@ def _leave(error: Exception) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-        _complain(f"the disk is full ({cause.filename or 'while writing'}); free some space, then resume", 1)
-    if isinstance(cause, PermissionError | NotADirectoryError | IsADirectoryError) or (
-        isinstance(cause, OSError) and cause.errno in (errno.EROFS, errno.ENAMETOOLONG)
+        _complain(
+            f"the disk is full ({cause.filename or 'while writing'}); free some space, then repeat the command or resume the run",
+            1,
+        )
+    if isinstance(cause, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError) or (
+        isinstance(cause, OSError) and cause.errno in (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
     ):
         _complain(f"cannot use {cause.filename}: {cause.strerror}; choose another place", 2)
     raise error
@@ -126,7 +140,7 @@ def _complain(message: str, code: int, *, silent: bool = False) -> NoReturn:
 
 
 def _is_told_elsewhere(error: BaseException) -> bool:
-    """Whether rank 0 tells the same error."""
+    """Return True where rank 0 reports the same error."""
     from workflow_r1.policy.distributed import is_told_by_all
 
     return rank() > 0 and is_told_by_all(error)

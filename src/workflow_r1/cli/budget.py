@@ -1,4 +1,4 @@
-"""What a command says when its budget is used up."""
+"""Message of a command whose budget is used up."""
 
 from typing import TYPE_CHECKING
 
@@ -8,17 +8,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 EXIT_CODE = 3
-"""Of a command that a limit of the budget has stopped."""
+"""The exit code of a command that a limit of the budget has stopped."""
 
 
 def tell_used_up(console: "Console", exceeded: BudgetExceededError, go_on: str | None, *, kept: str) -> None:
-    """Say what was spent, what is kept, and how to go on.
+    """Show the amounts spent, the kept results, and the way to continue.
 
     Args:
-        console: where to.
-        exceeded: the limit.
-        go_on: the command that goes on, or what to add to the same one; None where none does.
-        kept: what there is so far, in words.
+        console: console of the message.
+        exceeded: the reached limit.
+        go_on: the command that continues, or the option to add to the same one; None where no command does.
+        kept: the results so far, in words.
     """
     console.print(f"\n{exceeded}. {kept}.", style="yellow", soft_wrap=True, markup=False)
     if go_on is not None:

@@ -18,28 +18,28 @@ data = typer.Typer(name="data", help="List, fetch, convert and check questions."
 SHOWN_IDS = 3
 """Ids named for each finding."""
 
-Directory = Annotated[
-    Path, typer.Option("--directory", "-d", metavar="DIR", help="Where fetched questions lie, in eval/ and train/.")
+Data = Annotated[
+    Path, typer.Option("--data", "-d", metavar="DIR", help="Directory of fetched questions, in eval/ and train/.")
 ]
 Columns = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
         metavar="FIELD=COLUMN",
-        help="Where the files keep id, question, golden_answers, dataset or split, e.g. question=query; dots go into "
+        help="Column of id, question, golden_answers, dataset or split in the files, e.g. question=query; dots lead into "
         "nested objects. Repeatable.",
     ),
 ]
-Format = Annotated[str, typer.Option(help="auto (by the name), jsonl, json, csv, tsv, parquet.")]
+Format = Annotated[str, typer.Option(help="Format of the files: auto (by the name), jsonl, json, csv, tsv or parquet.")]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of questions.")]
 
 
 @data.command("list")
-def list_benchmarks(directory: Directory = Path("data")) -> None:
-    """Show the benchmarks: where they are published, and what is here."""
+def list_benchmarks(data: Data = Path("data")) -> None:
+    """Show the benchmarks: their sources, and the files that are here."""
     from workflow_r1.cli.tables import print_table
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.data import BENCHMARKS
+    from workflow_r1.running.terminal import Terminal
 
     console = Terminal()
     rows = []
@@ -48,14 +48,14 @@ def list_benchmarks(directory: Directory = Path("data")) -> None:
         here = [
             f"{_num_lines(path):,} in {path}"
             for each in benchmark.splits
-            if (path := benchmark.path_in(directory, each)).is_file()
+            if (path := benchmark.path_in(data, each)).is_file()
         ]
         published = f"{benchmark.file_of(split).questions:,}"
         if draw := benchmark.drawn(split):
             published = f"{draw.size:,} of {published}"
         rows.append((benchmark.name, split, published, benchmark.repository, benchmark.licence, "; ".join(here) or "-"))
-    print_table(console, "benchmarks", ("name", "split", "questions", "published at", "licence", "here"), rows)
-    console.print("what to cite, and how to get them: `workflow-r1 data fetch --help`, docs/how-to/benchmarks.md")
+    print_table(console, "benchmarks", ("name", "split", "questions", "repository", "licence", "here"), rows)
+    console.print("citations and download: `workflow-r1 data fetch --help`, docs/how-to/benchmarks.md")
 
 
 @data.command()
@@ -65,26 +65,29 @@ def fetch(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="train, dev or test. Default: the one that figures are reported on.", show_default=False),
+        typer.Option(
+            help="Split to fetch: train, dev or test. Default: the split of the reported figures.",
+            show_default=False,
+        ),
     ] = None,
-    directory: Directory = Path("data"),
+    data: Data = Path("data"),
     revision: Annotated[
         str | None,
         typer.Option(help="Commit or branch of the repository in place of the one in our table.", show_default=False),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch again what is here.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch files again that are here already.")] = False,
 ) -> None:
     """Download benchmarks from the Hugging Face hub, and write them as JSONL with a record of their source."""
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.data import BENCHMARKS, load_questions
     from workflow_r1.data.hub import check_source, fetch_benchmark, read_source
+    from workflow_r1.running.terminal import Terminal
 
     console = Terminal()
     for name in _chosen(names or []):
         benchmark = BENCHMARKS[name]
         wanted = split or benchmark.default_split
         benchmark.file_of(wanted)
-        path = benchmark.path_in(directory, wanted)
+        path = benchmark.path_in(data, wanted)
         before = read_source(path) if path.is_file() and not force else None
         if path.is_file() and not force:
             check_source(path, load_questions(path))
@@ -92,7 +95,7 @@ def fetch(
             console.print(f"{name}: {path} is here ({known}); --force fetches it again", markup=False, soft_wrap=True)
             continue
         console.print(f"{name}: {benchmark.file_of(wanted).path} of {benchmark.repository}", markup=False)
-        source = fetch_benchmark(benchmark, wanted, directory, revision=revision)
+        source = fetch_benchmark(benchmark, wanted, data, revision=revision)
         drawn = "" if source.draw_seed is None else f" of {source.num_published:,}, drawn with seed {source.draw_seed}"
         console.print(
             f"{name}: {source.num_questions:,} questions{drawn} in {path}\n"
@@ -118,9 +121,10 @@ def convert(
         ),
     ] = None,
     draw: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Draw so many, as pandas' sample does.", show_default=False)
+        int | None,
+        typer.Option(min=1, metavar="N", help="Draw N questions, as pandas' sample does.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of --draw.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of --draw.")] = 42,
     prefix_ids: Annotated[bool, typer.Option("--prefix-ids", help="Make every id dataset/id.")] = False,
     drop_duplicates: Annotated[
         bool,
@@ -128,8 +132,8 @@ def convert(
     ] = False,
 ) -> None:
     """Write questions of any published or own layout as one JSONL file; ids of several datasets become dataset/id."""
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.data import Draw, draw_questions, fingerprint, load_questions, mix, overlaps, save_questions
+    from workflow_r1.running.terminal import Terminal
 
     if output.exists():
         raise UserError(f"expected a new file, but {output} exists; choose another --output")
@@ -151,7 +155,7 @@ def convert(
         shared = {id for _, id in overlaps(load_questions(file), questions)}
         questions = [question for question in questions if question.id not in shared]
     if not questions:
-        raise DataError("expected at least one question, found none that the files of --without leave")
+        raise DataError("expected at least one question that is not in the files of --without, found none")
     if draw is not None:
         questions = draw_questions(questions, Draw(size=draw, seed=seed))
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -174,9 +178,9 @@ def check(
 ) -> None:
     """Count questions, find duplicates, empty answers and overlaps between files, and compare with the recorded source."""
     from workflow_r1.cli.tables import print_table
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.data import BENCHMARKS, load_questions, overlaps, report_questions
     from workflow_r1.data.hub import check_source
+    from workflow_r1.running.terminal import Terminal
 
     console = Terminal()
     columns, file_format = _columns(column), _format(format)

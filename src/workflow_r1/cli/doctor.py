@@ -1,25 +1,18 @@
 """``workflow-r1 doctor``."""
 
 import json
-import queue
-import threading
-import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workflow_r1.cli.parameters import Overrides, Source
-from workflow_r1.errors import ServiceError, UserError
+from workflow_r1.errors import UserError
 from workflow_r1.running.configuration import read_config, run_directory_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from workflow_r1.running.checks import Check, Finding
-
-LIMIT_SECONDS = 120.0
-"""Of all checks together. They run at the same time; what is not done by then is told as such."""
+    from workflow_r1.running.findings import Finding
 
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
@@ -29,13 +22,14 @@ def doctor(
     override: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
 ) -> None:
-    """Check what a run will need, and say what to fix.
+    """Check the parts of a run before it starts, with a remedy for each problem.
 
     Looks at packages, data, operators, endpoints and keys, search, the store of calls, prices and the policy.
-    Exit code 2: something is yours to fix. 1: a service is down. 0: neither.
+    Exit code 2: there is a mistake to fix. 1: a service is down. 0: all is well.
     """
-    from workflow_r1.cli.terminal import Terminal
-    from workflow_r1.running.checks import check_packages, check_python, ok, plan, problem
+    from workflow_r1.running.checks import check_packages, check_python, plan
+    from workflow_r1.running.findings import ok, problem, run_checks
+    from workflow_r1.running.terminal import Terminal
 
     console = Terminal()
     findings = [*check_python(), *check_packages()]
@@ -46,7 +40,7 @@ def doctor(
     else:
         findings.append(ok("configuration", settings.title))
         with Terminal(stderr=True).status("checking"):
-            findings += _run(plan(settings, directory=run_directory_of(config), overrides=override or ()))
+            findings += run_checks(plan(settings, directory=run_directory_of(config), overrides=override or ()))
     ours = any(finding.status == "problem" and not finding.is_service for finding in findings)
     down = any(finding.is_service for finding in findings)
     code = 2 if ours else 1 if down else 0
@@ -59,41 +53,6 @@ def doctor(
     else:
         _show(console, findings)
     raise typer.Exit(code)
-
-
-def _run(checks: "Mapping[str, Check]", limit_seconds: float = LIMIT_SECONDS) -> "list[Finding]":
-    """Run all checks at the same time, each in a thread that nobody waits for beyond the limit."""
-    from workflow_r1.running.checks import warning
-
-    results: dict[str, queue.SimpleQueue[list[Finding]]] = {subject: queue.SimpleQueue() for subject in checks}
-    for subject, check in checks.items():
-        threading.Thread(
-            target=lambda subject=subject, check=check: results[subject].put(_examine(subject, check)), daemon=True
-        ).start()
-    deadline = time.monotonic() + limit_seconds
-    findings = []
-    for subject, result in results.items():
-        try:
-            findings += result.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            findings.append(warning(subject, f"not finished within {limit_seconds:g} s", "see what it waits for"))
-    return findings
-
-
-def _examine(subject: str, check: "Check") -> "list[Finding]":
-    """Run one check; whatever it raises is what it found."""
-    from workflow_r1.running.checks import problem
-
-    findings: list[Finding] = []
-    try:
-        findings += check()
-    except (UserError, ServiceError) as error:
-        findings.append(problem(subject, error))
-    except Exception as error:
-        findings.append(
-            problem(subject, f"{type(error).__name__}: {error}", "this check itself failed: please report it")
-        )
-    return findings
 
 
 def _show(console: "Console", findings: "list[Finding]") -> None:

@@ -1,7 +1,8 @@
-"""``workflow-r1 train --dry-run``: what a run will cost, before it starts."""
+"""``workflow-r1 train --dry-run``: the cost of a run, before it starts."""
 
 import asyncio
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import BudgetExceededError, ConfigError, ServiceError
@@ -23,27 +24,28 @@ MAX_CALLS = 500
 """Calls of services that the sample may make."""
 
 
-def dry_run(config: "RunConfig", console: "Console") -> None:
-    """Sample a few trajectories as training would, and estimate what all of it will take.
+def show_estimate(config: "RunConfig", console: "Console") -> None:
+    """Sample a few trajectories as training would, and estimate the usage of the whole run.
 
     Raises:
         ConfigError: there are too few questions, or the budget is too small for a sample.
         ServiceError: the services failed.
     """
-    from workflow_r1.assembly.components import build_questions
+    from workflow_r1.config import change_settings
     from workflow_r1.evaluation.estimate import count_trajectories, estimate_bill
+    from workflow_r1.running.parts import held_out_questions, train_questions
     from workflow_r1.running.policies import POLICY, open_method
-    from workflow_r1.running.services import check_services
+    from workflow_r1.running.services import check_served_policy, check_services
 
     limit = min(MAX_CALLS, config.budget.calls or MAX_CALLS)
-    capped = config.model_copy(update={"budget": config.budget.model_copy(update={"calls": limit})})
+    capped = change_settings(config, {"budget.calls": limit})
     with console.status("getting ready"):
-        train_questions, evaluation_questions = build_questions(capped)
-        questions = train_questions[:NUM_TRAJECTORIES]
+        questions, evaluation_questions = train_questions(capped)[:NUM_TRAJECTORIES], held_out_questions(capped)
         if len(questions) < 2:
             raise ConfigError(f"expected at least two training questions to sample, received {len(questions)}")
         opened = open_method(capped, POLICY, temperature=config.sampling.temperature)
-        check_services(capped, opened.services, policy=True)
+        check_services(capped.services, opened.services)
+        check_served_policy(capped.policy, capped.llm)
     console.print(
         f"dry run: {len(questions)} trajectories of the untrained policy, at most {limit} calls of services",
         soft_wrap=True, markup=False,
@@ -71,7 +73,7 @@ def dry_run(config: "RunConfig", console: "Console") -> None:
         f"Time for rollouts: {_duration(fast)} if {sessions} side by side take as long as these {len(done)} did, "
         f"{_duration(slow)} if more side by side gain nothing. The updates of the policy come on top.",
         "Not in it: the policy changes while it learns, and may call more or less; evaluations are greedy, the sample is not; "
-        "calls that fail. What the store of calls answers again is not paid.",
+        "calls that fail. Calls that the store answers again are not paid.",
         f"The sample took: {opened.accounts.budget.describe()}.",
     ]
     if len(usable) < len(done):
@@ -83,7 +85,7 @@ def dry_run(config: "RunConfig", console: "Console") -> None:
         )
     if config.policy.base_url is not None:
         told.append(
-            "The policy was asked at its server; what that takes is not in the table. To train it, leave out "
+            "The policy was asked at its server; its usage is not in the table. To train it, leave out "
             "policy.base_url and let policy.model name a Hugging Face model."
         )
     if config.is_simulation:
@@ -92,10 +94,56 @@ def dry_run(config: "RunConfig", console: "Console") -> None:
         console.print(line, style="dim", soft_wrap=True, markup=False)
 
 
+def show_verl_options(config: "RunConfig", console: "Console") -> None:
+    """Show the options that verl would receive, every key checked against verl's own configuration, and the memory that
+    it would need.
+
+    Raises:
+        ConfigError: verl cannot do the run, or does not know a key.
+        MissingExtraError: verl is not installed.
+    """
+    from rich.table import Table
+
+    from workflow_r1.running.engines import require_verl
+
+    require_verl()
+    from workflow_r1.engines.verl.estimate import QWEN25_7B, ModelShape, estimate
+    from workflow_r1.engines.verl.options import own_options, translate
+    from workflow_r1.engines.verl.schema import complete
+    from workflow_r1.policy.model import model_source
+
+    folder = config.directory.resolve() / "NEW-RUN"
+    options = translate(
+        config,
+        model=model_source(config.policy),
+        run_directory=folder,
+        train_file=folder / "verl" / "training.parquet",
+        evaluation_file=folder / "verl" / "evaluation.parquet",
+        resume=False,
+    )
+    own = own_options(config.verl)
+    complete(options, own)
+    table = Table("verl's option", "value", "from", box=None, header_style="dim")
+    for option in options:
+        table.add_row(option.key, str(option.value), option.source)
+    for key, value in own.items():
+        table.add_row(key, str(value), "verl.options")
+    console.print(table)
+    file = Path(config.policy.model) / "config.json"
+    known = QWEN25_7B if config.policy.model == "Qwen/Qwen2.5-7B-Instruct" else None
+    shape = ModelShape.read(file) if file.is_file() else known
+    if shape is None:
+        console.print("\nNo estimate of memory: policy.model is not a directory with a config.json.", soft_wrap=True)
+        return
+    console.print("\nEstimates, not measurements, for GPUs of 80 GiB:")
+    for line in estimate(config, shape):
+        console.print(f"  {line}", soft_wrap=True, markup=False)
+
+
 async def _sample(
     config: "RunConfig", opened: "OpenedMethod", questions: "Sequence[Question]", done: "list[Trajectory]"
 ) -> BudgetExceededError | None:
-    """Fill ``done`` with finished trajectories; returns what ended it early."""
+    """Fill ``done`` with finished trajectories; returns the error that ended it early."""
     from workflow_r1.rollout import derive_seed, rollout_groups
 
     try:

@@ -20,15 +20,17 @@ def export_inspect(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="DIR", help="Where the logs go. Default: DIR/inspect.", show_default=False),
+        typer.Option(
+            "--output", metavar="DIR", help="Directory for the logs. Default: DIR/inspect.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Write an evaluation as logs of Inspect AI, one for each method and benchmark, for `inspect view`.
 
     Logs of an earlier export are replaced.
     """
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.running.configuration import require
+    from workflow_r1.running.terminal import Terminal
 
     require("inspect_ai", extra="inspect", purpose="an export for Inspect AI")
     from workflow_r1.reports.inspect_logs import export_inspect_logs

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, SourceOption, Trust
+from workflow_r1.cli.parameters import OldConfigOption, Overrides, Trust
+from workflow_r1.errors import ConfigError
 from workflow_r1.running.configuration import open_config
 
 graph = typer.Typer(
@@ -17,7 +18,7 @@ graph = typer.Typer(
 
 
 class Drawing(StrEnum):
-    """How a graph is shown."""
+    """Form of a drawn graph."""
 
     TEXT = "text"
     MERMAID = "mermaid"
@@ -26,20 +27,34 @@ class Drawing(StrEnum):
 
 @graph.command()
 def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A workflow graph in JSON.")],
-    config: SourceOption = None,
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[CONFIG] FILE",
+            help="A workflow graph in JSON; before it a configuration, preset or run, where not the embedded one.",
+            show_default=False,
+        ),
+    ],
     override: Overrides = None,
     trust: Trust = False,
     form: Annotated[
-        Drawing, typer.Option("--as", help="text; mermaid, which Markdown viewers draw; json, every default filled in.")
+        Drawing,
+        typer.Option(
+            "--as",
+            help="Form of the drawing: text; mermaid, which Markdown viewers draw; json, every default filled in.",
+        ),
     ] = Drawing.TEXT,
+    old_config: OldConfigOption = None,
 ) -> None:
     """Check a graph against the operators that the configuration knows, plug-ins included, and draw it."""
     from workflow_r1.methods.graphs import draw_mermaid, draw_text, load_graph
     from workflow_r1.operators import find_operators
 
-    found = find_operators(open_config(config, override, trust=trust).plugins).operators
-    loaded = load_graph(file, {name: each.operator for name, each in found.items()})
+    *sources, file = places
+    if len(sources) > 1:
+        raise ConfigError(f"expected at most a configuration before the graph, received {', '.join(sources)}")
+    found = find_operators(open_config(sources[0] if sources else old_config, override, trust=trust).plugins).operators
+    loaded = load_graph(Path(file), {name: each.operator for name, each in found.items()})
     draw = {Drawing.TEXT: draw_text, Drawing.MERMAID: draw_mermaid, Drawing.JSON: lambda it: it.to_json().rstrip()}
     typer.echo(draw[form](loaded))
     if form is Drawing.TEXT:

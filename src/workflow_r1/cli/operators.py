@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, SourceOption, Trust
+from workflow_r1.cli.parameters import OldConfigOption, Overrides, Source, Trust
 from workflow_r1.errors import ConfigError
 from workflow_r1.nearest import did_you_mean
-from workflow_r1.running.configuration import open_config
+from workflow_r1.running.configuration import names_configuration, open_config
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,11 +20,11 @@ _SERVICES = {"llm": "the LLM", "search": "the search"}
 
 
 def operators(
+    config: Source = None,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="One operator in detail. Without it: all of them.", show_default=False),
+        typer.Argument(metavar="NAME", help="Show one operator in detail. Default: all of them.", show_default=False),
     ] = None,
-    config: SourceOption = None,
     override: Overrides = None,
     trust: Trust = False,
     call: Annotated[
@@ -32,11 +32,16 @@ def operators(
         typer.Option(metavar="INPUT", help="Run NAME once, on the configured services, with this input."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    old_config: OldConfigOption = None,
 ) -> None:
-    """List the operators that a policy can be given: built-in ones, those of plugins, those of installed packages."""
-    from workflow_r1.cli.terminal import Terminal
+    """List the operators for a policy: built-in ones, those of plugins, those of installed packages."""
     from workflow_r1.operators import find_operators
+    from workflow_r1.running.terminal import Terminal
 
+    if old_config is not None:
+        config, name = old_config, config
+    elif name is None and not names_configuration(config):
+        config, name = None, config
     settings = open_config(config, override, trust=trust)
     if call is not None and name is None:
         raise ConfigError("--call: expected the NAME of the operator to call before it")
@@ -148,9 +153,7 @@ def _show_one(console: "Console", config: "RunConfig", found: "FoundOperator", s
     for label, text in rows:
         console.print(Text.assemble((label.ljust(width), "dim"), text), soft_wrap=True)
     example = made.usage.removeprefix(f"{made.name}: ")
-    command = shlex.join(
-        ["workflow-r1", "operators", made.name, *(["-c", source] if source else []), "--call", example]
-    )
+    command = shlex.join(["workflow-r1", "operators", *([source] if source else []), made.name, "--call", example])
     console.print(Text(f"\ntry it:  {command}", style="dim"), soft_wrap=True)
 
 
@@ -160,12 +163,14 @@ def _call(console: "Console", config: "RunConfig", found: "FoundOperator", text:
 
     from rich.text import Text
 
-    from workflow_r1.assembly.components import build_operators, build_services
+    from workflow_r1.assembly.operators import build_operators
+    from workflow_r1.assembly.services import build_services
+    from workflow_r1.config import change_settings
 
     name = found.operator.name
-    alone = config.model_copy(update={"environment": config.environment.model_copy(update={"operators": (name,)})})
-    made = build_operators(alone)
-    services = build_services(alone, operators=made)
+    alone = change_settings(config, {"environment.operators": (name,)})
+    made = build_operators(alone.pool)
+    services = build_services(alone.services, alone.pool, operators=made)
 
     async def run() -> "OperatorResult":
         try:

@@ -1,5 +1,6 @@
-"""Arguments that several commands share."""
+"""Arguments that several commands share: one name and one meaning each."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,10 +11,25 @@ CONFIG_HELP = (
 )
 
 Source = Annotated[str | None, typer.Argument(metavar="CONFIG", help=CONFIG_HELP, show_default=False)]
-SourceOption = Annotated[str | None, typer.Option("--config", "-c", help=CONFIG_HELP, show_default=False)]
+OldConfigOption = Annotated[str | None, typer.Option("--config", "-c", hidden=True)]
+"""Earlier option for CONFIG, which now comes first; still read."""
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--override", "-o", metavar="KEY=VALUE", help="Set one key, e.g. -o training.steps=5. Repeatable."),
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        "-m",
+        metavar="NAME",
+        help="Method that answers: policy, or a fixed workflow such as direct, cot or ensemble: docs/reference/methods.md.",
+    ),
+]
+PolicyTemperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature of the policy; 0 is greedy.")]
+Questions = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Questions in place of the configuration's held-out ones.", show_default=False),
 ]
 Trust = Annotated[
     bool,
@@ -21,5 +37,22 @@ Trust = Annotated[
         "--trust",
         help="Trust the run directory, which somebody else may have made, to run the code and ask the services that its "
         "configuration names; remembered. See docs/explanation/security.md.",
+    ),
+]
+ApiKeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Environment variable with the key that clients must send; without it the server asks for no key.",
+        show_default=False,
+    ),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        help="Name besides this machine's own under which clients reach the server, e.g. a proxy's. Repeatable.",
+        show_default=False,
     ),
 ]

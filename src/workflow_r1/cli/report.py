@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workflow_r1.errors import UserError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from workflow_r1.evaluation.answers import Figure
-    from workflow_r1.evaluation.comparison import Comparison
+    from workflow_r1.running.reports import WrittenReport, WrittenRunReport
 
 
 def report(
@@ -21,22 +22,29 @@ def report(
         str | None,
         typer.Option(metavar="METHOD", help="Evaluation: the method to test the others against. Default: policy, if there."),
     ] = None,
-    figure: Annotated[str, typer.Option(help="Evaluation: what tables and pictures show: exact_match or f1.")] = "exact_match",
-    confidence: Annotated[float, typer.Option(help="Evaluation: of the intervals, and 1 less the level of the tests.")] = 0.95,
+    figure: Annotated[str, typer.Option(help="Figure of an evaluation's tables and pictures: exact_match or f1.")] = "exact_match",
+    confidence: Annotated[
+        float, typer.Option(help="Evaluation: confidence of the intervals; 1 less it is the level of the tests.")
+    ] = 0.95,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Evaluation: where the report goes. Default: report/ in the first directory.", show_default=False),
+        typer.Option(
+            metavar="DIR",
+            help="Evaluation: directory of the report. Default: report/ in the first directory.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:  # fmt: skip
-    """Show what a training run or an evaluation of methods reached: tables here, pictures and a report in its directory.
+    """Report on a training run, or on evaluations of methods: tables here, pictures and a report in its directory.
 
-    Of a run: curve.png, curve.svg and report.md. Of evaluations: report/ with report.md, report.html, report.csv, report.json,
-    frontier.svg and frontier.png.
+    A run gets curve.png, curve.svg and report.md. Evaluations get report/ with report.md, report.html, report.csv,
+    report.json, frontier.svg and frontier.png.
     """
-    from workflow_r1.cli.terminal import Terminal
-    from workflow_r1.errors import UserError
     from workflow_r1.reports.evaluation import is_evaluation
+    from workflow_r1.running.reports import report_evaluations, report_run
+    from workflow_r1.running.terminal import Terminal
 
+    console = Terminal()
     kinds = [is_evaluation(directory) for directory in directories]
     if any(kinds):
         if not all(kinds):
@@ -44,55 +52,31 @@ def report(
             raise UserError(
                 f"expected directories of evaluations beside {directories[kinds.index(True)]}, received {odd}"
             )
-        report_evaluations(
-            Terminal(), directories, reference=reference, figure=figure, confidence=confidence, output=output
-        )
+        with console.status("reading") as status:
+            written = report_evaluations(
+                directories, reference=reference, figure=figure, confidence=confidence, output=output,
+                notify=status.update,
+            )  # fmt: skip
+        show_report(console, written)
         return
     given = {"--reference": reference, "--output": output}
     wrong = [name for name, value in given.items() if value is not None]
     if wrong:
         raise UserError(f"expected the directory of an evaluation with {wrong[0]}, received {directories[0]}")
     for directory in directories:
-        _report_run(directory)
+        _show_run(console, directory, report_run(directory))
 
 
-def report_evaluations(
-    console: "Console",
-    directories: list[Path],
-    *,
-    reference: str | None = None,
-    figure: str = "exact_match",
-    confidence: float = 0.95,
-    output: Path | None = None,
-) -> "Comparison":
-    """Write the report of evaluations and show its tables; the arguments are those of the command.
-
-    Returns:
-        What the report's figures, tests and frontiers are.
-
-    Raises:
-        DataError: a directory holds no evaluation, or a damaged one.
-        UserError: ``figure`` or ``confidence`` is none, or the reference is no method of theirs.
-    """
+def show_report(console: "Console", written: "WrittenReport") -> None:
+    """Show the tables of a report of evaluations, and where the rest of it is."""
     from workflow_r1.cli.tables import print_table
-    from workflow_r1.errors import UserError
-    from workflow_r1.reports.evaluation import build_report, make_document, write_report
-    from workflow_r1.reports.evaluation.document import Grid, Points, score_grid
-
-    if not 0.5 <= confidence < 1:
-        raise UserError(f"--confidence: expected a number from 0.5 to below 1, such as 0.95, received {confidence}")
-    with console.status("reading") as status:
-        record = build_report(
-            directories, reference=reference, figure=_read_figure(figure), confidence=confidence, notify=status.update
-        )
-        status.update("writing")
-        document = make_document(record)
-        place = output if output is not None else directories[0] / "report"
-        files, missing = write_report(record, document, place)
+    from workflow_r1.reports.evaluation.blocks import Grid, Points
+    from workflow_r1.reports.evaluation.scores import score_grid
 
     def print_grid(grid: Grid) -> None:
-        print_table(console, grid.caption, grid.header, grid.rows)
+        print_table(console, grid.caption, grid.header, grid.rows, num_names=grid.num_names)
 
+    record, document = written.record, written.document
     console.print(f"\n{document.title}", style="bold", markup=False)
     if document.simulation:
         console.print(document.simulation, style="yellow", markup=False)
@@ -106,50 +90,25 @@ def report_evaluations(
                 for text in block.texts:
                     console.print(f"* {text}", markup=False)
                 console.print()
-    if missing is not None:
-        console.print(str(missing), style="yellow", markup=False, soft_wrap=True)
-    console.print(f"wrote {', '.join(files)} in {place}", style="dim", soft_wrap=True, markup=False)
-    return record.comparison
+    if written.missing is not None:
+        console.print(str(written.missing), style="yellow", markup=False, soft_wrap=True)
+    files = ", ".join(written.files)
+    console.print(f"wrote {files} in {written.place}", style="dim", soft_wrap=True, markup=False)
 
 
-def _read_figure(given: str) -> "Figure":
-    from typing import get_args
-
-    from workflow_r1.errors import UserError
-    from workflow_r1.evaluation.answers import Figure
-
-    for figure in get_args(Figure):
-        if given == figure:
-            return figure
-    raise UserError(f"--figure: expected one of {', '.join(get_args(Figure))}, received {given!r}")
-
-
-def _report_run(run: Path) -> None:
+def _show_run(console: "Console", directory: Path, written: "WrittenRunReport") -> None:
     from workflow_r1.cli.tables import print_table
-    from workflow_r1.cli.terminal import Terminal
-    from workflow_r1.errors import MissingExtraError
-    from workflow_r1.reports import draw_curve, read_run, write_summary
     from workflow_r1.reports.services import services_table
     from workflow_r1.reports.summary import evaluation_table, training_table
-    from workflow_r1.trajectory.storage import write_atomically
 
-    record = read_run(run)
-    console = Terminal()
+    record = written.record
     console.print(f"\n{record.title}", style="bold", markup=False)
     if record.evaluations:
         print_table(console, "held-out exact match [95% interval]", *evaluation_table(record))
     print_table(console, "training", *training_table(record))
     if record.services:
         print_table(console, "services, over the whole run", *services_table(record))
-    missing: MissingExtraError | None = None
-    pictures: list[str] = []
-    try:
-        pictures = [path.name for path in draw_curve(record)]
-    except MissingExtraError as error:
-        missing = error
-    write_atomically(
-        run / "report.md", write_summary(record, pictures=[name for name in pictures if name.endswith("png")])
-    )
-    console.print(f"wrote {', '.join([*pictures, 'report.md'])} in {run}", style="dim", soft_wrap=True, markup=False)
-    if missing is not None:
-        raise missing
+    files = ", ".join(written.files)
+    console.print(f"wrote {files} in {directory}", style="dim", soft_wrap=True, markup=False)
+    if written.missing is not None:
+        raise written.missing

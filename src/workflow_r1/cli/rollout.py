@@ -1,16 +1,12 @@
 """``workflow-r1 rollout``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, Trust
-from workflow_r1.errors import BudgetExceededError, UserError
-from workflow_r1.running.configuration import open_config, open_questions, with_questions
-
-if TYPE_CHECKING:
-    from workflow_r1.trajectory import Trajectory
+from workflow_r1.cli.parameters import Method, Overrides, Questions, Source, Trust
+from workflow_r1.errors import BudgetExceededError
 
 
 def rollout(
@@ -20,97 +16,44 @@ def rollout(
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="JSONL of trajectories; must not exist yet.")
     ] = Path("trajectories.jsonl"),
-    questions: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Questions in place of the configuration's held-out ones.")
-    ] = None,
+    questions: Questions = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first so many questions.", show_default=False)
+        int | None, typer.Option(min=1, metavar="N", help="Ask only the first N questions.", show_default=False)
     ] = None,
     group_size: Annotated[int, typer.Option(min=1, help="Trajectories of each question.")] = 1,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            "-m",
-            help="policy, or a fixed workflow such as direct, cot or ensemble: docs/reference/methods.md.",
-        ),
-    ] = "policy",
+    method: Method = "policy",
     temperature: Annotated[
-        float | None, typer.Option(min=0.0, help="Default: the configuration's.", show_default=False)
+        float | None,
+        typer.Option(min=0.0, help="Sampling temperature. Default: the configuration's.", show_default=False),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Default: the configuration's.", show_default=False)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the sampling. Default: the configuration's.", show_default=False)
+    ] = None,
 ) -> None:
     """Sample trajectories of a policy over questions into a JSONL file."""
-    import asyncio
-
     from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
-    from workflow_r1.cli.display import TrajectoryCounter
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.cli.usage import print_usage
-    from workflow_r1.rewards import score_trajectory
-    from workflow_r1.rollout import rollout_groups
-    from workflow_r1.running.policies import POLICY, open_method
-    from workflow_r1.running.saving import check_can_append
-    from workflow_r1.running.services import check_services
-    from workflow_r1.running.simulation import is_simulated
-    from workflow_r1.store.lock import held_alone
-    from workflow_r1.trajectory import append_trajectories
-    from workflow_r1.trajectory.storage import iterate_trajectories
+    from workflow_r1.running.configuration import open_config, with_questions
+    from workflow_r1.running.display import AnsweringDisplay
+    from workflow_r1.running.rollouts import roll_out
+    from workflow_r1.running.terminal import Terminal
 
     settings = with_questions(open_config(config, override, trust=trust), questions)
-    if output.exists():
-        raise _taken(output)
-    check_can_append(output, option="--output")
-    heat = settings.sampling.temperature if temperature is None else temperature
     console = Terminal()
-    with console.status("getting ready"):
-        chosen = open_questions(settings, limit)
-        opened = open_method(settings, method, temperature=heat, as_policy=True, questions=chosen)
-        check_services(settings, opened.services, policy=method == POLICY)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with TrajectoryCounter(
-        console,
-        f"{settings.titled(simulation=is_simulated(settings, method))}: {opened.policy.name}",
-        len(chosen) * group_size,
-    ) as counter:
-
-        def keep(trajectory: "Trajectory") -> None:
-            if trajectory.question.golden_answers and not trajectory.stop_reason.is_infrastructure:
-                trajectory = score_trajectory(trajectory)
-            append_trajectories(output, [trajectory])
-            counter.count(trajectory)
-
-        async def run() -> None:
-            async with opened:
-                await rollout_groups(
-                    chosen,
-                    policy=opened.policy,
-                    make_environment=opened.make_environment,
-                    group_size=group_size,
-                    seed=settings.seed if seed is None else seed,
-                    max_concurrency=settings.sampling.max_sessions,
-                    num_calls_left=lambda: opened.accounts.budget.num_calls_left,
-                    on_trajectory=keep,
-                )
-
-        try:
-            with held_alone(output.with_name(f".{output.name}.lock"), place=output):
-                if output.exists():
-                    raise _taken(output)
-                asyncio.run(run())
-        except BudgetExceededError as exceeded:
-            tell_used_up(console, exceeded, None, kept=_kept(output))
-            raise typer.Exit(EXIT_CODE) from None
-        except KeyboardInterrupt:
-            console.print(f"\ninterrupted. {_kept(output)}", soft_wrap=True, markup=False)
-            raise typer.Exit(130) from None
-    trajectories = iterate_trajectories(output) if output.exists() else ()
-    print_usage(console, trajectories, currency=settings.prices.currency, accounts=opened.accounts)
+    try:
+        with AnsweringDisplay(console) as display:
+            done = roll_out(
+                settings, output=output, method=method, limit=limit, group_size=group_size, temperature=temperature,
+                seed=seed, on_event=display.receive,
+            )  # fmt: skip
+    except BudgetExceededError as exceeded:
+        tell_used_up(console, exceeded, None, kept=_kept(output))
+        raise typer.Exit(EXIT_CODE) from None
+    except KeyboardInterrupt:
+        console.print(f"\ninterrupted. {_kept(output)}", soft_wrap=True, markup=False)
+        raise typer.Exit(130) from None
+    print_usage(console, done.trajectories(), currency=settings.prices.currency, accounts=done.accounts)
     console.print(f"trajectories in {output}", style="dim", soft_wrap=True, markup=False)
-
-
-def _taken(output: Path) -> UserError:
-    return UserError(f"expected a new file, but {output} exists; choose another --output")
 
 
 def _kept(output: Path) -> str:

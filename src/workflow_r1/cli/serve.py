@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, Trust
-from workflow_r1.cli.serving import AllowHost, ApiKeyEnv
+from workflow_r1.cli.parameters import AllowHost, ApiKeyEnv, Method, Overrides, Source, Trust
 from workflow_r1.running.configuration import open_config, run_directory_of
 
 if TYPE_CHECKING:
@@ -23,26 +22,20 @@ def serve(
     config: Source = None,
     override: Overrides = None,
     trust: Trust = False,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            "-m",
-            help="policy, or a fixed workflow such as direct, cot or ensemble: docs/reference/methods.md.",
-        ),
-    ] = "policy",
+    method: Method = "policy",
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8080,
     model_name: Annotated[
         str | None,
-        typer.Option(help="What clients call the model; default: the configuration's name.", show_default=False),
+        typer.Option(help="Name of the model for clients; default: the configuration's name.", show_default=False),
     ] = None,
     api_key_env: ApiKeyEnv = None,
     allow_host: AllowHost = None,
     temperature: Annotated[
-        float, typer.Option(min=0.0, max=2.0, help="Of requests that do not name one; 0 is greedy.")
+        float,
+        typer.Option(min=0.0, max=2.0, help="Sampling temperature of requests that do not name one; 0 is greedy."),
     ] = 0.0,
     max_concurrency: Annotated[
         int | None,
@@ -56,7 +49,7 @@ def serve(
     history: Annotated[
         Literal["auto", "text", "reference", "none"],
         typer.Option(
-            help="What becomes of earlier messages. text: they stand before the question. reference: the last answer takes "
+            help="Treatment of earlier messages. text: they stand before the question. reference: the last answer takes "
             "the place of a pronoun. none: the question alone. auto: reference for a policy of brief prompts, else text."
         ),
     ] = "auto",
@@ -65,20 +58,20 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the policy with its operators as an OpenAI-compatible chat endpoint: POST /v1/chat/completions."""
-    from workflow_r1.cli.serving import address_of, listen, require_server, serve_until_stopped
-    from workflow_r1.cli.terminal import Terminal
+    from workflow_r1.config import change_settings
+    from workflow_r1.running.http_server import address_of, listen, require_server, serve_until_stopped
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
-    from workflow_r1.running.services import check_services
+    from workflow_r1.running.services import check_served_policy, check_services
     from workflow_r1.running.simulation import is_simulated, notes_on
+    from workflow_r1.running.terminal import Terminal
     from workflow_r1.services.keys import read_key
 
     require_server("serve")
     settings = open_config(config, override, trust=trust)
     key = None if api_key_env is None else read_key(api_key_env, purpose="the key of --api-key-env")
     if max_concurrency is not None:
-        sampling = settings.sampling.model_copy(update={"max_sessions": max_concurrency})
-        settings = settings.model_copy(update={"sampling": sampling})
+        settings = change_settings(settings, {"sampling.max_sessions": max_concurrency})
     if save is not None:
         check_can_append(save, option="--save")
         save.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +79,9 @@ def serve(
     with listen(host, port) as listening:
         with console.status("getting ready"):
             opened = open_method(settings, method, temperature=temperature)
-            check_services(settings, opened.services, policy=method == POLICY)
+            check_services(settings.services, opened.services)
+            if method == POLICY:
+                check_served_policy(settings.policy, settings.llm)
 
             from workflow_r1.services.admission import AdmissionRules
             from workflow_r1.serving.app import Served, ServerLimits, make_app
@@ -122,7 +117,7 @@ def serve(
 
 
 def _model_name(config: str | None, settings: "RunConfig") -> str:
-    """The run's own name, where a run is served; else that of the configuration."""
+    """Return the run's own name, where a run is served; else that of the configuration."""
     directory = run_directory_of(config)
     return settings.name if directory is None else directory.resolve().name
 
@@ -165,18 +160,18 @@ def _show_start(
 
 
 def _example_question(config: "RunConfig") -> str:
-    from workflow_r1.assembly.components import build_evaluation_questions
+    from workflow_r1.running.parts import held_out_questions
 
     if config.data.source == "embedded":
-        return build_evaluation_questions(config, 1)[0].text
+        return held_out_questions(config, 1)[0].text
     return EXAMPLE_QUESTION
 
 
 def _note(console: "Console", trajectory: "Trajectory", save: Path | None, currency: str) -> None:
-    """Tell of a trajectory in one line, and save it."""
+    """Print a line about a trajectory, and save it."""
     import time
 
-    from workflow_r1.cli.trace import outcome_parts
+    from workflow_r1.running.trace import outcome_parts
     from workflow_r1.trajectory import append_trajectories
 
     line = f"{time.strftime('%H:%M:%S')}  {trajectory.stop_reason}: {', '.join(outcome_parts(trajectory, currency))}"
@@ -187,5 +182,5 @@ def _note(console: "Console", trajectory: "Trajectory", save: Path | None, curre
     try:
         append_trajectories(save, [trajectory])
     except OSError as error:
-        # The client still gets its answer: what is lost is our copy.
+        # The client still gets its answer: only our copy is lost.
         console.print(f"could not save to {save}: {error.strerror}", style="red", soft_wrap=True, markup=False)

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, Trust
-from workflow_r1.cli.serving import AllowHost, ApiKeyEnv
+from workflow_r1.cli.parameters import AllowHost, ApiKeyEnv, Overrides, Source, Trust
 from workflow_r1.running.configuration import open_config
 
 if TYPE_CHECKING:
@@ -42,10 +41,10 @@ def serve_search(
     ] = None,
 ) -> None:
     """Serve a search over HTTP in the protocol of Search-R1's retrieval server: POST /retrieve, GET /health."""
-    from workflow_r1.cli.serving import address_of, listen, require_server, serve_until_stopped
-    from workflow_r1.cli.terminal import Terminal
     from workflow_r1.config.search import SearchConfig
     from workflow_r1.errors import ConfigError
+    from workflow_r1.running.http_server import address_of, listen, require_server, serve_until_stopped
+    from workflow_r1.running.terminal import Terminal
     from workflow_r1.services.keys import read_key
 
     require_server("serve-search")
@@ -82,7 +81,7 @@ def serve_search(
 
 
 def _open(config: "SearchConfig", world_seed: int, console: "Console") -> "SearchBackend":
-    from workflow_r1.assembly.components import build_search
+    from workflow_r1.assembly.search import build_search
 
     is_new = config.kind == "bm25" and config.index is not None and not config.index.exists()
     doing = f"building the index in {config.index}" if is_new else "opening the search"
@@ -93,7 +92,7 @@ def _open(config: "SearchConfig", world_seed: int, console: "Console") -> "Searc
 
 
 def describe(config: "SearchConfig", search: "SearchBackend", default_k: int) -> dict[str, Any]:
-    """What ``GET /health`` says of a search: a figure means nothing without its corpus, retriever and k."""
+    """Description of a search for ``GET /health``: a figure means nothing without its corpus, retriever and k."""
     from workflow_r1.retrieval import BM25Index
 
     described: dict[str, Any] = {"kind": config.kind, "k": default_k}

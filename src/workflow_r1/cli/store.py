@@ -22,10 +22,10 @@ Place = Annotated[
 
 @store.command()
 def show(path: Place = None) -> None:
-    """Say how many calls are stored, of which models, and how much room they take."""
+    """Show the number of stored calls, their models, and the room that they take."""
     from rich.table import Table
 
-    from workflow_r1.cli.terminal import Terminal
+    from workflow_r1.running.terminal import Terminal
 
     with _opened(path, read_only=True) as database:
         sizes = database.sizes()

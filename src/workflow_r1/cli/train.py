@@ -1,38 +1,31 @@
-"""``workflow-r1 train``."""
+"""``workflow-r1 train`` and ``workflow-r1 warmstart``."""
 
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from workflow_r1.cli.parameters import Overrides, Source, Trust
-from workflow_r1.errors import (
-    CheckpointError,
-    ConfigError,
-    MissingExtraError,
-    ProcessLostError,
-    ServiceError,
-    UserError,
-)
-from workflow_r1.running.configuration import open_config
-from workflow_r1.running.processes import command_of, is_launched, joined, launch, num_started, speak_when_ended
+from workflow_r1.errors import ConfigError, ProcessLostError, ServiceError
+from workflow_r1.running.processes import command_of, is_launched, launch, num_started, rank, speak_when_ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console
 
     from workflow_r1.config import RunConfig
-    from workflow_r1.policy.distributed import Ranks
+    from workflow_r1.recording.events import Event
+    from workflow_r1.running.engines import Engine
+    from workflow_r1.running.training import TrainResult
 
 Resume = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Go on with the run in DIR from its newest checkpoint.", show_default=False),
+    typer.Option(metavar="DIR", help="Resume the run in DIR from its newest checkpoint.", show_default=False),
 ]
-RunDirectory = Annotated[
+Output = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Where the run goes. Default: runs/NAME-TIME.", show_default=False),
+    typer.Option(
+        metavar="DIR", help="Directory of the run, new or empty. Default: runs/NAME-TIME.", show_default=False
+    ),
 ]
 
 
@@ -41,11 +34,11 @@ def train(
     override: Overrides = None,
     trust: Trust = False,
     resume: Resume = None,
-    run_directory: RunDirectory = None,
+    output: Output = None,
     engine: Annotated[
         Literal["native", "trl", "verl"] | None,
         typer.Option(
-            help="What trains: this process, TRL's loop, or verl on Ray. Default: the configuration's `engine`.",
+            help="Training engine: this process, TRL's loop, or verl on Ray. Default: the configuration's `engine`.",
             show_default=False,
         ),
     ] = None,
@@ -63,68 +56,107 @@ def train(
     ] = 1,
 ) -> None:
     """Train a policy by reinforcement learning (GSsPO). Without CONFIG: the embedded quickstart, minutes on a CPU."""
-    from workflow_r1.cli.dry_run import dry_run as estimate
-    from workflow_r1.cli.terminal import Terminal
+    from workflow_r1.cli.dry_run import show_estimate, show_verl_options
+    from workflow_r1.running.engines import ENGINES
     from workflow_r1.running.policies import require_trainable
+    from workflow_r1.running.terminal import Terminal
+    from workflow_r1.running.training import open_run
 
     overrides = [*(override or []), *([f"engine={engine}"] if engine else [])]
-    settings = open_run(config, overrides, resume, run_directory, trust=trust)
-    # What rollouts cost can be estimated with the policy behind a server, too; it cannot be trained there.
+    settings = open_run(config, overrides, resume=resume, directory=output, trust=trust)
+    # The cost of rollouts can be estimated with the policy behind a server, too; it cannot be trained there.
     if not (dry_run and settings.policy.base_url is not None and settings.engine == "native"):
-        require_trainable(settings)
+        require_trainable(settings.policy)
     console = Terminal()
-    if settings.engine == "verl":
-        if processes > 1:
-            raise ConfigError(
-                "expected --processes with the native engine alone: verl starts its own, as its options say"
-            )
-        from workflow_r1.cli.train_verl import show_options, train_on_verl
-
-        if dry_run:
-            show_options(settings, console)
-            return
-        if exit_code := train_on_verl(settings, console, resume, run_directory):
-            raise typer.Exit(exit_code)
-        return
-    if dry_run:
+    if settings.engine == "verl" and processes > 1:
+        raise ConfigError("expected --processes with the native engine alone: verl starts its own, as its options say")
+    if dry_run and settings.engine == "verl":
+        show_verl_options(settings, console)
+    elif dry_run:
         if resume is not None:
             raise ConfigError("expected --dry-run without --resume: it estimates a whole run before it starts")
-        estimate(settings, console)
-        return
-    if processes > 1:
-        exit_code = _launch(settings, console, processes, config, overrides, resume, run_directory)
+        show_estimate(settings, console)
+    elif processes > 1:
+        raise typer.Exit(_launch(settings, console, processes, config, overrides, resume, output))
     else:
-        with joined(settings) as ranks:
-            if ranks is not None and not ranks.is_main:
-                console = Terminal(quiet=True, force_terminal=False)
-            exit_code = _train(settings, console, resume, run_directory, ranks)
-    if exit_code:
-        raise typer.Exit(exit_code)
+        result = run_engine(settings, ENGINES[settings.engine], console, resume, output)
+        if rank() == 0:
+            _show_next(console, result)
 
 
-def open_run(
-    config: str | None,
-    override: list[str] | None,
-    resume: Path | None,
-    run_directory: Path | None,
-    *,
-    trust: bool,
-) -> "RunConfig":
-    """The configuration of a new run, or of the run that goes on.
+def warmstart(
+    config: Source = None,
+    override: Overrides = None,
+    trust: Trust = False,
+    resume: Resume = None,
+    output: Output = None,
+) -> None:
+    """Teach a policy the grammar from demonstrations, before reinforcement learning."""
+    from workflow_r1.running.display import show_path
+    from workflow_r1.running.engines import WARM_START
+    from workflow_r1.running.terminal import Terminal
+    from workflow_r1.running.training import open_run
+
+    settings = open_run(config, override, resume=resume, directory=output, trust=trust)
+    console = Terminal()
+    result = run_engine(settings, WARM_START, console, resume, output)
+    if result.policy_directory is not None:
+        console.print(f"\nThe policy is in [bold]{show_path(result.policy_directory)}[/]. Next:", soft_wrap=True)
+    command = f"workflow-r1 train {show_path(result.directory)}"
+    console.print(f"  [bold cyan]{command}[/]  [dim]reinforcement learning from it[/]", soft_wrap=True)
+
+
+def run_engine(
+    config: "RunConfig", engine: "Engine", console: "Console", resume: Path | None, output: Path | None
+) -> "TrainResult":
+    """Train, show the progress, and show how to resume a run that did not finish.
 
     Raises:
-        ConfigError: both are asked for.
-        CheckpointError: there is nothing to go on with.
+        typer.Exit: the run was interrupted (130), or its budget is used up (3).
     """
-    if resume is None:
-        return open_config(config, override, trust=trust)
-    if config is not None or run_directory is not None:
-        raise ConfigError(
-            "expected --resume alone: the run's own config.toml says the rest; single keys can be changed with -o"
-        )
-    if not (resume / "config.toml").is_file():
-        raise CheckpointError(f"expected a run directory to resume, found no config.toml in {resume}")
-    return open_config(str(resume / "config.toml"), override, trust=trust)
+    from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
+    from workflow_r1.recording.events import RunOpened
+    from workflow_r1.running.display import TrainingDisplay, show_path
+    from workflow_r1.running.terminal import Terminal
+    from workflow_r1.running.training import train as train_policy
+
+    if rank() > 0:
+        console = Terminal(quiet=True, force_terminal=False)
+    display = TrainingDisplay(console)
+
+    def go_on(directory: Path) -> str:
+        return command_of(f"--resume {show_path(directory)}", num_started(), command=engine.resume_with)
+
+    def tell_aborted() -> None:
+        if display.directory is not None:
+            _tell_aborted(console, display.directory, go_on(display.directory))
+
+    def receive(event: "Event") -> None:
+        display.receive(event)
+        if isinstance(event, RunOpened):
+            speak_when_ended(tell_aborted)
+
+    try:
+        with display:
+            result = train_policy(
+                config, on_event=receive, resume=resume is not None, directory=resume or output, engine=engine
+            )
+    except (ServiceError, ProcessLostError) as error:
+        if not (isinstance(error, ProcessLostError) and is_launched()):
+            tell_aborted()
+        raise
+    except KeyboardInterrupt:
+        tell_aborted()
+        raise typer.Exit(130) from None
+    if result.cause == "interrupted":
+        command = go_on(result.directory)
+        console.print(f"stopped at step {result.step}; continue with:  [bold]{command}[/]", soft_wrap=True)
+        raise typer.Exit(130)
+    if result.exceeded is not None:
+        kept = f"Everything complete up to step {result.step} is kept"
+        tell_used_up(console, result.exceeded, go_on(result.directory), kept=kept)
+        raise typer.Exit(EXIT_CODE)
+    return result
 
 
 def _launch(
@@ -134,179 +166,48 @@ def _launch(
     config: str | None,
     overrides: list[str],
     resume: Path | None,
-    run_directory: Path | None,
+    output: Path | None,
 ) -> int:
-    """Run the command in several processes; the place of the run is chosen here, to say how to go on with it."""
+    """Run the command in several processes; the place of the run is chosen here, to say how to resume it."""
+    from workflow_r1.running.display import show_path
     from workflow_r1.running.run_directory import check_place, choose_place
+    from workflow_r1.running.training import newest_checkpoint
 
-    check_place(run_directory)
-    directory = resume or run_directory or choose_place(settings)
+    check_place(output)
+    directory = resume or output or choose_place(settings)
     source = [] if config is None else [config]
-    place = ["--run-directory" if resume is None else "--resume", str(directory)]
+    place = ["--output" if resume is None else "--resume", str(directory)]
 
     def go_on() -> str:
-        checkpoints = _checkpoints(directory)
-        if not checkpoints and resume is None:
+        newest = newest_checkpoint(directory)
+        if newest is None and resume is None:
             return "There is no checkpoint yet: repair the cause and start again"
-        kept = f"The checkpoint {checkpoints[-1]} stands" if checkpoints else "There is no checkpoint yet"
-        return f"{kept}; go on with:  [bold]{command_of(f'--resume {show_path(directory)}', num)}[/]"
+        kept = f"The checkpoint {newest} stands" if newest else "There is no checkpoint yet"
+        return f"{kept}; continue with:  [bold]{command_of(f'--resume {show_path(directory)}', num)}[/]"
 
     # Trust was settled here: the processes of the run do not ask again.
     arguments = ["train", *source, *place, "--trust", *(part for override in overrides for part in ("-o", override))]
     return launch(arguments, num=num, tell=lambda line: console.print(line, soft_wrap=True), go_on=go_on)
 
 
-def _train(
-    config: "RunConfig", console: "Console", resume: Path | None, chosen: Path | None, ranks: "Ranks | None"
-) -> int:
-    from workflow_r1.assembly.components import (
-        build_environment_factory,
-        build_questions,
-        build_services,
-        open_accounts,
-    )
-    from workflow_r1.cli.budget import EXIT_CODE, tell_used_up
-    from workflow_r1.cli.display import stop_once, watch
-    from workflow_r1.reports import open_trackers
-    from workflow_r1.running.policies import special_tokens
-    from workflow_r1.running.run_directory import check_place, discard_if_unused, make_run_directory, write_description
-    from workflow_r1.running.services import check_services
+def _tell_aborted(console: "Console", directory: Path, go_on: str) -> None:
+    """Show the state that a second Ctrl-C left behind."""
+    from workflow_r1.running.training import newest_checkpoint
 
-    is_main = ranks is None or ranks.is_main
-    together = nullcontext if ranks is None else ranks.agreeing
-    # All that can be refused is refused before anything is written, and what is cheap to refuse before torch is imported.
-    with together():
-        if resume is None and is_main:
-            check_place(chosen)
-    with together(), console.status("getting ready"):
-        train_questions, evaluation_questions = build_questions(config)
-        accounts = open_accounts(config)
-        services = build_services(config, accounts=accounts)
-        check_services(config, services)
-        make_environment = build_environment_factory(config, services=services, special_tokens=special_tokens(config))
-
-        make_trainer = _trainer_of(config)
-        from workflow_r1.recording.events import EvaluationFinished, Event, RunStarted, StepFinished
-
-    with together():
-        directory = resume or (make_run_directory(config, chosen) if is_main else Path())
-    directory = directory if ranks is None else ranks.from_main(directory)
-    place = show_path(directory)
-    go_on = command_of(f"--resume {place}", num_started())
-    speak_when_ended(lambda: tell_aborted(console, directory, go_on))
-    trackers = []
-    try:
-        trackers = list(open_trackers(config, directory)) if is_main else []
-        with watch(console, config.title, place) as display:
-
-            def on_event(event: Event) -> None:
-                display.receive(event)
-                if isinstance(event, RunStarted) and resume is not None:
-                    # The checkpoint has taken the overrides: from here on they are the run's.
-                    write_description(directory, config)
-                # The line of a step holds its evaluation; only the one before the first step has no line of a step.
-                if isinstance(event, StepFinished) or (isinstance(event, EvaluationFinished) and event.step == 0):
-                    for tracker in trackers:
-                        tracker.log(event.metrics, step=event.step)
-
-            trainer = make_trainer(
-                config=config,
-                run_directory=directory,
-                train_questions=train_questions,
-                evaluation_questions=evaluation_questions,
-                make_environment=make_environment,
-                on_event=on_event,
-                accounts=accounts,
-                ranks=ranks,
-            )
-            with stop_once(trainer.request_stop, display.note):
-                result = trainer.run(resume=resume is not None)
-    except UserError:
-        if is_main:
-            discard_if_unused(directory)
-        raise
-    except (ServiceError, ProcessLostError) as error:
-        if not (isinstance(error, ProcessLostError) and is_launched()):
-            tell_aborted(console, directory, go_on)
-        raise
-    except KeyboardInterrupt:
-        tell_aborted(console, directory, go_on)
-        raise typer.Exit(130) from None
-    finally:
-        for tracker in trackers:
-            tracker.close()
-    if is_main:
-        draw_report(directory, console)
-    if result.cause == "interrupted":
-        console.print(f"stopped at step {result.step}; go on with:  [bold]{go_on}[/]", soft_wrap=True)
-        return 130
-    if result.exceeded is not None:
-        kept = f"What is complete up to step {result.step} is kept"
-        tell_used_up(console, result.exceeded, go_on, kept=kept)
-        return EXIT_CODE
-    console.print(f"\nThe run is in [bold]{place}[/]. Next:", soft_wrap=True)
-    for command, purpose in (
-        (f"workflow-r1 ask -c {place}", "watch the trained policy answer a held-out question"),
-        (f"workflow-r1 report {place}", "figures, curve and example trajectories"),
-        (f"workflow-r1 evaluate {place} --method ensemble", "what a fixed workflow reaches"),
-    ):
-        console.print(f"  [bold cyan]{command}[/]  [dim]{purpose}[/]", soft_wrap=True)
-    return 0
-
-
-def _trainer_of(config: "RunConfig") -> "Callable[..., Any]":
-    """What makes the trainer of the configured engine.
-
-    Raises:
-        MissingExtraError: the engine's packages are not installed, or not in a tested version.
-    """
-    if config.engine == "trl":
-        from workflow_r1.cli.train_trl import TrlTrainer
-        from workflow_r1.engines.trl.versions import require_tested_trl
-
-        require_tested_trl()
-        return TrlTrainer
-    from workflow_r1.engines.native.run import Trainer
-
-    return Trainer
-
-
-def _checkpoints(directory: Path) -> list[str]:
-    """Names of a run's checkpoints, the newest last: ``step-N`` of the native engine, ``checkpoint-N`` of TRL."""
-    names = [path.name for kind in ("step", "checkpoint") for path in (directory / "checkpoints").glob(f"{kind}-*")]
-    return sorted(names, key=lambda name: int(name.rpartition("-")[2]))
-
-
-def tell_aborted(console: "Console", directory: Path, go_on: str) -> None:
-    """Say what a second Ctrl-C left behind."""
-    if _checkpoints(directory):
+    if newest_checkpoint(directory):
         console.print(f"aborted; the newest checkpoint stands:  [bold]{go_on}[/]", soft_wrap=True)
     else:
         console.print(f"aborted before the first checkpoint; to start over:  [bold]{go_on}[/]", soft_wrap=True)
 
 
-def draw_report(directory: Path, console: "Console") -> None:
-    """Draw the curve and write the summary; a run that has no step yet has neither."""
-    from workflow_r1.errors import DataError
-    from workflow_r1.reports import draw_curve, read_run, write_summary
-    from workflow_r1.trajectory.storage import write_atomically
+def _show_next(console: "Console", result: "TrainResult") -> None:
+    from workflow_r1.running.display import show_path
 
-    try:
-        run = read_run(directory)
-    except DataError:
-        return
-    try:
-        pictures = [path.name for path in draw_curve(run) if path.suffix == ".png"]
-    except MissingExtraError as error:
-        console.print(f"no picture: {error}", markup=False, soft_wrap=True)
-        pictures = []
-    write_atomically(directory / "report.md", write_summary(run, pictures=pictures))
-
-
-def show_path(path: Path) -> str:
-    """A path as a person would type it: relative where it lies below the working directory, quoted where needed."""
-    import shlex
-
-    here = Path.cwd()
-    absolute = path.resolve()
-    return shlex.quote(str(absolute.relative_to(here) if absolute.is_relative_to(here) else path))
+    place = show_path(result.directory)
+    console.print(f"\nThe run is in [bold]{place}[/]. Next:", soft_wrap=True)
+    for command, purpose in (
+        (f"workflow-r1 ask {place}", "watch the trained policy answer a held-out question"),
+        (f"workflow-r1 report {place}", "figures, curve and example trajectories"),
+        (f"workflow-r1 evaluate {place} --method ensemble", "the score of a fixed workflow"),
+    ):
+        console.print(f"  [bold cyan]{command}[/]  [dim]{purpose}[/]", soft_wrap=True)

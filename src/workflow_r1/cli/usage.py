@@ -1,4 +1,4 @@
-"""What the services took, on the terminal."""
+"""Usage of services on the terminal."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def print_usage(
     console: "Console", trajectories: "Iterable[Trajectory]", *, currency: str, accounts: "Accounts"
 ) -> None:
-    """Print what each operator took per trajectory, and what was spent."""
+    """Print the usage of each operator per trajectory, and the amounts spent."""
     from workflow_r1.cli.tables import print_table
     from workflow_r1.evaluation.usage import usage_by_operator
     from workflow_r1.reports.services import operators_table
@@ -35,7 +35,7 @@ def print_usage(
 
 
 def print_spent(console: "Console", accounts: "Accounts") -> None:
-    """Print what was spent on services."""
+    """Print the amounts spent on services."""
     total = accounts.ledger.total
     failed = f"; {total.failures.total()} calls failed" if total.failures else ""
     unreported = f"; {total.num_unreported} replies came without token figures" if total.num_unreported else ""

@@ -10,7 +10,7 @@ from workflow_r1.errors import UserError
 
 def world(
     output: Annotated[
-        Path, typer.Option("--output", metavar="DIR", help="Where the files go; must not exist yet.")
+        Path, typer.Option("--output", metavar="DIR", help="Directory for the files; must not exist yet.")
     ] = Path("world"),
     seed: Annotated[int, typer.Option(help="Another seed makes another world.")] = 0,
     train: Annotated[int, typer.Option("--train", min=1, help="Training questions.")] = 4096,
@@ -23,7 +23,7 @@ def world(
     ] = False,
 ) -> None:
     """Write the embedded world (a simulation) to files: passages and questions. Or make its policy anew."""
-    from workflow_r1.cli.terminal import Terminal
+    from workflow_r1.running.terminal import Terminal
 
     if output.exists():
         raise UserError(f"expected a new directory, but {output} exists; choose another --output")
@@ -68,9 +68,9 @@ def _write_world(output: Path, seed: int, num_train: int, num_evaluation: int) -
 
 
 def _build_policy(output: Path, seed: int) -> None:
-    from workflow_r1.cli.display import watch
-    from workflow_r1.cli.terminal import Terminal
+    from workflow_r1.running.display import watch
     from workflow_r1.running.policies import require_engine
+    from workflow_r1.running.terminal import Terminal
 
     require_engine("making the policy")
     from workflow_r1.engines.native.embedded_policy import BuildSettings, build_policy

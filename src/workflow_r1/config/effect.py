@@ -1,4 +1,4 @@
-"""Which keys have an effect with some values of another key alone, so that one that is overlooked is refused.
+"""Keys that have an effect only with some values of another key: a key that would have no effect is refused.
 
 A key counts as set where its value is not its default: the configuration that a run writes down, which spells out every
 default, is read again as it stands.
@@ -24,17 +24,17 @@ class Needs:
     """Values that switch the whole off and leave the other keys as they are."""
 
     def is_met(self, config: BaseModel) -> bool:
-        """Whether the configuration has such a value."""
+        """Return True where the configuration has such a value."""
         value = _look_up(config, self.key)
         return value in (*self.values, *self.off) if self.values else bool(value)
 
     def describe(self, config: BaseModel) -> str:
-        """Say what the configuration has instead."""
+        """Describe the value that the configuration has instead."""
         value = _look_up(config, self.key)
         return f"{self.key} = {json.dumps(value, default=str)}" if value not in (None, ()) else f"no {self.key}"
 
     def remedy(self) -> str:
-        """Say what to set."""
+        """Describe the value to set."""
         return f"{self.key} = {json.dumps(self.values[0])}" if self.values else self.key
 
 
@@ -46,12 +46,14 @@ _STORE = Needs("store.mode", ("use", "record", "replay"))
 _NEEDED: dict[str, tuple[Needs, ...]] = {
     "data.train": (_FILES,),
     "data.evaluation": (_FILES,),
+    "data.format": (_FILES,),
+    "data.columns": (_FILES,),
     "embedded.seed": (
         Needs("data.source", ("embedded",)),
         Needs("llm.kind", ("embedded",)),
         Needs("search.kind", ("embedded",)),
     ),
-    "policy.api_key_env": (_POLICY_SERVER,),
+    **dict.fromkeys(("policy.api_key_env", "policy.tokenizer", "policy.exchange"), (_POLICY_SERVER,)),
     **dict.fromkeys(
         (
             *("llm.base_url", "llm.model", "llm.api_key_env", "llm.concurrency", "llm.send_seed", "llm.extra_body"),
@@ -85,7 +87,7 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
     "verl": (Needs("engine", ("verl",)),),
     "methods.aflow.temperature": (Needs("methods.aflow.proposer", ("auto", "llm")),),
 }
-"""By key or section: with which values of other keys it has an effect; one of them is enough."""
+"""Values of other keys with which a key or section has an effect; one of them is enough."""
 
 
 class KeysWithoutEffectError(ValueError):
@@ -94,7 +96,7 @@ class KeysWithoutEffectError(ValueError):
     def __init__(self, found: Sequence[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{key}: {reason}" for key, reason in found))
         self.found = tuple(found)
-        """Each key, and why it has no effect and what to do about it."""
+        """Each key, with the reason why it has no effect and the remedy."""
 
 
 def refuse_keys_without_effect(config: BaseModel) -> None:
@@ -126,7 +128,7 @@ def _explain(key: str, needed: Sequence[Needs], config: BaseModel) -> str:
 
 
 def _set_keys(config: BaseModel, key: str) -> Iterator[str]:
-    """The key, or those of the section, whose value is not the default."""
+    """Return the key, or those of the section, whose value is not the default."""
     *above, name = key.split(".")
     parent: Any = config
     for part in above:

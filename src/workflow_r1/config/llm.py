@@ -1,4 +1,4 @@
-"""Which LLM carries out the operators: one endpoint, or several with roles."""
+"""The LLM that carries out the operators: one endpoint, or several with roles."""
 
 import re
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ OWN_ENDPOINT = "llm"
 """Name of the endpoint that the section ``[llm]`` itself describes."""
 
 DEFAULT_ROLE = "default"
-"""The role of every operator that has none of its own."""
+"""Role of every operator without a role of its own."""
 
 METHOD_ROLES = ("AFlow",)
-"""Roles that are no operators': of methods that ask an LLM for something else than a question's answer."""
+"""Roles without an operator: of methods that ask an LLM for something else than a question's answer."""
 
 
 def _without_null(fields: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Refuse a null: a run directory keeps its configuration in TOML, which has none, so that a resume would send the field."""
+    """Refuse a null: a run directory keeps its configuration in TOML, which has no null, and a resume would send the field."""
     null = next((name for name, value in (fields or {}).items() if value is None), None)
     if null is not None:
         raise ValueError(f"fields with values; to send no {null}, set leave_out = [{null!r}]")
@@ -29,7 +29,7 @@ def _without_null(fields: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 class EndpointConfig(Record):
-    """One of several endpoints. What it leaves out is taken from ``[llm]``."""
+    """One of several endpoints. A missing key is taken from ``[llm]``."""
 
     base_url: str | None = None
     """Endpoint, e.g. ``http://127.0.0.1:8000/v1``."""
@@ -40,7 +40,7 @@ class EndpointConfig(Record):
     concurrency: int | None = Field(default=None, ge=1)
     """Requests in flight at once."""
     timeout_seconds: float | None = Field(default=None, gt=0.0)
-    """Of one attempt."""
+    """Longest time of one attempt."""
     idle_timeout_seconds: float | None = Field(default=None, gt=0.0)
     """Longest time in an attempt without a byte."""
     max_retries: int | None = Field(default=None, ge=0)
@@ -80,11 +80,11 @@ class LLMConfig(Record):
     temperature: float = Field(default=0.7, gt=0.0)
     """Temperature of independent samples (MultiAnswerGenerate); everything else is asked at 0."""
     max_attempts: int = Field(default=3, ge=1)
-    """How often an operator asks in all where a reply lacks something that it was told to write, or was cut off."""
+    """Most replies that an operator asks for, where a reply lacks a requested part or was cut off."""
     concurrency: int = Field(default=32, ge=1)
     """Requests in flight at once, per endpoint."""
     timeout_seconds: float = Field(default=120.0, gt=0.0)
-    """Of one attempt, from sending to the last byte."""
+    """Longest time of one attempt, from sending to the last byte."""
     idle_timeout_seconds: float = Field(default=60.0, gt=0.0)
     """Longest time in an attempt without a byte. A server sends none before its reply is written: allow for that."""
     max_retries: int = Field(default=4, ge=0)
@@ -99,14 +99,14 @@ class LLMConfig(Record):
     """Fields of the request that are never sent, e.g. ``["temperature"]`` for a model that takes none; one that the endpoint
     refuses as such is left out from then on."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of the request, for what an endpoint has of its own, e.g. ``top_k``."""
+    """Further fields of the request, for an endpoint's own parameters, e.g. ``top_k``."""
     cool_down_seconds: float = Field(default=30.0, ge=0.0)
-    """How long an endpoint that is down is passed over, where its role has another."""
+    """Pause of an endpoint that is down, in seconds, where its role has another one."""
     endpoints: dict[str, EndpointConfig] = Field(default_factory=dict)
     """Further endpoints by name, each a section of its own."""
     roles: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """By operator name, or ``default`` for all others: the endpoints that carry it out, by name. ``llm`` is the one of
-    this section."""
+    """Endpoints by name that carry out an operator, by operator name, or ``default`` for all others. ``llm`` is the
+    endpoint of this section."""
 
     @field_validator("extra_body")
     @classmethod
@@ -138,10 +138,10 @@ class LLMConfig(Record):
 
 
 def endpoint_chat_config(config: LLMConfig, name: str) -> OpenAIChatConfig:
-    """How to reach one endpoint.
+    """Return the settings for a client of one endpoint.
 
     Raises:
-        ConfigError: it has no name of a model.
+        ConfigError: the endpoint names no model.
     """
     shared = {key: getattr(config, key) for key in OpenAIChatConfig.model_fields if hasattr(config, key)}
     own: Mapping[str, Any] = {}

@@ -1,4 +1,4 @@
-"""From TOML and command-line overrides to one validated configuration, and back to TOML."""
+"""Turns TOML and command-line overrides into one validated configuration, and back into TOML."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from workflow_r1.config.effect import KeysWithoutEffectError
-from workflow_r1.config.run import RunConfig
+from workflow_r1.config.run import DERIVED, RunConfig
 from workflow_r1.errors import ConfigError
 from workflow_r1.nearest import did_you_mean, nearest
 from workflow_r1.references import is_file
@@ -21,7 +21,7 @@ PRESETS = Path(__file__).parent / "presets"
 """Configurations that ship with the package, one TOML file each."""
 
 DEFAULT_PRESET = "embedded"
-"""What a command runs when it is given no configuration."""
+"""Preset of a command without a configuration."""
 
 Location = tuple[str, ...]
 """Section and key, outermost first."""
@@ -39,13 +39,83 @@ def load_run_config(path: Path | str | None = None, overrides: Sequence[str] = (
         path: a TOML file, or the name of a preset (``embedded``, ``paper``, ...); None takes the preset ``embedded``.
             Relative paths inside it are relative to the working directory; those of ``plugins`` and
             ``search.callable``, to the file.
-        overrides: ``section.key=value``, later ones win. The value is read as TOML; what is not TOML is a bare string.
-            An empty value returns the key to its default.
+        overrides: ``section.key=value``, later ones win. The value is read as TOML; anything that is not TOML is a bare
+            string. An empty value returns the key to its default.
 
     Raises:
-        ConfigError: names every wrong key and value, where it stands, what was expected, and the nearest right key.
+        ConfigError: the message names every wrong key and value, its place, the expected one, and the nearest right key.
     """
     file, text = _read_source(path)
+    return _read(text, file, overrides)
+
+
+def change_run_config(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """Return the configuration with the overrides, which are read and validated as :func:`load_run_config` does.
+
+    Raises:
+        ConfigError: names every wrong key and value, and the nearest right key.
+    """
+    return _read(dump_toml(config), Path("configuration"), overrides) if overrides else config
+
+
+def change_settings(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration with some settings changed by the program, validated as those of a file are.
+
+    A section whose keys stay keeps its very objects. Keys that have no effect any more are not looked for: the user, who
+    set them, did not make the change.
+
+    Args:
+        config: the configuration to change.
+        changes: values by section and key, with dots (``{"sampling.temperature": 0.0}``), as the fields hold them.
+
+    Raises:
+        ConfigError: names every wrong key and value, and the nearest right key.
+    """
+    places = {_split_key(key): "configuration" for key in changes}
+    try:
+        return RunConfig.model_validate(_with_changes(config, changes), context={DERIVED: True})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(error, Path("configuration"), "", places))) from None
+
+
+def _with_changes(settings: BaseModel, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that are set, with the changes; a section with changes as a table, for it to be validated anew."""
+    table = {name: getattr(settings, name) for name in settings.model_fields_set}
+    inner: dict[str, dict[str, Any]] = {}
+    for key, value in changes.items():
+        section, _, rest = key.partition(".")
+        if rest:
+            inner.setdefault(section, {})[rest] = value
+        else:
+            table[section] = value
+    for section, of_section in inner.items():
+        held = getattr(settings, section, None)
+        table[section] = _with_changes(held, of_section) if isinstance(held, BaseModel) else of_section
+    return table
+
+
+def write_override(key: str, value: object) -> str:
+    """Write ``section.key=value`` for a Python value; None returns the key to its default.
+
+    Raises:
+        ConfigError: the value is of no kind that a configuration holds.
+    """
+    try:
+        plain = json.loads(json.dumps(value, default=_as_text))
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"{key}: expected a number, a text, a path, or a list or mapping of them, received {value!r}"
+        ) from None
+    return f"{key}=" if plain is None else f"{key}={_dump_value(plain)}"
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError
+
+
+def _read(text: str, file: Path, overrides: Sequence[str]) -> RunConfig:
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # Also a number of too many digits, and brackets nested too deep.
@@ -198,7 +268,7 @@ def _short(value: object) -> str:
 
 
 def describe(annotation: Any) -> str:
-    """Say in words what a field takes."""
+    """Describe the values that a field takes, in words."""
     words = ", ".join(json.dumps(choice) for choice in _choices(annotation))
     words = f"one of {words}" if words else ""
     plain = [part for part in _alternatives(annotation) if get_origin(part) is not Literal]
@@ -244,7 +314,7 @@ def _split_key(text: str) -> Location:
 
 
 def _section_at(location: Location) -> type[BaseModel] | None:
-    """The model of a section; None where there is none."""
+    """Return the model of a section; None where there is no such section."""
     model: type[BaseModel] = RunConfig
     parts = list(location)
     while parts:
@@ -271,7 +341,7 @@ def _field_at(location: Location) -> Any | None:
 
 
 def _is_free(location: Location) -> bool:
-    """Whether a key is a name of the user's own, or lies where the configuration has no keys of its own."""
+    """Return True where a key is a name of the user's own, or lies where the configuration has no keys of its own."""
     if _section_at(location[:-1]) is not None:
         return False
     above = (_field_at(location[:length]) for length in range(1, len(location)))

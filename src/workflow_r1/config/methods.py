@@ -15,7 +15,7 @@ class SelfConsistencyConfig(Record):
     num_answers: int = Field(default=5, ge=2)
     """Answers to draw."""
     temperature: float = Field(default=0.7, gt=0.0)
-    """Of their drawing."""
+    """Sampling temperature of the answers."""
     vote: Literal["count", "llm"] = "count"
     """``count``: equal answers are counted. ``llm``: the LLM picks the most consistent, one call more."""
 
@@ -28,7 +28,7 @@ class MedPromptConfig(Record):
     num_votes: int = Field(default=5, ge=1)
     """Votes over the answers, each in an order of its own. AFlow: 5."""
     temperature: float = Field(default=0.7, gt=0.0)
-    """Of the drawing of answers; votes are asked at 0."""
+    """Sampling temperature of the answers; votes are asked at 0."""
 
 
 class MedPromptKNNConfig(Record):
@@ -41,9 +41,9 @@ class MedPromptKNNConfig(Record):
     num_answers: int = Field(default=5, ge=2)
     """Answers to draw. MedPrompt: 5."""
     temperature: float = Field(default=0.7, gt=0.0)
-    """Of the drawing of answers."""
+    """Sampling temperature of the answers."""
     embeddings: EmbeddingsConfig | None = None
-    """What tells how similar questions are; without it their words do, by BM25."""
+    """Measures how similar questions are; without it BM25 does, by their words."""
 
 
 class ReActConfig(Record):
@@ -52,14 +52,14 @@ class ReActConfig(Record):
     max_steps: int = Field(default=8, ge=1)
     """Thoughts with their actions, the final one included. The paper's limit on HotpotQA: 7 with a search."""
     temperature: float = Field(default=0.0, ge=0.0)
-    """Of the LLM that thinks."""
+    """Sampling temperature of the LLM that thinks."""
 
 
 class ExpertWorkflowConfig(Record):
     """The workflow that an engineer would write."""
 
     max_lookups: int = Field(default=3, ge=1)
-    """With search: how often the LLM may name something to look up, after the search for the question itself."""
+    """Most lookups that the LLM may ask for, with search, after the search for the question itself."""
 
 
 class RandomConfig(Record):
@@ -70,7 +70,7 @@ class RandomConfig(Record):
 
 
 class MethodsConfig(Record):
-    """A section for each method that has settings; ``docs/reference/methods.md`` says what they do."""
+    """A section for each method that has settings; ``docs/reference/methods.md`` describes them."""
 
     self_consistency: SelfConsistencyConfig = SelfConsistencyConfig()
     medprompt: MedPromptConfig = MedPromptConfig()

@@ -1,4 +1,4 @@
-"""Which search stands behind the operator Search."""
+"""The search behind the operator Search."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,12 +10,15 @@ from workflow_r1.trajectory.records import Record
 
 
 class SearchConfig(Record):
-    """What the Search operator searches (docs/how-to/search.md). A key or section of another kind is refused, but by ``none``."""
+    """The search behind the operator Search (docs/how-to/search.md).
+
+    A key or section of another kind is refused, except with ``none``.
+    """
 
     kind: Literal["embedded", "bm25", "server", "web", "callable", "mcp", "none"] = "embedded"
-    """``embedded``: the embedded world's passages. ``bm25``: an index over ``corpus``. ``server``: a retrieval server that
-    speaks Search-R1's protocol. ``web``: a web search API in Serper's form. ``callable``: a Python function. ``mcp``: a tool
-    of an MCP server. ``none``: no search."""
+    """``embedded``: the embedded world's passages. ``bm25``: an index over ``corpus``. ``server``: a retrieval server
+    that speaks Search-R1's protocol. ``web``: a web search API in Serper's form. ``callable``: a Python function.
+    ``mcp``: a tool of an MCP server. ``none``: no search."""
     corpus: Path | None = None
     """JSONL (optionally gzipped) of ``id, title, text`` or ``id, contents``."""
     index: Path | None = None

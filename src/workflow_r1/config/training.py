@@ -1,4 +1,4 @@
-"""What the native engine is told; the defaults are the paper's (arXiv:2602.01202) unless the field says otherwise."""
+"""Settings of training; the defaults are the paper's (arXiv:2602.01202) unless the field says otherwise."""
 
 from typing import Literal
 
@@ -23,7 +23,7 @@ class ObjectiveConfig(Record):
     clip_reference_length: float | None = Field(default=None, gt=0.0)
     """If set, both clip ranges of a unit of L tokens are scaled by ``sqrt(clip_reference_length / L)``."""
     advantage: Literal["group_normalised", "group_centred", "leave_one_out"] = "group_normalised"
-    """How rewards of a group become advantages."""
+    """Conversion of a group's rewards to advantages."""
     kl_coefficient: float = Field(default=1e-3, ge=0.0)
     """Weight of the KL to the reference policy in the loss; 0 needs no reference policy."""
     kl_kind: Literal["k1", "k2", "k3"] = "k3"
@@ -69,8 +69,9 @@ class OptimiserConfig(Record):
     lora: LoraSettings | None = None
     """None trains all weights."""
     sharding: Literal["none", "full"] = "none"
-    """Of a run in several processes. ``none``: each holds the whole policy and optimiser. ``full``: weights, gradients and
-    optimiser state are spread over them (FSDP2), and each holds the weights alone as a whole while it samples."""
+    """Distribution of the policy over several processes. ``none``: each holds the whole policy and optimiser. ``full``:
+    weights, gradients and optimiser state are spread over them (FSDP2), and each holds the weights alone as a whole
+    while it samples."""
 
 
 class TrainingConfig(Record):
@@ -95,7 +96,7 @@ class TrainingConfig(Record):
     stop_after_failures: int = Field(default=32, ge=1)
     """Trajectories that a service failed, one after the other, after which the run stops itself and can be resumed."""
     peer_timeout_minutes: float = Field(default=30.0, gt=0.0)
-    """In a run of several processes, how long one waits for another that is late before the run ends."""
+    """Longest wait of a process for another one, in a run of several processes, before the run ends."""
 
 
 class WarmstartConfig(Record):
@@ -104,7 +105,7 @@ class WarmstartConfig(Record):
     demonstrations: str | None = None
     """JSONL of trajectories; None makes them with the embedded world's demonstrators."""
     num_demonstrations: int = Field(default=20000, ge=1)
-    """How many to make, where they are made."""
+    """Number of demonstrations to make, where they are made."""
     epochs: int = Field(default=1, ge=1)
     """Passes over the demonstrations."""
     batch_tokens: int = Field(default=16384, ge=1)

@@ -1,4 +1,4 @@
-"""What the engine for TRL is told besides ``training``, ``optimiser`` and ``objective``."""
+"""Settings of the engine for TRL besides ``training``, ``optimiser`` and ``objective``."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from workflow_r1.trajectory.records import Record
 
 
 class TrlConfig(Record):
-    """Of ``workflow-r1 train --engine trl`` alone."""
+    """Settings of ``workflow-r1 train --engine trl`` alone."""
 
     micro_batch_rows: int = Field(default=8, ge=1)
     """Trajectories in one forward and backward pass of a process, padded to the longest; changes no number beyond rounding.

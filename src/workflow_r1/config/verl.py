@@ -1,4 +1,4 @@
-"""What only the verl engine is told."""
+"""Settings of the engine for verl alone."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from workflow_r1.trajectory.records import Record
 
 
 class VerlConfig(Record):
-    """How verl spreads a run over machines; everything else it is told comes from the other sections."""
+    """Distribution of a run over machines by verl; all its other options come from the other sections."""
 
     num_nodes: int = Field(default=1, ge=1)
     """Machines."""
@@ -25,8 +25,7 @@ class VerlConfig(Record):
     agent_workers: int = Field(default=8, ge=1)
     """Processes that run environments and operators; ``sampling.max_sessions`` is not used."""
     seeded_sampling: bool = True
-    """Send a seed with each turn, so that a run can be repeated as far as the inference engine's rounding allows. Off is a
-    little faster."""
+    """Send a seed with each turn, so that a run can be repeated as far as the inference engine's rounding allows. Off
+    is a little faster."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Options of verl's own, by their dotted names. One that verl does not know, or that is set by a key of ours, is
-    refused."""
+    """Options of verl's own, by their dotted names. One that verl does not know, or that is set by a key of ours, is refused."""

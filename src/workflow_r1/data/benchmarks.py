@@ -14,7 +14,7 @@ _FLASHRAG = "RUC-NLPIR/FlashRAG_datasets"
 _SEARCH_R1 = "PeterJinGo/nq_hotpotqa_train"
 
 Use = Literal["train", "eval"]
-"""What a split is for; the folder that it goes into."""
+"""Purpose of a split, and the folder that it goes into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class HubFile:
     path: str
     """Inside the repository."""
     questions: int
-    """How many it holds."""
+    """Number of questions in the file."""
     sha256: str | None = None
-    """Of its bytes, where it is known beforehand; None where the hub's current file is taken as it is, and recorded."""
+    """SHA-256 of the file, where it is known beforehand; None takes the hub's current file and records its hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Draw:
     """A sample without replacement whose rows a seed fixes."""
 
     size: int
-    """How many questions."""
+    """Number of questions drawn."""
     seed: int
-    """Of NumPy's ``RandomState``."""
+    """Seed of NumPy's ``RandomState``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,45 +44,45 @@ class Benchmark:
     """A benchmark, or a mixture to train on."""
 
     name: str
-    """What commands and files call it, and the ``dataset`` of its questions."""
+    """Name in commands and files, and the ``dataset`` of the benchmark's questions."""
     title: str
-    """What its authors call it."""
+    """Title that the authors gave it."""
     splits: dict[str, HubFile]
     """Published splits that have answers."""
     licence: str
-    """Of the data."""
+    """Licence of the data."""
     citation: str
-    """What to cite."""
+    """Citation of the paper."""
     evaluated: str | None
-    """The split that figures are reported on; None for a mixture to train on."""
+    """Split of the reported figures; None for a mixture to train on."""
     repository: str = _FLASHRAG
     """Dataset repository on the hub."""
     revision: str = "main"
     """Commit or branch there."""
     draw: Draw | None = None
-    """Which rows of the split ``train`` are used; None takes all."""
+    """Rows of the split ``train`` that are used; None takes all."""
 
     @property
     def default_split(self) -> str:
-        """The split that is fetched where none is named."""
+        """Split that is fetched where none is named."""
         return self.evaluated or "train"
 
     def file_of(self, split: str) -> HubFile:
         """Return the published file of a split.
 
         Raises:
-            DataError: there is none.
+            DataError: the benchmark has no such split.
         """
         if split not in self.splits:
             raise DataError(f"{self.name}: expected a split among {', '.join(self.splits)}, received {split!r}")
         return self.splits[split]
 
     def drawn(self, split: str) -> Draw | None:
-        """Return which rows of a split are used."""
+        """Return the rows of a split that are used."""
         return self.draw if split == "train" else None
 
     def path_in(self, directory: Path, split: str) -> Path:
-        """Return where the questions of a split lie: ``train/NAME.jsonl``, ``eval/NAME.jsonl``, ``eval/NAME-SPLIT.jsonl``."""
+        """Return the path of a split's questions: ``train/NAME.jsonl``, ``eval/NAME.jsonl``, ``eval/NAME-SPLIT.jsonl``."""
         use: Use = "train" if split == "train" else "eval"
         is_usual = split in (self.evaluated, "train")
         return directory / use / (f"{self.name}.jsonl" if is_usual else f"{self.name}-{split}.jsonl")
@@ -171,4 +171,4 @@ BENCHMARKS: dict[str, Benchmark] = {
         ),
     )
 }
-"""By name; the order is that of the paper's tables."""
+"""Benchmarks by name, in the order of the paper's tables."""

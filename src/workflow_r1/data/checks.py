@@ -1,13 +1,12 @@
-"""What there is to know of a set of questions before a figure rests on it."""
+"""Checks of a set of questions before a figure rests on it."""
 
 import hashlib
 import json
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from workflow_r1.data.normalise import normalize_answer, normalize_question
+from workflow_r1.data.normalise import normal_form, normalize_answer, normalize_question
 from workflow_r1.trajectory import Question
 
 _NAMED = 3
@@ -15,10 +14,10 @@ _NAMED = 3
 
 
 def fingerprint(questions: Iterable[Question]) -> str:
-    """Return the SHA-256 (hexadecimal) of what is asked and accepted, whatever the layout, the ids and the order.
+    """Return the SHA-256 (hexadecimal) of the questions and their accepted answers; layout, ids and order do not matter.
 
-    Text counts as in Unicode's composed form (NFC) with single spaces, golden answers as a set, questions as a multiset.
-    Two files with one fingerprint pose the same questions and score every answer the same.
+    Text counts as in Unicode's composed form (NFC) with single spaces, golden answers as a set, questions as a
+    multiset. Two files with one fingerprint pose the same questions and score every answer the same.
     """
     digests = sorted(_digest(question) for question in questions)
     return hashlib.sha256(b"".join(digests)).hexdigest()
@@ -31,17 +30,17 @@ def _digest(question: Question) -> bytes:
 
 
 def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(normal_form("NFC", text).split())
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionsReport:
-    """What a set of questions holds."""
+    """Contents of a set of questions."""
 
     num_questions: int
-    """How many."""
+    """Number of questions."""
     datasets: dict[tuple[str, str], int]
-    """How many of each dataset and split."""
+    """Number of questions of each dataset and split."""
     num_answers: int
     """Golden answers of all questions."""
     yes_or_no: int
@@ -56,7 +55,9 @@ class QuestionsReport:
     """See ``fingerprint``."""
 
     def emptied_note(self) -> str:
-        """Say how many questions have a golden answer that SQuAD's normalisation empties, and what is done; or nothing."""
+        """Describe the questions with a golden answer that SQuAD's normalisation empties, and how they are scored;
+        empty for none.
+        """
         if not self.empty_answers:
             return ""
         named = ", ".join(self.empty_answers[:_NAMED]) + (", ..." if len(self.empty_answers) > _NAMED else "")
@@ -67,7 +68,7 @@ class QuestionsReport:
 
 
 def report_questions(questions: Sequence[Question]) -> QuestionsReport:
-    """Return what a set of questions holds, and what is odd about it."""
+    """Return the contents of a set of questions, and its oddities."""
     same: defaultdict[str, list[str]] = defaultdict(list)
     empty: list[str] = []
     lists: list[str] = []

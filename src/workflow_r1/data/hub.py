@@ -1,4 +1,4 @@
-"""Benchmarks from the Hugging Face hub, and the record of what came from where."""
+"""Benchmarks from the Hugging Face hub, and the record of the source of each file."""
 
 import hashlib
 import re
@@ -18,12 +18,12 @@ from workflow_r1.trajectory.storage import write_atomically
 
 
 class Source(Record):
-    """Where a file of questions came from; kept beside it as ``NAME.source.json``."""
+    """Source of a file of questions; kept beside it as ``NAME.source.json``."""
 
     benchmark: str
     """Name of the benchmark."""
     split: str
-    """Which split."""
+    """Split of the benchmark."""
     repository: str
     """Dataset repository on the hub."""
     revision: str
@@ -31,7 +31,7 @@ class Source(Record):
     path: str
     """The file there."""
     sha256: str
-    """Of that file's bytes."""
+    """SHA-256 of the published file."""
     num_published: int
     """Questions in that file."""
     num_questions: int
@@ -39,16 +39,16 @@ class Source(Record):
     draw_seed: int | None = None
     """Seed of the drawn rows; None where all were taken."""
     fingerprint: str
-    """Of our file's questions."""
+    """Fingerprint of our file's questions."""
 
 
 def source_path(path: Path) -> Path:
-    """Return where the source of a file of questions is recorded."""
+    """Return the path of the record of a file's source."""
     return path.with_name(f"{path.name.removesuffix('.jsonl')}.source.json")
 
 
 def read_source(path: Path) -> Source | None:
-    """Return where a file of questions came from; None where that was not recorded.
+    """Return the source of a file of questions; None where it was not recorded.
 
     Raises:
         DataError: the record is damaged.
@@ -63,7 +63,7 @@ def read_source(path: Path) -> Source | None:
 
 
 def check_source(path: Path, questions: Sequence[Question]) -> Source | None:
-    """Return where a file of questions came from, having compared the file with that record.
+    """Compare a file of questions with the record of its source, and return that record.
 
     Raises:
         DataError: the questions are others than those that were fetched, or the record is damaged.
@@ -87,11 +87,11 @@ def fetch_benchmark(
 ) -> Source:
     """Download a split, and write its questions and the record of their source into ``directory``.
 
-    An interrupted download goes on where it stopped, and what the hub's cache holds is not downloaded again. Address and
-    cache are huggingface_hub's: ``HF_ENDPOINT``, ``HF_HOME``.
+    An interrupted download continues where it stopped, and files of the hub's cache are not downloaded again. Address
+    and cache are huggingface_hub's: ``HF_ENDPOINT``, ``HF_HOME``.
 
     Args:
-        benchmark: which.
+        benchmark: the benchmark.
         split: one of its splits.
         directory: see ``Benchmark.path_in``.
         revision: commit or branch; None takes the benchmark's own.
@@ -189,7 +189,7 @@ def _download(repository: str, path: str, revision: str) -> tuple[Path, str]:
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether a file in the hub's cache is what the hub says it is; True where the hub says nothing.
+    """Return True where a file in the hub's cache is the hub's own, or the hub names no hash.
 
     The cache calls a file by its ETag, which is the SHA-256 of a large file and git's SHA-1 of a small one.
     """

@@ -22,7 +22,7 @@ _MOST_NAMED = 200
 
 
 class Duplicates:
-    """The questions seen so far, and those that came again."""
+    """The questions seen so far, and those that came twice."""
 
     def __init__(self) -> None:
         self.num_identical = 0
@@ -32,12 +32,12 @@ class Duplicates:
         self._again: list[tuple[str, bool]] = []
 
     def see(self, question: Question, place: str, *, has_id: bool = True) -> bool:
-        """Take note of a question, and return whether an earlier one said the same.
+        """Record a question, and return whether an earlier one said the same.
 
         Args:
             question: the next one.
-            place: where it stands, for the message.
-            has_id: whether its id is its own, and so a part of what it says, or a number that the reader gave it.
+            place: its file and line, for the message.
+            has_id: True where its id is its own, and so a part of the question; False for a number that the reader gave it.
         """
         said = question.model_dump_json(exclude=None if has_id else {"id"})
         is_identical = said in self._said
@@ -111,7 +111,8 @@ def mix(parts: Iterable[Sequence[Question]], *, drop_duplicates: bool = False) -
 
 
 def draw_rows(num_rows: int, draw: Draw) -> list[int]:
-    """Return which rows are drawn, in the order drawn: those of ``DataFrame.sample(n=size, random_state=seed)`` of pandas.
+    """Return the numbers of the drawn rows, in the order drawn: those of ``DataFrame.sample(n=size,
+    random_state=seed)`` of pandas.
 
     pandas asks NumPy's legacy generator, whose stream NumPy promises never to change, for a choice without replacement.
 

@@ -15,9 +15,10 @@ A row's columns tell its layout. The first of these whose question and first ans
 | | ``reward_model.ground_truth.target`` | Search-R1 without its FlashRAG columns |
 
 A golden answer is text. Numbers become text, whole ones without a fraction (``1937.0`` is ``1937``), and truth values become
-*yes* and *no* (StrategyQA, BoolQ). In a column that holds several answers, a list of texts that is written as text is that list
-(tables, which cannot hold one; ``possible_answers`` of PopQA, whatever the list holds). In a column of single answers
-(``answer``) text is text: ``[1.95, 3.58]`` is one answer.
+*yes* and *no* (StrategyQA, BoolQ; in tables, which hold text alone, where every answer is *True* or *False*). In a column
+that holds several answers, a list of texts that is written as text is that list (tables, which cannot hold one;
+``possible_answers`` of PopQA, whatever the list holds). In a column of single answers (``answer``) text is text:
+``[1.95, 3.58]`` is one answer.
 """
 
 import ast
@@ -40,7 +41,7 @@ from workflow_r1.trajectory.storage import write_atomically
 logger = logging.getLogger(__name__)
 
 QuestionField = Literal["id", "question", "golden_answers", "dataset", "split"]
-"""What a column of the user's own may be mapped to."""
+"""Field of a question that a column of the user's own may fill."""
 
 _ID_COLUMNS = ("id", "_id", "QuestionId", "question_id", "qid")
 
@@ -56,19 +57,19 @@ _BULKY_COLUMNS = frozenset(
 _COMMON_SPLITS = frozenset({"train", "dev", "test", "val", "valid", "validation"})
 
 _SHARD = re.compile(r"-\d+-of-\d+$")
-"""How the hub numbers the parts of a split: ``test-00000-of-00001.parquet``."""
+"""The hub's numbering of the parts of a split: ``test-00000-of-00001.parquet``."""
 
 _SINGLE_ANSWERS = frozenset({"answer", "Answer", "answer.value", "Answer.Value"})
-"""Columns that hold one answer each: text there is never a list, whatever it looks like."""
+"""Columns that hold one answer each: text there is never a list, even where it looks like one."""
 
 _LISTS_AS_TEXT = frozenset({"possible_answers"})
 """Columns whose publishers write every list as text (PopQA)."""
 
 _WHOLE_NUMBER = re.compile(r"(-?\d+)\.0", re.ASCII)
-"""How pandas writes the whole numbers of a column in which others are missing."""
+"""Whole numbers as pandas writes them in a column in which others are missing."""
 
 _SECRET_ANSWER = "<unk>"
-"""What TriviaQA's test split has on the hub in place of its answers."""
+"""TriviaQA's placeholder on the hub for the secret answers of its test split."""
 
 _UNANSWERABLE = (False, "false", "False")
 
@@ -77,7 +78,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Where a row keeps question and answers. A dotted name goes into nested objects."""
+    """Columns of question and answers in a row. A dotted name leads into nested objects."""
 
     question: str
     answers: tuple[str, ...]
@@ -114,14 +115,15 @@ def load_questions(
 ) -> list[Question]:
     """Read questions from a file of any of the layouts above.
 
-    Columns that have no field of their own go into ``metadata`` (passages, rendered prompts and empty cells are left out,
-    a nested ``metadata`` is merged). Rows marked ``answerable: false`` (half of MuSiQue's full form) are left out, with a
-    warning in the log that counts them. Where rows have no id they get ``dataset-1``, ``dataset-2``, ... Rows of a mixture, which name
-    their dataset in ``data_source``, number themselves anew in each dataset: their ids become ``dataset/id``.
+    Columns that have no field of their own go into ``metadata`` (passages, rendered prompts and empty cells are left
+    out, a nested ``metadata`` is merged). Rows marked ``answerable: false`` (half of MuSiQue's full form) are left out,
+    with a warning in the log that counts them. Where rows have no id they get ``dataset-1``, ``dataset-2``, ... Rows of
+    a mixture, which name their dataset in ``data_source``, number themselves anew in each dataset: their ids become
+    ``dataset/id``.
 
     Args:
         path: a JSONL, JSON, CSV, TSV or parquet file.
-        format: how the file is written; ``auto`` goes by its name.
+        format: format of the file; ``auto`` decides by its name.
         limit: read only the first so many questions.
         columns: the file's own column names for ``question`` and ``golden_answers`` (both or either) and optionally
             ``id``, ``dataset``, ``split``. A dotted name goes into nested objects: ``reward_model.ground_truth.target``.
@@ -181,6 +183,8 @@ def load_questions(
         questions.append(question)
         if limit is not None and len(questions) == limit:
             break
+    if from_table:
+        questions = _with_truth_values(questions)
     duplicates.refuse(but_identical=drop_duplicates)
     if drop_duplicates and duplicates.num_identical:
         logger.warning("%s: left out %d rows that say the same as an earlier one", path, duplicates.num_identical)
@@ -218,7 +222,7 @@ def _names_of(path: Path) -> tuple[str, str]:
 
 
 def _choose_layout(row: Row, mapping: Mapping[QuestionField, str], place: str) -> _Layout:
-    """Return where this file keeps question and answers, from its first row and the user's mapping."""
+    """Return the columns of question and answers in this file, from its first row and the user's mapping."""
     fields: tuple[QuestionField, ...] = ("question", "golden_answers")
     for field in fields:
         if field in mapping:
@@ -249,7 +253,7 @@ def _say_column(field: QuestionField) -> str:
 
 
 def _look_up(row: Row, column: str) -> Any:
-    """Return a column's value, going into nested objects by the dots; ``_ABSENT`` where there is none."""
+    """Return a column's value, following the dots into nested objects; ``_ABSENT`` where it is missing."""
     if column in row:
         return row[column]
     value: Any = row
@@ -268,7 +272,7 @@ def _demand(row: Row, column: str, place: str) -> Any:
 
 
 def _text_of(row: Row, mapped: str | None, candidates: tuple[str, ...], place: str) -> str:
-    """Return a short text or number as text; empty where the row has none and nobody mapped it."""
+    """Return a short text or number as text; empty where the row has none and no column was mapped to it."""
     value = _demand(row, mapped, place) if mapped is not None else _ABSENT
     for column in candidates if mapped is None else ():
         value = _look_up(row, column)
@@ -297,14 +301,33 @@ def _answers_of(row: Row, layout: _Layout, place: str, *, from_table: bool) -> t
     answers: list[str] = []
     for column in layout.answers:
         value = _look_up(row, column)
+        if column in _SINGLE_ANSWERS and type(value) is int and isinstance(row.get("choices"), list):
+            raise DataError(
+                f"{place}: expected the text of an answer in {column!r}, found {value}, which counts the entries of 'choices': "
+                "write the chosen text there, and the choices into the question"
+            )
         if value is not _ABSENT:
             if from_table and isinstance(value, str) and (whole := _WHOLE_NUMBER.fullmatch(value.strip())):
                 value = whole.group(1)
             answers.extend(_answers_in(value, column, place))
     found = tuple(dict.fromkeys(answer for answer in answers if answer and answer != _SECRET_ANSWER))
     if not found:
-        raise DataError(f"{place}: expected at least one answer in {layout.answers[0]!r}, found none")
+        raise DataError(
+            f"{place}: expected at least one answer in {layout.answers[0]!r}, found none: give one, or leave the row out"
+        )
     return found
+
+
+def _with_truth_values(questions: list[Question]) -> list[Question]:
+    """Return the questions of a table; where each answer is a truth value as pandas or a spreadsheet writes it, with *yes* and *no*."""
+    words = {"true": "yes", "false": "no"}
+    answers = [[words.get(answer.lower(), "") for answer in question.golden_answers] for question in questions]
+    if not all(map(all, answers)):
+        return questions
+    return [
+        question.model_copy(update={"golden_answers": tuple(said)})
+        for question, said in zip(questions, answers, strict=True)
+    ]
 
 
 def _answers_in(value: object, column: str, place: str) -> Iterable[str]:
@@ -325,10 +348,22 @@ def _answers_in(value: object, column: str, place: str) -> Iterable[str]:
         elif isinstance(part, bool):
             answers.append("yes" if part else "no")
         elif isinstance(part, int | float | Decimal) and math.isfinite(part):
-            answers.append(str(int(part) if part == int(part) else part))
+            answers.append(_digits_of(part))
         else:
-            raise DataError(f"{place}: expected text or a list of texts in {column!r}, found {part!r:.80}")
+            raise DataError(
+                f"{place}: expected text or a list of texts in {column!r}, found {part!r:.80}: write it as the text that an "
+                "answer is to match"
+            )
     return answers
+
+
+def _digits_of(number: int | float | Decimal) -> str:
+    """Return a number as people write it: all of its shortest digits, no exponent, no fraction where it is whole."""
+    exact = Decimal(repr(number)) if isinstance(number, float) else Decimal(number)
+    text = format(exact, "f")
+    whole, _, fraction = text.partition(".")
+    text = whole if not fraction.strip("0") else text
+    return "0" if text == "-0" else text
 
 
 def _list_in(text: str, column: str, place: str) -> list[Any] | None:
@@ -345,7 +380,7 @@ def _list_in(text: str, column: str, place: str) -> list[Any] | None:
             parsed = ast.literal_eval(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             parsed = None
-        # NumPy prints no commas, so that Python would run ['a' 'b'] together.
+        # NumPy prints no commas, and Python would read ['a' 'b'] as one text.
         if repr(parsed) != text:
             raise DataError(
                 f"{place}: expected a JSON list in {column!r}, found neither that nor a Python list: {text:.80}"
@@ -367,7 +402,7 @@ def _metadata_of(row: Row, layout: _Layout, mapping: Mapping[QuestionField, str]
 
 
 def _is_missing(value: object) -> bool:
-    """Whether a cell is empty; pandas writes NaN for that."""
+    """Return True for an empty cell; pandas writes NaN for it."""
     return value is None or (isinstance(value, float | Decimal) and math.isnan(value))
 
 
@@ -390,5 +425,5 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _without_lone_surrogates(text: str) -> str:
-    """Replace what JSON's escapes can smuggle in and no UTF-8 file and no tokenizer takes."""
+    """Replace lone surrogates: JSON's escapes can write them, but no UTF-8 file and no tokenizer takes them."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)

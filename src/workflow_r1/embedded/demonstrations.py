@@ -1,6 +1,6 @@
 """Demonstrations of the embedded world: its demonstrators at work in the real environment, for the warm start.
 
-They are made in worlds of which none is ever trained or evaluated on again. The policy that ships with the package learnt
+They are made in worlds that never serve for training or evaluation again. The policy that ships with the package learnt
 from them (``engines/native/embedded_policy.py``).
 """
 
@@ -74,11 +74,11 @@ def make_demonstrations(
 
     Args:
         num: number of demonstrations.
-        strategy: what the demonstrator does.
+        strategy: the demonstrator's strategy.
         kind_shares: share of each class of questions.
         first_world: seed of the first world; each world gives ``QUESTIONS_PER_WORLD``.
-        split: whose entities the questions are about.
-        on_progress: told how many are done, and ``num``.
+        split: the questions are about entities of this split.
+        on_progress: called with the number of finished demonstrations, and ``num``.
     """
 
     async def make() -> list[Demonstration]:

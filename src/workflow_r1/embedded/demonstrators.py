@@ -1,6 +1,6 @@
-"""Scripted policies of the embedded world: what the warm start imitates, and oracles that show what can be reached.
+"""Scripted policies of the embedded world: demonstrators for the warm start, and oracles that show what can be reached.
 
-A demonstrator reads what it was shown and never invents a value. Its *reading* is exact; its *strategy* is drawn from a
+A demonstrator reads the shown texts and never invents a value. Its *reading* is exact; its *strategy* is drawn from a
 ``Strategy``, so that imitation teaches the skills and leaves a mediocre mixture of strategies for RL to improve.
 """
 
@@ -34,9 +34,9 @@ class Strategy:
     search: float = 0.6
     """Hop by hop: ``Search`` for the fact; otherwise ask the expert for it."""
     give_up: float = 0.3
-    """When no passage states the fact: answer ``unknown``."""
+    """Answer ``unknown`` when no passage states the fact."""
     ensemble: float = 0.2
-    """When asking for one fact: ask three times and combine; otherwise once."""
+    """Ask three times and combine the answers when asking for one fact; otherwise ask once."""
     review: float = 0.12
     """Have a single answer of the expert reviewed, and revised where it is called wrong."""
     review_found: float = 0.1
@@ -70,7 +70,7 @@ STRATEGIES: dict[str, Strategy] = {
     "search, else ask and review": replace(_ONE_WAY, review=1),
     "warm-start mixture": WARM_START,
 }
-"""Oracle scripts by name: what each strategy reaches when its reading is exact."""
+"""Oracle scripts by name; each shows the score that its strategy reaches when its reading is exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Demonstrator:
 
     Args:
         world: used only to tell whether a shown passage states a fact.
-        strategy: what to do.
+        strategy: the skills and habits of its scripts.
     """
 
     def __init__(self, world: EmbeddedWorld, strategy: Strategy = WARM_START) -> None:
@@ -187,8 +187,8 @@ class DemonstratorSession:
             observation = yield _call([*thought, Piece(" Ask which.")], "Custom", [Piece(" "), *task, instruction])
             is_before = _field(observation, "Answer:") == years[0]
             thought = []
-        # Small steps, each of which looks at the token before it or at what followed it last time: a small policy cannot
-        # take them all at once.
+        # Small steps, each of which looks at the token before it or at what followed it last time: a small policy
+        # cannot take them all at once.
         names = dict(zip(("one", "two"), comparison.entities, strict=True))
         earlier, later = ("one", "two") if is_before else ("two", "one")
         winner = later if comparison.last else earlier
@@ -282,7 +282,7 @@ def _lines(observation: str) -> list[str]:
 
 
 def _field(observation: str, label: str) -> str:
-    """The rest of the line that starts with ``label``; ``unknown`` where there is none."""
+    """Return the rest of the line that starts with ``label``; ``unknown`` where there is no such line."""
     for line in _lines(observation):
         if line.startswith(label):
             return line.removeprefix(label).strip() or UNKNOWN

@@ -28,7 +28,7 @@ from workflow_r1.inference import ChatReply, ChatRequest
 from workflow_r1.trajectory import FinishReason, Usage
 
 UNKNOWN = "unknown"
-"""What the expert says when it does not understand."""
+"""Reply of an expert that does not understand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ _INPUT = re.compile(r"<(question|task|instruction|query|solution|feedback|candid
 _YEAR = re.compile(r"\b(?:19|20)[0-9]{2}\b")
 _STEP_BY_STEP = "Work step by step:"
 
-# Words of the requests that the methods of an evaluation make (``methods``, which this package may not import).
+# Words in the requests of an evaluation's methods (``methods``, which this package must not import).
 _AT_ONCE = "without reasoning"
 _NEXT_QUERY = "Write the next search query"
 _THE_QUESTION = "The question:\n"
@@ -72,8 +72,8 @@ class SimulatedExpert:
     """A ``ChatModel`` over the facts of one world; the double of an LLM service, not a language model.
 
     Args:
-        world: whose facts it knows.
-        rates: how often it is right.
+        world: the world whose facts it knows.
+        rates: its shares of right answers.
     """
 
     def __init__(self, world: EmbeddedWorld, rates: ExpertRates | None = None) -> None:

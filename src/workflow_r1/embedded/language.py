@@ -1,4 +1,4 @@
-"""How the embedded world is put into words, and how the simulated expert reads them back.
+"""The language of the embedded world: writes its questions and facts, and lets the simulated expert read them back.
 
 A question is a chain of relations applied to an entity, or a comparison of one year relation over two entities.
 """
@@ -21,7 +21,7 @@ class Relation:
     asks: tuple[str, ...]
     """Questions for the object; ``{}`` is the subject."""
     event: str = ""
-    """For years: the participle of a comparison (``released``)."""
+    """Participle of a comparison (``released``), for years."""
 
 
 RELATIONS: dict[str, Relation] = {
@@ -66,7 +66,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Which of two entities comes first (or last) by a year."""
+    """Comparison of two entities by a year: the first, or the last."""
 
     entities: tuple[str, str]
     """Names, in the order of the question."""
@@ -97,7 +97,7 @@ def write_comparison(comparison: Comparison) -> str:
 
 
 def write_steps(query: Query) -> list[str]:
-    """The questions of a query's single hops; a later hop names what it needs by its description."""
+    """Return the questions of a query's single hops; a later hop names its entity by the description."""
     if isinstance(query, Comparison):
         return [write_chain(Chain(entity, (query.relation,))) for entity in query.entities]
     subjects = [query.entity, *(f"that {RELATIONS[noun].object}" for noun in query.relations[:-1])]

@@ -1,4 +1,4 @@
-"""Invented names, made of pieces that mean nothing, so that none can be known beforehand."""
+"""Invented names, made of pieces that mean nothing: nobody can know them beforehand."""
 
 import random
 from hashlib import blake2b
@@ -26,7 +26,7 @@ EVALUATION_SHARE = 4
 
 
 def is_evaluation_name(name: str) -> bool:
-    """Whether a name belongs to evaluation entities only, whatever the world's seed."""
+    """Return True where a name belongs to evaluation entities only, whatever the world's seed."""
     return _hash(name.lower()) % EVALUATION_SHARE == 0
 
 

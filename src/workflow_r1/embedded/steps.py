@@ -1,4 +1,4 @@
-"""How the simulated expert works step by step: it reads a request of ReAct, and finds which fact is needed next."""
+"""The simulated expert's work step by step: it reads a request of ReAct, and finds the fact that is needed next."""
 
 import re
 from collections.abc import Mapping
@@ -15,24 +15,24 @@ _NEXT_THOUGHT = re.compile(r"^Thought [0-9]+:", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a request of ReAct says."""
+    """A request of ReAct, read."""
 
     question: str
-    """What is asked."""
+    """Question of the request."""
     step: int
     """Number of the step that is to be taken."""
     actions: frozenset[str]
     """Names of the actions, ``Finish`` included."""
     searched: frozenset[str]
-    """What was searched for."""
+    """Queries of the searches."""
     passages: tuple[str, ...]
-    """What the searches gave."""
+    """Passages of the searches."""
     answers: Mapping[str, str]
-    """What ``AnswerGenerate`` answered, by what it was asked."""
+    """Answers of ``AnswerGenerate`` by question."""
 
 
 def is_step(request: str) -> bool:
-    """Whether a request asks for a step of ReAct."""
+    """Return True where a request asks for a step of ReAct."""
     return _REQUEST.search(request) is not None and _MENU in request
 
 
@@ -60,7 +60,7 @@ def read_work(request: str) -> Work:
 
 
 def next_fact(query: Query, facts: Mapping[tuple[str, str], str]) -> tuple[str, str] | None:
-    """Return the entity and the relation of the first fact that a query needs and ``facts`` lack; None where none is."""
+    """Return the entity and the relation of the first fact that a query needs and ``facts`` lack; None where all are known."""
     if isinstance(query, Comparison):
         return next(((name, query.relation) for name in query.entities if (name, query.relation) not in facts), None)
     at = query.entity

@@ -11,7 +11,7 @@ PAPERS_CALLS = 20
 
 
 class EnvironmentConfig(Record):
-    """What the policy may do; the defaults are the paper's (arXiv:2602.01202) where it states them."""
+    """Limits of the policy; the defaults are the paper's (arXiv:2602.01202) where it states them."""
 
     operators: tuple[str, ...] = (
         "AnswerGenerate",
@@ -38,8 +38,8 @@ class EnvironmentConfig(Record):
     """Longer observations are cut in the middle. Paper: 2048."""
     # Deviation: a turn may hold several calls, so that its observations need a limit together.
     max_turn_observation_chars: int | None = Field(default=None, ge=64)
-    """All observations of one turn together; those beyond it are left out. None is 20 times ``max_observation_chars``: room
-    for the paper's calls. Not below ``max_observation_chars``."""
+    """Longest text of all observations of one turn together; the rest is left out. None is 20 times
+    ``max_observation_chars``: room for the paper's calls. Not below ``max_observation_chars``."""
     # Deviation: a turn may hold several calls; the paper's has one, and only such a turn keeps the format reward.
     parallel_calls: bool = True
     """Run several ``<tool>`` blocks of one turn concurrently; otherwise such a turn is malformed."""
@@ -55,7 +55,7 @@ class EnvironmentConfig(Record):
     def _one_observation_fits(self) -> "EnvironmentConfig":
         if self.turn_observation_chars < self.max_observation_chars:
             raise ValueError(
-                f"expected max_turn_observation_chars to be at least max_observation_chars ({self.max_observation_chars}), "
-                f"received {self.max_turn_observation_chars}"
+                f"max_turn_observation_chars ({self.max_turn_observation_chars}) to be at least max_observation_chars "
+                f"({self.max_observation_chars})"
             )
         return self

@@ -7,17 +7,17 @@ Numbered behaviours of :meth:`Environment.step`; the tests use the same numbers.
  3. A malformed turn, or several calls where ``parallel_calls`` is off, runs nothing: the observation says how to act.
  4. An unknown operator or wrong arguments are the policy's mistake: the observation says what to write instead. Such a
     call counts against the budget like any other.
- 5. A turn that asks for more calls than are left gets as many as are left, from the first on; each of the others is told
-    that it was not run.
- 6. With the last call the observation says that none is left. The policy may still answer; a turn that asks for a call
-    all the same ends the trajectory (``max_operator_calls``).
+ 5. A turn that asks for more calls than are left gets as many as are left, from the first on; the observation of each
+    of the others says that it was not run.
+ 6. With the last call the observation says that no call is left. The policy may still answer; a turn that nevertheless
+    asks for a call ends the trajectory (``max_operator_calls``).
  7. The last turn that ``max_turns`` allows can only answer: anything else ends the trajectory (``max_turns``) and runs
     nothing, since the policy would never read the result.
- 8. What an operator returns is cut in the middle to ``max_observation_chars`` and neutralised. The text of an invalid
+ 8. An operator's text is cut in the middle to ``max_observation_chars`` and neutralised. The text of an invalid
     result is our own, says with our tags how to call, and is only cut.
  9. A service that fails raises its ``ServiceError``, not an exception group; the turn's other calls are cancelled and
     the environment is over. Any other exception of an operator is a programming error and is raised as it is.
-10. The argument tags of the pool's own operators are neutralised in what an operator returns, like those of the package's:
+10. The argument tags of the pool's own operators are neutralised in an operator's text, like those of the package's:
     a policy that copies a passage into an argument must not let the passage end it.
 11. The observations of a turn come back whole, from the first on, until the next would pass ``max_turn_observation_chars``;
     one line says how many are left out. Their calls were run, or not run, as if there were no such limit.
@@ -59,15 +59,15 @@ NO_CALLS_LEFT = "No operator calls are left. Give your answer."
 """Added to the observation with which the budget is used up."""
 
 LEFT_OUT = "{num} more observations were left out: call fewer operators in one turn."
-"""In place of the observations for which a turn has no room."""
+"""Text in place of the observations for which a turn has no room."""
 
 _MAX_QUOTED_CHARS = 64
-"""How much of an unknown operator's name is repeated to the policy."""
+"""Longest part of an unknown operator's name that is repeated to the policy, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one turn led to."""
+    """Outcome of one turn."""
 
     calls: tuple[OperatorCall, ...]
     """The calls that the turn asked for, in order; empty where nothing was run."""
@@ -80,7 +80,7 @@ class Step:
     messages: tuple[Message, ...]
     """The messages to append to the policy's context; empty where the trajectory is over."""
     stop_reason: StopReason | None
-    """Why the trajectory is over; None while it goes on."""
+    """Reason for the trajectory's end; None while it continues."""
 
 
 class Environment:
@@ -98,10 +98,10 @@ class Environment:
         """Set up the environment of one trajectory.
 
         Args:
-            question: what is asked.
+            question: the question of the trajectory.
             config: pool and limits.
-            operators: where the names of the pool are looked up.
-            services: what the operators may use.
+            operators: operators by the names that the pool uses.
+            services: LLM and search that the operators may use.
             special_tokens: special tokens of the policy's tokenizer, neutralised in outside text besides the common
                 ones.
 
@@ -145,7 +145,7 @@ class Environment:
             text: everything that the policy wrote in the turn.
 
         Returns:
-            What was run and what the policy is told, or why the trajectory is over.
+            The calls that were run and the text for the policy, or the reason for the trajectory's end.
 
         Raises:
             ServiceError: an operator's service failed after its retries; the environment is over.
@@ -241,7 +241,7 @@ def _within(texts: Sequence[str], max_chars: int) -> list[str]:
 
 
 def _most_telling(tasks: Sequence[asyncio.Task[OperatorCall]], failures: ExceptionGroup[Exception]) -> Exception:
-    """Choose what to raise: a programming error before a failed service, then the order of the calls."""
+    """Choose the error to raise: a programming error before a failed service, then the order of the calls."""
     errors = [task.exception() for task in tasks if task.done() and not task.cancelled()]
     found = [error for error in errors if isinstance(error, Exception)] or list(failures.exceptions)
     return next((error for error in found if not isinstance(error, ServiceError)), found[0])

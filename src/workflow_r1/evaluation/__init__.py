@@ -1,4 +1,4 @@
-"""Stage 10: how good a policy is on questions that it was not trained on, and what fixed workflows reach on the same.
+"""Stage 10: the scores of a policy on questions that it was not trained on, and those of fixed workflows on the same.
 
 ``methods`` holds the fixed workflows. ``evaluation.comparison`` compares methods by their recorded answers
 (``evaluation.rows``, ``evaluation.answers``) with the intervals and tests of ``evaluation.statistics``.

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, iterate_rows
 
 STATUSES = tuple(EvaluationStatus)
-"""In the order of their numbers in the columns."""
+"""Statuses in the order of their numbers in the columns."""
 
 Figure = Literal["exact_match", "f1"]
-"""What answers are scored by."""
+"""Score of an answer."""
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -62,7 +62,7 @@ class Answers:
         """Scores by question and seed, the repeats of each averaged.
 
         Args:
-            figure: which score.
+            figure: the score.
 
         Returns:
             Numbers of the questions that have a score under every seed, ascending, and ``(questions, seeds)``.
@@ -78,10 +78,10 @@ class Answers:
         return np.flatnonzero(complete), sums[complete] / counts[complete]
 
     def mean_if_left_out_wrong(self, figure: Figure, among: Integers | None = None) -> float:
-        """Mean score over all questions that were asked and all seeds, where what is left out or not there counts as wrong.
+        """Mean score over all questions that were asked and all seeds, where everything left out or missing counts as wrong.
 
         Args:
-            figure: which score.
+            figure: the score.
             among: numbers of the questions that count, one of them asked at least; None for all.
         """
         rows = slice(None) if among is None else np.isin(self.questions, among)
@@ -95,12 +95,14 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class AnswerLog:
-    """All answers, and what their questions are called."""
+    """All answers, and the ids of their questions."""
 
     answers: dict[tuple[str, str], Answers]
     """The answers of each method on each benchmark, by ``(method, benchmark)``, in alphabetical order."""
     question_ids: dict[str, tuple[str, ...]]
-    """By benchmark: the id of each question, in the order of their numbers."""
+    """Id of each question for each benchmark, in the order of their numbers."""
+    methods: tuple[str, ...]
+    """Names of the methods, in the order in which they came."""
 
 
 def read_answers(paths: Sequence[Path | str]) -> dict[tuple[str, str], Answers]:
@@ -110,8 +112,8 @@ def read_answers(paths: Sequence[Path | str]) -> dict[tuple[str, str], Answers]:
         paths: logs, in the order in which they were written: a later row replaces an earlier one.
 
     Returns:
-        The answers of each method on each benchmark, by ``(method, benchmark)``, in alphabetical order. They do not depend on
-        the order in which different answers came in.
+        The answers of each method on each benchmark, by ``(method, benchmark)``, in alphabetical order. They do not
+        depend on the order in which different answers came in.
 
     Raises:
         DataError: a log is missing, or one of its rows is not valid.
@@ -137,6 +139,7 @@ def collect_answers(rows: Iterable[EvaluationRow]) -> AnswerLog:
     return AnswerLog(
         answers={key: columns[key].finish(ranks[key[1]]) for key in sorted(columns)},
         question_ids={benchmark: tuple(sorted(numbers)) for benchmark, numbers in questions.items()},
+        methods=tuple(dict.fromkeys(method for method, _ in columns)),
     )
 
 
@@ -176,7 +179,7 @@ class _Columns:
         integers["seeds"] = _ranks(self._seeds)[integers["seeds"]]
         floats = {name: np.array(column, dtype=np.float64) for name, column in self._floats.items()}
         num = len(integers["questions"])
-        # The last row of each question, seed and repeat, in the order of these, whatever the order of the log.
+        # The last row of each question, seed and repeat, in the order of these, not in that of the log.
         order = np.lexsort((np.arange(num), integers["repeats"], integers["seeds"], integers["questions"]))
         keys = np.stack([integers[name][order] for name in ("questions", "seeds", "repeats")])
         is_last = np.append((keys[:, 1:] != keys[:, :-1]).any(axis=0), True)

@@ -1,7 +1,7 @@
-"""The evaluation card: what the answers of an evaluation depend on, written before the first of them.
+"""The evaluation card: the conditions of an evaluation's answers, written before the first of them.
 
-Figures of different corpora, retrievers, numbers of passages, normalisers or prompts cannot be compared; the card says which
-they were, and an evaluation goes on only in the directory of one whose card says the same.
+Figures of different corpora, retrievers, numbers of passages, normalisers or prompts cannot be compared; the card names
+them, and an evaluation continues only in the directory of one whose card says the same.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import Field, JsonValue
 
-import workflow_r1
-from workflow_r1.config import RunConfig
+from workflow_r1.config.llm import LLMConfig
+from workflow_r1.config.search import SearchConfig
 from workflow_r1.errors import ConfigError, DataError
 from workflow_r1.retrieval.bm25 import read_index_meta
 from workflow_r1.services.secrets import mask_addresses
@@ -22,13 +22,13 @@ from workflow_r1.trajectory.storage import write_atomically
 
 CARD = "card.json"
 POLICIES = "policies"
-"""What in the description of a method holds a policy for each seed."""
+"""Key of a method's description that holds a policy for each seed."""
 
 CARD_VERSION = 1
 """Version of the card; another one is refused."""
 
 Described = dict[str, JsonValue]
-"""What describes a part of an evaluation, in JSON."""
+"""Description of a part of an evaluation, in JSON."""
 
 
 _HOW_IT_IS_REACHED = (
@@ -39,42 +39,42 @@ _HOW_IT_IS_REACHED = (
 
 
 class EvaluationCard(Record):
-    """What the answers depend on."""
+    """Conditions of the answers."""
 
     schema_version: int = CARD_VERSION
     """Version of the card."""
     title: str
     """Name of the evaluation."""
     is_simulation: bool
-    """Whether questions, LLM or search are the embedded world's."""
+    """True where questions, LLM or search are the embedded world's."""
     methods: dict[str, Described]
-    """By name: what it is, what it may call, its settings."""
+    """Kind, operators and settings of each method, by name."""
     benchmarks: dict[str, Described]
-    """By name: file, questions, fingerprint."""
+    """File, number of questions and fingerprint of each benchmark, by name."""
     seeds: tuple[int, ...]
     """Each method ran under all of them."""
     repeats: int = Field(ge=1)
     """Answers to each question under a seed."""
     llm: Described
-    """What carries out the operators."""
+    """LLM that carries out the operators."""
     search: Described
-    """What Search searches."""
+    """Search of the operator Search."""
     scoring: Described
-    """How answers are compared."""
+    """Comparison of answers with golden answers."""
     prompts: str
     """SHA-256 of the code that writes requests to LLMs and reads their replies."""
     runs: tuple[Described, ...] = ()
-    """Each call of the command that added answers: when, by which versions, on what machine."""
+    """Calls of the command that added answers: time, versions and machine of each."""
 
     def join(self, before: "EvaluationCard", *, directory: Path) -> "EvaluationCard":
-        """Return the card of both: methods, benchmarks and seeds may be added, what there is stays as it is.
+        """Return the card of both: methods, benchmarks and seeds may be added, the existing ones stay as they are.
 
         Args:
-            before: what the directory holds.
-            directory: for the message.
+            before: the directory's card.
+            directory: its path, for the message.
 
         Raises:
-            ConfigError: something that answers there depend on is different now.
+            ConfigError: a condition of the answers there is different now.
         """
         methods = {name: _with_policies(each, before.methods.get(name)) for name, each in self.methods.items()}
         shared_methods = {name: _with_policies(each, methods.get(name)) for name, each in before.methods.items()}
@@ -124,11 +124,11 @@ class EvaluationCard(Record):
         raise DataError(f"{path}: expected schema_version {CARD_VERSION}, found {version!r}")
 
 
-def describe_llm(config: RunConfig) -> Described:
-    """Return which LLM carries out the operators, and how it is asked; not how it is reached."""
-    if config.llm.kind == "embedded":
-        return {"kind": "embedded", "world_seed": config.embedded.seed}
-    described = config.llm.model_dump(mode="json")
+def describe_llm(llm: LLMConfig, *, world_seed: int) -> Described:
+    """Return the LLM that carries out the operators, and its settings, but not its address."""
+    if llm.kind == "embedded":
+        return {"kind": "embedded", "world_seed": world_seed}
+    described = llm.model_dump(mode="json")
     endpoints = [described, *described["endpoints"].values()]
     for endpoint in endpoints:
         for key in _HOW_IT_IS_REACHED:
@@ -138,12 +138,11 @@ def describe_llm(config: RunConfig) -> Described:
     return described
 
 
-def describe_search(config: RunConfig) -> Described:
-    """Return what Search searches: of an index, which corpus, by its SHA-256."""
-    search = config.search
+def describe_search(search: SearchConfig, *, world_seed: int) -> Described:
+    """Describe the search of Search: for an index, its corpus by SHA-256."""
     described: Described = {"kind": search.kind, "k": search.k}
     if search.kind == "embedded":
-        described["world_seed"] = config.embedded.seed
+        described["world_seed"] = world_seed
     if search.kind == "bm25" and search.index is not None and search.index.exists():
         meta = read_index_meta(search.index)
         described |= {
@@ -163,7 +162,7 @@ def describe_search(config: RunConfig) -> Described:
 
 
 def describe_scoring(*, unicode_normalise: bool) -> Described:
-    """Return how answers are compared with the golden answers."""
+    """Return the rules by which answers are compared with the golden answers."""
     return {
         "headline": "exact match with any golden answer",
         "f1": "of tokens, best over the golden answers",
@@ -173,7 +172,7 @@ def describe_scoring(*, unicode_normalise: bool) -> Described:
 
 def fingerprint_of_prompts() -> str:
     """Return the SHA-256 of the modules that write requests to LLMs and read their replies."""
-    package = Path(workflow_r1.__file__).parent
+    package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for folder in ("prompts", "operators", "methods"):
         for path in sorted((package / folder).rglob("*.py")):

@@ -1,7 +1,8 @@
-"""Methods by benchmarks: figures with their intervals, paired tests against one method, and what accuracy costs.
+"""Methods by benchmarks: figures with their intervals, paired tests against one method, and the price of accuracy.
 
-Infrastructure failures enter no figure and are counted. A question enters a figure where the method has a score on it under
-every one of its seeds, and a test where both methods have; what that leaves out is counted. An unknown cost stays unknown.
+Infrastructure failures enter no figure and are counted. A question enters a figure where the method has a score on it
+under every one of its seeds, and a test where both methods have one. Questions left out by this are counted. An unknown
+cost stays unknown.
 """
 
 from collections.abc import Collection, Mapping
@@ -31,14 +32,14 @@ from workflow_r1.evaluation.statistics import (
 from workflow_r1.trajectory.records import Record
 
 CostKind = Literal["llm_calls", "tokens", "seconds", "cost"]
-"""What accuracy is weighed against."""
+"""Cost that accuracy is weighed against."""
 
 NUM_RESAMPLES = 4000
-"""Of each bootstrap in a table."""
+"""Resamples of each bootstrap in a table."""
 
 
 class MethodFigures(Record):
-    """What one method reached on one benchmark, and what it took. Means are over answers that were scored."""
+    """Scores and costs of one method on one benchmark. Means are over answers that were scored."""
 
     method: str
     """Name of the method."""
@@ -55,13 +56,13 @@ class MethodFigures(Record):
     num_replaced: int
     """Rows of the log that a later one replaced, e.g. a failure that was tried again."""
     statuses: dict[str, int]
-    """How often answers ended in each status; ``failed`` are the infrastructure's failures."""
+    """Number of answers that ended in each status; ``failed`` are the infrastructure's failures."""
     exact_match: Interval | None
     """Mean over questions, each the mean of its seeds and repeats; None where no question was scored."""
     f1: Interval | None
     """The same of F1."""
     exact_match_if_left_out_wrong: float
-    """Exact match over all questions that were asked, where what was left out counts as wrong: at least so much."""
+    """Exact match over all questions that were asked, where everything left out counts as wrong: a lower bound."""
     f1_if_left_out_wrong: float
     """The same of F1."""
     turns: float | None
@@ -73,7 +74,7 @@ class MethodFigures(Record):
     seconds: float | None
     """Mean wall time."""
     cost: float | None
-    """Mean price; None also where that of any answer is unknown."""
+    """Mean price; None also where the price of any answer is unknown."""
 
     @property
     def num_answers_left_out(self) -> int:
@@ -81,7 +82,7 @@ class MethodFigures(Record):
         return self.statuses.get(EvaluationStatus.FAILED.value, 0)
 
     def if_left_out_wrong(self, figure: Figure) -> float:
-        """The figure over all questions that were asked, where what was left out counts as wrong."""
+        """The figure over all questions that were asked, where everything left out counts as wrong."""
         return self.exact_match_if_left_out_wrong if figure == "exact_match" else self.f1_if_left_out_wrong
 
 
@@ -95,7 +96,7 @@ class MethodTest(Record):
     benchmark: str
     """Name of the benchmark."""
     figure: Figure
-    """What is compared."""
+    """Figure that is compared."""
     num_left_out: int
     """Questions that one of the two was asked, and that lack a score of either."""
     difference: Interval
@@ -103,7 +104,7 @@ class MethodTest(Record):
     test: PairedTest
     """First is the method, second the reference."""
     adjusted_p_value: float
-    """Corrected (Holm) for all tests of this figure in the comparison."""
+    """P-value, corrected (Holm) for all tests of this figure in the comparison."""
 
 
 class Frontier(Record):
@@ -114,7 +115,7 @@ class Frontier(Record):
     cost: CostKind
     """Per answer."""
     methods: tuple[str, ...]
-    """On the frontier, from the cheapest to the most accurate."""
+    """Methods on the frontier, from the cheapest to the most accurate."""
     unknown: tuple[str, ...]
     """Methods whose cost or accuracy is unknown: they are not weighed."""
 
@@ -125,13 +126,13 @@ class Comparison(Record):
     reference: str | None
     """The method that the others are tested against."""
     confidence: float
-    """Of every interval."""
+    """Confidence of every interval."""
     figure: Figure
-    """What frontiers and means are of."""
+    """Figure of frontiers and means."""
     figures: tuple[MethodFigures, ...]
-    """In alphabetical order of benchmark and method."""
+    """Figures in alphabetical order of benchmark and method."""
     tests: tuple[MethodTest, ...]
-    """In the same order; pairs without a question in common have none."""
+    """Tests in the same order; pairs without a common question have no test."""
     frontiers: tuple[Frontier, ...]
     """One for each benchmark and kind of cost."""
     means: dict[str, Interval | None]
@@ -148,19 +149,19 @@ def compare_methods(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
-    """Compare methods on benchmarks. Which interval and test is used where stands in ``docs/explanation/statistics.md``.
+    """Compare methods on benchmarks. ``docs/explanation/statistics.md`` says where each interval and test is used.
 
     Args:
-        answers: by ``(method, benchmark)``, from :func:`~workflow_r1.evaluation.answers.read_answers`.
+        answers: answers by ``(method, benchmark)``, from :func:`~workflow_r1.evaluation.answers.read_answers`.
         reference: method that the others are tested against; None for no tests.
-        figure: what frontiers and means are of.
+        figure: figure of frontiers and means.
         ceilings: methods that look at golden answers: no frontier holds them.
-        confidence: of every interval.
-        num_resamples: of each bootstrap.
-        seed: of all draws.
+        confidence: confidence of every interval.
+        num_resamples: resamples of each bootstrap.
+        seed: seed of all draws.
 
     Raises:
-        DataError: there is no answer at all, or none of the reference.
+        DataError: there are no answers at all, or no answers of the reference.
     """
     if not answers:
         raise DataError("expected rows of an evaluation, found none: evaluate a method first")
@@ -191,14 +192,14 @@ def compare_methods(
 
 
 class Draws(Record):
-    """How intervals are computed."""
+    """Settings of intervals."""
 
     confidence: float = 0.95
-    """Of every interval."""
+    """Confidence of every interval."""
     num_resamples: int = NUM_RESAMPLES
-    """Of each bootstrap."""
+    """Resamples of each bootstrap."""
     seed: int = 0
-    """Of all draws."""
+    """Seed of all draws."""
 
 
 def _figures_of(key: tuple[str, str], answers: Answers, draws: Draws) -> MethodFigures:
@@ -301,7 +302,7 @@ def _compare(first: Floats, second: Floats, draws: Draws) -> tuple[Interval, Pai
         interval = crossed_difference_interval(first=first, second=second, confidence=confidence)
         interval, test = interval.clipped(low=-1.0, high=1.0), crossed_test(first=first, second=second)
     if interval.low == interval.high == 0.0:
-        # They never differ, so that there is no spread to go by: as wide as for one answer to each question.
+        # They never differ, so that no spread tells the width: as wide as for one answer to each question.
         none = np.zeros(len(first))
         wald = paired_rate_interval(first=none, second=none, confidence=confidence)
         interval = wald.model_copy(update={"num_seeds": interval.num_seeds})
@@ -309,7 +310,7 @@ def _compare(first: Floats, second: Floats, draws: Draws) -> tuple[Interval, Pai
 
 
 def _unbounded(scores: Floats, draws: Draws) -> Interval:
-    """What one question that is neither right nor wrong says of others: nothing."""
+    """Return an interval without bounds: one question that is neither right nor wrong says nothing of others."""
     return Interval(
         estimate=float(scores.mean()), low=-float("inf"), high=float("inf"), confidence=draws.confidence,
         method="none: one question", num_questions=1, num_seeds=scores.shape[1],

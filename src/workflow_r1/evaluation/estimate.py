@@ -1,4 +1,4 @@
-"""What a training run will ask of the services, estimated from a few trajectories."""
+"""Estimate of a training run's use of services, from a few trajectories."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from workflow_r1.trajectory import Trajectory
 from workflow_r1.trajectory.records import Record
 
 NUM_RESAMPLES = 2000
-"""Of the bootstrap."""
+"""Resamples of the bootstrap."""
 
 
 class Range(Record):
@@ -24,7 +24,7 @@ class Range(Record):
 
 
 class Bill(Record):
-    """What so many trajectories will take."""
+    """Estimated usage of so many trajectories."""
 
     num_sampled: int
     """Trajectories that the estimate rests on."""
@@ -43,7 +43,7 @@ class Bill(Record):
 
 
 def count_trajectories(training: TrainingConfig, num_questions: int) -> tuple[int, int]:
-    """Trajectories of a whole run: those that are trained on, and those of its evaluations.
+    """Return the number of trajectories of a whole run: of its training and of its evaluations.
 
     Args:
         training: steps, groups, evaluations.
@@ -63,8 +63,8 @@ def estimate_bill(trajectories: Sequence[Trajectory], *, num_trajectories: int, 
 
     Args:
         trajectories: independent ones, each of another question; at least two.
-        num_trajectories: to scale up to.
-        seed: of the resampling.
+        num_trajectories: number of trajectories to scale up to.
+        seed: seed of the resampling.
     """
     if len(trajectories) < 2:
         raise ValueError(f"expected at least two trajectories, received {len(trajectories)}")

@@ -16,7 +16,7 @@ from workflow_r1.trajectory import Question, Trajectory
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The rows of an evaluation and what they add up to."""
+    """The rows of an evaluation and their figures."""
 
     trajectories: tuple[Trajectory, ...]
     """One per question, in the order of the questions: scored, or plain where the infrastructure failed."""
@@ -44,11 +44,11 @@ async def answer_question(
     """Let a policy answer one question, and score the answer.
 
     Args:
-        question: with golden answers.
-        policy: what is evaluated.
-        environment: fresh, for this question alone.
-        trajectory_id: unique within the evaluation.
-        seed: of all sampling.
+        question: a question with golden answers.
+        policy: the policy to evaluate.
+        environment: a fresh one, for this question alone.
+        trajectory_id: an id that is unique within the evaluation.
+        seed: seed of all sampling.
         unicode_normalise: see :func:`~workflow_r1.rewards.exact_match`.
 
     Returns:
@@ -79,21 +79,21 @@ async def evaluate(
 ) -> EvaluationResult:
     """Let a policy answer each question once, and score the answers.
 
-    Whether turns are greedy or sampled is the policy's own setting. The result does not depend on ``concurrency`` or on
-    the order in which trajectories finish.
+    The policy's own setting decides whether turns are greedy or sampled. The result does not depend on ``concurrency``
+    or on the order in which trajectories finish.
 
     Args:
-        questions: with golden answers; their ids are unique.
-        policy: what is evaluated.
-        make_environment: a fresh environment for each question.
+        questions: questions with golden answers; their ids are unique.
+        policy: the policy to evaluate.
+        make_environment: makes a fresh environment for each question.
         seed: all sampling derives from it and the question's id.
         concurrency: trajectories that are live at once.
         done: trajectories of an earlier, interrupted evaluation of the same policy; their questions are not asked
-            again. Infrastructure failures among them are.
+            again. Questions of infrastructure failures are asked again.
         on_trajectory: called with each new trajectory as soon as it is finished, e.g. to keep it.
 
     Raises:
-        Exception: what a trajectory raised that was no ``ServiceError``; the other trajectories are cancelled.
+        Exception: a trajectory raised an error other than a ``ServiceError``; the other trajectories are cancelled.
     """
     finished: dict[str, Trajectory] = {
         trajectory.question.id: trajectory for trajectory in done if not trajectory.stop_reason.is_infrastructure

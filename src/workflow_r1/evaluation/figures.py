@@ -1,4 +1,4 @@
-"""Figures of an evaluation: proportions with their intervals, per class, with what they cost."""
+"""Figures of an evaluation: proportions with their intervals, per class, and their costs."""
 
 import math
 from collections import Counter
@@ -67,7 +67,7 @@ class Proportion(Record):
 
 
 class Figures(Record):
-    """What a set of trajectories shows. Infrastructure failures are counted, and enter nothing else."""
+    """Figures of a set of trajectories. Infrastructure failures are counted, and enter nothing else."""
 
     exact_match: Proportion
     """Right by SQuAD normalisation, any golden answer."""
@@ -86,7 +86,7 @@ class Figures(Record):
     turns: float
     """Mean turns."""
     operator_calls: dict[str, float]
-    """Mean calls of each operator per question; what ran nothing (no such operator, wrong arguments) is ``(invalid)``."""
+    """Mean calls of each operator per question; calls that ran nothing (no such operator, wrong arguments) are ``(invalid)``."""
     policy_tokens: float
     """Mean tokens that the policy wrote (0 where the policy is a chat server, which does not hand out tokens)."""
     llm_calls: float
@@ -99,11 +99,11 @@ class Figures(Record):
     """Mean price of LLM calls (the policy's own server included) and searches, paid or answered from the store of calls; None
     where a price is unknown."""
     stop_reasons: dict[str, int]
-    """How often each stop reason ended a trajectory, failures included."""
+    """Number of trajectories by stop reason, failures included."""
 
 
 def question_class(question: Question) -> str:
-    """Class of a question: what its file tells of its kind, else its dataset."""
+    """Return the class of a question: its kind by its file, else its dataset."""
     for key in CLASS_KEYS:
         if question.metadata.get(key) not in (None, ""):
             return f"{question.metadata[key]} hops" if key == "hops" else str(question.metadata[key])
@@ -111,7 +111,7 @@ def question_class(question: Question) -> str:
 
 
 def compute_figures(trajectories: Iterable[Trajectory]) -> Figures:
-    """Summarise trajectories; what has no reward is an infrastructure failure."""
+    """Summarise trajectories; one without a reward is an infrastructure failure."""
     trajectories = list(trajectories)
     scored = [trajectory for trajectory in trajectories if isinstance(trajectory, ScoredTrajectory)]
     num = len(scored)

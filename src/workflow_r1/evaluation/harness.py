@@ -1,12 +1,13 @@
-"""Asks a method every question of every benchmark, keeps each answer as it comes, and goes on where a run before stopped.
+"""Asks a method every question of every benchmark, keeps each answer as it comes, and continues an interrupted evaluation.
 
     DIRECTORY/
-      card.json                            what the answers depend on (evaluation.card)
+      card.json                            the conditions of the answers (evaluation.card)
       rows.jsonl                           one EvaluationRow per answer; a later row of the same key replaces an earlier one
-      trajectories/METHOD/BENCHMARK.jsonl  how each answer came about
-      searches/METHOD/seed-N/              what a method that searches or learns first has found
+      trajectories/METHOD/BENCHMARK.jsonl  the trajectory of each answer
+      searches/METHOD/seed-N/              the findings of a method that searches or learns first
 
-An answer's trajectory is written before its row: what has a row is never asked again, unless the infrastructure failed.
+An answer's trajectory is written before its row: a question with a row is never asked again, unless the infrastructure
+failed.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ TRAJECTORIES = "trajectories"
 SEARCHES = "searches"
 
 MIN_FAILED_IN_A_ROW = 20
-"""Trajectories failed in a row that are an outage, or as many as are live at once."""
+"""Number of failed trajectories in a row that count as an outage, or as many as are live at once."""
 
 Key = tuple[str, str, str, int, int]
 """Method, benchmark, id of the question, seed, repeat."""
@@ -46,7 +47,7 @@ class EvaluationLog:
     """Made by the caller."""
 
     def done(self) -> set[Key]:
-        """Return what has an answer; infrastructure failures have none.
+        """Return the questions with an answer; infrastructure failures have no answer.
 
         Raises:
             DataError: the log is damaged in more than its last line.
@@ -59,16 +60,16 @@ class EvaluationLog:
         """Append an answer: safe from a killed process at once, from a power failure when the system has written it.
 
         Raises:
-            OSError: the disk is full or the file cannot be written; what was written before stays readable.
+            OSError: the disk is full or the file cannot be written; earlier answers stay readable.
         """
         path = self.trajectories_path(row.method, row.benchmark)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Waiting for the disk here would hold up every other answer; what a power failure loses is asked again.
+        # Waiting for the disk here would hold up every other answer; answers lost by a power failure are asked again.
         append_trajectories(path, [trajectory], flush=False)
         append_rows(self.directory / ROWS, [row], flush=False)
 
     def trajectories_path(self, method: str, benchmark: str) -> Path:
-        """Return where the trajectories of a method on a benchmark lie."""
+        """Return the file of a method's trajectories on a benchmark."""
         return self.directory / TRAJECTORIES / as_file_name(method) / f"{as_file_name(benchmark)}.jsonl"
 
     def trajectories(self, method: str, benchmark: str) -> list[Trajectory]:
@@ -81,17 +82,17 @@ class EvaluationLog:
         return list({each.id: each for each in iterate_trajectories(path)}.values()) if path.is_file() else []
 
     def search_directory(self, method: str, seed: int) -> Path:
-        """Return where a method keeps what it found under a seed."""
+        """Return the directory of a method's findings under a seed."""
         return self.directory / SEARCHES / as_file_name(method) / f"seed-{seed}"
 
 
 def key_of(row: EvaluationRow) -> Key:
-    """Return what tells an answer apart from all others."""
+    """Return the key that tells an answer apart from all others."""
     return row.method, row.benchmark, row.question_id, row.seed, row.repeat
 
 
 def draws_of(seed: int, repeat: int) -> int:
-    """Return what is added to the numbers of samples under a seed and repeat, so that none draws what another one drew.
+    """Return the number added to the numbers of samples under a seed and repeat: no draw then equals another one.
 
     Returns:
         0 for the first repeat of seed 0, so that an evaluation of the usual kind draws as any other command does.
@@ -120,30 +121,31 @@ async def ask(
     unicode_normalise: bool = False,
     on_answer: Callable[[EvaluationRow, Trajectory], None] = lambda row, trajectory: None,
 ) -> None:
-    """Let a method answer every question, as often as there are repeats.
+    """Let a method answer every question, once for each repeat.
 
-    What is drawn depends on the seed, the question and the repeat, never on the order in which answers come.
+    The draws depend on the seed, the question and the repeat, never on the order in which answers come.
 
     Args:
-        method: name for the rows.
+        method: the method's name in the rows.
         benchmarks: questions by the name of their benchmark; ids are unique within each.
-        policy: what acts.
-        make_environments: one for each repeat.
+        policy: the policy that acts.
+        make_environments: a maker of fresh environments for each repeat.
         seed: all sampling derives from it.
-        log: where answers are kept.
-        done: what is not asked again.
+        log: log of the answers.
+        done: keys of the answers that are not asked again.
         concurrency: trajectories that are live at once.
-        num_calls_left: calls that the budget still allows; None where it is no limit. Near it fewer trajectories are live.
-        attempts: how often a question is asked in all where the infrastructure fails.
+        num_calls_left: calls that the budget still allows; None where it does not limit them. Near the limit fewer
+            trajectories are live.
+        attempts: most times that a question is asked where the infrastructure fails.
         unicode_normalise: see :func:`~workflow_r1.rewards.exact_match`.
         on_answer: called with every answer that was kept, and every failure.
 
     Raises:
-        BudgetExceededError: a limit of the budget is reached. The trajectories that were live have ended, as far as they
-            could without another call; what they answered is kept.
-        ServiceUnavailableError: so many trajectories failed in a row that the services must be down; the last attempts
-            of those are not made.
-        Exception: what a trajectory raised that was no ``ServiceError``; the other trajectories are cancelled.
+        BudgetExceededError: a limit of the budget is reached. The live trajectories have ended, as far as they could
+            without another call; their answers are kept.
+        ServiceUnavailableError: so many trajectories failed in a row that the services must be down; their last
+            attempts are not made.
+        Exception: a trajectory raised an error other than a ``ServiceError``; the other trajectories are cancelled.
     """
     known = set(done)
     places = Places(concurrency, num_calls_left=num_calls_left)
@@ -169,7 +171,7 @@ async def ask(
                         unicode_normalise=unicode_normalise,
                     )
                 except BudgetExceededError as error:
-                    # The others go as far as they can without another call: what is in flight is paid for.
+                    # The others continue as far as they can without another call: calls in flight are paid for.
                     exceeded = exceeded or error
                     return
                 places.learn(trajectory)
@@ -196,15 +198,15 @@ async def ask(
 def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, repeat: int) -> EvaluationRow:
     """Return a trajectory as a row of the log.
 
-    Tokens of a policy in this process are those of its context, each counted once: it keeps them between turns. Those of
-    LLMs behind services are what the services report: a chat is sent anew with each turn.
+    Tokens of a policy in this process are those of its context, each counted once: it keeps them between turns. Tokens
+    of LLMs behind services are the services' own figures: a chat is sent anew with each turn.
 
     Args:
-        trajectory: scored, or ended by the infrastructure.
+        trajectory: one that is scored, or that the infrastructure ended.
         method: name of the method.
         benchmark: name of the benchmark.
-        seed: of the run.
-        repeat: which of several answers under the seed.
+        seed: seed of the run.
+        repeat: number of the answer under the seed.
     """
     reward = trajectory.reward if isinstance(trajectory, ScoredTrajectory) else None
     usage = trajectory.usage + trajectory.policy_usage

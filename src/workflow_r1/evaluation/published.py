@@ -1,9 +1,9 @@
 """The figures that the paper prints (arXiv:2602.01202), to stand beside ours.
 
-``baseline_comparison.png`` shows bars without numbers: they were measured in pixels of the full picture (1 px = 0.00035), and every
-bar lies within 0.0003 of a number of three decimals. The figures of its Workflow-R1 that ``comparison.png`` prints agree exactly.
-All are shares of questions answered right, by exact match as far as can be told; the paper gives no numbers of questions,
-no seeds, no intervals and no costs.
+``baseline_comparison.png`` shows bars without numbers: they were measured in pixels of the full picture (1 px =
+0.00035), and every bar lies within 0.0003 of a number of three decimals. The figures of its Workflow-R1 that
+``comparison.png`` prints agree exactly. All are shares of questions answered right, by exact match as far as the paper
+shows; the paper gives no numbers of questions, no seeds, no intervals and no costs.
 """
 
 from typing import Literal
@@ -13,7 +13,7 @@ from workflow_r1.trajectory.records import Record
 Figure = Literal["baseline_comparison.png", "comparison.png"]
 
 READ_ERROR: dict[Figure, float] = {"baseline_comparison.png": 0.0005, "comparison.png": 0.0}
-"""How far a figure may be from the one that was drawn."""
+"""Largest error of a figure read off a picture."""
 
 QWEN, DEEPSEEK = "Qwen2.5-32B-Instruct", "DeepSeek V3.2"
 OPERATOR_LLMS = (QWEN, DEEPSEEK)
@@ -37,17 +37,17 @@ class PublishedFigure(Record):
     """One figure of the paper."""
 
     method: str
-    """As the paper calls it."""
+    """Method by the paper's name."""
     benchmark: str
-    """As :data:`~workflow_r1.data.benchmarks.BENCHMARKS` calls it."""
+    """Benchmark by its name in :data:`~workflow_r1.data.benchmarks.BENCHMARKS`."""
     operator_llm: str | None
     """The LLM behind operators and baselines; None where the picture does not say."""
     value: float
     """Share of questions answered right."""
     picture: Figure
-    """Which of the paper's pictures shows it."""
+    """Picture of the paper that shows it."""
     error: float
-    """How far it may be from what was drawn; 0 where the number is printed."""
+    """Largest error of reading it off the picture; 0 where the number is printed."""
 
 
 _ALL = ("nq", "triviaqa", "popqa", "hotpotqa", "2wikimultihopqa", "musique", "bamboogle")
@@ -106,16 +106,16 @@ WHY_THEY_DIFFER = (
     "It gives no costs: its methods were not compared at equal numbers of LLM calls.",
     "All bars were measured in pixels (within 0.0005 of what was drawn); those of Workflow-R1-Search are printed.",
 )
-"""What a reader must know before comparing."""
+"""Warnings that a reader needs before comparing."""
 
 
 def published_figures(method: str, benchmark: str, *, searches: bool) -> tuple[PublishedFigure, ...]:
-    """Return what the paper prints for what corresponds to one of our methods.
+    """Return the paper's figures for the systems that correspond to one of our methods.
 
     Args:
         method: our name; ``policy`` stands for the paper's systems.
         benchmark: name of the benchmark.
-        searches: whether the method has ``Search`` in its pool: of those the paper shows only its own system.
+        searches: True where the method has ``Search`` in its pool: the paper shows no such system but its own.
     """
     if method == "policy":
         name = WITH_SEARCH if searches else WITHOUT_SEARCH

@@ -20,18 +20,18 @@ Score = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 NO_ANSWER = "\u2205"
-"""The answer of a workflow that has none: an empty ``<answer>`` would be a malformed turn, and no golden answer is this."""
+"""Answer of a workflow without one: an empty ``<answer>`` would be a malformed turn, and no golden answer equals this text."""
 
 
 class EvaluationStatus(StrEnum):
-    """How an answer came about, or did not."""
+    """Status of an answer, or the reason for its absence."""
 
     ANSWERED = "answered"
     """There is an answer, right or wrong."""
     NO_ANSWER = "no_answer"
     """The method ended without one: counts as wrong."""
     MALFORMED = "malformed"
-    """What it wrote cannot be read as an answer: counts as wrong."""
+    """The method's text cannot be read as an answer: counts as wrong."""
     OUT_OF_BUDGET = "out_of_budget"
     """Its turns, calls, tokens or context were used up before it answered: counts as wrong."""
     FAILED = "failed"
@@ -50,17 +50,17 @@ class EvaluationRow(Record):
     question_id: str
     """Unique within the benchmark."""
     seed: int = 0
-    """Seed of the run: what was trained, searched or drawn under one seed shares it."""
+    """Seed of the run: everything trained, searched or drawn under one seed shares it."""
     repeat: Count = 0
-    """Which of several answers under one seed."""
+    """Number of the answer among several under one seed."""
     status: EvaluationStatus
-    """How the answer came about."""
+    """Status of the answer."""
     exact_match: Score | None
     """1 right, 0 wrong; None exactly where the infrastructure failed."""
     f1: Score | None
     """Token F1, best over the golden answers; None exactly where the infrastructure failed."""
     turns: Count = 0
-    """Turns of the method, the one that answers included."""
+    """Turns of the method, including the one that answers."""
     llm_calls: Count = 0
     """Calls of LLMs, the policy's own included."""
     tokens: Count = 0

@@ -1,4 +1,4 @@
-"""Student's t distribution for any number of degrees of freedom: what intervals over few seeds need."""
+"""Student's t distribution for any number of degrees of freedom, for intervals over few seeds."""
 
 import math
 from functools import lru_cache
@@ -18,13 +18,13 @@ def t_two_sided_p(t: float, *, degrees: float) -> float:
 
     Args:
         t: any real number; its sign does not matter. Infinity gives 0.
-        degrees: of freedom, at least 1; need not be whole.
+        degrees: degrees of freedom, at least 1; need not be whole.
     """
     if not degrees >= 1:
         raise ValueError(f"expected at least one degree of freedom, received {degrees}")
     root = math.sqrt(degrees)
     start = math.atan(abs(t) / root)
-    # What lies 40 standard deviations further out is below the smallest float.
+    # Values 40 standard deviations further out are below the smallest float.
     end = min(math.pi / 2, start + 40 / root)
     num_panels = 1 + math.ceil((end - start) * root)
     edges = np.linspace(start, end, num_panels + 1)
@@ -41,7 +41,7 @@ def t_quantile(*, confidence: float, degrees: float) -> float:
 
     Args:
         confidence: in (0, 1).
-        degrees: of freedom, at least 1.
+        degrees: degrees of freedom, at least 1.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"expected a confidence between 0 and 1, received {confidence}")

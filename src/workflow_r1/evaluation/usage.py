@@ -1,4 +1,4 @@
-"""What trajectories took of the services, operator by operator."""
+"""Usage of services by trajectories, operator by operator."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ INVALID = "(invalid)"
 
 
 class OperatorUsage(Record):
-    """What the calls of one operator took, in all."""
+    """Usage of all calls of one operator."""
 
     calls: int = 0
     """Calls by the policy."""
@@ -27,7 +27,7 @@ class OperatorUsage(Record):
 
 
 def usage_by_operator(trajectories: Iterable[Trajectory]) -> dict[str, OperatorUsage]:
-    """Sum up what each operator took, in alphabetical order of their names.
+    """Sum up the usage of each operator, in alphabetical order of their names.
 
     A policy behind a server stands among them as ``(policy)``, with its turns as calls.
     """

@@ -1,4 +1,4 @@
-"""The seam to any LLM, and what stands behind it."""
+"""The seam to any LLM, and the clients behind it."""
 
 from workflow_r1.inference.chat import ChatModel, ChatReply, ChatRequest, HoldsConnections, ReplyFlaw
 from workflow_r1.inference.doubles import FailingChatModel, ScriptedChatModel, ScriptedReply

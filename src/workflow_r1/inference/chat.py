@@ -12,7 +12,7 @@ NO_TEXT = "(no text)"
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What an LLM is asked."""
+    """Request to an LLM."""
 
     messages: tuple[Message, ...]
     """The conversation so far."""
@@ -28,7 +28,7 @@ class ChatRequest:
 
 
 class ReplyFlaw(StrEnum):
-    """Why a reply's text is not what was asked for. The service worked: it answered with status 200."""
+    """Reason why a reply's text is not an answer to the request. The service worked: it answered with status 200."""
 
     REFUSED = "refused"
     """The LLM declines; the text is its refusal."""
@@ -55,18 +55,26 @@ class ChatReply:
     reasoning: str = ""
     """The thought, where the server sends it in a field of its own; empty where it sends none."""
     flaw: ReplyFlaw | None = None
-    """Why the text is not what was asked for; None where the LLM wrote a text of its own."""
+    """Flaw of the text; None where the LLM wrote a text of its own."""
 
     @property
     def whole_text(self) -> str:
-        """The text with the thought back at its beginning, as the model wrote both: what a policy wrote in its turn.
+        """The text with the thought back at its beginning, as the policy wrote both in its turn.
 
-        A thought that the content repeats is not put back twice. One that the token budget cut off is left open.
+        A thought that the content repeats is not put back twice, and an empty one there gives way to it.
+        A thought that the token budget cut off is left open.
         """
-        if not self.reasoning.strip() or self.reasoning.strip() in self.text:
+        written = self.reasoning.strip().removeprefix("<think>").removesuffix("</think>")
+        if written == self.reasoning.strip():
+            written = self.reasoning
+        thought = written.strip()
+        before, closing, after = self.text.partition("</think>")
+        own, opening = before.lstrip().removeprefix("<think>"), before.lstrip().startswith("<think>")
+        if not thought or ((closing or opening) and thought in own):
             return self.text
-        is_cut = self.finish_reason is FinishReason.LENGTH and not self.text
-        return f"<think>{self.reasoning}{'' if is_cut else '</think>'}{self.text}"
+        rest = after if closing and not own.strip() else self.text
+        is_cut = self.finish_reason is FinishReason.LENGTH and not self.text.strip()
+        return f"<think>{written}{'' if is_cut else '</think>'}{rest}"
 
 
 class ChatModel(Protocol):

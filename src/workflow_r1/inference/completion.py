@@ -1,9 +1,9 @@
-"""Reads chat completions as servers really send them: what the LLM wrote, what it thought, and why there may be no text.
+"""Reads chat completions as servers really send them: the LLM's text, its thought, and the flaw of a reply without a text.
 
 The text is in ``content``: a string, null, or a list of parts. A thought that the server separates from it comes in
 ``reasoning_content`` (DeepSeek, llama.cpp, SGLang, vLLM before 0.12, litellm), ``reasoning`` (vLLM since, Ollama, Groq,
-OpenRouter), ``reasoning_details`` (OpenRouter), ``thinking_blocks`` and ``provider_specific_fields`` (litellm), or as a part of
-the content (Mistral).
+OpenRouter), ``reasoning_details`` (OpenRouter), ``thinking_blocks`` and ``provider_specific_fields`` (litellm), or as a
+part of the content (Mistral).
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,11 +29,11 @@ def read_completion(completion: Any) -> ChatReply:
     """Take the first choice of a chat completion. A server may send anything.
 
     Raises:
-        ValueError: it is no chat completion; says what is missing.
-        AttemptError: it reports a failure of the server, or a refusal, with status 200.
+        ValueError: the reply is not a chat completion; the message says what is missing.
+        AttemptError: the reply reports a failure of the server, or a refusal, with status 200.
     """
     if not isinstance(completion, dict):
-        raise ValueError("something that is no chat completion")
+        raise ValueError("something that is not a chat completion")
     choices = completion.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     choice = first if isinstance(first, dict) else {}
@@ -94,7 +94,7 @@ def _text_parts(content: Any) -> Iterator[str]:
             if isinstance(part, dict) and part.get("type") in ("text", "output_text"):
                 yield str(part.get("text") or "")
     elif content is not None:
-        raise ValueError("its content is no text")
+        raise ValueError("its content is not text")
 
 
 def _reasoning(message: Mapping[str, Any]) -> Iterator[str]:

@@ -7,11 +7,11 @@ from workflow_r1.inference.chat import ChatReply, ChatRequest
 from workflow_r1.trajectory import FinishReason, Message, Usage
 
 ScriptedReply = str | ChatReply | Exception
-"""What a script holds: a text, a whole reply, or an error to raise."""
+"""Entry of a script: a text, a whole reply, or an error to raise."""
 
 
 class ScriptedChatModel:
-    """A ``ChatModel`` that replies by a script and keeps what it was asked.
+    """A ``ChatModel`` that replies by a script and keeps its requests.
 
     Args:
         replies: replies in the order of the requests, or a function of the request's messages. A text is a reply that
@@ -54,7 +54,7 @@ class FailingChatModel(ScriptedChatModel):
     """A ``ChatModel`` whose service always fails.
 
     Args:
-        error: what each request raises.
+        error: exception that each request raises.
     """
 
     def __init__(self, error: Exception | None = None) -> None:

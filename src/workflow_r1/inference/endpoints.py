@@ -1,12 +1,13 @@
 """Several endpoints behind one ``ChatModel``: a weighted choice, failover to the next, and rest for one that is down.
 
-**The choice is a function of the request.** Each endpoint gets a number from a hash of its name and the request (messages,
-parameters, ``sample_index``), stretched by its weight; the lowest goes first, the next lowest after it (weighted
-rendezvous hashing). So one request goes to one endpoint in every run, which a store of calls needs, each endpoint has its
-share of the requests, and an endpoint that is added takes over its own share and moves nothing else.
+**The choice is a function of the request.** Each endpoint gets a number from a hash of its name and the request
+(messages, parameters, ``sample_index``), stretched by its weight; the lowest goes first, the next lowest after it
+(weighted rendezvous hashing). One request therefore goes to one endpoint in every run, which a store of calls needs.
+Each endpoint has its share of the requests, and a new endpoint takes over its own share and moves nothing else.
 
 **Failover is not.** Which endpoint replies depends on which was up. A run in which none failed is repeatable; one with
-failovers is so only as a replay from the store of its calls, where a reply is looked for at one endpoint after the other.
+failovers is so only as a replay from the store of its calls, where a reply is looked for at one endpoint after the
+other.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from workflow_r1.errors import (
 from workflow_r1.inference.chat import ChatModel, ChatReply, ChatRequest, HoldsConnections
 
 COOL_DOWN_SECONDS = 30.0
-"""How long an endpoint that is down is passed over before one request tries it again."""
+"""Pause of an endpoint that is down, in seconds, before one request tries it again."""
 
 FAILURES_UNTIL_DOWN = 3
 """Requests in a row, each with all its retries, after which an endpoint counts as down. One alone may be bad luck: where
@@ -37,10 +38,10 @@ class Endpoint:
     """One endpoint and its health, which all routes through it share.
 
     Args:
-        name: by which it is configured; part of the hash that chooses.
-        chat: what answers there.
+        name: its name in the configuration; part of the hash that chooses.
+        chat: the model there.
         weight: its share, relative to the others. 0 takes requests only when all others failed.
-        cool_down_seconds: how long it is passed over while it is down.
+        cool_down_seconds: its pause while it is down, in seconds.
         clock: seconds, never going back.
     """
 
@@ -63,11 +64,14 @@ class Endpoint:
 
     @property
     def is_down(self) -> bool:
-        """Whether it failed so often in a row that requests should pass it over."""
+        """True where it failed so often in a row that requests should pass it over."""
         return self._rests_until is not None
 
     def admit(self) -> bool:
-        """Whether a request should try it now. Of one that is down: one request each time its rest is over."""
+        """Return True where a request should try it now.
+
+        An endpoint that is down gets one request each time its pause is over.
+        """
         now = self._clock()
         if self._rests_until is not None:
             if now < self._rests_until:
@@ -81,7 +85,7 @@ class Endpoint:
         self._rests_until = None
 
     def note_failure(self, error: ServiceError) -> None:
-        """A request lost all its retries here. A refusal of whatever is asked counts as down at once."""
+        """A request lost all its retries here. A refusal of every request counts as down at once."""
         self._failures_in_a_row += 1
         if isinstance(error, EndpointRejectedError) or self._failures_in_a_row >= FAILURES_UNTIL_DOWN:
             self._rests_until = self._clock() + self._cool_down_seconds
@@ -91,8 +95,8 @@ class RoutedChatModel:
     """A ``ChatModel`` over several endpoints; see the module.
 
     A request that an endpoint refuses for the request's own sake (too long, not understood) is not tried elsewhere: the
-    error is the same wherever it goes, and hiding it would hide a mistake. A refusal of whatever is asked (bad key,
-    unknown model, no quota) is the endpoint's, and the next one is asked.
+    error is the same wherever it goes, and hiding it would hide a mistake. A refusal of every request (bad key, unknown
+    model, no quota) is the endpoint's own trouble: the next one is asked.
 
     Args:
         endpoints: at least one; names are distinct.
@@ -104,14 +108,14 @@ class RoutedChatModel:
             raise ValueError(f"expected one or more endpoints with distinct names, received {names}")
         self.endpoints = tuple(endpoints)
         self.failovers: Counter[str] = Counter()
-        """By the name of the endpoint that failed: requests that went on to the next."""
+        """Number of requests that moved to the next endpoint, by the name of the endpoint that failed."""
 
     async def __call__(self, request: ChatRequest) -> ChatReply:
         """Return one reply; see :class:`~workflow_r1.inference.ChatModel`.
 
         Raises:
             ServiceError: every endpoint failed, or one refused the request itself.
-            ReplayMissError: in a replay, the store has a reply of none of them.
+            ReplayMissError: in a replay, the store has no reply of any of them.
         """
         ranked = rank(self.endpoints, _identify(request))
         # Where all are down, all are tried: one may just have come back.
@@ -127,7 +131,7 @@ class RoutedChatModel:
                 endpoint.note_failure(error)
                 failures.append((endpoint, error))
             except ReplayMissError as error:
-                # What is replayed may have failed here and been answered by a later one.
+                # In a replay, this endpoint may have failed and a later one may have answered.
                 miss = miss or error
             except ServiceError:
                 endpoint.note_reply()
@@ -166,7 +170,7 @@ def _identify(request: ChatRequest) -> str:
 
 
 def _combine(failures: Sequence[tuple[Endpoint, ServiceError]]) -> ServiceError:
-    """Return what to raise when none replied: the last failure's kind, with all messages."""
+    """Return the error to raise when none replied: the last failure's kind, with all messages."""
     if len(failures) == 1:
         return failures[0][1]
     told = "; ".join(f"[{endpoint.name}] {error}" for endpoint, error in failures)

@@ -1,8 +1,8 @@
-"""Any chat model behind a real HTTP server on this machine, which fails as it is told. For tests and measurements.
+"""A chat model behind a real HTTP server on this machine, which fails on demand. For tests and measurements.
 
-It speaks OpenAI's chat completions over plain asyncio, since no web framework would break a connection in the middle of a
-reply. Whether a request fails, and how, is drawn from the seed, the request's body and how often that body came before:
-the order in which different requests arrive changes nothing.
+It speaks OpenAI's chat completions over plain asyncio, since no web framework would break a connection in the middle of
+a reply. The seed, the request's body and the number of earlier requests with that body decide whether and how a request
+fails: the order in which different requests arrive changes nothing.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from workflow_r1.services.failures import FailureKind
 from workflow_r1.trajectory import Message
 
 RETRY_AFTER_SECONDS = 0.05
-"""What a throttled request is asked to wait, where it is told."""
+"""Wait that a throttled request is asked to make, in seconds, where the reply names one."""
 
 DRIP_SECONDS = 0.1
 """Between two bytes of a reply that drips."""
@@ -50,7 +50,7 @@ class Fault(StrEnum):
     DRIP = "drip"
     """Now and then a byte is sent, and the reply never ends."""
     INVALID_JSON = "invalid_json"
-    """The reply is no JSON."""
+    """The reply is not JSON."""
     CUT_SHORT = "cut_short"
     """The reply is JSON that ends too early, in a message that is complete."""
     EMPTY_CHOICES = "empty_choices"
@@ -60,7 +60,7 @@ class Fault(StrEnum):
 
     @property
     def failure(self) -> FailureKind:
-        """As what the client should count it."""
+        """Kind of failure that the client should count."""
         return _FAILURES[self]
 
 
@@ -81,21 +81,21 @@ _FAILURES = {
 
 
 Route = Callable[[Mapping[str, Any]], Awaitable[tuple[int, dict[str, Any]]]]
-"""From a request's JSON (empty for a GET) to status and reply."""
+"""Maps a request's JSON (empty for a GET) to status and reply."""
 
 
 class LoopbackServer:
     """Serves a chat model at ``http://127.0.0.1``, in a thread with an event loop of its own: ``with LoopbackServer(...)``.
 
-    It may be started again after it was stopped, at the same address.
+    It can be stopped and started again at the same address.
 
     Args:
-        chat: what replies. The request's ``seed`` is its ``sample_index``.
+        chat: the model that replies. The request's ``seed`` is its ``sample_index``.
         fault_rate: part of the requests that fail.
-        faults: how, each as often as the others.
-        seed: of the faults.
-        latency_seconds: before each reply.
-        routes: what else it answers, by path; see ``rollout.doubles.LoopbackPolicy``.
+        faults: kinds of failure, each as often as the others.
+        seed: seed of the faults.
+        latency_seconds: wait before each reply.
+        routes: further answers by path; see ``rollout.doubles.LoopbackPolicy``.
     """
 
     def __init__(

@@ -23,13 +23,13 @@ from workflow_r1.services.refusals import Refusal
 from workflow_r1.services.secrets import mask, secrets_of_url, without_login
 
 OPENAI_URL = "https://api.openai.com/v1"
-"""Endpoint where none is configured, neither by ``base_url`` nor by the environment variable ``OPENAI_BASE_URL``."""
+"""Endpoint where neither ``base_url`` nor the environment variable ``OPENAI_BASE_URL`` names one."""
 
 logger = logging.getLogger(__name__)
 
 
 class OpenAIChatConfig(JSONServiceConfig):
-    """Where the LLM is and how patiently it is asked."""
+    """Address of the LLM, and the patience with which it is asked."""
 
     model: str = Field(min_length=1)
     """Model name at the endpoint."""
@@ -42,7 +42,7 @@ class OpenAIChatConfig(JSONServiceConfig):
     idle_timeout_seconds: float = Field(default=60.0, gt=0.0)
     """Longest time in an attempt without a byte. A server sends none before its reply is written: allow for that."""
     concurrency: int = Field(default=32, ge=1)
-    """Requests in flight at once; one that waits for its retry counts, so that a busy server is given room."""
+    """Requests in flight at once, including those that wait for their retry: a busy server gets room."""
     check_model: bool = True
     """Refuse the reply of another model: one whose name neither contains ``model`` nor stands in it."""
     send_seed: bool = False
@@ -50,9 +50,10 @@ class OpenAIChatConfig(JSONServiceConfig):
     length_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """Field that bounds the reply. Reasoning models of OpenAI take the second only; a refusal of the first is learned from."""
     leave_out: tuple[str, ...] = ()
-    """Fields that the endpoint takes none of and that are never sent, e.g. ``temperature``; one that it refuses is learned."""
+    """Fields that are never sent, since the endpoint refuses them, e.g. ``temperature``; the client learns the rest
+    from refusals."""
     extra_body: dict[str, Any] = Field(default_factory=dict)
-    """Further fields of the request, for what an endpoint has of its own, e.g. ``top_k``; None leaves a field out."""
+    """Further fields of the request, for an endpoint's own parameters, e.g. ``top_k``; None leaves a field out."""
 
     @property
     def url(self) -> str:
@@ -69,8 +70,9 @@ class OpenAIChatConfig(JSONServiceConfig):
 class OpenAIChatModel:
     """A ``ChatModel`` over an endpoint.
 
-    What may pass (:class:`FailureKind`) is tried again; a refusal is not. A model that refuses ``max_tokens``,
-    ``temperature`` or ``stop`` as such is asked at once without them, and never with them again.
+    The client repeats a request whose failure may pass (:class:`FailureKind`), but not a refused one. A model that
+    refuses ``max_tokens``, ``temperature`` or ``stop`` as such is asked at once without them, and never with them
+    again.
 
     Connections are closed when the event loop ends. To close them sooner: :meth:`aclose`, ``async with``.
 
@@ -78,7 +80,7 @@ class OpenAIChatModel:
         config: endpoint, model, patience.
 
     Raises:
-        ConfigError: there is no key where one is needed, or the address is none.
+        ConfigError: a key is needed and missing, or the address is not valid.
     """
 
     def __init__(self, config: OpenAIChatConfig) -> None:
@@ -122,19 +124,19 @@ class OpenAIChatModel:
 
     @property
     def retries(self) -> Counter[FailureKind]:
-        """Those of ``failures`` that were tried again; each of the others was the end of its request."""
+        """Number of ``failures`` that were tried again; each of the others ended its request."""
         return self._service.retries
 
     async def __call__(self, request: ChatRequest) -> ChatReply:
         """Return one reply; see :class:`~workflow_r1.inference.ChatModel`.
 
-        An endpoint draws anew for every request; ``sample_index`` is sent only with ``send_seed``. A reply without a text
-        is a reply all the same, and says why (:class:`~workflow_r1.inference.ReplyFlaw`).
+        An endpoint draws anew for every request; ``sample_index`` is sent only with ``send_seed``. A reply without a
+        text is a reply all the same, and says why (:class:`~workflow_r1.inference.ReplyFlaw`).
 
         Raises:
             ServiceUnavailableError: unreachable, throttled, failing, unreadable or another model's on the last attempt.
             ServiceTimeoutError: no reply in time on the last attempt.
-            EndpointRejectedError: the endpoint refuses whatever is asked: key, model, quota.
+            EndpointRejectedError: the endpoint refuses every request: key, model, quota.
             TooLongError: the request is longer than the model takes.
             FilteredError: a content filter stopped the request.
             ServiceRejectedError: the endpoint refuses the form of the request.
@@ -215,7 +217,7 @@ def _remedies(key_variable: str) -> dict[int | FailureKind, str]:
         FailureKind.IDLE: "check the server's load, raise idle_timeout_seconds, or lower concurrency",
         FailureKind.TIMEOUT: "check the server's load, raise timeout_seconds, or lower concurrency",
         FailureKind.WRONG_MODEL: "set model to what the endpoint serves, or check_model = false where that is its name",
-        FailureKind.BAD_KEY: f"check {key}, and what it is allowed",
+        FailureKind.BAD_KEY: f"check {key}, and its permissions",
         FailureKind.UNKNOWN_MODEL: "check base_url (it usually ends in /v1) and the model's name",
         FailureKind.NO_QUOTA: f"the account of {key} has no quota left",
         FailureKind.TOO_LONG: "shorten the input, or lower max_tokens",

@@ -1,4 +1,4 @@
-"""The same LLM with other samples: what another seed or repeat of an evaluation asks."""
+"""The same LLM with other samples, for another seed or repeat of an evaluation."""
 
 from dataclasses import replace
 
@@ -6,11 +6,11 @@ from workflow_r1.inference.chat import ChatModel, ChatReply, ChatRequest, HoldsC
 
 
 class RedrawnChatModel:
-    """A ``ChatModel`` whose samples above temperature 0 are others than those of the one behind it.
+    """A ``ChatModel`` whose samples above temperature 0 differ from those of the model behind it.
 
     Args:
-        chat: what replies.
-        offset: added to ``sample_index``; two offsets that lie further apart than there are samples of a request share none.
+        chat: the model that replies.
+        offset: added to ``sample_index``; two offsets further apart than the number of samples of a request share no sample.
     """
 
     def __init__(self, chat: ChatModel, offset: int) -> None:

@@ -10,8 +10,9 @@ from workflow_r1.store.refusals import keeping_refusals, raise_refusal
 from workflow_r1.trajectory import FinishReason, Usage
 
 _NAMED_CHARS = 120
-"""How much of the last message's beginning and of its end names a call: operators begin with their instructions and end
-with the input."""
+"""Characters of the last message's beginning and of its end that name a call: operators begin with their instructions
+and end with the input.
+"""
 
 
 class StoredChatModel:
@@ -22,8 +23,8 @@ class StoredChatModel:
     the service when it was asked.
 
     Args:
-        inner: the LLM that is asked; None will do for a replay.
-        store: where replies are kept.
+        inner: the LLM that is asked; may be None for a replay.
+        store: the store of the replies.
         model: the model's name at the endpoint.
         endpoint: address of the endpoint, without a login.
         extra_body: further fields that the endpoint gets with every request.

@@ -1,4 +1,4 @@
-"""What an evaluation evaluates besides the trained policy: fixed workflows, loops, and workflows found by a search.
+"""The methods that an evaluation compares with the trained policy: fixed workflows, loops, and workflows found by a search.
 
 Each is a ``Policy`` that acts in an ``Environment`` like any other: same operators, same records, same scoring.
 ``METHODS`` names them; ``docs/reference/methods.md`` describes each, with its source.

@@ -1,9 +1,9 @@
-"""The floor and the ceilings: what blind calls reach, and what perfect choice or perfect reading would."""
+"""The floor and the ceilings: the scores of blind calls, and those of perfect choice or perfect reading."""
 
 import random
 from collections.abc import Mapping, Sequence
 
-from workflow_r1.assembly.components import embedded_world
+from workflow_r1.assembly.world import embedded_world
 from workflow_r1.config.methods import SelfConsistencyConfig
 from workflow_r1.embedded import STRATEGIES, Demonstrator
 from workflow_r1.errors import ConfigError
@@ -86,8 +86,8 @@ def choose_knowingly(
     """Draw the answers that ``cot`` and ``self-consistency`` would, and take a right one if there is any.
 
     Args:
-        golden_answers: by the text of the question.
-        settings: how many answers are drawn besides the one at temperature 0, and how.
+        golden_answers: golden answers by the text of the question.
+        settings: number and temperature of the answers besides the one at temperature 0.
         searches: put the passages found for the question before it.
     """
 
@@ -112,7 +112,7 @@ def _oracle_choice(name: str, summary: str, *, searches: bool) -> Method:
     def make(context: MethodContext) -> FixedWorkflow:
         golden: dict[str, tuple[str, ...]] = {}
         for question in context.questions:
-            # As the environment shows it: its text may have been made safe.
+            # As the environment shows it, whose text may have been made safe.
             text = question_of(context.make_environment(question).initial_messages()[-1].content)
             golden[text] = (*golden.get(text, ()), *question.golden_answers)
         if not any(golden.values()):

@@ -36,7 +36,7 @@ METHODS: dict[str, Method] = {
         *MAAS,
     )
 }
-"""In the order of tables and help texts."""
+"""Methods in the order of tables and help texts."""
 
 
 def find_method(name: str, *, key: str = "--method") -> Method:
@@ -47,7 +47,7 @@ def find_method(name: str, *, key: str = "--method") -> Method:
         key: option or setting that errors name.
 
     Raises:
-        ConfigError: there is none; names the nearest.
+        ConfigError: no method has that name; the message gives the nearest one.
     """
     if name in METHODS:
         return METHODS[name]

@@ -16,7 +16,7 @@ NEXT_QUERY = (
 
 
 def answer_with_passages(settings: ExpertWorkflowConfig) -> StartWorkflow:
-    """Look up one fact after the other, answer from what was found, then review and revise."""
+    """Look up one fact after the other, answer from the findings, then review and revise."""
 
     def start(question: str, rng: random.Random) -> Workflow:
         passages: dict[str, None] = {}
@@ -46,7 +46,7 @@ def answer_without(question: str, rng: random.Random) -> Workflow:
 
 
 def review_and_revise(question: str, answer: str) -> Workflow:
-    """Have an answer reviewed, and revised by what the review says. Where a step gives nothing, the answer stays."""
+    """Have an answer reviewed, and revised by the review. Where a step gives nothing, the answer stays."""
     if not answer:
         return ""
     subject = f"<question>{question}</question><solution>{answer}</solution>"

@@ -10,7 +10,7 @@ from workflow_r1.methods.workflow import FixedWorkflow, Workflow
 from workflow_r1.operators import OPERATORS, Operator
 
 StartWorkflow = Callable[[str, random.Random], Workflow]
-"""From the question's text and a source of random numbers to the workflow."""
+"""Makes the workflow from the question's text and a source of random numbers."""
 
 
 def fixed_method(
@@ -22,10 +22,10 @@ def fixed_method(
     """Make a method of a workflow.
 
     Args:
-        name: of the method.
-        summary: what it does, in one line.
-        make: from the settings to what starts the workflow on a question.
-        operators: what it calls; those of the package's pool by name.
+        name: name of the method.
+        summary: its work, in one line.
+        make: returns, for the settings, the function that starts the workflow on a question.
+        operators: operators that it calls; those of the package's pool by name.
     """
     pool = [OPERATORS[each] if isinstance(each, str) else each for each in operators]
     return Method(

@@ -1,4 +1,4 @@
-"""The most frequent among answers, and what an LLM's votes make of them."""
+"""The most frequent of some answers, and the choice by an LLM's votes."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,9 +19,9 @@ def find_majority(answers: Sequence[str]) -> tuple[str, int]:
 
 
 def weigh_votes(answers: Sequence[str], votes: Iterable[int]) -> tuple[str, int]:
-    """Return the answer with most votes, and how often it stands among the answers.
+    """Return the answer with most votes, and its number among the answers.
 
-    Votes for equal answers add up. Between answers with equally many votes, and where there are none, the more frequent one
+    Votes for equal answers add up. Between answers with equally many votes, and without votes, the more frequent one
     wins, then the first seen.
 
     Args:

@@ -1,12 +1,12 @@
 """MedPrompt in its original form (Nori et al. 2023, arXiv:2311.16452), for questions without choices.
 
-Beforehand the LLM answers training questions with its own reasoning; those that it answers rightly become examples. Before
-each question stand the examples whose questions are most like it, the most similar last; several answers are drawn, and the
-most frequent wins. Nothing that is to be answered is ever an example.
+Beforehand the LLM answers training questions with its own reasoning; those that it answers rightly become examples.
+Before each question stand the examples whose questions are most like it, the most similar last; several answers are
+drawn, and the most frequent wins. A question to be answered is never an example.
 
     DIRECTORY/
       answers.jsonl       the trajectories of the training questions
-      vectors.jsonl       where embeddings tell what is similar: the vector of each question, and its tokens
+      vectors.jsonl       the vector of each question, and its tokens, where embeddings measure similarity
       examples.json       by question: its examples, the most similar last
       search.json, seconds.json, summary.json     see ``methods.searching``
 """
@@ -48,10 +48,10 @@ EXAMPLES = "examples.json"
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A training question with what the LLM rightly made of it."""
+    """A training question with the LLM's right answer to it."""
 
     question: str
-    """Its text, as the LLM was shown it."""
+    """Text of the question, as the LLM saw it."""
     reply: str
     """Reasoning and answer."""
 
@@ -60,9 +60,9 @@ async def prepare(context: MethodContext) -> None:
     """Answer training questions, and find the examples of every question that will be asked.
 
     Raises:
-        ConfigError: there is no place to keep them, or those of another search lie there.
+        ConfigError: no directory is given, or it holds another search.
         DataError: there are no training questions.
-        ServiceError: a service failed; what was had is kept, and the same again asks for the rest.
+        ServiceError: a service failed; all answers so far are kept, and the next call asks for the rest.
     """
     settings = context.settings.medprompt_knn
     directory = require_directory(context, NAME)
@@ -125,8 +125,8 @@ def answer_by_examples(
     """Put a question's examples before it, draw answers, take the most frequent.
 
     Args:
-        settings: of the method.
-        examples: by question.
+        settings: settings of the method.
+        examples: examples by question.
         searches: put the passages found for the question between the examples and it.
     """
 

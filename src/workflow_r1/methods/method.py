@@ -1,4 +1,4 @@
-"""The seam of a method: what it may call, and how its policy is made."""
+"""The seam of a method: its operators, and the maker of its policy."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,32 +19,32 @@ WITH_SEARCH = "+search"
 
 @dataclass(frozen=True, slots=True)
 class MethodContext:
-    """What a method is made from."""
+    """Parts from which a method is made."""
 
     services: OperatorServices
     """The LLM and the search, metered and limited like those of any policy."""
     operators: Mapping[str, Operator]
-    """What its environment lets it call."""
+    """Operators of its environment."""
     make_environment: Callable[[Question], Environment]
     """A fresh environment for each trajectory."""
     settings: MethodsConfig
-    """Of all methods."""
+    """Settings of all methods."""
     questions: Sequence[Question] = ()
-    """What will be asked. Only an oracle may look at golden answers."""
+    """Questions of the evaluation. Only an oracle may look at golden answers."""
     train_questions: Callable[[], Sequence[Question]] = tuple
     """Reads the questions to learn from, where a method does."""
     llm_is_simulated: bool = False
-    """Whether the LLM is the embedded world's expert, which can do nothing but carry out operators."""
+    """True where the LLM is the embedded world's expert, which can only carry out operators."""
     seed: int = 0
-    """All that the method draws derives from it."""
+    """Seed of all the method's draws."""
     world_seed: int = 0
-    """Of the embedded world, for a method that knows it."""
+    """Seed of the embedded world, for a method that knows it."""
     directory: Path | None = None
-    """Where a method that searches keeps what it found, and goes on from; None where nothing is kept."""
+    """Directory in which a method that searches keeps its findings, and from which it continues; None where nothing is kept."""
     concurrency: int = 32
     """Trajectories that are live at once while it searches."""
     notify: Callable[[str], None] = field(default=lambda line: None)
-    """Told how far a search is, a line at a time."""
+    """Called with each line of a search's progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,35 +52,36 @@ class Method:
     """Something that answers questions, by its name."""
 
     name: str
-    """As it stands in tables and files."""
+    """Name in tables and files."""
     summary: str
-    """What it does, in one line."""
+    """Its work, in one line."""
     make_policy: Callable[[MethodContext], Policy]
-    """Makes what acts. Raises ``ConfigError`` where something that it needs is missing."""
+    """Maker of the policy. Raises ``ConfigError`` where something that it needs is missing."""
     operators: Mapping[str, Operator] = field(default_factory=dict)
-    """What it may call whatever the configuration's pool is."""
+    """Operators that it may call with any pool of the configuration."""
     takes_pool: bool = False
-    """Whether it may also call the configuration's pool, ``Search`` left out."""
+    """True where it may also call the configuration's pool, without ``Search``."""
     prepare: Callable[[MethodContext], Awaitable[None]] | None = None
-    """Searches or learns, before ``make_policy``, and keeps the result in the context's directory; what a run before this
-    one has done of it is not done again."""
+    """Searches or learns, before ``make_policy``, and keeps the result in the context's directory; it continues the
+    work of an earlier run.
+    """
     only_embedded: bool = False
-    """Whether it knows no world but the embedded one."""
+    """True where it knows no world but the embedded one."""
     section: str = ""
     """Name of its settings among ``methods``, where it is not its own."""
 
     @property
     def settings_name(self) -> str:
-        """Name of its settings among ``methods``; there are none where it has no settings."""
+        """Name of its settings among ``methods``; empty where it has no settings."""
         return self.section or self.name.removesuffix(WITH_SEARCH).replace("-", "_")
 
     @property
     def searches(self) -> bool:
-        """Whether it may search."""
+        """True where it may search."""
         return SEARCH in self.operators
 
     def pool(self, configured: Mapping[str, Operator]) -> Mapping[str, Operator]:
-        """What it may call.
+        """Return the operators that it may call.
 
         Args:
             configured: the configuration's pool.

@@ -14,7 +14,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """Names of candidates in a vote."""
 
 ANSWER_FORM = "a name, a date, a number, yes or no, as short as it can be"
-"""What an answer is, in the words of the pool's operators: every method is held to the same."""
+"""Form of an answer, in the words of the pool's operators, for every method."""
 
 _LETTER = re.compile(
     r"(?:candidate|answer|option|choice)?[\s:]*+[(\[]?(?P<letter>[A-Z])(?:[)\].:].*+)?", re.DOTALL | re.IGNORECASE

@@ -1,4 +1,4 @@
-"""How what was found or shown beforehand stands before a question: one format for every method."""
+"""Text of passages or examples before a question: one format for every method."""
 
 THE_QUESTION = "The question:"
 """Line before the question wherever something stands before it."""
@@ -11,7 +11,7 @@ def put_before(question: str, *blocks: str) -> str:
 
 
 def show_passages(observation: str) -> str:
-    """Return the block that shows what ``Search`` found; empty where it found nothing."""
+    """Return the block with the passages of ``Search``; empty where it found nothing."""
     if not observation.startswith("[1] "):
         return ""
     return f"Passages that a search found; they may or may not help:\n{observation}"

@@ -1,4 +1,4 @@
-"""ReAct (Yao et al. 2022, arXiv:2210.03629): one LLM thinks, acts, reads what came back, and thinks again.
+"""ReAct (Yao et al. 2022, arXiv:2210.03629): one LLM thinks, acts, reads the observation, and thinks again.
 
 The LLM writes its own form of a step, which this policy puts into the environment's grammar:
 
@@ -27,7 +27,7 @@ FINISH = "Finish"
 NO_ACTION = (
     f"This step had no action that could be taken. Write a thought, then Action: Name[input] or {FINISH}[answer]."
 )
-"""What the LLM reads after a step that cannot be understood."""
+"""Observation after a step that cannot be understood."""
 
 LAST_STEP = f"\nThis is the last step: its action must be {FINISH}."
 
@@ -59,7 +59,7 @@ class ReActPolicy:
         chat: the LLM that thinks.
         operators: its actions.
         settings: steps and temperature.
-        max_tokens: of one step.
+        max_tokens: most tokens of one step.
     """
 
     name = "react"
@@ -152,15 +152,15 @@ class ReActSession:
 
 
 def read_step(text: str) -> tuple[str, str, str]:
-    """Read the first step of what the LLM wrote. Never raises; linear in ``text``.
+    """Read the first step in the LLM's text. Never raises; linear in ``text``.
 
     Returns:
-        Thought, name of the action and its input, without tags of the environment's grammar. The name is empty where there is
-        no complete action with an input; what was written then stands in the thought.
+        Thought, name of the action and its input, without tags of the environment's grammar. The name is empty where
+        there is no complete action with an input; the thought then holds the written text.
     """
     text = _GRAMMAR.sub(" ", text).strip()
     parts: list[str] = _LABEL.split(text)
-    # Without a label in front it goes on from the prompt's own "Thought n:".
+    # Without a label in front, it continues the prompt's own "Thought n:".
     labelled = [("Thought", parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]
     thought = next((content.strip() for label, content in labelled if label == "Thought" and content.strip()), "")
     action = next((content for label, content in labelled if label == "Action"), "")

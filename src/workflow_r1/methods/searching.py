@@ -1,9 +1,9 @@
-"""What methods that search first share: the questions to search on, and a directory from which a search goes on.
+"""Common parts of methods that search first: the questions to search on, and a directory from which a search continues.
 
 DIRECTORY/
-search.json     what the search depends on: another search is refused here
+search.json     the conditions of the search: another search is refused here
 seconds.json    how long it has taken, over all its runs
-summary.json    what it found and what it cost, once it has ended
+summary.json    its finding and its cost, once it has ended
 """
 
 import json
@@ -25,18 +25,18 @@ SECONDS = "seconds.json"
 SUMMARY = "summary.json"
 
 MIN_FAILED_IN_A_ROW = 20
-"""Trajectories failed in a row that are an outage, or as many as are live at once."""
+"""Number of failed trajectories in a row that count as an outage, or as many as are live at once."""
 
 
 class SearchDirectory:
-    """Where a search keeps its state.
+    """Directory of a search's state.
 
     Args:
         path: made where it does not exist.
-        identity: what the result depends on, as plain JSON.
+        identity: conditions of the result, as plain JSON.
 
     Raises:
-        ConfigError: another search lies there.
+        ConfigError: the directory holds another search.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, object]) -> None:
@@ -57,7 +57,7 @@ class SearchDirectory:
 
     @property
     def seconds(self) -> float:
-        """Wall time so far; what a killed run took since it last wrote is not in it."""
+        """Wall time so far, in seconds; it lacks the time of a killed run since its last write."""
         return self._seconds + time.perf_counter() - self._started
 
     @contextmanager
@@ -73,7 +73,7 @@ class SearchDirectory:
         write_json(self.path / SECONDS, {"seconds": round(self.seconds, 3)})
 
     def conclude(self, usage: Usage, **found: object) -> None:
-        """Write what was found and what it cost. Where nothing was done since the summary that is there, it stays."""
+        """Write the finding and its cost. Where nothing was done since the last summary, that one stays."""
         summary = {
             "llm_calls": usage.llm_calls,
             "tokens": usage.prompt_tokens + usage.completion_tokens,
@@ -93,11 +93,11 @@ def require_directory(context: MethodContext, method: str) -> Path:
     """Return the directory of a search.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no directory is given.
     """
     if context.directory is None:
         raise ConfigError(
-            f"{method} searches before it answers, and keeps what it finds: run `workflow-r1 evaluate --methods {method} "
+            f"{method} searches before it answers, and keeps what it finds: run `workflow-r1 evaluate --method {method} "
             "--output DIR`"
         )
     return context.directory
@@ -107,13 +107,13 @@ def choose_questions(context: MethodContext, num: int, *, purpose: str) -> list[
     """Draw questions to search on from the training questions; none that is to be answered afterwards is among them.
 
     Args:
-        context: of the method.
-        num: how many; all that there are where they are fewer.
-        purpose: what they are for; another purpose draws others.
+        context: the method's context.
+        num: number of questions; all where there are fewer.
+        purpose: their purpose; another purpose draws others.
 
     Raises:
         ConfigError: there are no training questions.
-        DataError: there is none left, or one without golden answers.
+        DataError: no question is left, or one lacks golden answers.
     """
     known = [question for question in context.train_questions() if question.golden_answers]
     held_out = {question.id for question in context.questions}
@@ -121,8 +121,8 @@ def choose_questions(context: MethodContext, num: int, *, purpose: str) -> list[
     usable = [each for each in known if each.id not in held_out and normalize_question(each.text) not in texts]
     if not usable:
         raise DataError(
-            f"expected training questions with golden answers to search on, found {len(known)}, of which all are also to be "
-            "answered; set data.train to a file of other questions"
+            f"expected training questions with golden answers to search on, found {len(known)}, and all of them "
+            "are also to be answered; set data.train to a file of other questions"
         )
     if len(usable) < num:
         context.notify(f"{len(usable)} training questions where {num} were asked for: all of them are used")
@@ -137,13 +137,13 @@ def read_json(path: Path) -> dict[str, object]:
     """Read a JSON object that a search wrote.
 
     Raises:
-        DataError: it is none.
+        DataError: the file does not hold a JSON object.
     """
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(
-            f"{path}: expected what a search wrote, found {error}; restore it, or begin in a new directory"
+            f"{path}: expected the file of a search, found {error}; restore it, or begin in a new directory"
         ) from None
     if not isinstance(row, dict):
         raise DataError(f"{path}: expected a JSON object, found a {type(row).__name__}")

@@ -1,4 +1,4 @@
-"""Which texts are like another one: by their words, or by their embeddings."""
+"""Search for similar texts: by their words, or by their embeddings."""
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,7 +11,7 @@ from workflow_r1.retrieval import BM25Index, EmbeddingModel, Passage
 from workflow_r1.trajectory.storage import append_lines, iterate_lines
 
 FindSimilar = Callable[[str], Awaitable[list[int]]]
-"""From a text to the numbers of those like it, the most similar first."""
+"""Maps a text to the numbers of those like it, the most similar first."""
 
 TEXTS_AT_ONCE = 256
 """Vectors that a crash can cost."""
@@ -40,16 +40,16 @@ async def by_embeddings(
     """Compare embeddings by their cosine.
 
     Args:
-        texts: to choose from.
-        embed: what makes the vectors.
+        texts: texts to choose from.
+        embed: maker of the vectors.
         looked_for: every text that will be looked for.
-        path: where vectors are kept; those that are there are not made again.
+        path: file of the vectors; its vectors are not made again.
 
     Returns:
-        What finds, and the tokens that all the vectors took.
+        The finder, and the tokens of all the vectors.
 
     Raises:
-        ServiceError: the service failed; the vectors that were had are kept.
+        ServiceError: the service failed; the vectors so far are kept.
         DataError: the file is damaged.
     """
     vectors, tokens = _read_vectors(path)

@@ -10,21 +10,22 @@ from workflow_r1.rollout.policy import SampledTurn
 from workflow_r1.trajectory import FinishReason, Message
 
 Workflow = Generator[Sequence[str], list[str], str]
-"""Yields calls (``Operator: input``) that run side by side, is sent an observation of each, returns the answer (empty where
-there is none)."""
+"""Yields calls (``Operator: input``) that run side by side, receives an observation of each, returns the answer (empty
+without one).
+"""
 
 _QUESTION = re.compile(r"^Question: ", flags=re.MULTILINE)
-"""What stands before the question in a prompt of either style."""
+"""Text before the question in a prompt of either style."""
 
 _OBSERVATION = re.compile(r"<info>(.*?)</info>", flags=re.DOTALL)
 
 
 class FixedWorkflow:
-    """Carries out one workflow, whatever the question.
+    """Carries out one workflow for every question.
 
     Args:
-        name: of the method.
-        start: from the question's text, and a source of random numbers of this trajectory's own, to the workflow.
+        name: name of the method.
+        start: makes the workflow from the question's text and the trajectory's own source of random numbers.
     """
 
     def __init__(self, name: str, start: Callable[[str, random.Random], Workflow]) -> None:
@@ -38,7 +39,7 @@ class FixedWorkflow:
 
     @asynccontextmanager
     async def session(self, *, seed: int) -> AsyncIterator["FixedWorkflowSession"]:
-        """Open a session; what the workflow draws derives from ``seed``."""
+        """Open a session; all draws of the workflow derive from ``seed``."""
         yield FixedWorkflowSession(self._start, random.Random(seed))
 
 
@@ -85,12 +86,12 @@ def observations_of(message: str) -> list[str]:
 
 
 def read_answer(observation: str) -> str:
-    """What stands after the last ``Answer:`` at the start of a line."""
+    """Return the text after the last ``Answer:`` at the start of a line."""
     found = re.findall(r"^Answer:(.*?)(?=^Answer:|\Z)", observation, flags=re.DOTALL | re.MULTILINE)
     return found[-1].strip() if found else ""
 
 
 def read_answers(observation: str) -> list[str]:
-    """What stands after each ``[Answer n]`` at the start of a line."""
+    """Return the text after each ``[Answer n]`` at the start of a line."""
     parts = re.split(r"^\[Answer \d+\]", observation, flags=re.MULTILINE)
     return [part.strip() for part in parts[1:] if part.strip()]

@@ -1,4 +1,4 @@
-"""What a policy can have done for it: eight operators, and the means to write another."""
+"""Eight operators that a policy can call, and the means to write another."""
 
 from workflow_r1.operators.arguments import Argument
 from workflow_r1.operators.asking import TaggedReply, ask_llm

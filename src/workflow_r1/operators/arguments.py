@@ -6,7 +6,7 @@
 A tagged argument ends at the first closing tag of its own name; other tags inside it are text. A list argument is
 written as two or more tagged values of its name, and an argument with a default may be left out.
 
-What a value may be, what the menu says of it and what a wrong one is told all come from the argument's type.
+The argument's type decides which values it may have, its description in the menu, and the answer to a wrong value.
 """
 
 import re
@@ -21,10 +21,10 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.errors import PydanticUserError
 
 MIN_LIST = 2
-"""Fewest values of a list argument: a choice among one is none."""
+"""Fewest values of a list argument: one value leaves nothing to choose."""
 
 REQUIRED: Final = object()
-"""The default of an argument that has none."""
+"""Default of an argument that must be given."""
 
 _TEXT = "a text"
 
@@ -38,18 +38,18 @@ class Argument:
     is_list: bool
     """Two or more values rather than one."""
     type: Any = str
-    """Of one value: whatever pydantic reads from a text, e.g. ``int`` or ``Annotated[float, Field(gt=0)]``."""
+    """Type of one value: anything that pydantic reads from a text, e.g. ``int`` or ``Annotated[float, Field(gt=0)]``."""
     default: Any = REQUIRED
     """Shown to the policy where the argument may be left out; the function itself fills it in."""
 
     @property
     def is_optional(self) -> bool:
-        """Whether a call may leave it out."""
+        """True where a call may leave it out."""
         return self.default is not REQUIRED
 
     @property
     def expected(self) -> str:
-        """What one value is, in words: ``a whole number, at least 1``."""
+        """One value in words: ``a whole number, at least 1``."""
         return _describe(self.type)
 
     def read(self, text: str) -> Any:
@@ -63,23 +63,23 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class ParsedArguments:
-    """The arguments of a call, or what is wrong with them."""
+    """The arguments of a call, or the problems with them."""
 
     values: dict[str, Any]
-    """Value or list of values by name; texts are stripped and never empty. Complete where there are no problems, but for
-    arguments that were left out."""
+    """Value or list of values by name; texts are stripped and never empty. Where there are no problems, only optional
+    arguments may be missing."""
     problems: tuple[str, ...]
-    """What is wrong, in words of our own that repeat nothing of the input."""
+    """Problems with the arguments, in words of our own that repeat nothing of the input."""
 
 
 def read_type(name: str, annotation: Any, default: Any = REQUIRED) -> Argument:
     """Read a parameter of an operator's function.
 
     Args:
-        name: of the parameter.
+        name: name of the parameter.
         annotation: ``str``, ``int``, ``float``, ``bool``, a ``Literal``, a ``StrEnum`` or another type that pydantic reads
             from one text; ``Annotated`` with limits; ``list`` of one; ``... | None`` with a default.
-        default: of the parameter, where it has one.
+        default: default of the parameter, where it has one.
 
     Raises:
         TypeError: no text can be read as the annotation.
@@ -101,10 +101,10 @@ def read_type(name: str, annotation: Any, default: Any = REQUIRED) -> Argument:
 
 
 def parse_arguments(text: str, arguments: Sequence[Argument]) -> ParsedArguments:
-    """Read the input of a call. Linear in ``text``; never raises, whatever the string holds.
+    """Read the input of a call. Linear in ``text``; never raises, for any string.
 
     Args:
-        text: what the policy wrote after the colon.
+        text: the policy's text after the colon.
         arguments: at least one; names differ.
     """
     if len(arguments) == 1 and not arguments[0].is_list:
@@ -237,10 +237,10 @@ def _adapter(type: Any) -> TypeAdapter[Any]:
 
 @lru_cache(maxsize=256)
 def _describe(type: Any) -> str:
-    """Say in words what a value is.
+    """Describe a value in words.
 
     Raises:
-        ValueError: a value is no single text, number, truth or choice.
+        ValueError: a value is not a single text, number, truth or choice.
     """
     schema = _adapter(type).json_schema()
     if "$ref" in schema:

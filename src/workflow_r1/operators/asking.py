@@ -1,11 +1,12 @@
 """Asks the LLM behind an operator for a reply in tags, and asks again where something is missing.
 
 The request is one user message: the instructions, the form of the reply, then the inputs, each in its tag. Inputs are
-text: what could close or open a tag inside them is neutralised.
+text: everything that could close or open a tag inside them is neutralised.
 
-A reply that lacks a tag, leaves one empty, was cut off, or consists of reasoning alone is shown to the LLM again with what
-was wrong, until ``max_attempts`` replies were had, or the service refuses the longer request. The operator then continues with
-what there is. This is neither the policy's mistake nor a failure of the infrastructure: the observation says what came.
+A reply may lack a tag, leave one empty, be cut off, or consist of reasoning alone. The operator then shows it to the
+LLM again and names the flaw, until the LLM has sent ``max_attempts`` replies or the service refuses the longer request.
+After that the operator continues with the best of the replies. This is neither the policy's mistake nor a failure of
+the infrastructure: the observation shows that reply.
 """
 
 import re
@@ -33,17 +34,18 @@ _COMPLAINTS = {
     ReplyFlaw.FILTERED: "a content filter withheld some of it, so word it otherwise",
     ReplyFlaw.EMPTY: "it was empty",
 }
-"""What a reply without a text is asked again for. A refusal is a text: what it lacks is said as of any other."""
+"""Requests for another reply, by the flaw of a reply without a text. A refusal is a text: the operator asks for what it
+lacks as for any other."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaggedReply:
-    """What the LLM replied."""
+    """The LLM's reply in its parts."""
 
     parts: dict[str, str]
     """Text by tag, stripped; a tag that no attempt filled is absent. Of an unusable reply nothing is here."""
     usage: Usage
-    """All attempts together."""
+    """Usage of all attempts together."""
 
 
 async def ask_llm(
@@ -59,18 +61,18 @@ async def ask_llm(
 
     Args:
         services: the LLM and the settings.
-        instructions: what to do, in a sentence or a few.
+        instructions: the task, in a sentence or a few.
         inputs: tag and text, in order; a tag may come more than once.
-        reply: tag -> what to write in it. The last one is the result: without it a reply is of no use.
+        reply: the content that each tag asks for. The last one is the result: without it a reply is of no use.
         temperature: 0 asks for the most likely reply.
         sample_index: see :class:`~workflow_r1.inference.ChatModel`.
 
     Returns:
-        The first reply with everything in it. Where none has, the parts of the fullest that has the result, else the
-        result as far as it was written, else a reply that ignored the tags as the result, else nothing.
+        The first complete reply. Without one, the parts of the fullest reply that has the result; else the result as
+        far as it was written; else, as the result, a reply that ignored the tags; else nothing.
 
     Raises:
-        ContentRejectedError: the LLM service refuses what the inputs say: their length, their content.
+        ContentRejectedError: the LLM service refuses the inputs for their length or content.
         ServiceError: the LLM service failed after its retries.
         ConfigError: there is no LLM.
     """
@@ -94,7 +96,7 @@ async def ask_llm(
             answer = await chat(asked)
         except ContentRejectedError:
             if messages[:-1]:
-                break  # The first request was taken: what the service refuses now is the LLM's own reply in it.
+                break  # The first request was taken: the service now refuses the LLM's own reply in it.
             raise
         usage += answer.usage
         text = _leave_out_thinking(answer.text)
@@ -165,7 +167,7 @@ def _read_unfinished(text: str, tags: Sequence[str]) -> str:
 
 
 def _leave_out_thinking(text: str) -> str:
-    """Leave out what a reasoning model wrote before its reply."""
+    """Remove a reasoning model's thoughts before its reply."""
     _, closing, after = text.rpartition("</think>")
     if closing:
         return after

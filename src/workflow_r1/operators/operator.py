@@ -31,13 +31,13 @@ Need = Literal["llm", "search"]
 """A service of the configuration."""
 
 _GIVEN = frozenset({"services", "settings", "resource"})
-"""Parameters that are no arguments of a call."""
+"""Parameters that are not arguments of a call."""
 
 _GRAMMAR_TAGS = frozenset({"think", "tool", "answer", "info"})
 """Tags that cannot stand inside a call."""
 
 _MAX_QUOTED_CHARS = 300
-"""How much of an error's own message, or of a call's input, is repeated."""
+"""Longest part of an error's own message, or of a call's input, that a message repeats, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,15 @@ class Operator:
     name: str
     """Name that the policy writes, e.g. ``AnswerGenerate``."""
     purpose: str
-    """One line for the prompt: what it is good for."""
+    """Purpose, as one line for the prompt."""
     usage: str
-    """One line for the prompt: how a call is written."""
+    """Usage line for the prompt: the form of a call."""
     arguments: tuple[Argument, ...]
-    """What a call gives, in the order of the signature."""
+    """Arguments of a call, in the order of the signature."""
     function: OperatorFunction = field(repr=False)
-    """What carries it out."""
+    """Function that carries it out."""
     takes: frozenset[str] = frozenset({"services"})
-    """Which of ``services``, ``settings`` and ``resource`` the function is given."""
+    """Names among ``services``, ``settings`` and ``resource`` that the function takes."""
     needs: frozenset[Need] = frozenset({"llm"})
     """Services of the configuration without which it cannot work."""
     timeout_seconds: float | None = None
@@ -63,17 +63,17 @@ class Operator:
     service_errors: tuple[type[Exception], ...] = ()
     """Exceptions of the function that mean a failed service."""
     settings_type: type[BaseModel] | None = None
-    """What its section ``[operators.NAME]`` of the configuration holds; None where it takes none."""
+    """Type of its section ``[operators.NAME]`` of the configuration; None where it takes no settings."""
     settings: BaseModel | None = None
     """The settings in force; None where it takes none, or needs some that it was not given."""
     opens: Opener | None = field(default=None, repr=False)
-    """Makes the context of what it holds open between calls."""
+    """Maker of the context of its resource."""
     resource: Resource | None = field(default=None, repr=False)
-    """What it holds open between calls."""
+    """Resource that it holds open between calls."""
 
     @property
     def place(self) -> str:
-        """Where it is written: ``file:line``."""
+        """Place of its source: ``file:line``."""
         code = getattr(inspect.unwrap(self.function), "__code__", None)
         return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(self.function)
 
@@ -81,12 +81,12 @@ class Operator:
         """Carry out one call.
 
         Args:
-            input: what the policy wrote after the colon; any string.
-            services: what it may use.
+            input: the policy's text after the colon; any string.
+            services: LLM and search that it may use.
 
         Returns:
-            The observation. Where ``valid`` is False it is text of our own, or neutralised already. A service that refuses
-            what the call says (its length, its content) is such a case.
+            The observation. Where ``valid`` is False it is text of our own, or neutralised already; so it is where a
+            service refuses the call's length or content.
 
         Raises:
             ServiceError: a service failed after its retries, or the call took too long.
@@ -106,7 +106,8 @@ class Operator:
         except Exception as error:
             judged = self._judge(error, text, is_late=limit.expired())
             if isinstance(judged, ContentRejectedError):
-                # What the service refuses is what the policy wrote: its mistake, and it can write something else.
+                # The service refuses the policy's own text: that is the policy's mistake, and it can write something
+                # else.
                 return OperatorResult(observation=f"{self.name} was not run: {_advise(judged)}", valid=False)
             if judged is error:
                 raise
@@ -119,7 +120,7 @@ class Operator:
         """Return the operator with settings of its own, and so with a resource of its own.
 
         Args:
-            values: its section ``[operators.NAME]``; what is left out keeps its default.
+            values: its section ``[operators.NAME]``; a missing key keeps its default.
 
         Raises:
             ConfigError: names each key and value that does not fit.
@@ -135,7 +136,7 @@ class Operator:
 
     async def _run(self, values: Mapping[str, Any], services: OperatorServices) -> OperatorResult:
         if self.settings_type is not None and self.settings is None:
-            self.configure({})  # Raises, and says what is missing.
+            self.configure({})  # Raises, and names the missing service.
         given: dict[str, Any] = {"services": services.for_operator(self.name), "settings": self.settings}
         if "resource" in self.takes and self.resource is not None:
             given["resource"] = await self.resource.get()
@@ -147,7 +148,7 @@ class Operator:
         return result
 
     def _judge(self, error: Exception, text: str, *, is_late: bool) -> Exception:
-        """Tell a failed service from a programming error."""
+        """Distinguish a failed service from a programming error."""
         while isinstance(error, ExceptionGroup):  # Of requests that the function made at once.
             found = error.exceptions
             error = next((inner for inner in found if not isinstance(inner, self._failures)), found[0])
@@ -183,19 +184,19 @@ def operator(
 ) -> Callable[[OperatorFunction], Operator]:
     """Make an operator of an async function.
 
-    The function's name in Pascal case is the operator's name (``sc_ensemble`` -> ``ScEnsemble``). Its parameters are the
-    arguments of a call and the names of their tags; see :func:`~workflow_r1.operators.arguments.read_type` for their
-    types. Three keyword-only parameters are no arguments, and are given to a function that names them:
+    The function's name in Pascal case is the operator's name (``sc_ensemble`` -> ``ScEnsemble``). Its parameters are
+    the arguments of a call and the names of their tags; see :func:`~workflow_r1.operators.arguments.read_type` for
+    their types. Three keyword-only parameters are not arguments; a function that names them gets:
 
         services: OperatorServices      the configuration's LLM and search
         settings: SomeModel             its section ``[operators.NAME]``, read into this pydantic model
-        resource                        what ``opens`` holds open
+        resource                        the thing that ``opens`` holds open
 
     It returns an ``OperatorResult``, or the observation as a text.
 
     Args:
-        purpose: one line for the prompt: what the operator is good for.
-        needs: services that must be configured. Default: the LLM where the function takes ``services``, else none.
+        purpose: one line for the prompt.
+        needs: services that must be configured. By default the LLM where the function takes ``services``, else nothing.
         timeout_seconds: longest that one call may take, its waits for services included; then it counts as a failed
             service.
         service_errors: exceptions of the function that mean a failed service, besides ``ServiceError``,
@@ -247,7 +248,7 @@ def operator(
 def _read_signature(
     function: OperatorFunction, place: str
 ) -> tuple[tuple[Argument, ...], frozenset[str], type[BaseModel] | None]:
-    """Return the arguments, which of the other parameters there are, and the type of the settings."""
+    """Return the arguments, the names of the other parameters, and the type of the settings."""
     if not inspect.iscoroutinefunction(function):
         raise TypeError(f"{place}: expected an async function; write `async def`")
     parameters = _parameters(function, place)
@@ -284,7 +285,7 @@ def _parameters(function: Callable[..., Any], place: str) -> Mapping[str, inspec
 
 
 def _settings_of(opens: Opener, place: str) -> type[BaseModel] | None:
-    """The type of what ``opens`` is given; None where it is given nothing."""
+    """Type of the argument of ``opens``; None where it takes nothing."""
     parameters = [*_parameters(opens, place).values()]
     return _settings_type(parameters[0], place) if parameters else None
 
@@ -315,7 +316,7 @@ def _explain_settings(key: str, model: type[BaseModel], error: ValidationError) 
 
 
 def _advise(refused: ContentRejectedError) -> str:
-    """What the policy reads of a refusal; the service's own message names addresses that are none of its business."""
+    """Return the policy's observation of a refusal; the service's own message names addresses, which the policy never sees."""
     if isinstance(refused, TooLongError):
         return "the input is longer than the service behind it takes. Write a shorter input."
     return "the service behind it does not allow what the input says. Write the input in other words."

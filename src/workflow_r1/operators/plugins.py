@@ -1,7 +1,8 @@
 """Finds operators that do not ship with the package: in files and modules that a configuration names, and by entry point.
 
-What the configuration names is imported and has to work. An entry point (group ``workflow_r1.operators``) names an operator,
-or a module that holds some; it comes with any installed package, so one that cannot be used is told and left out.
+Files and modules that the configuration names are imported and have to work. An entry point (group
+``workflow_r1.operators``) names an operator, or a module that holds some; it comes with any installed package, so one
+that cannot be used is reported and left out.
 """
 
 import traceback
@@ -26,7 +27,7 @@ _DECORATE = "decorate an async function with @operator(purpose=...) of workflow_
 
 @dataclass(frozen=True, slots=True)
 class FoundOperator:
-    """An operator and where it comes from."""
+    """An operator and its source."""
 
     operator: Operator
     """The operator."""
@@ -39,9 +40,9 @@ class FoundOperators:
     """Every operator that a pool may name."""
 
     operators: Mapping[str, FoundOperator]
-    """By name; the built-in ones first."""
+    """Operators by name; the built-in ones first."""
     problems: tuple[str, ...] = ()
-    """What is wrong with entry points that were left out."""
+    """Mistakes of the entry points that were left out."""
 
 
 def find_operators(plugins: Sequence[str] = (), *, names: Collection[str] | None = None) -> FoundOperators:
@@ -49,7 +50,7 @@ def find_operators(plugins: Sequence[str] = (), *, names: Collection[str] | None
 
     Args:
         plugins: files (``my_operators.py``) and modules (``my_package.operators``).
-        names: what is looked for: entry points are only imported where the others lack one of these. None: always.
+        names: names to find: entry points are imported only where the others lack one of these. None imports them always.
 
     Raises:
         ConfigError: a plugin cannot be imported, holds no operator, or defines a name that is taken.
@@ -101,7 +102,7 @@ def _load(entry: EntryPoint, origin: str) -> list[Operator]:
 
 
 def _operators_in(module: ModuleType, origin: str) -> list[Operator]:
-    """The operators in a module's namespace, each once; those of the package's own pool are not its."""
+    """Return the operators in a module's namespace, each once, without those of the package's own pool."""
     made = [value for value in vars(module).values() if isinstance(value, Operator)]
     own = list({id(each): each for each in made if OPERATORS.get(each.name) is not each}.values())
     if not own:
@@ -117,7 +118,7 @@ def _twice(first: Operator, second: Operator) -> str:
 
 
 def _explain(error: BaseException, file: Path | None = None) -> str:
-    """What went wrong in an import, and at which line: the plugin's own where that is known, else the innermost."""
+    """Describe the error of an import and its line: the plugin's own where that is known, else the innermost."""
     if isinstance(error, SyntaxError) and error.filename is not None:
         place = f"{error.filename}:{error.lineno}"
     else:

@@ -190,7 +190,8 @@ _CHOICE = re.compile(
 def _resolve_choice(answer: str, solutions: Sequence[str]) -> str:
     """Return the solution that the LLM chose, in the words in which it was given.
 
-    The text of a solution goes before a number, since a solution may be a number. What names none of them stays as it is.
+    The text of a solution goes before a number, since a solution may be a number. A reply that names no solution stays
+    as it is.
     """
     by_text = {_fold(solution): solution for solution in reversed(solutions)}
     chosen = by_text.get(_fold(answer))

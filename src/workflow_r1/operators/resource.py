@@ -1,4 +1,4 @@
-"""What an operator holds open between its calls, e.g. the client of an API: opened once, closed with the event loop."""
+"""Resource that an operator holds open between its calls, e.g. the client of an API: opened once, closed with the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 Opener = Callable[..., AbstractAsyncContextManager[Any]]
-"""Called with nothing, or with the operator's settings; what ``async with`` gives on it is the resource."""
+"""Maker of a resource, called with nothing or with the operator's settings; ``async with`` on its result gives the resource."""
 
 
 class Resource:
@@ -29,7 +29,7 @@ class Resource:
         """Return the resource; uses at the same time share one.
 
         Raises:
-            Exception: what opening it raised. The next use tries again.
+            Exception: opening the resource failed. The next use tries again.
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop or self._holder is None or self._holder.done():

@@ -1,4 +1,4 @@
-"""What an operator may use, and what it gives back."""
+"""The services of an operator, and its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ class OperatorConfig(Record):
     """Settings that the operators share; the defaults are the paper's (arXiv:2602.01202) where it states them."""
 
     temperature: float = Field(default=0.7, gt=0.0)
-    """Of answers that are drawn independently (MultiAnswerGenerate); everything else is asked at 0."""
+    """Sampling temperature of answers that are drawn independently (MultiAnswerGenerate); everything else is asked at 0."""
     num_answers: int = Field(default=3, ge=1)
     """Answers of one MultiAnswerGenerate. Paper: 3."""
     max_tokens: int = Field(default=1024, ge=1)
@@ -24,7 +24,7 @@ class OperatorConfig(Record):
     search_k: int = Field(default=5, ge=1)
     """Passages of one Search. Paper: 5."""
     max_attempts: int = Field(default=3, ge=1)
-    """How often the LLM is asked in all where its reply lacks something."""
+    """Most replies asked of the LLM in one call, where they lack something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class OperatorServices:
     chat: ChatModel | None = None
     """The LLM that carries out the operators."""
     search: SearchBackend | None = None
-    """What Search searches."""
+    """Search behind ``Search``."""
     config: OperatorConfig = field(default_factory=OperatorConfig)
     """Settings."""
     chats: Mapping[str, ChatModel] = field(default_factory=dict)
-    """By operator name: the LLM of those that have one of their own."""
+    """LLM by operator name, for those that have one of their own."""
 
     def for_operator(self, name: str) -> "OperatorServices":
         """Return the services as one operator sees them: ``chat`` is its own LLM where it has one."""
@@ -69,7 +69,7 @@ class OperatorServices:
         """Return the LLM.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: no LLM is configured.
         """
         if self.chat is None:
             raise ConfigError("expected an LLM behind the operators, received none; give OperatorServices a chat model")
@@ -79,7 +79,7 @@ class OperatorServices:
         """Return the search.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: no search is configured.
         """
         if self.search is None:
             raise ConfigError(
@@ -91,11 +91,11 @@ class OperatorServices:
 
 @dataclass(frozen=True, slots=True)
 class OperatorResult:
-    """What an operator call gave."""
+    """Result of an operator call."""
 
     observation: str
-    """What the policy reads. Text from outside: whoever shows it to the policy neutralises it."""
+    """Text for the policy. Text from outside: the code that shows it to the policy neutralises it."""
     valid: bool = True
-    """False where the policy called it wrongly: the observation then says what to write instead."""
+    """False where the policy called it wrongly: the observation then says how to call it."""
     usage: Usage = field(default_factory=Usage)
     """LLM use of the call, all attempts and samples together."""

@@ -1,10 +1,10 @@
-"""Several processes that train one policy together: who does what, what is added up, and what all must agree on.
+"""Several processes that train one policy together: the division of the work, the sums, and the common decisions.
 
-Every process runs the same trainer in step. The questions of a step and the rows of a mini-batch are dealt out; what
-comes of them is gathered, so that all processes hold the same trajectories, gradients and metrics and take the same
-decisions. Only the first (rank 0) writes and shows anything.
+Every process runs the same trainer in step. The questions of a step and the rows of a mini-batch are dealt out, and the
+results gathered: all processes hold the same trajectories, gradients and metrics and take the same decisions. Only the
+first (rank 0) writes and shows anything.
 
-Objects and decisions go over gloo, on the CPU, where a process that died or is late can be told; tensors of the policy
+Objects and decisions go over gloo, on the CPU, where a process that died or is late can be named; tensors of the policy
 go over the device's own backend. :class:`Ranks` of one process does nothing at all.
 """
 
@@ -18,7 +18,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from workflow_r1.config.run import RunConfig
 from workflow_r1.errors import ConfigError, ProcessLostError, WorkflowR1Error
 
 Value = TypeVar("Value")
@@ -39,7 +38,7 @@ class Ranks:
         rank: 0, 1, ...
         size: number of processes.
         timeout: longest wait for a process that is late.
-        control: the gloo group of all of them; None where there is one.
+        control: the gloo group of all processes; None for a process alone.
     """
 
     def __init__(
@@ -57,15 +56,15 @@ class Ranks:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the files and shows progress."""
+        """True where this process writes the files and shows progress."""
         return self.rank == 0
 
     def share(self, items: Sequence[Value]) -> list[Value]:
-        """Return what this process does of a list that all of them hold."""
+        """Return this process's part of a list that all of them hold."""
         return list(items[self.rank :: self.size])
 
     def gather_shares(self, own: Sequence[Value]) -> list[Value]:
-        """Return what all processes made of their :meth:`share`, in the order of the whole list."""
+        """Return the results of all processes for their :meth:`share`, in the order of the whole list."""
         if self.size == 1:
             return list(own)
         shares = self.gather(list(own))
@@ -87,7 +86,7 @@ class Ranks:
         return values
 
     def from_main(self, value: Value) -> Value:
-        """Return rank 0's value: for what is measured or chosen, such as time."""
+        """Return rank 0's value, for something measured or chosen, such as time."""
         return self.gather(value)[0]
 
     def any(self, flag: bool) -> bool:
@@ -130,7 +129,7 @@ class Ranks:
                     tensor.copy_(total.view_as(tensor))
 
     def tally(self) -> Callable[[str, float], float] | None:
-        """Return how the processes count a budget together; None where there is one process."""
+        """Return the common count of the processes' budget; None for a process alone."""
         if self.size == 1:
             return None
         store = dist.PrefixStore("budget", dist.distributed_c10d._get_default_store())
@@ -145,7 +144,7 @@ class Ranks:
 
 
 def is_told_by_all(error: BaseException | None) -> bool:
-    """Return whether every process raises this error, so that one of them can speak for all."""
+    """Return True where every process raises this error: one of them can then speak for all."""
     while error is not None:
         if _TOLD_BY_ALL in getattr(error, "__notes__", ()):
             return True
@@ -154,10 +153,14 @@ def is_told_by_all(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def joined(config: RunConfig) -> Iterator[Ranks]:
+def joined(device: str, *, timeout_minutes: float) -> Iterator[Ranks]:
     """Join the processes that torchrun, or ``workflow-r1 train --processes``, has started; alone where it has not.
 
     With GPUs each process takes the one of its local rank.
+
+    Args:
+        device: ``policy.device``.
+        timeout_minutes: longest wait for a process that is late.
 
     Raises:
         ConfigError: a device that the processes cannot share.
@@ -167,15 +170,15 @@ def joined(config: RunConfig) -> Iterator[Ranks]:
     if size == 1:
         yield Ranks()
         return
-    device, timeout = _take_device(config.policy.device), timedelta(minutes=config.training.peer_timeout_minutes)
-    backend = "gloo" if device.type == "cpu" else "nccl"
+    own, timeout = _take_device(device), timedelta(minutes=timeout_minutes)
+    backend = "gloo" if own.type == "cpu" else "nccl"
     with lost_process_explained():
-        dist.init_process_group(backend, timeout=timeout, device_id=None if device.type == "cpu" else device)
+        dist.init_process_group(backend, timeout=timeout, device_id=None if own.type == "cpu" else own)
         control = dist.new_group(backend="gloo", timeout=timeout)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), timeout=timeout, control=control)
     except BaseException:
-        # Waiting for the others here would wait for those that are dead.
+        # Waiting for the others here would wait for dead processes.
         if backend == "nccl":
             dist.distributed_c10d._abort_process_group()
         raise
@@ -202,7 +205,7 @@ def _take_device(name: str) -> torch.device:
 
 @contextmanager
 def lost_process_explained() -> Iterator[None]:
-    """Turn what the backends raise when a process has gone into one message.
+    """Turn the errors of the backends after the loss of a process into one message.
 
     Raises:
         ProcessLostError: in place of the backend's error.

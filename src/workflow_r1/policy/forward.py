@@ -1,8 +1,8 @@
 """Log-probabilities of chosen tokens, with logits at their positions only.
 
 The vocabulary is the widest thing in a language model: over a whole context its logits are larger than all activations
-together, and most of the context (prompt, observations) needs none. So the decoder runs once over the context, the
-hidden states that predict a wanted token are gathered, and only those meet the head.
+together, and most of the context (prompt, observations) needs none. The decoder therefore runs once over the context,
+the hidden states that predict a wanted token are gathered, and only those meet the head.
 """
 
 from collections.abc import Iterator
@@ -25,14 +25,14 @@ LOGIT_CHUNK_ELEMENTS = 2**26
 
 @dataclass(frozen=True, slots=True)
 class TokenScores:
-    """What the model says of the tokens of a batch; column t describes token t, as in ``PackedBatch``."""
+    """The model's scores of a batch's tokens; column t describes token t, as in ``PackedBatch``."""
 
     logprobs: Float[Tensor, "batch time"]
     """Log-probability of token t given all before it, in nats, float32; 0 where it was not asked for."""
     entropy: Float[Tensor, "batch time"]
     """Entropy of the distribution that token t was drawn from, in nats, without gradient; 0 elsewhere."""
     is_argmax: Bool[Tensor, "batch time"]
-    """Whether token t is the most likely one; False elsewhere."""
+    """True where token t is the most likely one; False elsewhere."""
 
 
 def token_scores(
@@ -52,7 +52,7 @@ def token_scores(
     Args:
         model: a Hugging Face causal language model, with or without peft adapters.
         batch: on the model's device.
-        positions: which tokens to score; None for the policy's (``turn_ids > 0``). Column 0 has no context: never
+        positions: tokens to score; None for the policy's (``turn_ids > 0``). Column 0 has no context: never
             scored.
         temperature: logits are divided by it, as they were when the tokens were sampled.
         precision: ``bfloat16`` runs the model under autocast; the softmax is float32 in any case.
@@ -96,7 +96,7 @@ def score_tokens(
         base: the causal language model itself, its adapters inside it.
         input_ids: the context.
         predicts: the positions whose next token is wanted.
-        targets: those next tokens, in order.
+        targets: the next tokens, in order.
         temperature: logits are divided by it.
         statistics: also compute the last two results.
 
@@ -152,7 +152,7 @@ def check_head(model: nn.Module) -> None:
 
 @contextmanager
 def out_of_memory_explained() -> Iterator[None]:
-    """Say what to lower where a forward or backward pass does not fit.
+    """Raise an error that says what to lower where a forward or backward pass does not fit.
 
     Raises:
         UserError: in place of torch's own error.

@@ -1,18 +1,19 @@
 """A model in this process as the policy: all live sessions share one batch, and each keeps its past in a cache slot.
 
 Everything runs in the event loop's thread. While a session waits for a turn, a scheduler task alternates between one
-forward pass over all of them and a fixed number of turns of the event loop, in which operators and other sessions go on.
-There are no threads and no timers: with operators that do not wait for the world outside, a run repeats exactly; with
-others it does in rounds (``SamplingConfig.schedule``), where the batch never depends on who was answered first.
+forward pass over all of them and a fixed number of turns of the event loop, in which operators and other sessions
+continue. There are no threads and no timers: with operators that do not wait for the world outside, a run repeats
+exactly; with others it does in rounds (``SamplingConfig.schedule``), where the batch never depends on who was answered
+first.
 
-* A step takes one token of every session that is decoding, and the new tokens of those that were just extended: a prompt
-  or observation never stops the others, and only new tokens are ever fed (``policy.ragged_attention``).
+* A step takes one token of every session that is decoding, and the new tokens of those that were just extended: a
+  prompt or observation never stops the others, and only new tokens are ever fed (``policy.ragged_attention``).
 * Each token is drawn by the inverse of the cumulative distribution from a uniform number that is a function of the
-  session's seed and the token's position. So neither the order nor the company of sessions matters (beyond the rounding
-  of matrix products of other shapes).
+  session's seed and the token's position. Neither the order nor the company of sessions matters (beyond the rounding of
+  matrix products of other shapes).
 * Sessions whose prompts begin alike (the members of a group, the operator menu) compute that beginning once.
-* More sessions than ``max_sessions`` wait, first come first served. Slots of closed sessions are filled by the last one,
-  so that the batch stays dense.
+* More sessions than ``max_sessions`` wait, first come first served. Slots of closed sessions are filled by the last
+  one, so that the batch stays dense.
 """
 
 import asyncio
@@ -28,7 +29,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workflow_r1.errors import TooLongError, UserError
-from workflow_r1.policy.ragged_attention import ATTENTION_NAME, AttentionGroup, RaggedBatch, SlotCache
+from workflow_r1.policy.drawing import draw, uniform_numbers
+from workflow_r1.policy.ragged_attention import ATTENTION_NAME, RaggedBatch, SlotCache, attention_groups, put
+from workflow_r1.policy.slots import Slots
 from workflow_r1.prompts import CLOSING_TAGS, action_end
 from workflow_r1.rollout.policy import SampledTurn
 from workflow_r1.rollout.renderer import Renderer, TemplateConfig
@@ -36,8 +39,9 @@ from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.trajectory import FinishReason, Message
 
 LOOP_TURNS = 12
-"""Turns of the event loop between two model steps while something may be going on elsewhere: enough for an operator that
-does not really wait to answer, so that its session is back for the next step."""
+"""Turns of the event loop between two model steps while an operator or another session may be at work: enough for an
+operator that does not really wait to answer before the next step.
+"""
 
 MIN_SHARED_TOKENS = 16
 """A shorter beginning that two prompts share is computed again: the copy may cost a step."""
@@ -68,9 +72,9 @@ class LocalSampler:
             model: any causal language model of transformers that takes its attention from the attention interface
                 (the mainstream ones do), peft-wrapped or not; its device is used.
             tokenizer: its tokenizer, with a chat template.
-            sampling: how turns are sampled.
-            template: what its chat template is given besides the messages.
-            name: for records and reports.
+            sampling: settings of the turns' sampling.
+            template: arguments of its chat template besides the messages.
+            name: name in records and reports.
             autocast: run the forward passes, and keep the cache, in this type (``torch.bfloat16``). Log-probabilities
                 are always computed in float32.
             max_prefill_tokens: most prompt and observation tokens in one step; bounds the memory of activations.
@@ -104,18 +108,9 @@ class LocalSampler:
         if self.sampling.turn_end == "action":
             self._closes[_ids_with_closing_bracket(tokenizer)] = True
 
-        num = self.sampling.max_sessions
         self._cache = SlotCache()
         self._sessions: list[LocalSession] = []
-        self._length = np.zeros(num, dtype=np.int64)
-        self._seed = np.zeros(num, dtype=np.uint64)
-        self._temperature = np.zeros(num, dtype=np.float64)
-        self._decoding = np.zeros(num, dtype=bool)
-        self._last = np.zeros(num, dtype=np.int64)
-        self._left = np.zeros(num, dtype=np.int64)
-        self._count = np.zeros(num, dtype=np.int64)
-        self._tokens = np.zeros((num, 64), dtype=np.int64)
-        self._logprobs = np.zeros((num, 64), dtype=np.float32)
+        self._slots = Slots.empty(self.sampling.max_sessions)
         self._to_fill: list[LocalSession] = []
         self._prompts: dict[tuple[int, ...], list[LocalSession]] = {}
         self._num_taken = 0
@@ -144,17 +139,16 @@ class LocalSampler:
 
         Args:
             seed: all sampling of the session derives from it and from the token's position.
-            temperature: of this session alone; None is the sampler's.
+            temperature: temperature of this session alone; None is the sampler's.
         """
         await self._acquire()
         session = LocalSession(self, slot=len(self._sessions))
         if not self._sessions:
             self._weights_version = self._read_weights_version()
         self._sessions.append(session)
-        self._length[session.slot] = 0
-        self._decoding[session.slot] = False
-        self._seed[session.slot] = seed % 2**64
-        self._temperature[session.slot] = self.sampling.temperature if temperature is None else temperature
+        self._slots.open(
+            session.slot, seed=seed, temperature=self.sampling.temperature if temperature is None else temperature
+        )
         self._stirred = True
         try:
             yield session
@@ -164,16 +158,6 @@ class LocalSampler:
     def at_temperature(self, temperature: float) -> "SamplerAtTemperature":
         """Return the same policy at another temperature. Its sessions share the sampler's batch with all others."""
         return SamplerAtTemperature(self, temperature)
-
-    def free_memory(self) -> None:
-        """Give the cache's memory back; the next rollout allocates it anew.
-
-        Raises:
-            ValueError: a session is open.
-        """
-        if self._sessions:
-            raise ValueError(f"expected no open session, but {len(self._sessions)} are: close them first")
-        self._cache.clear()
 
     # ---------------------------------------------------------------------------------------------------------- sessions
 
@@ -199,7 +183,7 @@ class LocalSampler:
         self._num_taken -= 1
 
     def _leave(self, session: "LocalSession") -> None:
-        """Close a session: at once, or in rounds between two of them, so that the slots do not tell who left first."""
+        """Close a session: at once, or in rounds between two of them, so that the slots do not show who left first."""
         if not self._in_rounds:
             self._close(session)
             return
@@ -226,35 +210,24 @@ class LocalSampler:
         if last is not session:
             slot = session.slot
             with torch.inference_mode():
-                self._cache.copy(last.slot, [slot], int(self._length[last.slot]))
-            for held in (
-                self._length,
-                self._seed,
-                self._temperature,
-                self._decoding,
-                self._last,
-                self._left,
-                self._count,
-                self._tokens,
-                self._logprobs,
-            ):
-                held[slot] = held[last.slot]
+                self._cache.copy(last.slot, [slot], int(self._slots.length[last.slot]))
+            self._slots.move(last.slot, slot)
             last.slot = slot
             self._sessions[slot] = last
-        self._decoding[len(self._sessions)] = False
+        self._slots.decoding[len(self._sessions)] = False
         self._stirred = True
         self._release()
 
     def _withdraw(self, session: "LocalSession") -> None:
         """Stop sampling a session whose turn is no longer wanted."""
-        self._decoding[session.slot] = False
+        self._slots.decoding[session.slot] = False
         session.turn = None
         for waiting in (self._to_fill, self._next_round):
             if session in waiting:
                 waiting.remove(session)
 
     async def _sample(self, session: "LocalSession", max_tokens: int) -> SampledTurn:
-        held = int(self._length[session.slot]) + len(session.pending)
+        held = int(self._slots.length[session.slot]) + len(session.pending)
         num_tokens = min(max_tokens, self.sampling.max_turn_tokens, self.max_context - held)
         if num_tokens < 1:
             raise TooLongError(
@@ -262,14 +235,9 @@ class LocalSampler:
                 f"{self.max_context}, and {max_tokens} were asked for: lower `environment.max_prompt_tokens` and "
                 "`environment.max_response_tokens`, so that together they fit the model"
             )
-        if self._tokens.shape[1] < num_tokens:
-            width = max(num_tokens, 2 * self._tokens.shape[1])
-            self._tokens = _widen(self._tokens, width)
-            self._logprobs = _widen(self._logprobs, width)
         loop = asyncio.get_running_loop()
         session.turn = loop.create_future()
-        self._left[session.slot] = num_tokens
-        self._count[session.slot] = 0
+        self._slots.begin_turn(session.slot, num_tokens)
         (self._next_round if self._in_rounds else self._to_fill).append(session)
         self._stirred = True
         self._changed.set()
@@ -287,12 +255,12 @@ class LocalSampler:
         """Step while a session waits for a turn."""
         try:
             while True:
-                away = len(self._sessions) > len(self._to_fill) + int(self._decoding.sum())
+                away = len(self._sessions) > len(self._to_fill) + int(self._slots.decoding.sum())
                 for _ in range(LOOP_TURNS if away or self._stirred else 1):
                     await asyncio.sleep(0)
-                if self._in_rounds and not self._to_fill and not self._decoding.any():
+                if self._in_rounds and not self._to_fill and not self._slots.decoding.any():
                     await self._begin_round()
-                if not self._to_fill and not self._decoding.any():
+                if not self._to_fill and not self._slots.decoding.any():
                     return
                 self._stirred = False
                 self._step()
@@ -326,16 +294,16 @@ class LocalSampler:
                 "expected the policy's weights to stay while sessions are open, but they changed: the cache would be "
                 "stale. Update the weights between rollouts"
             )
-        decoding = np.flatnonzero(self._decoding)
+        decoding = np.flatnonzero(self._slots.decoding)
         filling, copies = self._take_filling()
         whole = [session.slot for session, _ in filling if not session.pending]
         rows = np.concatenate([decoding, np.asarray(whole, dtype=np.int64)])
 
-        packed_ids = [self._last[decoding]]
+        packed_ids = [self._slots.last[decoding]]
         packed_slots = [decoding]
-        packed_positions = [self._length[decoding]]
+        packed_positions = [self._slots.length[decoding]]
         for session, fed in filling:
-            start = self._length[session.slot]
+            start = self._slots.length[session.slot]
             packed_ids.append(np.asarray(fed, dtype=np.int64))
             packed_slots.append(np.full(len(fed), session.slot, dtype=np.int64))
             packed_positions.append(np.arange(start, start + len(fed)))
@@ -344,10 +312,10 @@ class LocalSampler:
         sampled_ends = ends[[not session.pending for session, _ in filling]] if filling else ends
         outputs = np.concatenate([np.arange(len(decoding)), sampled_ends])
 
-        self._length[decoding] += 1
+        self._slots.length[decoding] += 1
         for session, fed in filling:
-            before, after = self._length[session.slot], self._length[session.slot] + len(fed)
-            self._length[session.slot] = after
+            before, after = self._slots.length[session.slot], self._slots.length[session.slot] + len(fed)
+            self._slots.length[session.slot] = after
             if before < len(session.prompt) <= after:
                 self._prompts.setdefault(session.prompt, []).append(session)
         with torch.inference_mode():
@@ -358,7 +326,13 @@ class LocalSampler:
                 self._cache,
                 self._put(slots),
                 self._put(positions),
-                self._attention_groups(decoding, filling, positions),
+                attention_groups(
+                    decoding=decoding,
+                    filling=np.asarray([session.slot for session, _ in filling], dtype=np.int64),
+                    sizes=np.asarray([len(fed) for _, fed in filling], dtype=np.int64),
+                    positions=positions,
+                    device=self._device,
+                ),
             )
             if not len(rows):
                 self._forward(ids, positions, outputs[:0], batch)
@@ -384,16 +358,16 @@ class LocalSampler:
             if room <= 0:
                 waiting += self._to_fill[position:]
                 break
-            if self._length[session.slot] == 0:
+            if self._slots.length[session.slot] == 0:
                 held, shared = _longest_shared(session.prompt, self._prompts)
                 if _longest_shared(session.prompt, leaders)[1] > shared:
                     waiting.append(session)
                     continue
                 if held is not None:
                     copies.setdefault((self._prompts[held][0].slot, shared), []).append(session.slot)
-                    self._length[session.slot] = shared
+                    self._slots.length[session.slot] = shared
                     del session.pending[:shared]
-            if self._length[session.slot] < len(session.prompt):
+            if self._slots.length[session.slot] < len(session.prompt):
                 leaders[session.prompt] = None
             ids, session.pending = session.pending[:room], session.pending[room:]
             filling.append((session, ids))
@@ -402,60 +376,6 @@ class LocalSampler:
                 waiting.append(session)
         self._to_fill = waiting
         return filling, copies
-
-    def _attention_groups(
-        self,
-        decoding: NDArray[np.int64],
-        filling: Sequence[tuple["LocalSession", list[int]]],
-        positions: NDArray[np.int64],
-    ) -> list[AttentionGroup]:
-        groups = []
-        num = len(decoding)
-        if num:
-            length = int(positions[:num].max()) + 1
-            span = int(decoding[-1]) + 1
-            if num == span:
-                groups.append(AttentionGroup(None, num, None, self._put(positions[:num, None]), length, None))
-                if filling:
-                    groups[0].queries = self._put(decoding)
-            elif 2 * num >= span:
-                # A few idle slots in between cost less than a copy of all the others' keys.
-                queries = np.zeros(span, dtype=np.int64)
-                queries[decoding] = np.arange(num)
-                at = np.zeros((span, 1), dtype=np.int64)
-                at[decoding, 0] = positions[:num]
-                outputs = self._put(decoding)
-                groups.append(AttentionGroup(self._put(queries), span, None, self._put(at), length, outputs))
-            else:
-                groups.append(
-                    AttentionGroup(
-                        self._put(np.arange(num)),
-                        num,
-                        self._put(decoding),
-                        self._put(positions[:num, None]),
-                        length,
-                        None,
-                    )
-                )
-        if filling:
-            sizes = np.asarray([len(ids) for _, ids in filling])
-            width = int(sizes.max())
-            real = np.arange(width) < sizes[:, None]
-            queries = np.zeros(real.shape, dtype=np.int64)
-            queries[real] = np.arange(num, num + int(sizes.sum()))
-            at = np.zeros(real.shape, dtype=np.int64)
-            at[real] = positions[num:]
-            groups.append(
-                AttentionGroup(
-                    queries=self._put(queries.reshape(-1)),
-                    rows=len(filling),
-                    slots=self._put(np.asarray([session.slot for session, _ in filling])),
-                    positions=self._put(at),
-                    length=int(at.max()) + 1,
-                    outputs=None if real.all() else self._put(np.flatnonzero(real)),
-                )
-            )
-        return groups
 
     def _forward(
         self, ids: NDArray[np.int64], positions: NDArray[np.int64], outputs: NDArray[np.int64], batch: RaggedBatch
@@ -476,8 +396,8 @@ class LocalSampler:
 
     def _draw(self, rows: NDArray[np.int64], logits: Tensor) -> None:
         """Draw a token for each row, at the temperature of its session."""
-        uniforms = _uniforms(self._seed[rows], self._length[rows])
-        temperatures = self._temperature[rows]
+        uniforms = uniform_numbers(self._slots.seed[rows], self._slots.length[rows])
+        temperatures = self._slots.temperature[rows]
         for temperature in np.unique(temperatures).tolist():
             at = np.flatnonzero(temperatures == temperature)
             chosen = logits if len(at) == len(rows) else logits[self._put(at)]
@@ -491,37 +411,29 @@ class LocalSampler:
                 "expected finite log-probabilities from the policy, found NaN or infinity: its weights have diverged. "
                 "Resume from an earlier checkpoint with a lower learning rate"
             )
-        at = self._count[rows]
-        self._tokens[rows, at] = drawn
-        self._logprobs[rows, at] = logprobs
-        self._count[rows] = at + 1
-        self._left[rows] -= 1
-        self._last[rows] = drawn
-        self._decoding[rows] = True
+        self._slots.append(rows, drawn, logprobs)
         ended = self._is_end[drawn]
-        for index in np.flatnonzero(ended | (self._left[rows] <= 0) | self._closes[drawn]).tolist():
+        for index in np.flatnonzero(ended | (self._slots.left[rows] <= 0) | self._closes[drawn]).tolist():
             slot = int(rows[index])
             if ended[index]:
                 self._finish(slot, FinishReason.STOP, ended=True)
             elif self._closes[drawn[index]] and self._closes_action(slot):
                 self._finish(slot, FinishReason.STOP)
-            elif self._left[slot] <= 0:
+            elif self._slots.left[slot] <= 0:
                 self._finish(slot, FinishReason.LENGTH)
 
     def _closes_action(self, slot: int) -> bool:
-        count = int(self._count[slot])
-        tail = self._tokens[slot, max(0, count - TAIL_TOKENS) : count].tolist()
-        text = self.renderer.decode(tail)
+        count = int(self._slots.count[slot])
+        text = self.renderer.decode(self._slots.tokens[slot, max(0, count - TAIL_TOKENS) : count].tolist())
         if not any(tag in text for tag in CLOSING_TAGS):
             return False
         # Where the thought names a tag it closes nothing: that takes the whole turn to see.
-        return action_end(self.renderer.turn_text(self._tokens[slot, :count].tolist())) is not None
+        return action_end(self.renderer.turn_text(self._slots.turn(slot)[0])) is not None
 
     def _finish(self, slot: int, reason: FinishReason, *, ended: bool = False) -> None:
         session = self._sessions[slot]
-        count = int(self._count[slot])
-        ids = self._tokens[slot, :count].tolist()
-        self._decoding[slot] = False
+        ids, logprobs = self._slots.turn(slot)
+        self._slots.decoding[slot] = False
         self._stirred = True
         session.pending = [ids[-1]]
         session.ended = ids[-1] == self.renderer.end_of_turn_id
@@ -530,7 +442,7 @@ class LocalSampler:
                 SampledTurn(
                     text=self.renderer.turn_text(ids[:-1] if ended else ids),
                     token_ids=tuple(ids),
-                    logprobs=tuple(self._logprobs[slot, :count].tolist()),
+                    logprobs=tuple(logprobs),
                     finish_reason=reason,
                 )
             )
@@ -541,7 +453,7 @@ class LocalSampler:
     def _reserve(self) -> None:
         num = len(self._sessions)
         try:
-            self._cache.reserve(num, int(self._length[:num].max()))
+            self._cache.reserve(num, int(self._slots.length[:num].max()))
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"not enough memory for the keys and values of {num} sessions: lower `sampling.max_sessions` or "
@@ -566,11 +478,18 @@ class LocalSampler:
                 self._model.train()
 
     def _read_weights_version(self) -> int:
-        """Return a number that changes whenever a weight is changed in place."""
-        return sum(0 if parameter.is_inference() else parameter._version for parameter in self._parameters)
+        """Return a number that changes whenever a trainable weight is changed in place.
+
+        Frozen ones stay: peft's adapters of experts put them back in each forward pass, which counts as a change.
+        """
+        return sum(
+            parameter._version
+            for parameter in self._parameters
+            if parameter.requires_grad and not parameter.is_inference()
+        )
 
     def _put(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device, non_blocking=True)
+        return put(array, self._device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -578,9 +497,9 @@ class SamplerAtTemperature:
     """A sampler as a policy of another temperature."""
 
     sampler: LocalSampler
-    """What samples."""
+    """Sampler of the sessions."""
     temperature: float
-    """Of every session that is opened here."""
+    """Temperature of every session that is opened here."""
 
     @property
     def name(self) -> str:
@@ -604,7 +523,7 @@ class LocalSession:
         self.pending: list[int] = []
         """Tokens of the context that are not in the cache yet."""
         self.ended = False
-        """Whether the last turn ended in the end-of-turn token."""
+        """True where the last turn ended in the end-of-turn token."""
         self.turn: asyncio.Future[SampledTurn] | None = None
         """The turn that is being sampled."""
 
@@ -630,52 +549,6 @@ class LocalSession:
         return await self._sampler._sample(self, max_tokens)
 
 
-def draw(logits: Tensor, uniforms: Tensor, *, temperature: float, top_p: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Draw one token per row by the inverse of the cumulative distribution.
-
-    Args:
-        logits: ``(rows, vocabulary)``.
-        uniforms: ``(rows,)`` in [0, 1).
-        temperature: divides the logits; 0 takes the most likely token.
-        top_p: only the most likely tokens that together reach this probability are drawn.
-
-    Returns:
-        The token of each row, and its log-probability in nats, float32: of the distribution at this temperature before
-        ``top_p``; at temperature 0, of the one at temperature 1.
-    """
-    logits = logits.float()
-    if temperature > 0 and temperature != 1:
-        logits = logits / temperature
-    logprobs = torch.log_softmax(logits, dim=-1)
-    if temperature == 0:
-        drawn = logprobs.argmax(dim=-1, keepdim=True)
-        return drawn[:, 0], logprobs.gather(-1, drawn)[:, 0]
-    weights = logprobs.exp()
-    if top_p < 1:
-        ordered, order = weights.sort(dim=-1, descending=True, stable=True)
-        before = ordered.cumsum(dim=-1) - ordered
-        weights = torch.zeros_like(weights).scatter_(-1, order, ordered.masked_fill(before >= top_p, 0.0))
-    cumulative = weights.cumsum(dim=-1)
-    total = cumulative[:, -1:]
-    # Strictly below the total, so that the first sum above it belongs to a token of positive probability.
-    wanted = torch.minimum(uniforms[:, None].float() * total, torch.nextafter(total, torch.zeros_like(total)))
-    drawn = torch.searchsorted(cumulative, wanted, right=True).clamp_(max=logits.shape[-1] - 1)
-    return drawn[:, 0], logprobs.gather(-1, drawn)[:, 0]
-
-
-def _uniforms(seeds: NDArray[np.uint64], positions: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return one number in [0, 1) per row: a hash (SplitMix64, twice) of seed and position, exact in float32."""
-    state = _mix(_mix(seeds) + positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    return ((state >> np.uint64(40)).astype(np.float64) * 2.0**-24).astype(np.float32)
-
-
-def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    state = state + np.uint64(0x9E3779B97F4A7C15)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
-
-
 def _longest_shared(prompt: tuple[int, ...], others: dict[tuple[int, ...], Any]) -> tuple[tuple[int, ...] | None, int]:
     """Return the prompt to copy from, and how many of its tokens; None and 0 where it is not worth a copy.
 
@@ -691,12 +564,6 @@ def _longest_shared(prompt: tuple[int, ...], others: dict[tuple[int, ...], Any])
     else:
         shared = next(index for index in range(longest) if other[index] != prompt[index])
     return (other, shared) if shared >= MIN_SHARED_TOKENS else (None, 0)
-
-
-def _widen(array: NDArray[Any], width: int) -> NDArray[Any]:
-    wider = np.zeros((array.shape[0], width), dtype=array.dtype)
-    wider[:, : array.shape[1]] = array
-    return wider
 
 
 def _attention_configs(model: nn.Module) -> list[Any]:

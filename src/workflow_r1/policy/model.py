@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from workflow_r1.config.run import PolicyConfig, RunConfig
+from workflow_r1.config.run import PolicyConfig
 from workflow_r1.config.training import LoraSettings
 from workflow_r1.errors import ConfigError, MissingExtraError, UserError
 from workflow_r1.installation import install_command
@@ -29,7 +29,12 @@ MERGE_TOLERANCE = 1e-3
 
 
 def load_policy_model(
-    config: RunConfig, *, device: torch.device | None = None
+    policy: PolicyConfig,
+    *,
+    lora: LoraSettings | None = None,
+    gradient_checkpointing: bool = False,
+    seed: int = 0,
+    device: torch.device | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the policy for training: float32 master weights on its device, no dropout, SDPA attention.
 
@@ -37,23 +42,25 @@ def load_policy_model(
     ratio would measure the noise of the mask. (A ``lora.dropout`` above 0 is the caller's own choice.)
 
     Args:
-        config: ``policy`` names model, device and most threads; ``optimiser`` adapters and gradient checkpointing;
-            ``seed`` initialises the adapters.
+        policy: model, device and most threads.
+        lora: adapters that are put into it; None trains all weights.
+        gradient_checkpointing: compute activations again in the backward pass instead of keeping them.
+        seed: initialises the adapters.
         device: in place of the configured one.
 
     Raises:
-        UserError: the model is missing, unreadable or not complete, its tokenizer has no chat template or end-of-turn token, its
-            vocabulary is smaller than the tokenizer's, or its logits are not head times hidden states.
+        UserError: the model is missing, unreadable or not complete, its tokenizer has no chat template or end-of-turn
+            token, its vocabulary is smaller than the tokenizer's, or its logits are not head times hidden states.
         ConfigError: the device does not exist.
         MissingExtraError: LoRA is asked for and peft is not installed.
     """
-    choose_threads(config.policy.threads)
+    choose_threads(policy.threads)
     disable_progress_bar()  # The command line draws its own.
-    device = device or resolve_device(config.policy.device)
-    source = model_source(config.policy)
+    device = device or resolve_device(policy.device)
+    source = model_source(policy)
     tokenizer = load_tokenizer(source)
     try:
-        # Without a word on it transformers would ask on the terminal whether to run the code that came with the model.
+        # Unless this is set, transformers asks on the terminal whether to run the code that came with the model.
         read: Any = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=torch.float32,
@@ -80,11 +87,11 @@ def load_policy_model(
     _switch_off_dropout(model)
     model.to(device)
     check_head(model)
-    if config.optimiser.lora is not None:
-        model = add_adapters(model, config.optimiser.lora, seed=config.seed)
-    if config.optimiser.gradient_checkpointing:
+    if lora is not None:
+        model = add_adapters(model, lora, seed=seed)
+    if gradient_checkpointing:
         _enable_gradient_checkpointing(model)
-        if config.optimiser.lora is not None:
+        if lora is not None:
             # The checkpointed input must carry a gradient, and with frozen embeddings nothing else gives it one.
             model.enable_input_require_grads()
     model.eval()
@@ -95,7 +102,7 @@ def model_source(policy: PolicyConfig) -> str:
     """Return the directory or hub name of the configured model.
 
     Raises:
-        UserError: it looks like a directory and is none, or holds no model.
+        UserError: it looks like a directory and does not exist, or holds no model.
     """
     if policy.model == "embedded":
         from workflow_r1.embedded import policy_directory
@@ -161,9 +168,20 @@ def add_adapters(model: PreTrainedModel, settings: LoraSettings, *, seed: int) -
             warnings.simplefilter("ignore", FutureWarning)
             # peft's own merge would be wrong on a tied head; ours unties it.
             warnings.filterwarnings("ignore", message=r"Model has `tie_word_embeddings=True`")
-            return get_peft_model(model, settings_of_peft)
+            # For experts peft writes patterns of its own, uses them, and then misses a module for them.
+            warnings.filterwarnings("ignore", message=r"The following (rank|alpha)_pattern keys")
+            adapted = get_peft_model(model, settings_of_peft)
     except ValueError as error:
         raise ConfigError(f"`optimiser.lora.target_modules` = {targets!r}: {first_line(error)}") from None
+    if not isinstance(targets, str):
+        modules = [_plain(name) for name, module in adapted.get_base_model().named_modules()]
+        # peft is content with one name that it finds.
+        if lacking := [name for name in targets if not any(f".{module}".endswith(f".{name}") for module in modules)]:
+            raise ConfigError(
+                f"`optimiser.lora.target_modules` = {targets!r}: expected names of modules, but the model has none called "
+                f"{', '.join(lacking)}"
+            )
+    return adapted
 
 
 def has_adapters(model: nn.Module) -> bool:
@@ -174,7 +192,7 @@ def has_adapters(model: nn.Module) -> bool:
 def adapts_tied_head(model: nn.Module) -> bool:
     """Return whether adapters change the embedding or the head of a model in which the two are one tensor.
 
-    The adapted model has two different ones: what reads the tensor once, such as a server of adapters, would get it wrong.
+    The adapted model has two different ones: a server of adapters reads the tensor once, and would get it wrong.
     """
     base = base_model(model)
     ends = (base.get_input_embeddings(), base.get_output_embeddings())
@@ -184,20 +202,21 @@ def adapts_tied_head(model: nn.Module) -> bool:
 def save_policy(model: Any, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
     """Save a policy in Hugging Face format, replacing ``directory`` in one step.
 
-    A sharded one must be ``whole``. Adapters are merged into the weights, so that anything that reads Hugging Face models
-    reads the policy; they are kept beside them in ``adapters/`` as well. Where adapters made head and embedding differ in a
-    model that ties them, the saved policy is an untied one. What was merged is read back and compared with the live policy.
+    A sharded one must be ``whole``. Adapters are merged into the weights, so that anything that reads Hugging Face
+    models reads the policy; they are kept beside them in ``adapters/`` as well. Where adapters made head and embedding
+    differ in a model that ties them, the saved policy is an untied one. The merged policy is read back and compared
+    with the live one.
 
     Raises:
-        UserError: the disk is full; what was there before is unharmed.
-        RuntimeError: the merged policy has other logits than the live one; what was there before is unharmed.
+        UserError: the disk is full; the earlier files are unharmed.
+        RuntimeError: the merged policy has other logits than the live one; the earlier files are unharmed.
     """
     # The models' own way to their state would spread a sharded one again.
     state = {"state_dict": whole_state(model)} if is_sharded(model) else {}
     with atomic_directory(directory) as temporary:
         if has_adapters(model):
             _save_merged(model, temporary)
-            # Frozen embeddings that adapters stand beside are the start's: no part of the adapters.
+            # Frozen embeddings beside adapters are those of the start: they are not a part of the adapters.
             model.save_pretrained(temporary / ADAPTERS, save_embedding_layers=False, **state)
             _check_merged(model, temporary)
         else:
@@ -212,8 +231,9 @@ def _save_merged(model: Any, directory: Path) -> None:
     peft can merge in place and undo it, but the undoing rounds: a run that saved would differ from one that did not.
     """
     base = model.get_base_model()
+    # Experts are parameters without a module of their own: there an adapter names the parameter that it changes.
     changes = {
-        name: module.get_delta_weight(adapter)
+        f"{_plain(name)}.{getattr(module, 'parameter_name', 'weight')}": module.get_delta_weight(adapter)
         for name, module in base.named_modules()
         if hasattr(module, "get_delta_weight")
         for adapter in module.active_adapters
@@ -222,10 +242,9 @@ def _save_merged(model: Any, directory: Path) -> None:
     for key, value in (whole_state(base) if is_sharded(base) else base.state_dict()).items():
         if ".lora_" in key:
             continue
-        module, _, parameter = key.rpartition(".")
-        owner = module.removesuffix(".base_layer")
-        merged = value + changes[owner] if owner in changes and parameter == "weight" else value
-        weights[f"{owner}.{parameter}"] = merged.detach().contiguous().cpu()
+        name = _plain(key)
+        merged = value + changes.pop(name) if name in changes else value
+        weights[name] = merged.detach().contiguous().cpu()
     config = copy.deepcopy(base.config)
     if adapts_tied_head(model):
         # Tied again, the saved policy would have the head of the start, or the head's change in its embedding.
@@ -235,6 +254,11 @@ def _save_merged(model: Any, directory: Path) -> None:
     plain.tie_weights()
     plain.generation_config = base.generation_config
     plain.save_pretrained(directory)
+
+
+def _plain(name: str) -> str:
+    """Return the name that something has in a model without adapters, which stand around what they change."""
+    return name.replace(".base_layer", "")
 
 
 def _check_merged(model: Any, directory: Path) -> None:

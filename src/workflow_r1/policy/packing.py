@@ -1,4 +1,4 @@
-"""From trajectories to the rectangular tensors that a training engine reads."""
+"""Turns trajectories into the rectangular tensors that a training engine reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,8 +59,8 @@ class PackedBatch:
 def pack(trajectories: Sequence[Trajectory], pad_token_id: int = 0) -> PackedBatch:
     """Lay trajectories out as rows: the prompt, then for each turn its tokens and the context that follows it.
 
-    Two trajectories, ``P`` prompt, ``a`` and ``b`` tokens of turns 1 and 2, ``E`` the end-of-turn token (sampled, so the
-    policy's), ``C`` context (template and observation), ``.`` padding::
+    Two trajectories, ``P`` prompt, ``a`` and ``b`` tokens of turns 1 and 2, ``E`` the end-of-turn token (sampled, so
+    the policy's), ``C`` context (template and observation), ``.`` padding::
 
         column             0    1    2    3    4    5    6    7
         input_ids  [0]     P0   P1   a0   E    C0   C1   b0   E
@@ -78,7 +78,7 @@ def pack(trajectories: Sequence[Trajectory], pad_token_id: int = 0) -> PackedBat
 
     Args:
         trajectories: one row each; every one with the tokens of its prompt and of all its turns.
-        pad_token_id: fills the end of the shorter rows; any id of the vocabulary will do, it is never read.
+        pad_token_id: fills the end of the shorter rows; any id of the vocabulary, since it is never read.
 
     Raises:
         DataError: there are no trajectories, or one lacks tokens (it was written through a chat server), or its numbers

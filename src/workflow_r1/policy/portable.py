@@ -1,8 +1,8 @@
-"""Makes what transformers 5 saves readable by transformers 4, which many servers and tools still use.
+"""Makes models saved by transformers 5 readable by transformers 4, which many servers and tools still use.
 
-Measured with transformers 4.57 (November 2026): it does not know the tokenizer class ``TokenizersBackend``, breaks on a list
-of ``extra_special_tokens``, and reads ``rope_parameters`` past: such a model loads without a word, with another rotary base.
-transformers 5 reads the older words as well.
+Measured with transformers 4.57 (November 2026): it does not know the tokenizer class ``TokenizersBackend``, breaks on a
+list of ``extra_special_tokens``, and reads ``rope_parameters`` past: such a model loads without a word, with another
+rotary base. transformers 5 reads the older words as well.
 """
 
 import json
@@ -13,7 +13,7 @@ from workflow_r1.trajectory.storage import write_atomically
 
 
 def make_portable(directory: Path) -> None:
-    """Say in the words of transformers 4, too, what the configuration files of a saved model say.
+    """Add the words of transformers 4 to the configuration files of a saved model.
 
     Args:
         directory: a model as ``save_pretrained`` writes it; its files are changed in place.

@@ -1,15 +1,15 @@
 """Attention for a batch whose rows have different lengths, new tokens and pasts, without padding the model's other work.
 
-A step of the sampler is one forward pass of the model over one packed row: first a token for each slot that is decoding,
-then the new tokens (prompt, observation) of the slots that are not yet. Everything but attention treats tokens alike, so
-nothing is padded there. Attention takes the packed tokens apart again::
+A step of the sampler is one forward pass of the model over one packed row: first a token for each slot that is
+decoding, then the new tokens (prompt, observation) of the slots that are not yet. Everything but attention treats
+tokens alike, so nothing is padded there. Attention takes the packed tokens apart again::
 
     packed     a7  b3  c9 | d0 d1 d2 d3  e5 e6          letter: slot, number: position
     decoding   [a7] [b3] [c9]                           queries (3, 1), keys of slots a..c up to the longest
     filling    [d0 d1 d2 d3] [e5 e6 .  . ]              queries (2, 4), keys of slots d, e
 
 Keys and values are written into their slot before anything is attended to, and a query at position p sees the positions
-0..p of its own slot. Whatever stands in a slot beyond that (an earlier session's tokens) is never seen.
+0..p of its own slot. Older contents of a slot beyond that (an earlier session's tokens) are never seen.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
@@ -29,7 +30,8 @@ class SlotCache:
     """Keys and values of every slot, per layer ``(slots, key-value heads, length, head dim)``.
 
     Memory is ``2 * layers * slots * heads * length * head dim`` numbers. Slots and length grow by doubling as they are
-    needed, so it is at most twice in each what the sessions hold; growing one layer at a time, the peak is one layer more.
+    needed, so it is at most twice in each what the sessions hold; growing one layer at a time, the peak is one layer
+    more.
     """
 
     def __init__(self) -> None:
@@ -39,7 +41,7 @@ class SlotCache:
         self._values: list[Tensor | None] = []
 
     def reserve(self, num_slots: int, length: int) -> None:
-        """Make room for so many slots of so many tokens; what is there is kept."""
+        """Make room for so many slots of so many tokens; their contents are kept."""
         if num_slots <= self.num_slots and length <= self.length:
             return
         self.num_slots = _grow(self.num_slots, num_slots, smallest=8)
@@ -60,8 +62,8 @@ class SlotCache:
             layer: index of the layer.
             key: ``(tokens, heads, head dim)``.
             value: ``(tokens, heads, head dim)``.
-            slots: of each token.
-            positions: of each token.
+            slots: slot of each token.
+            positions: position of each token.
 
         Returns:
             All keys and values of the layer.
@@ -73,7 +75,7 @@ class SlotCache:
         for store, new in ((self._keys, key), (self._values, value)):
             held = store[layer]
             if held is None:
-                # Zeros, not what memory held: a masked key still enters a product, and NaN times 0 is NaN.
+                # Zeros, since a masked key still enters a product, and NaN from unset memory times 0 is NaN.
                 held = store[layer] = _zeros(new, self.num_slots, new.shape[1], self.length, new.shape[2])
             held[slots, :, positions] = new
             result.append(held)
@@ -85,12 +87,6 @@ class SlotCache:
             if held is not None:
                 for target in targets:
                     held[target, :, :length] = held[source, :, :length]
-
-    def clear(self) -> None:
-        """Give the memory back."""
-        self.num_slots = self.length = 0
-        self._keys.clear()
-        self._values.clear()
 
 
 def _grow(held: int, needed: int, *, smallest: int) -> int:
@@ -125,7 +121,7 @@ class AttentionGroup:
     length: int
     """Keys of each row that are looked at."""
     outputs: Tensor | None
-    """Which of the ``rows * queries`` outputs are real, in packed order; None where all are."""
+    """Indices of the real outputs among the ``rows * queries``, in packed order; None where all are real."""
     masks: dict[int | None, Tensor] = field(default_factory=dict)
     """Additive mask ``(rows, 1, queries, length)`` per sliding window, made when first needed."""
 
@@ -148,13 +144,96 @@ class RaggedBatch:
     """One packed row of tokens and how attention takes it apart."""
 
     cache: SlotCache
-    """Where keys and values live."""
+    """Cache of keys and values."""
     slots: Tensor
     """``(tokens,)``: slot of each packed token."""
     positions: Tensor
     """``(tokens,)``: its position within the slot."""
     groups: Sequence[AttentionGroup]
-    """In packed order."""
+    """Groups in packed order."""
+
+
+def attention_groups(
+    *,
+    decoding: NDArray[np.int64],
+    filling: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    device: torch.device,
+) -> list[AttentionGroup]:
+    """Return how attention takes a packed row apart: the slots that decode, then those that are filled.
+
+    Args:
+        decoding: ``(decoding,)``: slots with one new token each, in ascending order; the first tokens of the row.
+        filling: ``(filling,)``: slots with further new tokens, in packed order.
+        sizes: ``(filling,)``: how many tokens each of those has.
+        positions: ``(tokens,)``: position of every packed token within its slot.
+        device: where the tensors go.
+    """
+    groups = []
+    num = len(decoding)
+    if num:
+        groups.append(_decoding_group(decoding, positions[:num], device, alone=not len(filling)))
+    if len(filling):
+        width = int(sizes.max())
+        real = np.arange(width) < sizes[:, None]
+        queries = np.zeros(real.shape, dtype=np.int64)
+        queries[real] = np.arange(num, num + int(sizes.sum()))
+        at = np.zeros(real.shape, dtype=np.int64)
+        at[real] = positions[num:]
+        groups.append(
+            AttentionGroup(
+                queries=put(queries.reshape(-1), device),
+                rows=len(filling),
+                slots=put(filling, device),
+                positions=put(at, device),
+                length=int(at.max()) + 1,
+                outputs=None if real.all() else put(np.flatnonzero(real), device),
+            )
+        )
+    return groups
+
+
+def _decoding_group(
+    decoding: NDArray[np.int64], positions: NDArray[np.int64], device: torch.device, *, alone: bool
+) -> AttentionGroup:
+    num, span, length = len(decoding), int(decoding[-1]) + 1, int(positions.max()) + 1
+    if num == span:
+        return AttentionGroup(
+            queries=None if alone else put(decoding, device),
+            rows=num,
+            slots=None,
+            positions=put(positions[:, None], device),
+            length=length,
+            outputs=None,
+        )
+    if 2 * num >= span:
+        # A few idle slots in between cost less than a copy of all the others' keys.
+        queries = np.zeros(span, dtype=np.int64)
+        queries[decoding] = np.arange(num)
+        at = np.zeros((span, 1), dtype=np.int64)
+        at[decoding, 0] = positions
+        return AttentionGroup(
+            queries=put(queries, device),
+            rows=span,
+            slots=None,
+            positions=put(at, device),
+            length=length,
+            outputs=put(decoding, device),
+        )
+    return AttentionGroup(
+        queries=put(np.arange(num), device),
+        rows=num,
+        slots=put(decoding, device),
+        positions=put(positions[:, None], device),
+        length=length,
+        outputs=None,
+    )
+
+
+def put(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array as a tensor on the device."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
 
 
 def ragged_attention(
@@ -179,8 +258,8 @@ def ragged_attention(
         value: ``(1, key-value heads, tokens, head dim)``.
         attention_mask: not used.
         ragged: the batch; it reaches us through the keyword arguments of the model's forward.
-        scaling: of the scores; None is ``head dim ** -0.5``.
-        sliding_window: positions that a query sees at most.
+        scaling: factor of the scores; None is ``head dim ** -0.5``.
+        sliding_window: most positions that a query sees.
         softcap: bound of the scores, as Gemma 2 has it.
 
     Returns:

@@ -1,8 +1,8 @@
 """A policy whose weights, gradients and optimiser state are spread over the processes (torch's FSDP2).
 
-Each decoder layer is gathered when its forward or backward pass needs it and given back after. Gathering is a collective:
-every process must run the same number of passes, so the update pads (``batching.passes``), and a rollout, where no two
-processes run the same number, samples from weights that were gathered once before it (:func:`whole`).
+Each decoder layer is gathered when its forward or backward pass needs it and given back after. Gathering is a
+collective: every process must run the same number of passes, so the update pads (``batching.passes``), and a rollout,
+where no two processes run the same number, samples from weights that were gathered once before it (:func:`whole`).
 """
 
 import types
@@ -65,7 +65,7 @@ def full(value: Tensor) -> Tensor:
 
 
 def full_state(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return the optimiser's state as one process alone would have it: a collective where it is sharded."""
+    """Return the optimiser's state as a single process would have it: a collective where it is sharded."""
     state = optimiser.state_dict()
     return {**state, "state": {index: _map(full, values) for index, values in state["state"].items()}}
 
@@ -79,7 +79,7 @@ def like(value: Tensor, parameter: Tensor) -> Tensor:
 
 
 def load_full_state(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Put what :func:`full_state` returned into an optimiser, sharded or not."""
+    """Put the result of :func:`full_state` into an optimiser, sharded or not."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     spread = {
         index: _map(lambda value, index=index: like(value, parameters[index]), values)
@@ -89,7 +89,7 @@ def load_full_state(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) 
 
 
 def whole_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return what ``state_dict`` would of a model that is :func:`whole`; the method itself would spread it again."""
+    """Return the ``state_dict`` of a model that is :func:`whole`; the method itself would spread it again."""
     persistent = {
         f"{prefix}.{name}".lstrip("."): buffer
         for prefix, module in model.named_modules()

@@ -1,7 +1,7 @@
-"""How many CPU threads torch uses: those that are free, since busy threads on shared processors wait for one another.
+"""Number of CPU threads for torch: the free ones, since busy threads on shared processors wait for one another.
 
-Measured (docs/dev/log.md): with two threads on two processors that others used as well, a step took six times as long as with
-one. The number is chosen once, at the start of a process. Results of different numbers differ by rounding.
+Measured (docs/dev/log.md): with two threads on two processors that others used as well, a step took six times as long
+as with one. The number is chosen once, at the start of a process. Results of different numbers differ by rounding.
 """
 
 import functools
@@ -16,15 +16,15 @@ VARIABLE = "OMP_NUM_THREADS"
 """Environment variable that sets the number of threads, for torch as for others."""
 
 LOOK_SECONDS = 0.2
-"""For so long the processors are looked at."""
+"""Time for which the processors are watched, in seconds."""
 
 
 def choose_threads(most: int | None) -> None:
     """Let torch use as many threads as are free, but no more than are allowed.
 
     Args:
-        most: the configuration's ``policy.threads``; None for torch's own choice. ``OMP_NUM_THREADS`` counts as well: the
-            smaller of the two holds, whatever is free.
+        most: the configuration's ``policy.threads``; None for torch's own choice. ``OMP_NUM_THREADS`` counts as well:
+            the smaller of the two holds, even where more threads are free.
     """
     wanted = most or _threads_of_torch()
     variable = _variable()
@@ -32,7 +32,7 @@ def choose_threads(most: int | None) -> None:
 
 
 def explain_threads(most: int | None) -> str | None:
-    """Return why torch uses fewer threads than it might; None where it does not."""
+    """Return the reason why torch uses fewer threads than it might; None where it does not."""
     wanted, chosen = most or _threads_of_torch(), torch.get_num_threads()
     if chosen >= wanted or _variable() is not None:
         return None
@@ -44,7 +44,7 @@ def explain_threads(most: int | None) -> str | None:
 
 @functools.cache
 def free_processors() -> int:
-    """Return how many processors this process may use and nobody else does, at least 1; looked at once in a process."""
+    """Return the number of processors that this process may use and nobody else does, at least 1; measured once in a process."""
     usable = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _quota())
     if usable == 1:
         return 1
@@ -62,7 +62,9 @@ def _variable() -> int | None:
 
 
 def _quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
-    """Return the processors that the control groups (version 2) of this process allow, rounded up; many where they do not say."""
+    """Return the number of processors that the control groups (version 2) of this process allow, rounded up; many where
+    they set no limit.
+    """
     quota = math.inf
     try:
         path = next(line for line in own.read_text().splitlines() if line.startswith("0::"))[3:].strip("/")
@@ -82,7 +84,7 @@ def _quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgr
 
 
 def _busy_processors() -> float:
-    """Return how many processors are busy with others' work just now, while this process waits."""
+    """Return the number of processors that are busy with others' work just now, while this process waits."""
     before = _jiffies()
     if before is None:
         return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0

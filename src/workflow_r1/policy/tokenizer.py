@@ -1,4 +1,6 @@
-"""The policy's tokenizer. It is loaded without torch, so that a policy behind a server can be rendered for where torch is not."""
+"""The policy's tokenizer, loaded without torch: where torch is missing, prompts for a policy behind a server can still
+be rendered.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # Files from outside: a damaged tokenizer.json raises a bare Exception.
-        raise UserError(f"expected a tokenizer beside the model at {source!r}: {first_line(error)}") from None
+        absent = "" if Path(source).is_dir() else f" (no directory of that name lies in {Path.cwd()})"
+        raise UserError(f"expected a tokenizer beside the model at {source!r}{absent}: {first_line(error)}") from None
     if not tokenizer.chat_template:
         raise UserError(
             f"expected a tokenizer with a chat template at {source!r}, found none: use an instruction-tuned model, or "

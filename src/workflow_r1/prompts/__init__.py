@@ -1,4 +1,4 @@
-"""Stage 2: what the policy reads and how its turns are read. The grammar's behaviours are numbered in ``grammar``."""
+"""Stage 2: the policy's prompt, and the reading of its turns. The grammar's behaviours are numbered in ``grammar``."""
 
 from workflow_r1.prompts.grammar import (
     CLOSING_TAGS,

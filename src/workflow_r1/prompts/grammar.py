@@ -1,10 +1,11 @@
-"""The action grammar: what one turn of the policy says.
+"""The action grammar: the meaning of one turn of the policy.
 
     turn   = think action
     think  = "<think>" text "</think>"
     action = "<tool>" operator ":" input "</tool>"  |  "<answer>" text "</answer>"
 
-How a turn is read. ``docs/reference/grammar.md`` and the tests use the same numbers; a change of one is a decision, not a fix.
+How a turn is read. ``docs/reference/grammar.md`` and the tests use the same numbers; a change of one is a decision, not
+a fix.
 
  1. Tags are exact: lower case, no space inside. ``<Think>`` and ``< tool >`` are text.
  2. Whitespace before, between and after the blocks means nothing. Think, operator, input and answer are stripped.
@@ -17,10 +18,10 @@ How a turn is read. ``docs/reference/grammar.md`` and the tests use the same num
     one, the block is not complete and is not read.
  7. Consecutive ``<tool>`` blocks with nothing but whitespace between them are one action with several calls, kept in
     order. Such a turn is acted on but is not ``well_formed``.
- 8. What follows a complete action is never read: other text, a forged ``<info>``, an ``<answer>`` after a ``</tool>``
+ 8. Text after a complete action is never read: other text, a forged ``<info>``, an ``<answer>`` after a ``</tool>``
     (it was written before the observation came), a ``<tool>`` after an ``</answer>``, another think. It costs the turn
     its ``well_formed``.
- 9. A block without content is no action: an empty answer is no answer, an empty ``<tool>`` no call.
+ 9. A block without content is not an action: an empty answer is not an answer, an empty ``<tool>`` not a call.
 10. An action without a think before it, or parted from its think by text, or with text before the think, is read (reports
     show what the policy tried) but the turn is ``malformed``: the environment acts on nothing and says how to act.
 11. ``well_formed`` means exactly one non-empty think, then exactly one call with operator and input, or exactly one
@@ -32,7 +33,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 CLOSING_TAGS = ("</tool>", "</answer>")
-"""What closes an action."""
+"""Tags that close an action."""
 
 TAGS = tuple(f"<{slash}{name}>" for name in ("think", "tool", "answer", "info") for slash in ("", "/"))
 """Everything that is read as a tag."""
@@ -48,12 +49,12 @@ class ParsedCall:
     operator: str
     """Text before the first colon, stripped. Need not name an operator; may be empty."""
     input: str
-    """Text after the first colon, stripped; empty where there is none."""
+    """Text after the first colon, stripped; empty without a colon."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedTurn:
-    """What one turn of the policy says."""
+    """One turn of the policy, read by the grammar."""
 
     think: str | None
     """Content of the think, stripped; None where the turn has none or never closes it."""
@@ -64,14 +65,15 @@ class ParsedTurn:
     well_formed: bool
     """The turn follows the grammar to the letter (behaviour 11)."""
     malformed: bool
-    """There is nothing to act on: no complete action, or none that directly follows a think (behaviour 10). A turn can
-    be neither ``well_formed`` nor ``malformed``: it is acted on, and pays in the format reward."""
+    """True where there is nothing to act on: no complete action, or none that directly follows a think (behaviour 10).
+    A turn can be neither ``well_formed`` nor ``malformed``: the environment acts on it, and the format reward charges
+    it."""
 
 
 def parse_turn(text: str) -> ParsedTurn:
     """Read one turn of the policy.
 
-    Takes time linear in ``text`` and never raises, whatever the string holds (lone surrogates, NUL, megabytes).
+    Takes time linear in ``text`` and never raises, for any string (lone surrogates, NUL, megabytes).
 
     Args:
         text: everything that the policy wrote in the turn, without the end-of-turn token.
@@ -115,7 +117,7 @@ def parse_turn(text: str) -> ParsedTurn:
 
 
 def action_end(text: str) -> int | None:
-    """Return where the first action of a turn ends: right behind its ``</tool>`` or ``</answer>``; None before that.
+    """Return the end of a turn's first action: right behind its ``</tool>`` or ``</answer>``; None before that.
 
     A closing tag that the thought only names closes nothing (behaviour 3): where the turn begins with ``<think>``, it
     counts after ``</think>`` alone. Takes time linear in ``text``.
@@ -132,13 +134,16 @@ def action_end(text: str) -> int | None:
 
 
 def restore_opening(text: str) -> str:
-    """Put ``<think>`` before a turn whose first tag is ``</think>``: the prompt opened the thought, not the policy."""
-    first = _TAG.search(text)
-    return f"<think>{text}" if first is not None and first.group() == "</think>" else text
+    """Put ``<think>`` before a turn that closes a thought without having opened one: the prompt did, not the policy.
+
+    Other tags before that ``</think>`` are named by the thought.
+    """
+    closing = text.find("</think>")
+    return f"<think>{text}" if closing >= 0 and "<think>" not in text[:closing] else text
 
 
 def _read_block(text: str, opening: re.Match[str], tags: Iterator[re.Match[str]]) -> tuple[str, int]:
-    """Return the stripped content of a block and where the block ends; no content where it is not complete."""
+    """Return the stripped content of a block and the end of the block; no content where it is not complete."""
     closing = next(tags, None)
     if closing is None or closing.group() != opening.group().replace("<", "</"):
         return "", opening.end()
@@ -146,7 +151,7 @@ def _read_block(text: str, opening: re.Match[str], tags: Iterator[re.Match[str]]
 
 
 def _read_calls(text: str, opening: re.Match[str], tags: Iterator[re.Match[str]]) -> tuple[tuple[ParsedCall, ...], int]:
-    """Return the calls of consecutive ``<tool>`` blocks and where the last complete one ends."""
+    """Return the calls of consecutive ``<tool>`` blocks and the end of the last complete one."""
     calls: list[ParsedCall] = []
     end = opening.start()
     tag: re.Match[str] | None = opening

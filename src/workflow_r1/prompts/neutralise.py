@@ -1,17 +1,17 @@
 """Text from outside (question, observation) is made unable to act as control.
 
-Control is whatever a tokenizer turns into a special token, a chat template reads as a turn boundary, or our own grammar
-reads as a tag. Each bracket of such a sequence is replaced by a look-alike that is no control character anywhere:
+Control is any text that a tokenizer turns into a special token, a chat template reads as a turn boundary, or our own
+grammar reads as a tag. Each bracket of such a sequence is replaced by a look-alike that is not a control character
+anywhere:
 
     <think>  ->  ‹think›        <|im_end|>  ->  ‹¦im_end¦›        [INST]  ->  ⟦INST⟧
 
-One character becomes one character, nothing is removed. So the text stays readable (a person, and a language model,
-still see what stood there), its length and offsets stay, pieces around a replaced tag can never close up to form a new
-one (``<th<think>ink>``), and a second pass finds nothing to do. Ordinary text, ``a < b`` and HTML included, stays as it
-is.
+One character becomes one character, nothing is removed. The text stays readable: a person and a language model still
+see what stood there. Its length and offsets stay. Pieces around a replaced tag can never close up to form a new one
+(``<th<think>ink>``), and a second pass finds nothing to do. Ordinary text, ``a < b`` and HTML included, stays as it is.
 
-What is looked for is found whatever its case, with spaces inside the brackets, in compatibility forms that a tokenizer
-may fold back (``＜ｔｈｉｎｋ＞``, ``<｜User｜>``), and with invisible characters strewn in.
+The search finds a sequence in any case, with spaces inside the brackets, in compatibility forms that a tokenizer may
+fold back (``＜ｔｈｉｎｋ＞``, ``<｜User｜>``), and with invisible characters strewn in.
 
 The argument tags of the operators (``<question>``, ``<solution>``, ...) are replaced too: a policy rightly copies
 passages and solutions into arguments, and a copied ``</solution>`` would end the argument and let the passage add
@@ -25,7 +25,7 @@ from functools import lru_cache
 
 # Deviation: outside text is made unable to act as control before it is tokenised; the paper says nothing of it.
 _LOOK_ALIKES = {"<": "‹", ">": "›", "[": "⟦", "]": "⟧", "|": "¦"}
-"""Bracket, after compatibility folding -> what stands in for it."""
+"""Look-alike of each bracket, after compatibility folding."""
 
 _REPLACEMENT = "\ufffd"
 """Stands for a lone surrogate (which no tokenizer and no UTF-8 file takes) and breaks tokens without brackets."""
@@ -66,7 +66,7 @@ _CONTROL = (
 
 
 def neutralise(text: str, special_tokens: Iterable[str] = ()) -> str:
-    """Replace what could act as control in text from outside.
+    """Replace everything that could act as control in text from outside.
 
     Takes time linear in ``text``. ``neutralise(neutralise(text)) == neutralise(text)``, and the length is unchanged.
 
@@ -77,7 +77,7 @@ def neutralise(text: str, special_tokens: Iterable[str] = ()) -> str:
 
     Returns:
         The text, with the brackets of tags and special tokens replaced by look-alikes. A special token without
-        brackets loses its first character to U+FFFD, and so does each lone surrogate.
+        brackets loses its first character to U+FFFD. Each lone surrogate becomes U+FFFD, too.
     """
     if not text.isascii():
         text = _SURROGATE.sub(_REPLACEMENT, text)
@@ -104,12 +104,12 @@ _LINE_SPACES = "\t\n\r"
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
-"""Drawn as nothing (Unicode's Default_Ignorable_Code_Point) though their category is that of letters or marks."""
+"""Invisible characters (Unicode's Default_Ignorable_Code_Point) whose category is that of letters or marks."""
 
 
 @lru_cache(maxsize=16)
 def _control_pattern(special_tokens: tuple[str, ...]) -> re.Pattern[str]:
-    """Compile what to look for. A token that holds a built-in sequence is broken by breaking that one."""
+    """Compile the search. A token that holds a built-in sequence is broken by breaking that sequence."""
     builtin = re.compile(_CONTROL, re.IGNORECASE)
     folded = {_skeleton(token)[0] for token in special_tokens}
     extra = {token for token in folded if token.strip(f" \t\r\n{_REPLACEMENT}") and not builtin.search(token)}
@@ -132,7 +132,7 @@ def _skeleton(text: str) -> tuple[str, list[int] | None]:
 
 
 def _fold(character: str) -> str:
-    """Return what a folding tokenizer may make of one character: a ligature's letters, nothing of an invisible one."""
+    """Return the folded form of one character: the letters of a ligature, nothing for an invisible one."""
     if character in _LINE_SPACES:
         return character
     if unicodedata.category(character) in ("Cc", "Cf") or _INVISIBLE.match(character):
@@ -141,7 +141,7 @@ def _fold(character: str) -> str:
 
 
 def _break_up(characters: list[str], skeleton: str, span: list[tuple[int, int]]) -> None:
-    """Replace the brackets of one match in place; where it has none, its first character."""
+    """Replace the brackets of one match in place; a match without brackets loses its first character."""
     brackets = [(at, _LOOK_ALIKES[skeleton[index]]) for index, at in span if skeleton[index] in _LOOK_ALIKES]
     if not brackets:
         brackets = [next((at, _REPLACEMENT) for _, at in span if characters[at] != _REPLACEMENT)]

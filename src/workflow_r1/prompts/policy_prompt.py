@@ -1,4 +1,4 @@
-"""What the policy is told: the prompt before its first turn, and the messages between its turns."""
+"""The texts that the policy reads: the prompt before its first turn, and the messages between its turns."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
@@ -8,7 +8,7 @@ from workflow_r1.trajectory import Message, Question
 
 
 class OperatorDescription(Protocol):
-    """What the menu shows of an operator."""
+    """Entry of an operator in the menu."""
 
     @property
     def name(self) -> str:
@@ -17,12 +17,12 @@ class OperatorDescription(Protocol):
 
     @property
     def purpose(self) -> str:
-        """One line: what it is good for."""
+        """Purpose of the operator, in one line."""
         ...
 
     @property
     def usage(self) -> str:
-        """One line: how a call is written between the ``<tool>`` tags, its name included."""
+        """Form of a call between the ``<tool>`` tags, as one line with its name."""
         ...
 
 

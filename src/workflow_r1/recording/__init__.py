@@ -1,1 +1,1 @@
-"""What a run says of itself and leaves behind, whichever engine trains: events, files, metrics, the watch for collapse."""
+"""The record of a run, whichever engine trains: events, files, metrics, the watch for collapse."""

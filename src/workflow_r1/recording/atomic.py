@@ -12,15 +12,15 @@ from workflow_r1.errors import UserError
 from workflow_r1.trajectory.storage import UNFINISHED
 
 SPARE_BYTES = 1 << 20
-"""A disk with less room than this is full, whatever words the library used that could not write."""
+"""A disk with less room than this is full, however the failing library words its error."""
 
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Give a temporary directory to fill; on success it is flushed to the disk and becomes ``path`` in one step.
 
-    An older ``path`` is replaced. On any failure the temporary directory is removed and ``path`` is as it was. Who may read
-    the result follows the umask, whatever the libraries chose that wrote the files.
+    An older ``path`` is replaced. On any failure the temporary directory is removed and ``path`` is as it was. The
+    umask decides who may read the result, not the libraries that wrote the files.
 
     Raises:
         UserError: the disk is full.
@@ -49,14 +49,14 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def remove_directory(path: Path) -> None:
-    """Delete a directory so that a crash half-way leaves no part of it under its name."""
+    """Delete a directory; a crash half-way leaves no part of it under its name."""
     doomed = _new_directory(path.parent)
     path.rename(doomed / path.name)
     shutil.rmtree(doomed, ignore_errors=True)
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Delete what killed processes left behind in a directory and below it; nobody may be writing there."""
+    """Delete the remains of killed processes in a directory and below it; no process may be writing there."""
     for entry in list(directory.rglob(f"{UNFINISHED}*")):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
@@ -99,7 +99,7 @@ def _explain_if_full(error: Exception, path: Path) -> None:
 
 
 def _is_full(error: BaseException, path: Path) -> bool:
-    # What torch raises while it closes a file hides what it raised when it could not write.
+    # An error of torch while it closes a file hides the error of writing it.
     causes: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in causes:

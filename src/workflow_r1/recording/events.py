@@ -1,4 +1,4 @@
-"""What the engine tells whoever watches: frozen records passed to ``on_event``, never printed."""
+"""Events of a run: frozen records that the engine passes to ``on_event``, never printed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,8 +9,54 @@ from workflow_r1.trajectory import Trajectory
 
 
 @dataclass(frozen=True, slots=True)
+class Preparing:
+    """Something takes a while before the run has a directory, or after its work is done."""
+
+    what: str
+    """Work that is done, in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOpened:
+    """The run is prepared and has its directory; the model is loaded next."""
+
+    directory: Path
+    """The run directory."""
+    title: str
+    """Title of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweringStarted:
+    """A method begins to answer the questions of an evaluation."""
+
+    title: str
+    """Title of the evaluation."""
+    total: int
+    """Answers in all."""
+    done: int
+    """Number of answers that were there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A line that says how far something is."""
+
+    line: str
+    """The line."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Ctrl-C, or another watcher, has asked the run to stop cleanly."""
+
+    what_follows: str
+    """Work that still follows until it stops."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The model is loaded and training begins or goes on."""
+    """The model is loaded and training begins or continues."""
 
     step: int
     """Steps already done; above 0 after a resume."""
@@ -19,7 +65,7 @@ class RunStarted:
     num_parameters: int
     """Parameters of the policy."""
     num_trainable_parameters: int
-    """Those that are trained."""
+    """Number of parameters that are trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +87,7 @@ class TrajectoryFinished:
     total: int
     """Trajectories under way in all."""
     trajectory: Trajectory
-    """The one that ended."""
+    """The trajectory that ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +134,16 @@ class EvaluationFinished:
 
 @dataclass(frozen=True, slots=True)
 class ServicesBooked:
-    """What the calls of services took has been written to ``services.jsonl``."""
+    """The usage of services has been written to ``services.jsonl``."""
 
     step: int
     """The step under way; 0 before the first."""
     stage: Literal["training", "evaluation"]
-    """What the services were called for."""
+    """Stage that called the services."""
     row: Mapping[str, float | int | str | None]
     """The line."""
     spent: str
-    """What was spent in all, resumes included, in words."""
+    """Amounts spent in all, resumes included, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +169,7 @@ class Warned:
     """Something that the run survives and a person should know."""
 
     message: str
-    """What happened, and what to do about it."""
+    """The event and its remedy, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +195,12 @@ class HeldOutScored:
 
 
 Event = (
-    RunStarted
+    Preparing
+    | RunOpened
+    | AnsweringStarted
+    | Noted
+    | StopRequested
+    | RunStarted
     | StepStarted
     | TrajectoryFinished
     | UpdateStarted

@@ -1,7 +1,7 @@
 """Watch a run: for late collapse, the known illness of GRPO on search tasks, and for processors that others use.
 
-In a collapse the think text degenerates first and the final reward follows late (Search-R1 issues 88 and 89, verl-agent 188), so
-that a curve of rewards alone shows it when it is over. The watch compares smoothed quantities with what they once were.
+In a collapse the think text degenerates first and the final reward follows late (Search-R1 issues 88 and 89, verl-agent
+188): a curve of rewards alone shows it when it is over. The watch compares smoothed quantities with their own past.
 """
 
 import os
@@ -29,14 +29,14 @@ CONTENTION_RATIO = 2.0
 """Warn where work that waits for nothing else takes so many times its own CPU time: half of it was waiting."""
 
 CONTENTION_SECONDS = 10.0
-"""Wall time that is looked at together: less says little."""
+"""Wall time of one measurement, in seconds: a shorter one says little."""
 
 
 class CollapseWatch:
     """Remembers the best and the first values of a run; warns once per illness until it is gone.
 
     Args:
-        remembered: what :attr:`remembered` was at the checkpoint; empty for a new run.
+        remembered: value of :attr:`remembered` at the checkpoint; empty for a new run.
     """
 
     def __init__(self, remembered: Mapping[str, float] | None = None) -> None:
@@ -124,7 +124,12 @@ class ContentionWatch:
             return None
         self._warned = True
         load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
+        advice = "" if _has_one_thread() else "; with OMP_NUM_THREADS=1 a run suffers least from the others"
         return (
             f"updates took {wall:.0f} s for {cpu:.0f} s of this process' own CPU time: other programs use the processors "
-            f"({load}). End them, or start fewer at once; with OMP_NUM_THREADS=1 a run suffers least from the others"
+            f"({load}). End them, or start fewer at once{advice}"
         )
+
+
+def _has_one_thread() -> bool:
+    return os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip() == "1"

@@ -1,4 +1,4 @@
-"""From trajectories to the figures of a line of ``metrics.jsonl``: flat keys, plain numbers."""
+"""Turns trajectories into the figures of a line of ``metrics.jsonl``: flat keys, plain numbers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -89,9 +89,9 @@ def evaluation_metrics(result: EvaluationResult) -> Metrics:
 def combine_mini_batches(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Join the metrics of a step's mini-batches.
 
-    Counts (``num_...``) are added up, ``..._min`` and ``..._max`` reduced so; everything else is a mean over units and is
-    weighted by the ``num_units`` that stands beside it, under the same ``turn_k/`` or at the top. Keys may be missing
-    where a mini-batch has no turn of that index.
+    Counts (``num_...``) are added up, ``..._min`` and ``..._max`` reduced so; everything else is a mean over units and
+    is weighted by the ``num_units`` that stands beside it, under the same ``turn_k/`` or at the top. Keys may be
+    missing where a mini-batch has no turn of that index.
     """
     combined: dict[str, float] = {}
     for key in sorted({key for part in parts for key in part}):
@@ -125,10 +125,10 @@ def merge(*parts: Mapping[str, float | int | None]) -> Metrics:
 
 
 def tell_left_out(row: Mapping[str, float | int | None], prefix: str) -> str:
-    """What to add to an exact match of a row of metrics where something was left out of it; else nothing.
+    """Return a note on the exact match of a row of metrics that left something out; empty where it left out nothing.
 
     Args:
-        row: of ``metrics.jsonl`` or ``evaluations.jsonl``.
+        row: a row of ``metrics.jsonl`` or ``evaluations.jsonl``.
         prefix: ``rollout``, ``evaluation`` or ``evaluation/class/NAME``.
     """
     at_least = row.get(f"{prefix}/exact_match_if_left_out_wrong")
@@ -138,7 +138,7 @@ def tell_left_out(row: Mapping[str, float | int | None], prefix: str) -> str:
 
 
 def _if_left_out_wrong(prefix: str, figures: Figures) -> Metrics:
-    """The exact match if what was left out were wrong, where anything was."""
+    """Return the exact match if everything left out were wrong; None where nothing was left out."""
     if not figures.num_failed:
         return {}
     return {f"{prefix}/exact_match_if_left_out_wrong": figures.exact_match_if_left_out_wrong}

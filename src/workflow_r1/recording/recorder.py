@@ -1,4 +1,4 @@
-"""What every engine does with a run's files, accounts, watches and events, told once."""
+"""Recorder of a run's files, accounts, watches and events, for every engine."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,14 +30,14 @@ from workflow_r1.trajectory import Trajectory
 
 
 class RunRecorder:
-    """The one that writes a run directory and tells what happens in it.
+    """Writes a run directory and reports its events.
 
     Use it inside :meth:`holding`, which keeps every other process out of the directory.
 
     Args:
         directory: the run directory.
         on_event: receives the events.
-        accounts: of the environments' services; None where this process meters nothing.
+        accounts: accounts of the environments' services; None where this process meters nothing.
         writes: False in a process that leaves files and events to another one of the same run.
     """
 
@@ -56,10 +56,10 @@ class RunRecorder:
 
     @contextmanager
     def holding(self, *, resume: bool) -> Iterator[None]:
-        """Hold the run directory alone, and write what was spent at the end, however the run ends.
+        """Hold the run directory alone, and write the amounts spent at the end, however the run ends.
 
         Args:
-            resume: whether the run continues. Otherwise the directory must not hold a run yet.
+            resume: True where the run continues. Otherwise the directory must not hold a run yet.
 
         Raises:
             UserError: another process is at work there, a new run would overwrite an old one, or the disk is full.
@@ -67,9 +67,7 @@ class RunRecorder:
         with hold_run_directory(self.directory) if self.writes else nullcontext() as left:
             self._files = RunFiles(self.directory, resume=resume, writes=self.writes)
             if left is not None:
-                self.warn(
-                    f"{left} ended here without a word, killed for example; what it left half-written was removed"
-                )
+                self.warn(f"{left} ended here without a word, killed for example; its half-written files were removed")
             try:
                 yield
             finally:
@@ -82,9 +80,9 @@ class RunRecorder:
         """Put files, watch and budget back to where the run continues.
 
         Args:
-            file_lengths: of the checkpoint, in bytes; empty for a new run.
-            watched: what the watch for collapse remembered there; None lets it look again at the steps that are kept.
-            tally: where several processes count a budget together.
+            file_lengths: lengths at the checkpoint, in bytes; empty for a new run.
+            watched: memory of the watch for collapse there; None lets it read the kept steps again.
+            tally: common count of several processes with one budget.
 
         Raises:
             CheckpointError: a file is shorter than it was, or the kept metrics cannot be read.
@@ -102,23 +100,25 @@ class RunRecorder:
 
     @property
     def file_lengths(self) -> dict[str, int]:
-        """The length of each file in bytes: what a checkpoint records."""
+        """Length of each file in bytes, for a checkpoint."""
         return self._files.lengths()
 
     @property
     def watched(self) -> dict[str, float]:
-        """What the watch for collapse remembers: what a checkpoint records."""
+        """Memory of the watch for collapse, for a checkpoint."""
         return self._collapse.remembered
 
     def _kept_steps(self) -> Iterator[Metrics]:
         file = self.directory / METRICS
-        for number, line in enumerate(file.read_text("utf-8").splitlines() if file.exists() else (), start=1):
+        for number, line in enumerate(file.read_bytes().splitlines() if file.exists() else (), start=1):
+            if not line.strip():
+                continue
             try:
                 row = json.loads(line)
                 is_step = row["step"] > 0
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise CheckpointError(
-                    f"{file}:{number}: expected the metrics of a step, found what cannot be read as such ({error}): put the "
+                    f"{file}:{number}: expected the metrics of a step, found text that cannot be read as such ({error}): put the "
                     f"line back, or start a new run"
                 ) from None
             if is_step:
@@ -131,7 +131,7 @@ class RunRecorder:
         self._on_event(event)
 
     def warn(self, message: str) -> None:
-        """Say what the run survives and a person should know."""
+        """Report a mishap that the run survives and a person should know."""
         self._on_event(Warned(message))
 
     def count(self, total: int) -> Callable[[Trajectory], None]:
@@ -156,10 +156,10 @@ class RunRecorder:
         self._files.append_trajectories(trajectories)
 
     def report_failures(self, trajectories: Sequence[Trajectory], step: int) -> None:
-        """Say how many of a step's trajectories the infrastructure failed.
+        """Report the number of a step's trajectories that the infrastructure failed.
 
         Raises:
-            ServiceUnavailableError: nothing but failures, or services that served nobody; to continue would use up the
+            ServiceUnavailableError: all trajectories failed, or no service served a call; another step would use up the
                 questions and teach nothing.
         """
         failed = [trajectory for trajectory in trajectories if trajectory.stop_reason.is_infrastructure]
@@ -174,7 +174,7 @@ class RunRecorder:
         self.warn(f"step {step}: {len(failed)} of {len(trajectories)} trajectories failed, the first with: {example}")
 
     def record_step(self, row: Metrics, *, num_steps: int) -> None:
-        """Write the line of a step, and say what the watch for collapse sees in it."""
+        """Write the line of a step, and warn where the watch for collapse sees an illness in it."""
         step = int(row["step"] or 0)
         self._files.append(METRICS, row)
         for message in self._collapse.observe(row):
@@ -202,7 +202,7 @@ class RunRecorder:
         self._on_event(HeldOutScored(step, metrics))
 
     def book_services(self, step: int, stage: Literal["training", "evaluation"]) -> None:
-        """Write what the calls of services took since the last time."""
+        """Write the usage of services since the last time."""
         if self.accounts is None:
             return
         row: dict[str, Any] = {"step": step, "stage": stage, **self.accounts.ledger.take()}
@@ -211,7 +211,7 @@ class RunRecorder:
         self._on_event(ServicesBooked(step, stage, row, self.accounts.budget.describe()))
 
     def write_spent(self) -> None:
-        """Write what was spent on services in all."""
+        """Write the amounts spent on services in all."""
         if self.writes and self.accounts is not None:
             self.accounts.budget.spent.write(self.directory / SPENT)
 
@@ -221,8 +221,8 @@ class RunRecorder:
         """Say once where work on this CPU waits for other programs.
 
         Args:
-            wall_seconds: that a piece of work took which waits for nothing but the processors.
-            cpu_seconds: that this process used meanwhile, all threads together.
+            wall_seconds: wall time of a piece of work which waits for nothing but the processors.
+            cpu_seconds: CPU time of this process meanwhile, all threads together.
         """
         message = self._contention.observe(wall_seconds=wall_seconds, cpu_seconds=cpu_seconds)
         if message is not None:

@@ -21,9 +21,9 @@ TRAJECTORIES = "trajectories.jsonl"
 EVALUATIONS = "evaluations.jsonl"
 """One JSON object per evaluation."""
 SERVICES = "services.jsonl"
-"""What the calls of services took: one JSON object per step, and one per evaluation."""
+"""Usage of services: one JSON object per step, and one per evaluation."""
 SPENT = "spent.json"
-"""What was spent on services in all. Never cut back: a step that is repeated is paid twice."""
+"""Amounts spent on services in all. Never cut back: a repeated step is paid twice."""
 
 _APPENDED = (METRICS, TRAJECTORIES, EVALUATIONS, SERVICES)
 
@@ -33,7 +33,7 @@ class RunFiles:
 
     Args:
         directory: the run directory; made if absent.
-        resume: whether the run goes on. Otherwise the directory must not hold a run yet.
+        resume: True where the run continues. Otherwise the directory must not hold a run yet.
         writes: False in a process that leaves the files to another: nothing is read or written.
 
     Raises:
@@ -81,14 +81,14 @@ class RunFiles:
             raise
 
     def lengths(self) -> dict[str, int]:
-        """Return the length of each file in bytes (0 where it does not exist): what a checkpoint records."""
+        """Return the length of each file in bytes (0 where it does not exist), for a checkpoint."""
         return {name: self._length(name) for name in _APPENDED}
 
     def cut_back(self, lengths: Mapping[str, int]) -> None:
         """Cut each file to its length at the checkpoint, so that no step stands in it twice.
 
         Args:
-            lengths: what :meth:`lengths` returned then; an absent name counts as 0.
+            lengths: the result of :meth:`lengths` then; an absent name counts as 0.
 
         Raises:
             CheckpointError: a file is shorter than it was.
@@ -105,11 +105,11 @@ class RunFiles:
                 self._warn_of_damage(name)
 
     def _warn_of_damage(self, name: str) -> None:
-        """Name the lines of a file that are no JSON: the run continues after them, and no report can be written of it."""
+        """Name the lines of a file that are not JSON: the run continues after them, and no report can be written of it."""
         path = self.directory / name
         for number, line in enumerate(path.read_bytes().splitlines(), start=1) if path.exists() else ():
             try:
-                json.loads(line)
+                json.loads(line or "0")  # A blank line loses nothing.
             except (ValueError, RecursionError):
                 logger.warning(
                     "%s:%d: expected one JSON object per line, found other text: put the line back from a copy",

@@ -8,12 +8,12 @@ from workflow_r1.recording.atomic import remove_unfinished
 from workflow_r1.store.lock import Owner, held_alone
 
 LOCK = ".lock"
-"""File of a run directory that says which process is at work in it."""
+"""File of a run directory that names the process at work in it."""
 
 
 @contextmanager
 def hold_run_directory(directory: Path) -> Iterator[Owner | None]:
-    """Hold a run directory alone for the time of the context; what a killed process left half-written is removed.
+    """Hold a run directory alone for the time of the context; half-written files of a killed process are removed.
 
     Args:
         directory: made where absent.

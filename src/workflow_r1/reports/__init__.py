@@ -1,4 +1,4 @@
-"""What a run shows: its curve, its summary, its trackers. matplotlib, TensorBoard and W&B are imported where used."""
+"""Reports of a run: its curve, its summary, its trackers. matplotlib, TensorBoard and W&B are imported where used."""
 
 from workflow_r1.reports.curve import draw_curve
 from workflow_r1.reports.run_record import RunRecord, read_run

@@ -1,4 +1,4 @@
-"""The curve of a run as PNG and SVG: does it learn, how fast, and by doing what."""
+"""The curve of a run as PNG and SVG: whether it learns, how fast, and by which operators."""
 
 import io
 from pathlib import Path
@@ -28,7 +28,7 @@ OPERATOR_COLOURS = {
 }
 """One colour per operator in every figure, so that figures can be compared."""
 SPARE_COLOURS = ("#b08968", "#7f5539", "#adb5bd", "#495057")
-"""For operators that a user added."""
+"""Colours for operators that a user added."""
 
 CALLS = "rollout/calls/"
 
@@ -165,7 +165,7 @@ def _draw_operator_mix(axes: "Axes", run: RunRecord) -> None:
 
 
 def _smooth(values: list[float], *, weight: float = 0.6) -> list[float]:
-    """Exponential moving average, corrected for its start, so that the first value is not counted for several."""
+    """Exponential moving average, corrected for its start: the first value is not counted for several."""
     smoothed, total, mass = [], 0.0, 0.0
     for value in values:
         total = weight * total + (1 - weight) * value

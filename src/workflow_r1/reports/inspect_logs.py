@@ -1,7 +1,7 @@
 """An evaluation as logs of Inspect AI, a file for each method and benchmark, which ``inspect view`` opens.
 
-Seeds and repeats are Inspect's epochs. The evaluation card stands in the metadata of every log. Figures are those of our own
-report; an infrastructure failure is a sample with an error and enters none of them.
+Seeds and repeats are Inspect's epochs. The evaluation card stands in the metadata of every log. Figures are those of
+our own report; an infrastructure failure is a sample with an error and enters no figure.
 """
 
 import hashlib
@@ -52,8 +52,8 @@ def export_inspect_logs(
     """Write an evaluation as logs of Inspect AI: ``METHOD_BENCHMARK.eval``. Each appears whole, in place of an earlier one.
 
     Args:
-        directory: of the evaluation.
-        output: where the logs go; made where it is missing.
+        directory: directory of the evaluation.
+        output: directory of the logs; made where it is missing.
         on_start: called before each log, with the number of its answers.
         on_log: called with each log that was written.
 
@@ -206,7 +206,7 @@ def _packages(card: EvaluationCard) -> dict[str, str]:
 
 
 def _began(card: EvaluationCard, ended: datetime) -> datetime:
-    """When the evaluation began: as its first run says, else when its last answer came."""
+    """Return the time at which the evaluation began: as its first run says, else that of its last answer."""
     try:
         return datetime.fromisoformat(str(card.runs[0].get("started")))
     except (ValueError, IndexError):

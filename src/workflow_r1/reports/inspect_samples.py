@@ -1,10 +1,10 @@
-"""Answers of an evaluation as samples of Inspect AI: the conversation, the scores, what it took.
+"""Answers of an evaluation as samples of Inspect AI: the conversation, the scores, the usage.
 
 | here | there |
 |---|---|
 | think | reasoning of an assistant message |
 | operator call, observation | tool call, tool message; an error where the operator refused its arguments |
-| a turn that breaks the grammar | its text as it was written; what it was told is a user message |
+| a turn that breaks the grammar | its text as it was written; the environment's reply is a user message |
 | exact match | score ``C`` or ``I``; ``N`` where there is no answer |
 | an infrastructure failure | an error of the sample, and no score |
 | a budget that was used up | the sample's limit |
@@ -52,8 +52,8 @@ def make_sample(row: EvaluationRow, trajectory: Trajectory, *, epoch: int, llm: 
 
     Args:
         row: the answer in the log.
-        trajectory: how it came about.
-        epoch: which answer to its question, from 1.
+        trajectory: trajectory of the answer.
+        epoch: number of the answer to its question, from 1.
         llm: name of the LLM behind the operators.
         uuid: unique among all samples of all logs.
     """
@@ -87,7 +87,7 @@ def make_sample(row: EvaluationRow, trajectory: Trajectory, *, epoch: int, llm: 
 
 
 def _messages(trajectory: Trajectory) -> Iterator[ChatMessage]:
-    """What was said, in order. Ids are numbers within the trajectory, so that two exports are the same."""
+    """Messages in order. Ids are numbers within the trajectory, so that two exports are the same."""
     for number, message in enumerate(trajectory.prompt):
         kind = {"system": ChatMessageSystem, "assistant": ChatMessageAssistant}.get(message.role, ChatMessageUser)
         yield kind(id=f"{trajectory.id}-p{number}", content=message.content, source="input")

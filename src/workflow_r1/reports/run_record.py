@@ -1,4 +1,4 @@
-"""What a run has left in its directory so far."""
+"""The record that a run has left in its directory so far."""
 
 import json
 from collections import deque
@@ -10,7 +10,7 @@ from typing import Any
 from workflow_r1.config import RunConfig, load_run_config
 from workflow_r1.errors import DataError
 from workflow_r1.trajectory import Trajectory
-from workflow_r1.trajectory.storage import iterate_trajectories
+from workflow_r1.trajectory.storage import iterate_lines, iterate_trajectories
 
 Row = dict[str, Any]
 """One line of ``metrics.jsonl`` or ``evaluations.jsonl``."""
@@ -21,7 +21,7 @@ class RunRecord:
     """A run directory, read."""
 
     directory: Path
-    """Where it is."""
+    """Run directory."""
     config: RunConfig
     """The resolved configuration."""
     environment: Row
@@ -31,7 +31,7 @@ class RunRecord:
     evaluations: list[Row]
     """One row per evaluation, in order of steps."""
     services: list[Row]
-    """What the calls of services took: one row per step and evaluation; none where it was not written down."""
+    """Usage of services: one row per step and evaluation; empty where it was not written down."""
 
     def series(self, key: str) -> tuple[list[int], list[float]]:
         """Steps at which a quantity of ``metrics.jsonl`` was written, and its values."""
@@ -53,18 +53,18 @@ class RunRecord:
 
     @property
     def is_simulation(self) -> bool:
-        """Whether anything that the run used is the embedded world's: as the run recorded, else as its configuration reads."""
+        """True where the run used any part of the embedded world: as the run recorded, else as its configuration reads."""
         recorded = self.environment.get("simulation")
         return recorded if isinstance(recorded, bool) else self.config.is_simulation
 
     @property
     def title(self) -> str:
-        """Name of the run, and that it is a simulation where it is one."""
+        """Name of the run, marked as a simulation where it is one."""
         return self.config.titled(simulation=self.is_simulation)
 
 
 def read_run(directory: Path | str) -> RunRecord:
-    """Read a run directory, one of a run that is still going on included.
+    """Read a run directory; the run may still be at work.
 
     Raises:
         DataError: it is not a run directory, holds no step yet, or a line of it is malformed.
@@ -101,23 +101,20 @@ def read_run(directory: Path | str) -> RunRecord:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read one JSON object per line; a last line without its end, still being written, is left out.
+    """Read one JSON object per line, blank lines left out; so is a last one that is cut off, with a warning in the log.
 
     Raises:
         DataError: names the line.
     """
-    lines = path.read_bytes().splitlines(keepends=True)
     rows: list[Row] = []
-    for number, line in enumerate(lines, start=1):
-        if number == len(lines) and not line.endswith(b"\n"):
-            break
+    for place, line in iterate_lines(path, of="metrics"):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: expected one JSON object per line, found other text ({error})") from None
+            raise DataError(f"{place}: expected one JSON object per line, found other text ({error})") from None
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             raise DataError(
-                f"{path}:{number}: expected a JSON object with a whole number `step`, found {line.strip()[:80].decode(errors='replace')}"
+                f"{place}: expected a JSON object with a whole number `step`, found {line.strip()[:80].decode(errors='replace')}"
             )
         rows.append(row)
     return rows

@@ -1,4 +1,4 @@
-"""Tables of what the services took. An unknown price is shown as unknown, never as 0."""
+"""Tables of the usage of services. An unknown price is shown as unknown, never as 0."""
 
 import statistics
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ Table = tuple[list[str], list[list[str]]]
 """Header and rows."""
 
 SERVICES_NOTE = (
-    "Training and evaluations together. What the store of calls answered is in the cost and not in what was paid. Seconds: "
+    "Training and evaluations together. Calls that the store answered are in the cost, but not in the paid amount. Seconds: "
     "the median over steps of each step's median."
 )
 
 
 def operators_table(operators: Mapping[str, OperatorUsage], *, num: int, currency: str) -> Table:
-    """What each operator took per trajectory, the most called first, then all of them.
+    """Usage of each operator per trajectory, the most called first, then of all of them.
 
     Args:
         operators: sums over the trajectories.
         num: trajectories.
-        currency: of the money.
+        currency: currency of the money.
     """
     header = ["", "calls", "LLM calls", "stored", "tokens in", "out", f"cost ({currency})", "paid", "seconds"]
     ordered = sorted(operators.items(), key=lambda entry: -entry[1].calls)
@@ -45,7 +45,7 @@ def operators_table(operators: Mapping[str, OperatorUsage], *, num: int, currenc
 
 
 def services_table(run: RunRecord) -> Table:
-    """What the calls of services took over the whole run: in all, by endpoint, and by operator."""
+    """Usage of services over the whole run: in all, by endpoint, and by operator."""
     header = [
         "", "LLM calls", "searches", "stored", "tokens in", "out", f"cost ({run.config.prices.currency})", "paid", "failed",
         "seconds",

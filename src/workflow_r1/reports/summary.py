@@ -1,4 +1,4 @@
-"""A run in one page of Markdown: what it was, what it reached, per class, and how trajectories look."""
+"""A run in one page of Markdown: its settings, its figures per class, and examples of its trajectories."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -162,7 +162,7 @@ _BARE_BAR = re.compile(r"(?<!\\)\|")
 
 
 def show_trajectory(trajectory: Trajectory) -> str:
-    """One trajectory in Markdown, turn by turn; what the policy and the world wrote stands in fences."""
+    """One trajectory in Markdown, turn by turn; texts of the policy and of the world stand in fences."""
     lines = [f"**{escape_markdown(trajectory.question.text)}**"]
     for turn in trajectory.turns:
         parsed = parse_turn(turn.text)
@@ -193,7 +193,7 @@ def _outcome(trajectory: Trajectory) -> str:
 
 
 def _choose_examples(run: RunRecord) -> list[Trajectory]:
-    """Of the last trajectories: the longest right one, then other endings."""
+    """Choose from the last trajectories: the longest right one, then other endings."""
     recent = [trajectory for trajectory in run.last_trajectories(256) if trajectory.turns]
     recent.sort(key=lambda trajectory: len(trajectory.turns), reverse=True)
     chosen: dict[Any, Trajectory] = {}

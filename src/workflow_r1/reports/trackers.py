@@ -1,11 +1,11 @@
-"""TensorBoard and Weights & Biases: both are told the lines of ``metrics.jsonl``, which stay the record."""
+"""TensorBoard and Weights & Biases: both show the lines of ``metrics.jsonl``, which stay the record."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from workflow_r1.config import RunConfig
+from workflow_r1.config.run import LoggingConfig
 from workflow_r1.errors import MissingExtraError
 from workflow_r1.installation import install_command
 from workflow_r1.services.secrets import mask_addresses
@@ -26,22 +26,25 @@ class Tracker(Protocol):
         ...
 
 
-def open_trackers(config: RunConfig, directory: Path, *, first_step: int = 0) -> Sequence[Tracker]:
+def open_trackers(
+    config: LoggingConfig, directory: Path, *, configuration: Mapping[str, Any], first_step: int = 0
+) -> Sequence[Tracker]:
     """Open the trackers that the configuration asks for.
 
     Args:
-        config: ``logging`` says which.
+        config: which.
         directory: the run directory; both trackers keep their files inside it.
-        first_step: steps already done, when a run goes on: what was shown beyond it is withdrawn where possible.
+        configuration: of the whole run, as plain JSON values, for a tracker that shows it; addresses are masked.
+        first_step: steps already done, when a run continues: later steps that were shown are withdrawn where possible.
 
     Raises:
         MissingExtraError: the tracker's package is not installed.
     """
     trackers: list[Tracker] = []
-    if config.logging.tensorboard:
+    if config.tensorboard:
         trackers.append(TensorBoardTracker(directory / "tensorboard", first_step=first_step))
-    if config.logging.wandb_project is not None:
-        trackers.append(WandbTracker(config, directory, project=config.logging.wandb_project))
+    if config.wandb_project is not None:
+        trackers.append(WandbTracker(configuration, directory, project=config.wandb_project))
     return trackers
 
 
@@ -72,7 +75,7 @@ class TensorBoardTracker:
 class WandbTracker:
     """A Weights & Biases run. ``WANDB_MODE=offline`` keeps it on this machine and needs no network."""
 
-    def __init__(self, config: RunConfig, directory: Path, *, project: str) -> None:
+    def __init__(self, configuration: Mapping[str, Any], directory: Path, *, project: str) -> None:
         try:
             import wandb
         except ImportError:
@@ -81,11 +84,11 @@ class WandbTracker:
             ) from None
         self._run: Any = wandb.init(
             project=project,
-            # The directory's name is unique and stays the same when the run goes on.
+            # The directory's name is unique and stays the same when the run continues.
             id=directory.name,
             name=directory.name,
             dir=str(directory),
-            config=json.loads(mask_addresses(config.model_dump_json())),
+            config=json.loads(mask_addresses(json.dumps(configuration, ensure_ascii=False))),
             resume="allow",
         )
 

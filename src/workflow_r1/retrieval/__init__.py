@@ -1,4 +1,4 @@
-"""The seam to any search, and what stands behind it."""
+"""The seam to any search, and the searches behind it."""
 
 from workflow_r1.retrieval.backend import Passage, SearchBackend
 from workflow_r1.retrieval.bm25 import BM25Index

@@ -1,7 +1,7 @@
 """BM25 over a corpus, in memory or memory-mapped from a directory.
 
 index/
-meta.json         what the index was built from and how; written last
+meta.json         source and settings of the index; written last
 passages.jsonl    [id, title, text] per line
 offsets.npy       where each line starts, and where the last one ends (int64)
 *.index.*         bm25s: scores as a sparse matrix, one column per token, and the vocabulary
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import bm25s
 
 SCHEMA_VERSION = 2
-"""Version of the index directory, by what it holds and how its tokens are made; one of another version is refused."""
+"""Version of the index directory's files and of its tokens; a directory of another version is refused."""
 
 PROGRESS_EVERY = 1000
 """Passages between two calls of ``on_progress``."""
@@ -41,14 +41,14 @@ _PASSAGES = "passages.jsonl"
 _OFFSETS = "offsets.npy"
 
 _PROBE = (
-    "The foxes' 1,976 running J.R.R. C++ Beyonc\u00e9 \u0141\u00f3d\u017a \u0939\u093f\u0928\u094d\u0926\u0940 "
+    "The foxes' 1,976 running J.R.R. O'Brien C++17 \u0623\u062d\u0645\u062f\u0629 Beyonc\u00e9 \u0141\u00f3d\u017a \u0939\u093f\u0928\u094d\u0926\u0940 "
     "\u6771\u4eac\u90fd \uff76\uff9e \uc11c\uc6b8\uc740 \u0e20\u0e32\u0e29\u0e32"
 )
 """Tokenised at building and at opening: an index whose tokens another version would spell otherwise is stale."""
 
 
 class IndexMeta(Record):
-    """What ``meta.json`` says of an index."""
+    """Contents of an index's ``meta.json``."""
 
     schema_version: int = SCHEMA_VERSION
     """Version of the directory."""
@@ -129,7 +129,7 @@ class BM25Index:
             passages: at least one; their scores are ignored.
 
         Raises:
-            DataError: there is none, or there is no word in any of them.
+            DataError: there are no passages, or none of them holds a word.
         """
         kept = tuple(passages)
         tokenizer = Tokenizer()
@@ -150,7 +150,7 @@ class BM25Index:
 
         Args:
             corpus_path: see :func:`~workflow_r1.retrieval.corpus.iterate_corpus`.
-            directory: where the index is to lie.
+            directory: directory of the new index.
             on_progress: called with the number of passages read so far.
 
         Raises:
@@ -193,7 +193,7 @@ class BM25Index:
         """Open an index: scores and passages stay on the disk until they are read.
 
         Args:
-            directory: where :meth:`build` put it.
+            directory: directory that :meth:`build` wrote.
             corpus_path: the corpus that it must have been built from; None does not ask.
 
         Raises:
@@ -203,10 +203,14 @@ class BM25Index:
         meta = read_index_meta(directory)
         tokenizer = Tokenizer()
         if tokenizer(_PROBE) != meta.probe:
-            raise DataError(
-                f"{directory}: the index is stale: it was built with {_show_versions(meta.versions)}, and the installed "
-                f"versions ({_show_versions(_versions())}) spell tokens otherwise; {_REBUILD}"
+            installed = _versions()
+            found = (
+                "another version of this program built it, which spells"
+                if meta.versions == installed
+                else f"it was built with {_show_versions(meta.versions)}, and the installed versions "
+                f"({_show_versions(installed)}) spell"
             )
+            raise DataError(f"{directory}: the index is stale: {found} tokens otherwise; {_REBUILD}")
         if corpus_path is not None:
             _check_corpus(Path(corpus_path), meta, directory)
         import bm25s

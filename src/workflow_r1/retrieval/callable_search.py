@@ -25,7 +25,7 @@ class CallableSearchConfig(Record):
     """``module:function`` or ``path/file.py:function``. Called with ``(query, k=k)``, sync or async; returns passages, best
     first: each a string, an object with ``title`` and ``text`` (or ``contents``), or a ``Passage``."""
     timeout_seconds: float = Field(default=30.0, gt=0.0)
-    """Of one call."""
+    """Longest time of one call."""
     concurrency: int = Field(default=16, ge=1)
     """Calls at once; for a sync function also the number of threads."""
 
@@ -33,9 +33,9 @@ class CallableSearchConfig(Record):
 class CallableSearch:
     """A ``SearchBackend`` over a function. A sync one runs in a thread of its own pool.
 
-    What the function raises is judged as its caller would: a ``ServiceError`` as it is; an ``OSError`` (no connection, no
-    answer in time: what urllib and requests raise) as a service that failed, without a retry, since only the function
-    knows whether one could help; anything else is a mistake in the function, and crashes with its traceback.
+    A ``ServiceError`` of the function is passed on as it is. An ``OSError`` (urllib and requests raise it for a lost
+    connection or a late answer) counts as a service that failed; there is no retry, since only the function knows
+    whether one could help. Any other exception is a mistake in the function, and crashes with its traceback.
 
     Args:
         config: function, timeout and concurrency.
@@ -58,8 +58,8 @@ class CallableSearch:
     async def __call__(self, query: str, *, k: int) -> list[Passage]:
         """Return at most ``k`` passages; see :class:`~workflow_r1.retrieval.SearchBackend`.
 
-        A sync function that takes too long is no longer waited for, but its thread cannot be stopped and keeps its place
-        in the pool: give what it calls a timeout of its own.
+        The call stops waiting for a sync function that takes too long, but the function's thread cannot be stopped and
+        keeps its place in the pool: give its own requests a timeout.
 
         Raises:
             ServiceUnavailableError: the function raised an ``OSError``.

@@ -11,17 +11,17 @@ class SearchRequest:
     """One request as a double received it."""
 
     query: str
-    """What was searched for."""
+    """Query of the search."""
     k: int
     """Passages that were asked for."""
 
 
 class ScriptedSearch:
-    """A ``SearchBackend`` that finds what a script says and keeps what it was asked.
+    """A ``SearchBackend`` that finds what a script says and keeps its requests.
 
     Args:
         results: passages by query, or a function of the query; a query that is not listed finds nothing.
-        error: raised by every request instead.
+        error: exception that every request raises instead.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ class EmbeddingsConfig(JSONServiceConfig):
 
 
 class EmbeddingModel(Protocol):
-    """Whatever turns texts into vectors."""
+    """Turns texts into vectors."""
 
     async def __call__(self, texts: Sequence[str]) -> tuple[Vectors, int]:
         """Return the vectors of texts, ``(texts, dimensions)``, of length 1, and the tokens that they took.
@@ -49,10 +49,10 @@ class OpenAIEmbeddings:
 
     Args:
         config: address, model and patience.
-        key: of the configuration, which errors name.
+        key: configuration key that errors name.
 
     Raises:
-        ConfigError: the address is none, or the key cannot be one.
+        ConfigError: the address or the key is not valid.
     """
 
     def __init__(self, config: EmbeddingsConfig, *, key: str) -> None:
@@ -88,7 +88,7 @@ def read_reply(reply: Any, *, num: int) -> tuple[Vectors, int]:
     """Read the vectors of a reply, and the tokens that it counts.
 
     Raises:
-        ValueError: the reply is none; says what is missing.
+        ValueError: the reply holds no vectors; the message says what is missing.
     """
     rows = reply.get("data") if isinstance(reply, dict) else None
     if not isinstance(rows, list) or len(rows) != num:

@@ -22,6 +22,7 @@ from workflow_r1.services.failures import FailureKind
 from workflow_r1.services.json_service import MAX_REPLY_BYTES
 from workflow_r1.services.keys import read_key
 from workflow_r1.services.proxies import find_proxy
+from workflow_r1.services.refusals import read_refusal
 from workflow_r1.services.secrets import hide_in_logs, mask, without_login
 from workflow_r1.trajectory.records import Record
 
@@ -30,38 +31,37 @@ if TYPE_CHECKING:
     from mcp.types import CallToolResult, Tool
 
 CONNECT_SECONDS = 30.0
-"""Longest wait for a server to start and to say what it offers."""
+"""Longest wait for a server to start and to list its tools, in seconds."""
 
 
 class MCPSearchConfig(Record):
     """A tool of an MCP server, which is started by a command or reached at an address."""
 
     command: tuple[str, ...] = ()
-    """Program and arguments of a server that talks through its standard input and output, e.g. ``["python",
-    "server.py"]``."""
+    """Program and arguments of a server that talks through its standard input and output, e.g. ``["python", "server.py"]``."""
     url: str | None = None
     """Address of a server over streamable HTTP, e.g. ``http://127.0.0.1:8000/mcp``; in place of ``command``."""
     environment: tuple[str, ...] = ()
     """Names of environment variables that the command may see, besides the harmless ones (PATH, HOME, ...)."""
     api_key_env: str | None = None
-    """Environment variable that holds a key for ``url``, sent as a bearer token; none sends none."""
+    """Environment variable that holds a key for ``url``, sent as a bearer token; None sends no key."""
     tool: str = Field(min_length=1)
     """Name of the tool."""
     query_argument: str = Field(default="query", min_length=1)
     """Its argument that takes the query."""
     k_argument: str | None = None
-    """Its argument that takes the number of passages; none lets the tool choose, and the first k are used."""
+    """Argument of the tool that takes the number of passages; None lets the tool choose, and the first k are used."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Further arguments, the same in every call."""
     reply: Literal["text", "json"] = "text"
     """``text``: each text block of the result is a passage. ``json``: the result is a list of passages in JSON, structured or
     as text."""
     separator: str | None = None
-    """With ``text``: what parts the passages within a block, e.g. a blank line; none takes a block whole."""
+    """Separator of passages within a block, with ``text``, e.g. a blank line; None takes a block whole."""
     list_field: str | None = None
-    """With ``json``: the field that holds the list, dotted where it lies deeper; none takes the result itself."""
+    """Field that holds the list, with ``json``, dotted where it lies deeper; None takes the result itself."""
     timeout_seconds: float = Field(default=30.0, gt=0.0)
-    """Of one call."""
+    """Longest time of one call."""
     max_retries: int = Field(default=2, ge=0)
     """Further attempts after a failed one; a server that died is started or reached anew."""
     backoff_seconds: float = Field(default=0.5, ge=0.0)
@@ -72,7 +72,7 @@ class MCPSearchConfig(Record):
 
 @dataclass(eq=False)
 class _Session:
-    """A connection, held open by a task of its own: what opens it must also close it."""
+    """A connection held by a task of its own: the task that opens it must also close it."""
 
     ready: asyncio.Future["Client"]
     finish: asyncio.Event = field(default_factory=asyncio.Event)
@@ -110,7 +110,8 @@ class MCPSearch:
             )
         self._environment = {name: os.environ[name] for name in config.environment}
         self._key = None if config.api_key_env is None else read_key(config.api_key_env, purpose="the MCP server's key")
-        # A variable may be a setting as well as a key; a short one is no key, and masking it would garble every message.
+        # A variable may be a setting as well as a key; a short one is not a key, and masking it would garble every
+        # message.
         self._secrets = {value for value in (*self._environment.values(), self._key or "") if len(value) >= 8}
         hide_in_logs(self._secrets)
         where = without_login(config.url) if config.url is not None else config.command[0]
@@ -119,7 +120,7 @@ class MCPSearch:
         self._slots = asyncio.Semaphore(config.concurrency)
         self._session: _Session | None = None
         self.failures: Counter[FailureKind] = Counter()
-        """Failed attempts so far, by kind, those that a retry made good included."""
+        """Failed attempts so far, by kind, including those that a retry made good."""
 
     async def __call__(self, query: str, *, k: int) -> list[Passage]:
         """Return at most ``k`` passages; see :class:`~workflow_r1.retrieval.SearchBackend`.
@@ -128,6 +129,7 @@ class MCPSearch:
             ServiceUnavailableError: the server cannot be started or reached, or the tool failed, on the last attempt.
             ServiceTimeoutError: no result in time on the last attempt.
             EndpointRejectedError: there is no such tool, or it takes other arguments.
+            ContentRejectedError: the tool says that the query is too long, or not allowed.
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
@@ -169,6 +171,7 @@ class MCPSearch:
             raise AttemptError(FailureKind.TIMEOUT, f"no result within {self.config.timeout_seconds:g} s") from None
         except MCPError as error:
             received = f"error {error.code} ({self._quote(error.message)})"
+            self._refuse_content(error.message, received)
             if error.code in (INVALID_PARAMS, METHOD_NOT_FOUND):
                 kind = FailureKind.REJECTED if error.code == INVALID_PARAMS else FailureKind.UNKNOWN_MODEL
                 raise AttemptError(kind, received, remedy="check search.mcp") from None
@@ -188,6 +191,7 @@ class MCPSearch:
             passages = read_result(result, k, self.config)
         except ToolFailedError as error:
             received = f"an error of the tool ({self._quote(str(error))})"
+            self._refuse_content(str(error), received)
             raise AttemptError(FailureKind.SERVER_ERROR, received) from None
         except ValueError as error:
             raise self._unreadable(error) from None
@@ -200,6 +204,13 @@ class MCPSearch:
     def _unreadable(self, error: ValueError) -> AttemptError:
         return AttemptError(FailureKind.INVALID_REPLY, f"a reply that cannot be read ({self._quote(str(error))})")
 
+    @staticmethod
+    def _refuse_content(message: str, received: str) -> None:
+        """Raise where the tool's words say that the query is too long or not allowed: MCP has no codes for either."""
+        kind = read_refusal(400, message.encode("utf-8", "replace")).kind
+        if kind.is_content:
+            raise AttemptError(kind, received) from None
+
     def _quote(self, text: str) -> str:
         return quote(text, self._secrets)
 
@@ -209,14 +220,14 @@ class MCPSearch:
         return session
 
     def _drop(self, session: _Session) -> None:
-        """Forget a connection that is of no more use."""
+        """Forget a connection that is of no use any more."""
         session.finish.set()
         if self._session is session:
             self._session = None
 
     async def _hold(self, session: _Session) -> None:
-        """Open the connection, keep it until it is no longer needed, and close it."""
-        # A server's own log would run through our display; its end is what an error quotes.
+        """Open the connection, keep it while it is needed, and close it."""
+        # A server's own log would run through our display; an error quotes its end.
         with tempfile.TemporaryFile("w+", errors="replace") as log:
             try:
                 async with AsyncExitStack() as stack:
@@ -232,7 +243,7 @@ class MCPSearch:
                 self._drop(session)
                 if not session.ready.done():
                     session.ready.set_exception(self._judge(error, log))
-                    session.ready.exception()  # Read here, since whoever asked may have been cancelled meanwhile.
+                    session.ready.exception()  # Read here, since the caller may have been cancelled meanwhile.
 
     async def _connect(self, stack: AsyncExitStack, log: TextIO) -> "Client":
         from mcp import Client, StdioServerParameters, stdio_client
@@ -257,7 +268,7 @@ class MCPSearch:
         )
 
     async def _check_tool(self, client: "Client") -> None:
-        """Refuse a tool that is not there, or does not take what it will be given."""
+        """Refuse a tool that is missing or does not take our arguments."""
         tools: list[Tool] = []
         cursor: str | None = None
         while True:
@@ -311,8 +322,8 @@ def read_result(result: "CallToolResult", k: int, config: MCPSearchConfig) -> li
     """Read the passages of a tool's result.
 
     Raises:
-        ToolFailedError: it is an error.
-        ValueError: it is not of the form that the configuration says; says what is missing.
+        ToolFailedError: the tool reported an error.
+        ValueError: the result has not the form that the configuration says; the message says what is missing.
     """
     blocks = [text for text in (getattr(block, "text", None) for block in result.content) if isinstance(text, str)]
     if result.is_error:

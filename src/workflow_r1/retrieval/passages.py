@@ -1,4 +1,4 @@
-r"""From what a search gives, in the forms that are about, to a ``Passage``.
+r"""Conversion of the results of searches, in their common forms, to a ``Passage``.
 
 "Jaws is a film ..."                                          text alone
 {"id": "7", "title": "Jaws", "text": "Jaws is a film ..."}    fields; the text may be called content, snippet or body
@@ -25,7 +25,7 @@ def read_passages(values: Any, k: int) -> list[Passage]:
     Passages without a score are given 1/rank, so that a better one still has the higher score.
 
     Raises:
-        ValueError: something is no passage; says which, and what is missing.
+        ValueError: a result is not a passage; the message says which one, and what it lacks.
     """
     if not isinstance(values, list | tuple):
         raise ValueError(f"expected a list of passages, found {_show(values)}")
@@ -36,7 +36,7 @@ def read_passage(value: Any, rank: int) -> Passage:
     """Read one passage, the ``rank``-th from 1.
 
     Raises:
-        ValueError: it is none; says what is missing.
+        ValueError: the result is not a passage; the message says what is missing.
     """
     if isinstance(value, Passage):
         return value

@@ -3,9 +3,9 @@ r"""A search as a retrieval server that speaks Search-R1's protocol. Needs the e
 POST /retrieve {"queries": ["Who directed Jaws?"], "topk": 5, "return_scores": true}
 {"result": [[{"document": {"id": "7", "contents": "\"Jaws\"\nJaws is a film ..."}, "score": 12.5}, ...]]}
 
-Without ``return_scores`` each document stands alone, as it does there. ``GET /health`` says what is served. An error is
-``{"detail": "..."}``: 400 no JSON, 401 no key, 408 too slow, 413 too long, 415 not ``application/json``, 421 another host, 422 not
-of this form, 429 too many at once, 502 and 504 the search behind it failed.
+Without ``return_scores`` each document stands alone, as in Search-R1. ``GET /health`` describes the served search. An
+error is ``{"detail": "..."}``: 400 no JSON, 401 no key, 408 too slow, 413 too long, 415 not ``application/json``, 421
+another host, 422 not of this form, 429 too many at once, 502 and 504 the search behind it failed.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from workflow_r1.services.attempts import encodable
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """What one request may ask, so that none keeps the server from the others."""
+    """Limits of one request, which keep the server free for the others."""
 
     max_queries: int = 256
     """Most queries."""
@@ -53,11 +53,11 @@ def make_app(
     """Make the server's application.
 
     Args:
-        search: what is searched.
+        search: backend that answers.
         default_k: passages per query where a request does not say.
-        description: what ``GET /health`` tells besides that all is well.
-        limits: of a request.
-        rules: what requests are taken at all; None takes the rules' own defaults.
+        description: further fields of the answer to ``GET /health``.
+        limits: limits of a request.
+        rules: rules of admission for all requests; None takes the rules' own defaults.
     """
     slots = asyncio.Semaphore(limits.concurrency)
 
@@ -93,10 +93,10 @@ class _Wanted:
 
 
 def _read_request(body: bytes, default_k: int, limits: ServerLimits) -> _Wanted:
-    """Read a request. Fields that are not known are passed over: clients send further ones to servers of their own.
+    """Read a request. Unknown fields are ignored, since clients send fields that other servers know.
 
     Raises:
-        HTTPException: it is none; says what was expected and what was found.
+        HTTPException: the body is not a request; the message says what was expected and what was found.
     """
     try:
         request = json.loads(body)

@@ -28,7 +28,7 @@ class RetrievalServerConfig(JSONServiceConfig):
     url: str = Field(default="http://127.0.0.1:8000", min_length=1)
     """Address of the server; without a path, ``/retrieve`` is asked."""
     api_key_env: str | None = None
-    """Environment variable that holds a key, sent as a bearer token; none sends none."""
+    """Environment variable that holds a key, sent as a bearer token; None sends no key."""
     concurrency: int = Field(default=4, ge=1)
     """Requests in flight at once. Each carries up to ``max_batch`` queries: measured, four are as fast as sixteen."""
     max_batch: int = Field(default=32, ge=1)
@@ -53,7 +53,7 @@ class RetrievalServerSearch:
         config: address and patience.
 
     Raises:
-        ConfigError: the address is none, or the key is missing.
+        ConfigError: the address is not valid, or the key is missing.
     """
 
     def __init__(self, config: RetrievalServerConfig) -> None:
@@ -75,7 +75,7 @@ class RetrievalServerSearch:
 
     @property
     def failures(self) -> Counter[FailureKind]:
-        """Failed attempts so far, by kind, those that a retry made good included."""
+        """Failed attempts so far, by kind, including those that a retry made good."""
         return self._service.failures
 
     async def __call__(self, query: str, *, k: int) -> list[Passage]:
@@ -84,7 +84,7 @@ class RetrievalServerSearch:
         Raises:
             ServiceUnavailableError: unreachable, throttled, failing or unreadable on the last attempt.
             ServiceTimeoutError: no reply in time on the last attempt.
-            EndpointRejectedError: the server refuses whatever is asked: key, address.
+            EndpointRejectedError: the server refuses every request: key, address.
             ServiceRejectedError: the server refuses the query.
         """
         loop = asyncio.get_running_loop()
@@ -93,7 +93,7 @@ class RetrievalServerSearch:
         waiting = _Waiting(encodable(query), k, loop.create_future())
         self._waiting.append(waiting)
         if len(self._waiting) == 1:
-            # At the end of this round of the loop, so that queries which come at once go together.
+            # Wait for the end of this round of the loop: queries which come at once travel together.
             loop.call_soon(self._send)
         return await waiting.found
 
@@ -102,11 +102,11 @@ class RetrievalServerSearch:
         await self._service.aclose()
 
     def _send(self) -> None:
-        """Send what waits, as far as requests are allowed."""
+        """Send the waiting queries, as far as the limit of requests allows."""
         while self._waiting and len(self._requests) < self._config.concurrency:
             batch = self._take_batch()
             if batch:
-                # In the context of its first query, to whose account its attempts are told.
+                # Runs in the context of its first query, whose account books the attempts.
                 request = asyncio.get_running_loop().create_task(self._ask(batch), context=batch[0].context)
                 self._requests.add(request)
                 request.add_done_callback(self._finish)
@@ -116,20 +116,20 @@ class RetrievalServerSearch:
         self._send()
 
     def _take_batch(self) -> list[_Waiting]:
-        """Take the queries of the next request: those of one ``k``, in the order in which they came."""
+        """Take the queries of the next request: those with one ``k``, in the order in which they came."""
         k = self._waiting[0].k
         batch: list[_Waiting] = []
         others: list[_Waiting] = []
         while self._waiting and len(batch) < self._config.max_batch:
             waiting = self._waiting.popleft()
             if waiting.found.done():
-                continue  # whoever asked was cancelled
+                continue  # the caller was cancelled
             (batch if waiting.k == k else others).append(waiting)
         self._waiting.extendleft(reversed(others))
         return batch
 
     async def _ask(self, batch: list[_Waiting]) -> None:
-        """Ask for a batch and hand out what came."""
+        """Ask for a batch and hand out the passages."""
         k = batch[0].k
         request = {"queries": [waiting.query for waiting in batch], "topk": k, "return_scores": True}
         try:
@@ -162,11 +162,11 @@ def _fail(batch: list[_Waiting], error: Exception) -> None:
 def read_reply(reply: Any, num_queries: int, k: int) -> list[list[Passage]]:
     """Read the passages of each query.
 
-    Passages come as ``{"document": ..., "score": ...}`` or as the document alone; a document is ``contents``, or ``title``
-    with ``text`` or ``content``, or text alone. See :func:`~workflow_r1.retrieval.passages.read_passage`.
+    Passages come as ``{"document": ..., "score": ...}`` or as the document alone; a document is ``contents``, or
+    ``title`` with ``text`` or ``content``, or text alone. See :func:`~workflow_r1.retrieval.passages.read_passage`.
 
     Raises:
-        ValueError: the reply is none; says what is missing.
+        ValueError: the reply holds no results; the message says what is missing.
     """
     result = reply.get("result") if isinstance(reply, dict) else None
     if not isinstance(result, list):

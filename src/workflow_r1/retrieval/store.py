@@ -17,8 +17,8 @@ class StoredSearch:
 
     Args:
         inner: the search that is asked; None will do for a replay.
-        store: where results are kept.
-        identity: which search it is: its kind and address, without a key. Equal queries of one identity are one call.
+        store: store of the results.
+        identity: identity of the search: its kind and address, without a key. Equal queries of one identity are one call.
     """
 
     def __init__(self, inner: SearchBackend | None, store: CallStore, *, identity: str) -> None:

@@ -1,13 +1,16 @@
-"""The tokens of a text in any script: what BM25 compares a query and a passage by.
+"""The tokens of a text in any script, by which BM25 compares a query with a passage.
 
 | text | tokens | rule |
 |---|---|---|
 | ``The Running of the Foxes`` | ``run fox`` | English stop words are left out, words are stemmed as English |
 | ``season 5``, ``Vitamin D`` | ``season 5``, ``vitamin d`` | a single character is a word |
-| ``Spielberg's``, ``don't`` | ``spielberg``, ``don`` | a single letter after an apostrophe is an ending |
+| ``Spielberg's``, ``don't`` | ``spielberg``, ``don`` | ``'s``, ``'t``, ``'d`` and ``'m`` are endings |
+| ``O'Brien``, ``Hawaiʻi`` | ``o brien obrien``, ``hawai i hawaii`` | other words with an apostrophe count part by part and together |
+| ``1,976`` | ``1 976 1976`` | so do numbers with separators of thousands |
 | ``U.S.``, ``J.R.R.`` | ``u s us``, ``j r r jrr`` | initials count one by one and together |
-| ``C++``, ``C#``, ``Notepad++`` | ``c++``, ``c#``, ``notepad++ notepad`` | the sign belongs to the name |
+| ``C++``, ``C++17``, ``C♯``, ``Notepad++`` | ``c++``, ``c++ 17``, ``c#``, ``notepad++ notepad`` | the sign belongs to the name |
 | ``Beyoncé``, ``Łódź``, ``ＪＡＷＳ`` | ``beyonc``, ``lodz``, ``jaw`` | accents, case and compatibility forms (NFKC) are folded |
+| ``أحمد``, ``مدرسة`` | ``احمد``, ``مدرسه`` | so are the forms in which Arabic and Persian write one letter |
 | ``हिन्दी भाषा`` | ``हिन्दी भाषा`` | vowel signs and other marks belong to their letters |
 | ``東京都``, ``서울은`` | ``東京 京都``, ``서울 울은`` | scripts without spaces between words, and Hangul, count by pairs of neighbours |
 
@@ -30,13 +33,13 @@ _UNSPACED = (
 """Ranges of the scripts that count by pairs."""
 
 _OPTIONAL_MARKS = re.compile(
-    # Accents of Latin, Greek and Cyrillic, points of Hebrew, short vowels and stretching of Arabic.
-    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u0640\u064b-\u0652\u0670]"
+    # Accents of Latin, Greek and Cyrillic, points of Hebrew, short vowels, hamza and stretching of Arabic.
+    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u0640\u064b-\u0655\u0670]"
 )
 """Marks that people leave out."""
 
 _UNSEEN = re.compile("[\u00ad\u200c\u200d\u2060\ufeff\ufe00-\ufe0f\u2120\u2122\u00ae]+")
-"""What stands inside words without being a part of them: soft hyphen, joiners, variation selectors, signs of a trade mark."""
+"""Characters that stand inside words without being a part of them: soft hyphen, joiners, variation selectors, signs of a trade mark."""
 
 _LETTERS = {
     "ø": "o",
@@ -49,18 +52,25 @@ _LETTERS = {
     "þ": "th",
     "æ": "ae",
     "œ": "oe",
+    "♯": "#",
+    "ة": "ه",
+    "ى": "ي",
+    "ی": "ي",
+    "ک": "ك",
     **dict.fromkeys("\u2018\u2019\u02bb\u02bc\u02b9", "'"),
 }
-"""Letters that Unicode does not take apart into letter and accent, and forms of the apostrophe."""
+"""Letters that Unicode does not take apart into letter and accent, other forms of a letter, a sign or the apostrophe."""
 
 _LETTER = re.compile(f"[{''.join(_LETTERS)}]")
 
 _MOST_MARKS = 30
 """Marks in a row that are kept: Unicode's Stream-Safe Text Format (UAX #15). Normalising longer rows is not linear."""
 
-_SIGN = r"(?:(?:\+{1,2}|#)(?![\w+#]))?"
+_SIGN = r"(?:\+\+(?=\d)|(?:\+{1,2}|#)(?![\w+#]))?"
 _WORD = re.compile(rf"[^\W_]+{_SIGN}")
-_ENDING = re.compile(r"(?<=\w)'\w\b")
+_ENDING = re.compile(r"(?<=\w)'[stdm]\b")
+_ELIDED = re.compile(r"(?<![^\W\d_])[^\W\d_]++(?:'[^\W\d_]++)+")
+_THOUSANDS = re.compile(r"(?<![\w,.])\d{1,3}(?:,\d{3})+(?!\w|,\d)")
 _INITIALS = re.compile(r"\b[^\W\d_](?:\.[^\W\d_])+\b")
 
 # Looked for first, since most texts have neither and these are found much quicker.
@@ -69,7 +79,7 @@ _LONG_FOREIGN_RUN = re.compile(rf"[^\x00-\x7f]{{{_MOST_MARKS + 1}}}")
 
 
 class Tokenizer:
-    """From a text to its tokens, by the table above."""
+    """Turns a text into its tokens, by the table above."""
 
     def __init__(self) -> None:
         from bm25s.stopwords import STOPWORDS_EN
@@ -82,8 +92,9 @@ class Tokenizer:
 
         Args:
             text: any string.
-            is_query: whether it is looked for. In scripts that count by pairs, the single characters of a passage are
-                tokens, too, and those of a query are none, unless one stands alone: so it finds the words that hold it.
+            is_query: True for a query, False for a passage. In scripts that count by pairs, the single characters of a
+                passage are tokens, too, and those of a query are not, unless one stands alone: a query then finds the
+                words that hold it.
         """
         text = _fold(text)
         if "'" in text:
@@ -93,6 +104,10 @@ class Tokenizer:
         if "+" in text or "#" in text:
             bare = [token.rstrip("+#") for token in tokens if token[-1] in "+#"]
             tokens += self._stemmer.stemWords([word for word in bare if len(word) > 1])
+        if "'" in text:
+            tokens += self._stemmer.stemWords([word.replace("'", "") for word in _ELIDED.findall(text)])
+        if "," in text:
+            tokens += [number.replace(",", "") for number in _THOUSANDS.findall(text)]
         if _DOT_OF_INITIALS.search(text):
             tokens += [initials.replace(".", "") for initials in _INITIALS.findall(text)]
         return tokens
@@ -124,7 +139,7 @@ def _words_of_any_script(text: str, *, with_characters: bool) -> list[str]:
 
 
 class _Patterns:
-    """What takes Unicode's list of marks, which Python's ``re`` does not count among the characters of words."""
+    """Patterns that need Unicode's list of marks, which Python's ``re`` does not count among the characters of words."""
 
     def __init__(self) -> None:
         marks = _marks()

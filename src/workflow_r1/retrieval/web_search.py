@@ -18,7 +18,7 @@ from workflow_r1.services.json_service import JSONService, JSONServiceConfig
 from workflow_r1.services.keys import read_key
 
 _KNOWN_FIELDS = ("organic", "answerBox", "knowledgeGraph", "searchParameters")
-"""A reply with none of these is no search result; one with some of them may have found nothing."""
+"""Fields of a search result. A reply with none of these is refused; one with some of them may have found nothing."""
 
 
 class WebSearchConfig(JSONServiceConfig):
@@ -35,14 +35,14 @@ class WebSearchConfig(JSONServiceConfig):
 class WebSearch:
     """A ``SearchBackend`` over a web search API.
 
-    Each result is a passage: its title, its snippet as the text, its link as the identifier, 1/rank as the score. What the
-    engine itself answers (``answerBox``) comes first, what it knows of a subject (``knowledgeGraph``) second.
+    Each result is a passage: its title, its snippet as the text, its link as the identifier, 1/rank as the score. The
+    engine's own answer (``answerBox``) comes first, its knowledge of a subject (``knowledgeGraph``) second.
 
     Args:
         config: address, key and patience.
 
     Raises:
-        ConfigError: the address is none, or the key is missing.
+        ConfigError: the address is not valid, or the key is missing.
     """
 
     def __init__(self, config: WebSearchConfig) -> None:
@@ -60,7 +60,7 @@ class WebSearch:
 
     @property
     def failures(self) -> Counter[FailureKind]:
-        """Failed attempts so far, by kind, those that a retry made good included."""
+        """Failed attempts so far, by kind, including those that a retry made good."""
         return self._service.failures
 
     async def __call__(self, query: str, *, k: int) -> list[Passage]:
@@ -69,7 +69,7 @@ class WebSearch:
         Raises:
             ServiceUnavailableError: unreachable, throttled, failing or unreadable on the last attempt.
             ServiceTimeoutError: no reply in time on the last attempt.
-            EndpointRejectedError: the API refuses whatever is asked: key, quota, address.
+            EndpointRejectedError: the API refuses every request: key, quota, address.
             ServiceRejectedError: the API refuses the request.
         """
         request = {**self._parameters, "q": encodable(query), "num": k}
@@ -84,7 +84,7 @@ def read_reply(reply: Any, k: int) -> list[Passage]:
     """Read the passages of a reply.
 
     Raises:
-        ValueError: the reply is none; says what is missing.
+        ValueError: the reply holds no results; the message says what is missing.
     """
     if not isinstance(reply, dict) or not any(field in reply for field in _KNOWN_FIELDS):
         fields = f"fields {', '.join(map(str, reply))[:120] or 'none'}" if isinstance(reply, dict) else "no object"
@@ -98,7 +98,7 @@ def read_reply(reply: Any, k: int) -> list[Passage]:
 
 
 def _own_answers(reply: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """What the engine says besides its list of pages; a form that is not known is passed over."""
+    """Return the engine's answers besides its list of pages; unknown forms are ignored."""
     box = reply.get("answerBox")
     if isinstance(box, dict):
         text = _join(box.get("answer"), box.get("snippet"))

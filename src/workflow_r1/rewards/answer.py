@@ -1,4 +1,4 @@
-"""How well a predicted answer matches the golden answers: SQuAD's exact match and token F1.
+"""The match of a predicted answer with the golden answers: SQuAD's exact match and token F1.
 
 Source: the official evaluation script of SQuAD 2.0 (Rajpurkar et al., 2018), which is SQuAD 1.1's (2016) with empty
 answers settled. One thing differs: an answer that normalisation empties (``A``, ``---``) equals another such answer only
@@ -49,8 +49,8 @@ def f1_score(
         prediction: the predicted answer.
         golden_answers: every accepted answer (a single string is one answer).
         unicode_normalise: let accents, dashes and the like not matter; see ``normalize_answer``.
-        yes_no_whole: as HotpotQA's script has it: where one of the two is *yes*, *no* or *noanswer*, nothing but equality
-            counts (else ``yes it is`` earns a part of ``yes``).
+        yes_no_whole: follow HotpotQA's script: where one of the two is *yes*, *no* or *noanswer*, only equality counts
+            (otherwise ``yes it is`` earns a part of ``yes``).
 
     Raises:
         ValueError: there is no golden answer.

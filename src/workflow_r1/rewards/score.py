@@ -5,7 +5,7 @@
 | answer | 1 exact match with any golden answer; 0 an answer that matches none; -1 no answer |
 | format | 0 if the turns are (think, one call)* then (think, answer), nothing empty; else -0.5 |
 
-Both are read from what the policy wrote in its own turns, never from an observation.
+Both are read from the policy's own turns, never from an observation.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from workflow_r1.rewards.answer import exact_match, f1_score
 from workflow_r1.trajectory import Reward, ScoredTrajectory, StopReason, Trajectory
 
 NO_ANSWER_REWARD = -1.0
-"""Answer reward of a trajectory that gave none: worse than a wrong one, so that it pays to commit."""
+"""Answer reward of a trajectory without an answer: lower than for a wrong one, so that it pays to commit."""
 
 FORMAT_PENALTY = -0.5
-"""Format reward of a trajectory with any turn that is not well formed, or whose last turn is no answer."""
+"""Format reward of a trajectory with any turn that is not well formed, or whose last turn is not an answer."""
 
 
 def format_score(turns: Trajectory | Sequence[str]) -> float:

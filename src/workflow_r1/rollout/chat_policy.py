@@ -1,7 +1,7 @@
 """Any chat model as the policy: for rollouts and evaluation against a server. It gives text, no tokens.
 
-The server renders the conversation, by a template of its own: it may leave out the thoughts of earlier turns, which the policy
-was trained to see. A server that continues tokens is better asked through ``served_sampler``.
+The server renders the conversation, by a template of its own: it may leave out the thoughts of earlier turns, which the
+policy was trained to see. A server that continues tokens is better asked through ``served_sampler``.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -24,7 +24,7 @@ class ChatPolicy:
 
         Args:
             chat: the model; it bounds its own concurrency.
-            name: for records and reports.
+            name: name in records and reports.
             sampling: temperature, longest turn and end of turn are used; a server's own ``top_p`` stays.
         """
         self._chat = chat
@@ -69,7 +69,7 @@ class ChatSession:
         """Ask for the policy's next turn.
 
         Raises:
-            ContentRejectedError: the conversation is too long for the model, or the server does not allow what it says.
+            ContentRejectedError: the conversation is too long for the model, or the server does not allow its content.
             ServiceError: the server failed after its retries.
         """
         reply = await self._ask(max_tokens, stop=CLOSING_TAGS if self._sampling.turn_end == "action" else ())

@@ -1,7 +1,8 @@
-"""Completions by tokens: what two kinds of servers are asked, and how their replies are read.
+"""Completions by tokens: the requests to two kinds of servers, and the reading of their replies.
 
-vLLM continues token ids at ``/v1/completions`` and returns the sampled ones with ``return_token_ids``. llama.cpp's server does so
-at ``/completion`` with ``return_tokens``; its ``/v1/completions`` takes token ids but answers in text alone.
+vLLM continues token ids at ``/v1/completions`` and returns the sampled ones with ``return_token_ids``. llama.cpp's
+server does so at ``/completion`` with ``return_tokens``; its ``/v1/completions`` takes token ids but answers in text
+alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,23 +15,23 @@ from workflow_r1.trajectory import Usage
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the server sampled."""
+    """Result of the server's sampling."""
 
     token_ids: tuple[int, ...]
-    """The sampled tokens, the one that ended the turn included."""
+    """Sampled tokens, including the one that ended the turn."""
     logprobs: tuple[float, ...]
-    """Log-probability of each; empty where the server gives none."""
+    """Log-probability of each token, in nats; empty where the server gives none."""
     is_stopped: bool
-    """It ended by itself (an end token or a stop string), not by its token budget."""
+    """True where the turn ended by itself (an end token or a stop string), not by its token budget."""
     version: int | None
-    """Optimiser steps that the weights had taken which sampled it."""
+    """Optimiser steps of the weights that sampled it."""
     usage: Usage = field(default_factory=Usage)
-    """Tokens sent and received, and their price, where somebody counts."""
+    """Tokens sent and received, and their price, where a meter counts them."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """What is asked of either server."""
+    """Request to either server."""
 
     prompt: Sequence[int]
     """The context."""
@@ -41,7 +42,7 @@ class CompletionRequest:
     top_p: float
     """Nucleus sampling."""
     seed: int
-    """Of the sampling."""
+    """Seed of the sampling."""
     stop_token_ids: Sequence[int]
     """Tokens that end it."""
     stop: Sequence[str]
@@ -75,8 +76,8 @@ def read_completion(reply: Any, prompt: Sequence[int], version: int | None) -> C
     """Read a reply of vLLM's ``/v1/completions``.
 
     Raises:
-        ValueError: tokens or log-probabilities are missing or no log-probabilities, or the prompt is not the one that was
-            sent.
+        ValueError: tokens or log-probabilities are missing, a number is not a log-probability, or the prompt is not the
+            one that was sent.
     """
     try:
         choice = reply["choices"][0]
@@ -130,7 +131,7 @@ def read_llama_completion(reply: Any, request: CompletionRequest, version: int |
 
 
 def is_llama_server(models: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a list of models is that of llama.cpp's server."""
+    """Return True for a list of models as llama.cpp's server sends it."""
     return any(model.get("owned_by") == "llamacpp" for model in models)
 
 

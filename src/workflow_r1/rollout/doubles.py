@@ -1,4 +1,4 @@
-"""Policies without a model, for tests of whatever is built on rollouts."""
+"""Policies without a model, for tests of all code that is built on rollouts."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,10 +16,10 @@ An exception is raised where a turn would be."""
 
 
 class ScriptedPolicy:
-    """Writes what it is told to.
+    """A ``Policy`` that writes the turns of a script.
 
-    With a tokenizer it gives token ids as a model would: the prompt and observations by the chat template, its own turns
-    encoded once, and log-probabilities of 0, since a script leaves no choice.
+    With a tokenizer it gives token ids as a model would: the prompt and observations by the chat template, its own
+    turns encoded once, and log-probabilities of 0, since a script leaves no choice.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class ScriptedPolicy:
             script: the turns.
             tokenizer: a Hugging Face tokenizer with a chat template; None gives text only.
             end_token: with a tokenizer, turns end in the end-of-turn token; False ends them where the text ends.
-            name: for records and reports.
+            name: name in records and reports.
         """
         self._script = script
         self._renderer = Renderer(tokenizer) if tokenizer is not None else None
@@ -60,7 +60,7 @@ class ScriptedPolicy:
 
 
 Draw = Callable[[Mapping[str, Any], Path | None], tuple[Sequence[int], Sequence[float]]]
-"""From a request of ``/v1/completions`` and the adapter's directory (None: the base model) to tokens and log-probabilities."""
+"""Maps a request of ``/v1/completions`` and the adapter's directory (None: the base model) to tokens and log-probabilities."""
 
 
 class LoopbackPolicy:
@@ -69,9 +69,9 @@ class LoopbackPolicy:
     Like the real one it forgets its adapters when it is started anew: :meth:`forget`.
 
     Args:
-        draw: samples.
+        draw: samples the tokens.
         model: the base model's name.
-        max_model_len: what ``/v1/models`` says.
+        max_model_len: longest context, as ``/v1/models`` reports it, in tokens.
     """
 
     def __init__(self, draw: Draw, *, model: str = "policy", max_model_len: int = 2048) -> None:
@@ -88,7 +88,7 @@ class LoopbackPolicy:
             "/v1/load_lora_adapter": self._load,
             "/v1/models": self._list,
         }
-        """Paths and what answers there."""
+        """Handlers by path."""
 
     def forget(self) -> None:
         """Lose all adapters, as by a restart."""

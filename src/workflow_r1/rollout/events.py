@@ -1,4 +1,4 @@
-"""What a rollout tells whoever watches it live: frozen records passed to ``on_event``. They never change the trajectory."""
+"""Events of a live rollout: frozen records passed to ``on_event``. They never change the trajectory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,21 +22,23 @@ class TurnSampled:
     index: int
     """1, 2, ... within the trajectory."""
     sampled: SampledTurn
-    """What it wrote."""
+    """Turn as the policy wrote it."""
     seconds: float
     """Wall time of the sampling."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnFinished:
-    """A turn is over, with all that its operators returned. A turn whose service failed is told, too."""
+    """A turn is over, with all that its operators returned. A turn whose service failed has this event, too."""
 
     turn: Turn
-    """As it stands in the trajectory."""
+    """Turn as it stands in the trajectory."""
 
 
 RolloutEvent = TurnStarted | TurnSampled | TurnFinished
-"""In the order ``TurnStarted``, ``TurnSampled``, ``TurnFinished`` for each turn; a failed sampler ends it after the first."""
+"""Events in the order ``TurnStarted``, ``TurnSampled``, ``TurnFinished`` for each turn; a failed sampler ends it after
+the first.
+"""
 
 OnRolloutEvent = Callable[[RolloutEvent], None]
-"""Called in the event loop; what it raises ends the rollout."""
+"""Called in the event loop; an error of it ends the rollout."""

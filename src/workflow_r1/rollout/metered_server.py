@@ -11,17 +11,17 @@ from workflow_r1.rollout.served_sampler import TokenServer
 from workflow_r1.trajectory import FinishReason, Usage
 
 NOTHING = ChatRequest(messages=())
-"""What the meter hands on of a call by tokens: it does not look."""
+"""Result for the meter of a call by tokens, which does not look at it."""
 
 
 class MeteredServer:
-    """A ``TokenServer`` within the budget, whose completions say what they took.
+    """A ``TokenServer`` within the budget, whose completions state their usage.
 
     Args:
-        inner: what is asked.
-        accounts: where its calls are booked and limited.
-        endpoint: its name there.
-        model: for its price.
+        inner: the server that samples.
+        accounts: accounts that book and limit its calls.
+        endpoint: its name in the accounts.
+        model: name of the model, for its price.
     """
 
     def __init__(self, inner: TokenServer, accounts: Accounts, *, endpoint: str, model: str) -> None:

@@ -1,7 +1,7 @@
 """Notices that the services are down, while trajectories still come in and each of the others would wait for its retries.
 
 A trajectory that called nothing says nothing of the services: a policy that answers at once half of the time would hide
-an outage from whoever only counts what failed.
+an outage from a count of failures alone.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from workflow_r1.trajectory import StopReason, Trajectory
 
 
 class OutageWatch:
-    """Counts the trajectories that a service failed in a row, in the order in which they finish.
+    """Counts the trajectories in a row that a service failed, in the order in which they finish.
 
     Args:
-        limit: so many, with none in between whose calls were all carried out, are an outage.
+        limit: so many failures, without a trajectory in between whose calls were all carried out, are an outage.
     """
 
     def __init__(self, limit: int) -> None:
@@ -41,12 +41,12 @@ def check_served(trajectories: Sequence[Trajectory]) -> None:
     """Refuse a step in which services failed and carried out no trajectory's calls.
 
     Raises:
-        ServiceUnavailableError: going on would use up the questions and teach to call nothing.
+        ServiceUnavailableError: services failed; another step would use up the questions and teach the policy to call nothing.
     """
     failed = [trajectory for trajectory in trajectories if _was_failed(trajectory)]
     if failed and not any(_was_served(trajectory) for trajectory in trajectories):
         raise ServiceUnavailableError(
-            f"a service failed {len(failed)} of {len(trajectories)} trajectories, and of the others none called one; the "
+            f"a service failed {len(failed)} of {len(trajectories)} trajectories, and no other called one; the "
             f"first failed with: {failed[0].error}"
         )
 

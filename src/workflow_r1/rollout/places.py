@@ -1,4 +1,4 @@
-"""How many trajectories are live at once: fewer as the calls run out, so that those which began can end."""
+"""Number of live trajectories at once: fewer as the calls run out, so that those which began can end."""
 
 import asyncio
 from collections import deque
@@ -11,18 +11,18 @@ CALLS_EACH = 8
 """Calls that a trajectory is expected to take for as long as too few have ended to tell: twice the embedded policy's mean."""
 
 NUM_KNOWN = 8
-"""Trajectories that must have ended before their mean says what another takes: the first to end are short."""
+"""Trajectories that must have ended before their mean predicts the need of another: the first to end are short."""
 
 
 class Places:
     """Places for live trajectories.
 
-    Each holds back as many calls as a trajectory takes. Without that a budget of fewer calls than sessions would be spent on
-    the first call of each, and none would end.
+    Each holds back as many calls as a trajectory takes. Without that a budget of fewer calls than sessions would be
+    spent on the first call of each, and none would end.
 
     Args:
         num: places at most.
-        num_calls_left: requests that the budget still allows; None where it is no limit.
+        num_calls_left: requests that the budget still allows; None where the budget does not limit them.
     """
 
     def __init__(self, num: int, *, num_calls_left: Callable[[], int | None] = lambda: None) -> None:
@@ -55,7 +55,7 @@ class Places:
             self._leave()
 
     def learn(self, trajectory: Trajectory) -> None:
-        """Take note of what a trajectory took that has ended."""
+        """Learn from the calls of a trajectory that has ended."""
         usage = trajectory.usage + trajectory.policy_usage
         self._num_calls += usage.llm_calls - usage.stored_calls + usage.searches - usage.stored_searches
         self._num_ended += 1

@@ -11,7 +11,7 @@ from workflow_r1.trajectory import FinishReason, Message, Usage
 
 @dataclass(frozen=True, slots=True)
 class SampledTurn:
-    """What a policy wrote in one turn."""
+    """One turn of a policy, as sampled."""
 
     text: str
     """Decoded text, without the end-of-turn token."""
@@ -20,23 +20,23 @@ class SampledTurn:
     logprobs: tuple[float, ...]
     """Log-probability of each token under the distribution that it was sampled from, in nats."""
     finish_reason: FinishReason
-    """Why the turn ended."""
+    """Reason for the turn's end."""
     usage: Usage = field(default_factory=Usage)
-    """What a policy behind a chat server took, by the server's figures; nothing for a policy in this process."""
+    """Usage of a policy behind a chat server, by the server's figures; zeros for a policy in this process."""
     policy_version: int | None = None
-    """Optimiser steps that the weights had taken which sampled it, where they may differ from turn to turn."""
+    """Optimiser steps of the weights that sampled it, where they may differ from turn to turn."""
 
 
 ROUNDING = 1e-3
-"""How far above 0 rounding may lift a log-probability."""
+"""Amount above 0 by which rounding may lift a log-probability."""
 
 
 def log_probabilities(values: Iterable[Any]) -> tuple[float, ...]:
-    """Read what a server sends as log-probabilities.
+    """Read a server's list of log-probabilities, in nats.
 
     Raises:
-        ValueError: one is no number, infinite, or above 0: nothing could be learnt from such a turn.
-        TypeError: one is nothing that could be a number.
+        ValueError: a value is NaN, infinite, or above 0: nothing could be learnt from such a turn.
+        TypeError: a value is not a number at all.
     """
     read = tuple(float(value) for value in values)
     for value in read:
@@ -60,7 +60,7 @@ class PolicySession(Protocol):
         """Sample one turn of at most ``max_tokens`` tokens and append it to the context.
 
         Raises:
-            ContentRejectedError: the context is too long for the model, or its server does not allow what it says.
+            ContentRejectedError: the context is too long for the model, or its server does not allow its content.
             ServiceError: the sampler or its server failed.
         """
         ...
@@ -75,7 +75,7 @@ class Policy(Protocol):
         ...
 
     def session(self, *, seed: int) -> AbstractAsyncContextManager[PolicySession]:
-        """Open a session; leaving the context frees what it holds (cache slot, connection).
+        """Open a session; leaving the context frees its cache slot or connection.
 
         Args:
             seed: all sampling of the session derives from it and from the token's position, never from the order in
@@ -89,5 +89,5 @@ class SampledPolicy(Policy, Protocol):
     """A policy whose turns are drawn from a distribution; a script or a fixed workflow draws nothing."""
 
     def at_temperature(self, temperature: float) -> Policy:
-        """Return the same policy at another temperature; 0 is greedy. Both share what they hold: weights, batch, server."""
+        """Return the same policy at another temperature; 0 is greedy. Both share weights, batch and server."""
         ...

@@ -1,7 +1,7 @@
 """A vLLM server that samples the policy while another process trains it: tokens in, tokens out, weights swapped in place.
 
-The server is told of new weights by a path that both sides see. It may die and come back at any time: whoever waits for a
-reply then waits for the server, gives it the current weights again, and repeats the request.
+A request names new weights by a path that both sides see. The server may die and come back at any time: the client then
+waits for it, gives it the current weights again, and repeats the request.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ from workflow_r1.services.json_service import JSONService, JSONServiceConfig
 from workflow_r1.services.keys import read_key
 
 MAX_REPEATS = 3
-"""How often a request is repeated that failed while the server answered other requests."""
+"""Most repeats of a request that failed while the server answered other requests."""
 
 UNLIMITED = 2**31
-"""Stands for the longest context of a server that does not say."""
+"""Longest context of a server that names no limit, in tokens."""
 
 POLL_SECONDS = 2.0
-"""Between two looks at a server that does not answer."""
+"""Time between two looks at a server that does not answer, in seconds."""
 
 
 class PolicyServerConfig(JSONServiceConfig):
@@ -55,23 +55,23 @@ class PolicyServerConfig(JSONServiceConfig):
     adapter: str = Field(default="workflow-r1", min_length=1)
     """Name under which the adapters are loaded; two runs on one server need two names."""
     directory: Path | None = None
-    """Where weights are put for the server to read, in a folder of the run's name: a path that both see. None is ``served/``
-    in the run directory."""
+    """Directory for the weights that the server reads, in a folder of the run's name: a path that both see. None is
+    ``served/`` in the run directory."""
     api_key_env: str | None = None
-    """Environment variable that holds a key, sent as a bearer token; none sends none."""
+    """Environment variable that holds a key, sent as a bearer token; None sends no key."""
     max_lag: int = Field(default=0, ge=0)
     """Optimiser steps by which the server's weights may be behind before they are swapped; above 0, trajectories of an older
     policy are trained on, weighted by the per-turn correction."""
     wait_seconds: float = Field(default=600.0, ge=0.0)
-    """How long a server that is gone is waited for before trajectories fail."""
+    """Longest wait for a server that is gone, in seconds, before trajectories fail."""
     timeout_seconds: float = Field(default=600.0, gt=0.0)
-    """Of one turn, from sending to the last token."""
+    """Longest time of one turn, from sending to the last token."""
     idle_timeout_seconds: float = Field(default=600.0, gt=0.0)
     """Longest silence within a request; a server sends nothing until the turn is complete."""
     max_retries: int = Field(default=2, ge=0)
     """Further attempts after a failed one, before the server counts as gone."""
     concurrency: int = Field(default=256, ge=1)
-    """Turns that are asked for at once; the server queues what exceeds its own ``--max-num-seqs``."""
+    """Turns in flight at once; the server queues those beyond its own ``--max-num-seqs``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,10 @@ class PolicyServer:
 
     Args:
         config: address, names, patience.
-        notify: told when the server is gone and when it is back.
+        notify: called when the server is gone and when it is back.
 
     Raises:
-        ConfigError: the address is none, or the key is missing.
+        ConfigError: the address is not valid, or the key is missing.
     """
 
     def __init__(self, config: PolicyServerConfig, *, notify: Callable[[str], None] = lambda message: None) -> None:
@@ -108,9 +108,9 @@ class PolicyServer:
         self._max_length: int | None = None
         self._is_llama = False
         self.num_swaps = 0
-        """Weights given to the server so far, those that it got again after a restart included."""
+        """Number of weights given to the server so far, including repeats after a restart."""
         self.num_outages = 0
-        """Times that it was gone and came back."""
+        """Number of times that it was gone and came back."""
         headers = None
         secrets: tuple[str, ...] = ()
         if config.api_key_env is not None:
@@ -134,7 +134,7 @@ class PolicyServer:
         self._probe = service(probing, {})
 
     def publish(self, weights: PublishedWeights) -> None:
-        """Say which weights the server should have; it gets them before the next turn is asked for."""
+        """Publish the weights that the server should have; it gets them before the next turn."""
         self._published = weights
 
     async def complete(
@@ -205,15 +205,16 @@ class PolicyServer:
         else:
             reload = {"method": "reload_weights", "kwargs": {"weights_path": str(weights.path)}}
             await self._service.ask(reload, str, path="/collective_rpc", as_text=True)
-            # Its keys and values of earlier prompts are those of the old weights.
+            # Its cached keys and values of earlier prompts are those of the old weights.
             await self._service.ask({}, str, path="/reset_prefix_cache", as_text=True)
         self.num_swaps += 1
 
     async def takes_adapters(self) -> bool:
-        """Whether it has an endpoint that loads adapters. It is asked to load none, which every such endpoint refuses.
+        """Return True where it has an endpoint that loads adapters. The request names no adapter, and every such
+        endpoint refuses it.
 
         Raises:
-            ServiceError: it does not answer.
+            ServiceError: the server does not answer.
         """
         try:
             await self._probe.ask({"lora_name": "", "lora_path": ""}, str, path="/v1/load_lora_adapter", as_text=True)
@@ -256,7 +257,7 @@ class PolicyServer:
         """Wait for a server that is gone.
 
         Returns:
-            Whether it was gone and is back; where it is gone still, ``_gone_since`` says since when.
+            True where it was gone and is back; where it is still gone, ``_gone_since`` holds the time.
         """
         async with self._recovery():
             was_gone = False

@@ -1,22 +1,23 @@
-r"""From messages to tokens by the model's own chat template, without ever tokenising a policy's turn again.
+r"""Renders messages as tokens by the model's own chat template, without ever tokenising a policy's turn again.
 
 The context of a session is a sequence of tokens that only grows. For a ChatML model (``E`` is its end-of-turn token)::
 
     prompt                               turn 1             increment                                      turn 2
-    <|im_start|>user\n..E\n<|im_start|>assistant\n   <think>..</tool>E   \n<|im_start|>user\n<info>..E\n<|im_start|>assistant\n   <think>..E
+    <|im_start|>user\n..E\n<|im_start|>assistant\n   <think>..</tool>E
+    \n<|im_start|>user\n<info>..E\n<|im_start|>assistant\n   <think>..E
 
-The prompt is what the template makes of the messages. The increment is what the template puts between the end-of-turn
-token of an assistant's message and the next one around the messages in between; it is read off the template once, from a
-conversation of placeholders. A turn that stopped without the end-of-turn token (at its action, or cut off) is closed by
-it: there the token is context, since the policy did not write it.
+The prompt is the template's rendering of the messages. The increment is the template's text between the end-of-turn
+token of one assistant's message and the beginning of the next; it is read off the template once, from a conversation of
+placeholders. A turn that stopped without the end-of-turn token (at its action, or cut off) is closed by it: there the
+token is context, since the policy did not write it.
 
-Many templates open the thought themselves: what they write before a turn ends in ``<think>``. Those tokens are context, as
-all that the template writes, but the turn's *text* begins with that opening, so that one grammar reads every turn::
+Many templates open the thought themselves: their text before a turn ends in ``<think>``. Those tokens are context, like
+everything that the template writes, but the turn's *text* begins with that opening. One grammar then reads every turn::
 
     ..<|im_start|>assistant\n<think>\n   why</think><tool>..</tool>E        text: <think>\nwhy</think><tool>..</tool>
 
-Outside text never becomes control: the special tokens of what is rendered must be those of the template alone. Text that
-would add one is encoded again as plain text.
+Outside text never becomes control: the rendered special tokens must be those of the template alone. Text
+that would add one is encoded again as plain text.
 """
 
 import re
@@ -36,11 +37,11 @@ _OPENING = re.compile(r"<think>\s*\Z")
 """The thought that a generation prompt opens. One that it also closes (an empty thought) does not match."""
 
 _REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
-"""Where templates look for the thought of an assistant's message."""
+"""Fields in which templates look for the thought of an assistant's message."""
 
 
 class TemplateConfig(Record):
-    """What the chat template of the policy is given besides the messages."""
+    """Arguments of the policy's chat template besides the messages."""
 
     today: date = date(2026, 1, 1)
     """The date that a template prints as today's. It is fixed, since prompts would otherwise differ from day to day."""
@@ -60,8 +61,8 @@ class Renderer:
             template: the date that it prints and its further variables; None leaves the defaults.
 
         Raises:
-            UserError: it has no chat template, the template cannot render a conversation, puts no special token after an
-                assistant's message, or ends the thought with the token that ends the message.
+            UserError: it has no chat template, the template cannot render a conversation, puts no special token after
+                an assistant's message, or ends the thought with the token that ends the message.
         """
         name = getattr(tokenizer, "name_or_path", "") or "of the policy"
         if not getattr(tokenizer, "chat_template", None):
@@ -78,7 +79,7 @@ class Renderer:
         self.special_tokens: tuple[str, ...] = tuple(
             tokenizer.convert_ids_to_tokens(index) for index in sorted(self._special_ids)
         )
-        """Special tokens as strings: what outside text must not be able to write."""
+        """Special tokens as strings, which outside text must not be able to write."""
         self._pieces = lru_cache(maxsize=64)(self._read_template)
         self._template_specials = lru_cache(maxsize=64)(self._find_template_specials)
         self._prompt = lru_cache(maxsize=256)(self._render_prompt)
@@ -87,7 +88,7 @@ class Renderer:
         self._refuse_a_closed_thought()
         opening = _OPENING.search(self._pieces(("user",))[-1])
         self.opening: str = "" if opening is None else opening.group()
-        """What the template writes of a turn before the policy does: ``<think>`` and the whitespace after it, or nothing."""
+        """Beginning of a turn that the template writes: ``<think>`` and the whitespace after it, or nothing."""
 
     def prompt(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Render the opening of a session: the messages and the opening of the policy's first turn."""
@@ -102,11 +103,11 @@ class Renderer:
         return tuple(self._encode(text, pieces, [message.content for message in messages]))
 
     def increment(self, messages: Sequence[Message], *, ended: bool) -> tuple[int, ...]:
-        """Render what comes between two turns: the messages and the opening of the policy's next turn.
+        """Render the text between two turns: the messages and the opening of the policy's next turn.
 
         Args:
-            messages: what the policy is told, normally one user message.
-            ended: the turn before ended in the end-of-turn token; otherwise that token comes first.
+            messages: messages to the policy, normally one user message.
+            ended: True where the turn before ended in the end-of-turn token; otherwise that token comes first.
         """
         messages = [_encodable(message) for message in messages]
         contents = [message.content for message in messages]
@@ -120,11 +121,11 @@ class Renderer:
         return tuple(ids[first + int(ended) :])
 
     def continuation(self, context: Sequence[int], messages: Sequence[Message]) -> tuple[int, ...]:
-        """Render what a context goes on with: the prompt where it is empty, else what comes after the turn that ends it.
+        """Render the continuation of a context: the prompt where it is empty, else the text after the turn that ends it.
 
         Args:
             context: tokens so far.
-            messages: the prompt's, or what the policy is told.
+            messages: the prompt's, or the messages after a turn.
         """
         if not context:
             return self.prompt(messages)
@@ -134,14 +135,14 @@ class Renderer:
         """Return the text of a turn, with the opening that the template wrote and without the end-of-turn token.
 
         Args:
-            token_ids: what the policy wrote, from the first token of its turn on.
+            token_ids: tokens of the policy, from the first token of its turn on.
         """
         return self.opening + self.decode(token_ids)
 
     def drops_thoughts(self) -> bool:
-        """Whether the template leaves out the thoughts of earlier turns where a chat server renders a whole conversation.
+        """Return True where the template drops the thoughts of earlier turns when a chat server renders a whole conversation.
 
-        What this renderer makes is not concerned: it never renders a turn again.
+        It does not concern this renderer, which never renders a turn again.
         """
         turn = {"role": "assistant", "content": "<think>wr1thoughtend</think><tool>wr1: tool</tool>"}
         user = {"role": "user", "content": "wr1user"}
@@ -199,7 +200,7 @@ class Renderer:
             try:
                 text = self._apply([{"role": "user", "content": "wr1user"}, message], generation=False)
             except UserError:
-                continue  # It knows no such field, or wants the conversation to go on.
+                continue  # It knows no such field, or wants the conversation to continue.
             between, found, _ = text.partition(thought)[2].partition(content)
             if found and self._end_of_turn in between:
                 raise UserError(
@@ -219,8 +220,8 @@ class Renderer:
             _, found, rest = text.partition(content) if content else ("", content, text)
             if content and not found:
                 raise UserError(
-                    f"expected the content of each message in what the chat template of the tokenizer {self._name} makes of "
-                    f"it, but it changed or dropped that of a {message.role} message, which begins with "
+                    f"expected the chat template of the tokenizer {self._name} to keep the content of each message, "
+                    f"but it changed or dropped that of a {message.role} message, which begins with "
                     f"{content[:60]!r} (some delete words such as /think, and with them our tags): use another template"
                 )
             text = rest
@@ -287,7 +288,7 @@ class Renderer:
 
 
 _DATE_DIRECTIVES = tuple(f"%{letter}" for letter in ("-d", "-m", "-I", "-H", "-M", *"aAwdbBmyYHIMpSfjUWcxX"))
-"""What ``strftime`` replaces; transformers takes local time without a zone."""
+"""Directives that ``strftime`` replaces; transformers takes local time without a zone."""
 
 
 def _with_fixed_date(template: str, today: date) -> dict[str, str]:

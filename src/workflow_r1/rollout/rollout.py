@@ -3,8 +3,8 @@
 Numbered behaviours of :func:`rollout`; the tests use the same numbers.
 
  1. The prompt is rendered once. Longer than ``max_prompt_tokens``: nothing is sampled (``prompt_too_long``).
- 2. Policy tokens and context tokens (observation, template) count against ``max_response_tokens``. A turn is sampled with
-    what is left of it.
+ 2. Policy tokens and context tokens (observation, template) count against ``max_response_tokens``. A turn is sampled
+    within the rest of it.
  3. A turn that uses up the budget is read as it stands: an answer counts, anything else ends the trajectory
     (``max_response_tokens``) and runs nothing, since the policy would never read the result.
  4. An observation that leaves no room for another policy token ends the trajectory (``max_response_tokens``). The calls
@@ -12,9 +12,10 @@ Numbered behaviours of :func:`rollout`; the tests use the same numbers.
  5. Where the policy has no tokens (a chat server) the token budgets do not apply.
  6. A ``ServiceError`` of the environment ends this trajectory (``operator_failed``), one of the policy too
     (``sampler_failed``). The message is kept, the turns so far as well. Any other exception is raised.
-    Two errors of the policy are its own outcome: a context that its model does not take (``context_full``), and a context
-    that its server does not allow, once a turn of its own stands in it (``content_refused``).
- 7. ``on_event`` is told of each turn when it begins, when it is written, and when its operators have returned, in order.
+    Two errors of the policy are its own outcome: a context that its model does not take (``context_full``), and a
+    context that its server does not allow, once a turn of its own stands in it (``content_refused``).
+ 7. ``on_event`` is called for each turn when it begins, when it is written, and when its operators have returned, in
+    order.
  8. ``max_response_tokens`` of a rollout lowers the environment's; it never raises it.
 """
 
@@ -48,18 +49,18 @@ async def rollout(
     """Let the policy act in the environment until it is over.
 
     Args:
-        question: what the environment asks.
-        policy: what is sampled. Its session is opened here and closed on every way out.
-        environment: fresh, for this trajectory alone. Its configuration holds the budgets.
-        trajectory_id: unique within the run.
-        group_id: shared by the trajectories of one group.
+        question: the environment's question.
+        policy: the policy to sample. Its session is opened here and closed on every way out.
+        environment: a fresh one, for this trajectory alone. Its configuration holds the budgets.
+        trajectory_id: an id that is unique within the run.
+        group_id: the id that the trajectories of one group share.
         seed: all sampling derives from it.
         policy_version: number of optimiser steps that the policy has taken.
-        max_response_tokens: lowers the environment's.
-        on_event: told of each turn while it happens.
+        max_response_tokens: a limit that lowers the environment's.
+        on_event: called for each turn while it happens.
 
     Returns:
-        The trajectory, infrastructure failures included: those say so in ``stop_reason`` and ``error``.
+        The trajectory. One that the infrastructure ended says so in ``stop_reason`` and ``error``.
     """
     prompt = environment.initial_messages()
     prompt_token_ids: tuple[int, ...] = ()
@@ -144,21 +145,22 @@ async def rollout_groups(
 ) -> list[list[Trajectory]]:
     """Sample a group of trajectories for each question, concurrently.
 
-    Ids and seeds come from ``seed``, the question's id and the member's number, so that neither ``max_concurrency`` nor
-    the order of completion changes a trajectory. Another ``seed`` gives other ids: pass one per step of a run. A question
-    that stands in the list twice gets two different groups.
+    Ids and seeds come from ``seed``, the question's id and the member's number. Neither ``max_concurrency`` nor the
+    order of completion therefore changes a trajectory. Another ``seed`` gives other ids: pass one per step of a run. A
+    question that stands in the list twice gets two different groups.
 
     Args:
-        questions: what is asked.
-        policy: what is sampled.
-        make_environment: a fresh environment for each trajectory.
+        questions: questions of the groups.
+        policy: the policy to sample.
+        make_environment: makes a fresh environment for each trajectory.
         group_size: trajectories per question.
         seed: all sampling derives from it.
         policy_version: number of optimiser steps that the policy has taken.
         max_concurrency: trajectories that are live at once.
-        num_calls_left: calls that the budget still allows; None where it is no limit. Near it fewer trajectories are live.
-        share: positions in ``questions`` that are sampled here, in rising order, with the ids and seeds that they have in
-            the whole list; None samples all.
+        num_calls_left: calls that the budget still allows; None where it does not limit them. Near the limit fewer
+            trajectories are live.
+        share: positions in ``questions`` that are sampled here, in rising order, with the ids and seeds that they have
+            in the whole list; None samples all.
         on_trajectory: called with each trajectory as soon as it is finished.
 
     Returns:
@@ -166,8 +168,8 @@ async def rollout_groups(
         Infrastructure failures are among them.
 
     Raises:
-        Exception: what a trajectory raised that was no ``ServiceError``: a programming error or the user's. The other
-            trajectories are cancelled.
+        Exception: a trajectory raised an error other than a ``ServiceError``: a programming error or the user's. The
+            other trajectories are cancelled.
     """
     if group_size < 1 or max_concurrency < 1:
         raise ValueError(f"expected group_size and max_concurrency of at least 1, got {group_size}, {max_concurrency}")
@@ -208,26 +210,26 @@ async def rollout_groups(
 
 @dataclass(frozen=True, slots=True)
 class MemberName:
-    """What tells one member of a group from all others of a run, and what its sampling derives from."""
+    """Name that tells one member of a group from all others of a run; its sampling derives from it."""
 
     trajectory_id: str
     """Unique within the run."""
     group_id: str
     """Shared by the group."""
     seed: int
-    """Of the member's sampling."""
+    """Seed of the member's sampling."""
 
 
 def name_member(question: Question, member: int, *, seed: int, occurrence: int = 0) -> MemberName:
-    """Name a member of a question's group: the same in every engine, whatever the order of the rollouts.
+    """Name a member of a question's group: the same in every engine, in any order of the rollouts.
 
     Args:
-        question: what the group answers.
+        question: the group's question.
         member: 0, 1, ... within the group.
-        seed: of the step.
-        occurrence: how often the question stands before this group among those of the step.
+        seed: seed of the step.
+        occurrence: number of earlier groups of the step with the same question.
     """
-    # The first occurrence's seeds are those of (seed, question id, member), wherever else it is asked.
+    # The first occurrence's seeds are those of (seed, question id, member), wherever else the question is asked.
     name: tuple[int | str, ...] = (seed, question.id)
     if occurrence:
         name = (*name, f"occurrence {occurrence}")
@@ -243,7 +245,7 @@ def _turn(
     *,
     read: bool = False,
 ) -> Turn:
-    """Record a turn; ``read`` says that the policy goes on to read the observation."""
+    """Record a turn; ``read`` says that the policy continues and reads the observation."""
     return Turn(
         index=index,
         text=sampled.text,
@@ -278,6 +280,6 @@ def _describe(failure: ServiceError) -> str:
 
 
 def first_leaf(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error of a group that is no group itself."""
+    """The first error of a group that is not a group itself."""
     first = failures.exceptions[0]
     return first_leaf(first) if isinstance(first, BaseExceptionGroup) else first

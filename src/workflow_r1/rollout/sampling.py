@@ -1,4 +1,4 @@
-"""How turns are sampled from a policy."""
+"""Settings of the sampling of a policy's turns."""
 
 from typing import Literal
 
@@ -14,9 +14,9 @@ class SamplingConfig(Record):
     temperature: float = Field(default=1.0, ge=0.0)
     """0 takes the most likely token (evaluation)."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Nucleus sampling. Below 1, the sampler of this process still keeps the log-probabilities of the full distribution. A
-    server reports those of a distribution of its own choice: before temperature and nucleus, or after both. Training stops
-    where that is another distribution than the trainer's."""
+    """Nucleus sampling. Below 1, the sampler of this process still keeps the log-probabilities of the full
+    distribution. A server reports those of a distribution of its own choice: before temperature and nucleus, or after
+    both. Training stops where that is another distribution than the trainer's."""
     max_turn_tokens: int = Field(default=1024, ge=1)
     """Longest turn, in policy tokens."""
     turn_end: Literal["end_token", "action"] = "end_token"
@@ -25,7 +25,7 @@ class SamplingConfig(Record):
     max_sessions: int = Field(default=128, ge=1)
     """Trajectories that are live at once: rows of the sampler's batch."""
     schedule: Literal["continuous", "rounds"] = "continuous"
-    """``continuous``: a trajectory goes on as soon as its operator has answered. ``rounds``: all that are live take a turn
+    """``continuous``: a trajectory continues as soon as its operator has answered. ``rounds``: all that are live take a turn
     together, once the slowest operator has answered; then not even a rounding depends on how long services take, and a
     recorded run replays to the last bit."""
     server: PolicyServerConfig | None = None

@@ -5,10 +5,10 @@ import json
 
 
 def derive_seed(*parts: str | int) -> int:
-    """Return a seed for what ``parts`` name, e.g. ``derive_seed(run_seed, question.id, member)``.
+    """Return a seed for the thing that ``parts`` name, e.g. ``derive_seed(run_seed, question.id, member)``.
 
-    The parts are told apart by type and position (``derive_seed("1", 2)`` is not ``derive_seed(12)``), and the result is
-    the same on every machine and in every process.
+    Type and position distinguish the parts (``derive_seed("1", 2)`` is not ``derive_seed(12)``), and the result
+    is the same on every machine and in every process.
 
     Returns:
         An integer in ``[0, 2**63)``.

@@ -1,7 +1,8 @@
-"""The policy behind a server of tokens (vLLM, llama.cpp): a session keeps its context as tokens and sends it whole; the server's prefix cache knows it.
+"""The policy behind a server of tokens (vLLM, llama.cpp): a session keeps its context as tokens and sends it whole. The
+server's prefix cache knows it.
 
-Messages are rendered by the same renderer as in the sampler of this process, and a sampled turn is appended as it came: no
-token is ever made twice from text.
+Messages are rendered by the same renderer as in the sampler of this process, and a sampled turn is appended as it came:
+no token is ever made twice from text.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -39,11 +40,11 @@ class ServedSampler:
     """Samples turns on a server.
 
     Args:
-        server: where, and with which weights.
+        server: the server with its weights.
         renderer: chat template and tokenizer of the policy.
-        sampling: how turns are sampled, and where they end.
+        sampling: settings of the turns' sampling and of their end.
         end_ids: tokens that end a turn, the template's among them.
-        name: for records and reports.
+        name: name in records and reports.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class ServedSampler:
         """Open a session; the server keeps nothing of it but its prefix cache.
 
         Args:
-            seed: each turn's seed derives from it and from the turn's number. The server adds the rounding of its batches:
-                equal seeds give equal turns but for tokens that were all but equally likely.
+            seed: each turn's seed derives from it and from the turn's number. The server adds the rounding of its
+                batches: equal seeds give equal turns, except for tokens that were almost equally likely.
         """
         yield ServedSession(self, seed)
 
@@ -120,7 +121,7 @@ class ServedSession:
             usage += completion.usage
             ended = ids[-1] in sampler.end_ids
             is_complete = ended or (at_action and action_end(sampler.renderer.turn_text(ids)) is not None)
-            # A server stops at a closing tag wherever it stands; the thought that only names one goes on.
+            # A server stops at a closing tag wherever it stands; a thought that only names the tag continues.
             is_going_on = at_action and completion.is_stopped and not is_complete and len(ids) < limit
         self._num_turns += 1
         self._context.extend(ids)

@@ -1,1 +1,1 @@
-"""A run without a terminal: what is opened, checked, asked and trained. The commands print what happens here."""
+"""A run without a terminal: opening, checking, asking, training and evaluating. The commands print its results."""

@@ -1,4 +1,4 @@
-"""What ``workflow-r1 doctor`` looks at. Each check says what it found and, where that will not do, what to change.
+"""The checks of ``workflow-r1 doctor``. Each reports its finding and, where something is wrong, the remedy.
 
 A check reads and asks; it writes nothing but an empty file that it removes, and builds nothing that takes long.
 """
@@ -11,74 +11,39 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from workflow_r1.errors import ConfigError, ServiceError, ServiceRejectedError, UserError
+from workflow_r1.errors import ConfigError, ServiceError, UserError
 from workflow_r1.installation import DISTRIBUTION, install_command
 from workflow_r1.nearest import did_you_mean
+from workflow_r1.running.findings import Check, Finding, Status, ok, problem, warning
+from workflow_r1.running.policy_server_check import check_policy_server
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from workflow_r1.config import RunConfig
+    from workflow_r1.config.llm import LLMConfig
+    from workflow_r1.config.run import DataConfig, PolicyConfig
+    from workflow_r1.config.sections import PoolSettings, ServiceSettings
+    from workflow_r1.environment import EnvironmentConfig
     from workflow_r1.inference import OpenAIChatConfig
+    from workflow_r1.rollout.renderer import TemplateConfig
+    from workflow_r1.rollout.sampling import SamplingConfig
+    from workflow_r1.store import StoreConfig
     from workflow_r1.trajectory import Question
 
 ASK_SECONDS = 20.0
 """Longest wait for one reply of a service."""
 _ONCE = {"timeout_seconds": ASK_SECONDS, "idle_timeout_seconds": ASK_SECONDS, "max_retries": 0}
-"""A doctor says at once what retries would hide for a while."""
+"""Patience of one attempt: a doctor says at once what retries would hide for a while."""
 SPACE_PROBLEM, SPACE_WARNING = 200 * 2**20, 2 * 2**30
-"""Free bytes below which a run cannot be expected to end, or may not."""
+"""Free bytes below which a run is not expected to end, or below which it may fail."""
 SLOW_CPU_PARAMETERS = 500_000_000
-"""From here on a policy on a CPU takes patience."""
-
-
-class Status(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found."""
-
-    subject: str
-    """What was looked at, e.g. a section of the configuration."""
-    status: Status
-    """How bad it is."""
-    found: str
-    """What is there."""
-    remedy: str = ""
-    """What to do about it."""
-    is_service: bool = False
-    """The problem is a service that is down, not the user's to mend in a file."""
-
-
-Check = Callable[[], Iterable[Finding]]
-"""One check, ready to run."""
-
-
-def ok(subject: str, found: str) -> Finding:
-    """Nothing to do."""
-    return Finding(subject, Status.OK, found)
-
-
-def warning(subject: str, found: str, remedy: str = "") -> Finding:
-    """A run may go well all the same."""
-    return Finding(subject, Status.WARNING, found, remedy)
-
-
-def problem(subject: str, error: Exception | str, remedy: str = "") -> Finding:
-    """A run cannot go well. A service that is down is told from the user's mistake."""
-    down = isinstance(error, ServiceError) and not isinstance(error, ServiceRejectedError)
-    return Finding(subject, Status.PROBLEM, str(error), remedy, is_service=down)
+"""Number of parameters from which on a policy on a CPU takes patience."""
 
 
 ACTING = ("operators", "llm", "search", "prices", "policy", "sampling.server")
@@ -86,27 +51,28 @@ ACTING = ("operators", "llm", "search", "prices", "policy", "sampling.server")
 
 
 def plan(config: "RunConfig", *, directory: Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Check]:
-    """Every check of a configuration by its subject, in the order of the report.
+    """Return every check of a configuration by its subject, in the order of the report.
 
     Args:
-        config: what is checked.
-        directory: the run directory that it comes from, if it comes from one. Of one that is not trusted, nothing is run
-            and nothing is asked: it is only looked at.
-        overrides: of the command line.
+        config: the configuration to check.
+        directory: the run directory that it comes from, if it comes from one. The checks read an untrusted one, but run
+            nothing of it and ask none of its services.
+        overrides: overrides of the command line.
     """
-    from workflow_r1.running.policy_server_check import check_policy_server
     from workflow_r1.running.trust import untrusted_effects
 
     checks: dict[str, Check] = {
         "run directory": lambda: check_directory(config.directory),
-        "data": lambda: check_data(config),
-        "operators": lambda: check_operators(config),
-        "llm": lambda: check_llm(config),
-        "search": lambda: check_search(config),
-        "store": lambda: check_store(config),
-        "prices": lambda: check_prices(config),
+        "data": lambda: check_data(config.data, config.warmstart.demonstrations),
+        "operators": lambda: check_operators(config.pool),
+        "llm": lambda: check_llm(config.services, config.pool),
+        "search": lambda: check_search(config.services, config.pool),
+        "store": lambda: check_store(config.store),
+        "prices": lambda: check_prices(config.services, config.pool, config.policy),
         "policy": lambda: check_policy(config),
-        "sampling.server": lambda: check_policy_server(config),
+        "sampling.server": lambda: check_policy_server(
+            config.sampling, config.environment, trains_adapters=config.optimiser.lora is not None
+        ),
     }
     if directory is None or not (effects := untrusted_effects(directory, config, overrides)):
         return checks
@@ -123,7 +89,7 @@ def plan(config: "RunConfig", *, directory: Path | None = None, overrides: Seque
 
 
 def check_python() -> Iterable[Finding]:
-    """The interpreter, against what the package says that it needs."""
+    """Compare the interpreter with the package's requirement."""
     try:
         about = metadata.distribution(DISTRIBUTION).metadata.json
     except metadata.PackageNotFoundError:
@@ -138,7 +104,7 @@ def check_python() -> Iterable[Finding]:
 
 
 def check_packages() -> Iterable[Finding]:
-    """The packages of the base install, and those of each extra; what a run needs of these, its own checks say."""
+    """Check the packages of the base install, and those of each extra; a run's own checks say which of these it needs."""
     try:
         required = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
@@ -149,7 +115,7 @@ def check_packages() -> Iterable[Finding]:
         if match is not None:
             groups.setdefault(match[3] or "", {})[match[1]] = match[2].strip()
     for extra, packages in groups.items():
-        if extra == "dev":
+        if extra in ("dev", "docs"):
             continue
         versions = {name: _installed(name) for name in packages}
         absent = [name for name, version in versions.items() if version is None]
@@ -189,7 +155,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def check_directory(directory: Path) -> Iterable[Finding]:
-    """Whether run directories can be made, and how much room there is."""
+    """Check that run directories can be made, and measure the free room."""
     existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):
@@ -209,20 +175,20 @@ def check_directory(directory: Path) -> Iterable[Finding]:
         yield ok("run directory", found)
 
 
-def check_data(config: "RunConfig") -> Iterable[Finding]:
+def check_data(data: "DataConfig", demonstrations: str | None) -> Iterable[Finding]:
     """Every file of questions and demonstrations, read to its end."""
-    from workflow_r1.assembly.components import load_files
+    from workflow_r1.assembly.questions import load_files
     from workflow_r1.data import overlaps
     from workflow_r1.data.hub import check_source
     from workflow_r1.trajectory import load_trajectories
 
-    if config.data.source == "embedded":
+    if data.source == "embedded":
         yield ok("data", "questions of the embedded world (a simulation)")
     else:
         loaded: list[list[Question]] = []
         uses: tuple[tuple[Literal["train", "evaluation"], Path | None, str], ...] = (
-            ("train", config.data.train, "training"),
-            ("evaluation", config.data.evaluation, "evaluation"),
+            ("train", data.train, "training"),
+            ("evaluation", data.evaluation, "evaluation"),
         )
         for use, path, purpose in uses:
             key = f"data.{use}"
@@ -230,7 +196,7 @@ def check_data(config: "RunConfig") -> Iterable[Finding]:
                 yield warning(key, f"none, which {purpose} needs", f"set {key} to a file of questions")
                 continue
             try:
-                questions = load_files(config.data, use)
+                questions = load_files(data, use)
                 source = check_source(path, questions)
             except (UserError, OSError) as error:
                 yield problem(key, error)
@@ -244,54 +210,53 @@ def check_data(config: "RunConfig") -> Iterable[Finding]:
                 f"{len(shared)} held-out questions are also trained on, e.g. {shared[0][1]}",
                 "`workflow-r1 data convert` with --without leaves them out of a file",
             )
-    if config.warmstart.demonstrations is not None:
+    if demonstrations is not None:
         try:
-            num = len(load_trajectories(config.warmstart.demonstrations))
+            num = len(load_trajectories(demonstrations))
         except (UserError, OSError) as error:
             yield problem("warmstart.demonstrations", error)
         else:
-            yield ok("warmstart.demonstrations", f"{num} trajectories in {config.warmstart.demonstrations}")
+            yield ok("warmstart.demonstrations", f"{num} trajectories in {demonstrations}")
 
 
 # ----------------------------------------------------------------------------------------------- operators and services
 
 
-def check_operators(config: "RunConfig") -> Iterable[Finding]:
+def check_operators(pool: "PoolSettings") -> Iterable[Finding]:
     """The pool, the plugins, and the entry points of installed packages."""
-    from workflow_r1.assembly.components import build_operators, check_pool
+    from workflow_r1.assembly.operators import build_operators, check_pool
     from workflow_r1.operators import find_operators
 
     try:
-        found = find_operators(config.plugins)
-        check_pool(config.environment.operators, build_operators(config))
+        found = find_operators(pool.plugins)
+        check_pool(pool.names, build_operators(pool))
     except UserError as error:
         yield problem("operators", error)
         return
-    pool = config.environment.operators
-    own = [name for name in pool if found.operators[name].origin != "built-in"]
-    yield ok("operators", f"{len(pool)} in the pool" + (f", of your own: {', '.join(own)}" if own else ""))
+    own = [name for name in pool.names if found.operators[name].origin != "built-in"]
+    yield ok("operators", f"{len(pool.names)} in the pool" + (f", of your own: {', '.join(own)}" if own else ""))
     for text in found.problems:
         yield warning("entry points", text, "this stops only runs that ask for it")
 
 
-def check_llm(config: "RunConfig") -> Iterable[Finding]:
+def check_llm(services: "ServiceSettings", pool: "PoolSettings") -> Iterable[Finding]:
     """Every endpoint that the pool will use: address, key, model, one request of one token."""
     from workflow_r1.config.llm import endpoint_chat_config
     from workflow_r1.running.services import section_of
 
-    names = _who_needs(config, "llm")
+    llm, names = services.llm, _who_needs(pool, "llm")
     if not names:
         return [ok("llm", "no operator of the pool needs it")]
-    if config.llm.kind == "embedded":
+    if llm.kind == "embedded":
         return [ok("llm", "the embedded world's expert (a simulation)")]
-    if config.store.mode == "replay":
+    if services.store.mode == "replay":
         return [ok("llm", "replies come from the store of calls alone")]
-    endpoints = _endpoints(config, names)
+    endpoints = _endpoints(llm, names)
     findings: dict[str, Finding] = {}
     for name in dict.fromkeys(name for each in endpoints for name in each):
         section = section_of(name)
         try:
-            findings[name] = asyncio.run(_examine(section, endpoint_chat_config(config.llm, name)))
+            findings[name] = asyncio.run(_examine(section, endpoint_chat_config(llm, name)))
         except ConfigError as error:
             findings[name] = problem(section, error)
     for name, finding in findings.items():
@@ -334,18 +299,18 @@ async def _examine(section: str, chat_config: "OpenAIChatConfig") -> Finding:
     return warning(section, f"{found}, but does not list that model", hint) if unlisted else ok(section, found)
 
 
-def check_search(config: "RunConfig") -> Iterable[Finding]:
+def check_search(services: "ServiceSettings", pool: "PoolSettings") -> Iterable[Finding]:
     """One query, where that takes no index to be built first."""
-    from workflow_r1.assembly.components import build_search
+    from workflow_r1.assembly.search import build_search
     from workflow_r1.assembly.stored_search import is_stored
     from workflow_r1.inference import HoldsConnections
     from workflow_r1.retrieval.corpus import iterate_corpus
 
-    search = config.search
-    if not _who_needs(config, "search"):
+    search = services.search
+    if not _who_needs(pool, "search"):
         yield ok("search", "no operator of the pool needs it")
         return
-    if config.store.mode == "replay" and is_stored(search):
+    if services.store.mode == "replay" and is_stored(search):
         yield ok("search", "answers come from the store of calls alone")
         return
     if search.kind == "bm25" and search.index is not None and not search.index.exists() and search.corpus is not None:
@@ -366,7 +331,7 @@ def check_search(config: "RunConfig") -> Iterable[Finding]:
     }
 
     async def ask() -> Finding:
-        backend = build_search(search.model_copy(update=once), config.embedded.seed)
+        backend = build_search(search.model_copy(update=once), services.world_seed)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(ASK_SECONDS):
@@ -385,11 +350,10 @@ def check_search(config: "RunConfig") -> Iterable[Finding]:
     yield asyncio.run(ask())
 
 
-def check_store(config: "RunConfig") -> Iterable[Finding]:
-    """Whether the store of calls can be used as configured."""
+def check_store(store: "StoreConfig") -> Iterable[Finding]:
+    """Check that the store of calls can be used as configured."""
     from workflow_r1.store import CallDatabase
 
-    store = config.store
     if store.mode == "off":
         yield ok("store", "off: every call goes to its service")
         return
@@ -401,54 +365,55 @@ def check_store(config: "RunConfig") -> Iterable[Finding]:
     yield ok("store", f"{num} calls in {store.path}")
 
 
-def check_prices(config: "RunConfig") -> Iterable[Finding]:
-    """Every price that a budget of money needs, and whether each that is given has something to be the price of."""
-    from workflow_r1.assembly.components import SIMULATED_EXPERT
+def check_prices(services: "ServiceSettings", pool: "PoolSettings", policy: "PolicyConfig") -> Iterable[Finding]:
+    """Check every price that a budget of money needs, and that each given price belongs to something."""
+    from workflow_r1.assembly.chat_models import SIMULATED_EXPERT
     from workflow_r1.assembly.stored_search import is_stored
     from workflow_r1.config.llm import endpoint_chat_config
     from workflow_r1.running.policies import POLICY
 
-    prices = config.prices
-    named, unknown = {SIMULATED_EXPERT, POLICY, config.policy.model}, []
-    if config.policy.base_url is not None and prices.find(POLICY, config.policy.model) is None:
-        unknown.append(f'prices.models."{config.policy.model}"')
-    if config.llm.kind == "openai":
-        named |= {"llm", config.llm.model, *config.llm.endpoints}
-        named |= {endpoint.model for endpoint in config.llm.endpoints.values() if endpoint.model}
-        for name in dict.fromkeys(name for each in _endpoints(config, _who_needs(config, "llm")) for name in each):
-            model = endpoint_chat_config(config.llm, name).model
+    llm, prices = services.llm, services.prices
+    named, unknown = {SIMULATED_EXPERT, POLICY, policy.model}, []
+    if policy.base_url is not None and prices.find(POLICY, policy.model) is None:
+        unknown.append(f'prices.models."{policy.model}"')
+    if llm.kind == "openai":
+        named |= {"llm", llm.model, *llm.endpoints}
+        named |= {endpoint.model for endpoint in llm.endpoints.values() if endpoint.model}
+        for name in dict.fromkeys(name for each in _endpoints(llm, _who_needs(pool, "llm")) for name in each):
+            model = endpoint_chat_config(llm, name).model
             if prices.find(name, model) is None:
                 unknown.append(f'prices.models."{model}"')
-    if _who_needs(config, "search") and is_stored(config.search) and prices.per_search is None:
+    if _who_needs(pool, "search") and is_stored(services.search) and prices.per_search is None:
         unknown.append("prices.per_search")
     for key in prices.models:
         if key not in named:
-            yield warning("prices", f"prices.models has {key!r}, which is no endpoint or model here", "is it misspelt?")
+            yield warning(
+                "prices", f"prices.models has {key!r}, which is not an endpoint or model here", "is it misspelt?"
+            )
     told = f"unknown: {', '.join(dict.fromkeys(unknown))}" if unknown else "known for every service"
-    if unknown and config.budget.money is not None and config.store.mode != "replay":
+    if unknown and services.budget.money is not None and services.store.mode != "replay":
         yield problem("prices", f"budget.money needs every price; {told}", "set them (0 where it costs nothing)")
     else:
         yield ok("prices", told)
 
 
-def _endpoints(config: "RunConfig", operators: Sequence[str]) -> list[tuple[str, ...]]:
+def _endpoints(llm: "LLMConfig", operators: Sequence[str]) -> list[tuple[str, ...]]:
     """The endpoints of each role that some operators have."""
     from workflow_r1.config.llm import DEFAULT_ROLE
 
-    roles = dict.fromkeys(name if name in config.llm.roles else DEFAULT_ROLE for name in operators)
-    return [config.llm.endpoints_of(role) for role in roles]
+    roles = dict.fromkeys(name if name in llm.roles else DEFAULT_ROLE for name in operators)
+    return [llm.endpoints_of(role) for role in roles]
 
 
-def _who_needs(config: "RunConfig", need: str) -> list[str]:
+def _who_needs(pool: "PoolSettings", need: str) -> list[str]:
     """The operators of the pool that need a service; one that cannot be had may need any."""
-    from workflow_r1.assembly.components import build_operators
+    from workflow_r1.assembly.operators import build_operators
 
-    pool = config.environment.operators
     try:
-        operators = build_operators(config)
+        operators = build_operators(pool)
     except UserError:
-        return list(pool)
-    return [name for name in pool if need in operators[name].needs]
+        return list(pool.names)
+    return [name for name in pool.names if need in operators[name].needs]
 
 
 # ------------------------------------------------------------------------------------------------------------- policy
@@ -456,16 +421,17 @@ def _who_needs(config: "RunConfig", need: str) -> list[str]:
 
 def check_policy(config: "RunConfig") -> Iterable[Finding]:
     """The policy's server; or its tokenizer, its files, and the device that it will run on."""
-    from workflow_r1.assembly.components import policy_chat_config
-    from workflow_r1.running.policies import require_engine, tokenizer_of_server
+    from workflow_r1.assembly.policy import policy_chat_config
+    from workflow_r1.running.policies import policy_server_config, require_engine, tokenizer_of_server
     from workflow_r1.running.served_policy_check import check_history, check_tokens
 
     source = tokenizer_of_server(config.policy)
     if source is not None:
-        yield asyncio.run(check_tokens(config, source))
+        server = policy_server_config(config.policy, config.llm, concurrency=config.sampling.max_sessions)
+        yield asyncio.run(check_tokens(server, config.policy.template, source))
         return
     if config.policy.base_url is not None:
-        chat_config = policy_chat_config(config)
+        chat_config = policy_chat_config(config.policy, config.llm, concurrency=config.sampling.max_sessions)
         replied = asyncio.run(_examine("policy", chat_config))
         yield replied
         if replied.status is not Status.PROBLEM:
@@ -486,7 +452,7 @@ def check_policy(config: "RunConfig") -> Iterable[Finding]:
             return
         source = str(Path(cached).parent)
     tokenizer = load_tokenizer(source)
-    problem_of_template = _examine_template(config, tokenizer)
+    problem_of_template = _examine_template(config.policy.template, config.environment, tokenizer)
     if problem_of_template is not None:
         yield problem_of_template
     try:
@@ -506,6 +472,7 @@ def check_policy(config: "RunConfig") -> Iterable[Finding]:
         yield problem("policy", f"{found}, but no {', '.join(absent)}", "copy the model's weights again")
     else:
         yield ok("policy", found)
+    yield from _misfits(settings, config.policy, config.environment, config.sampling)
     device = resolve_device(config.policy.device)
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
@@ -517,15 +484,35 @@ def check_policy(config: "RunConfig") -> Iterable[Finding]:
         yield ok("device", f"{device}, {os.cpu_count()} cores, torch {torch.__version__}")
 
 
-def _examine_template(config: "RunConfig", tokenizer: Any) -> "Finding | None":
-    """Render a prompt with all that it may hold; None where nothing is wrong."""
+def _misfits(
+    settings: "PretrainedConfig", policy: "PolicyConfig", environment: "EnvironmentConfig", sampling: "SamplingConfig"
+) -> Iterable[Finding]:
+    """Return the budgets and the prompt settings that the policy in this process cannot follow."""
+    room = getattr(settings, "max_position_embeddings", None)
+    budget = environment.max_prompt_tokens + environment.max_response_tokens
+    if room is not None and budget > room:
+        yield problem(
+            "budgets",
+            f"the policy's context has room for {room:,} tokens, and a trajectory may take {budget:,}",
+            "lower `environment.max_prompt_tokens` and `environment.max_response_tokens`, so that together they fit it",
+        )
+    if policy.model == "embedded" and (environment.prompt_style != "brief" or sampling.turn_end != "action"):
+        yield problem(
+            "prompt",
+            "the embedded policy knows the bare question and turns that end with their action",
+            'set environment.prompt_style = "brief" and sampling.turn_end = "action", as the preset `embedded` does',
+        )
+
+
+def _examine_template(template: "TemplateConfig", environment: "EnvironmentConfig", tokenizer: Any) -> "Finding | None":
+    """Render the longest prompt; None where nothing is wrong."""
     from workflow_r1.prompts import render_prompt
     from workflow_r1.rollout.renderer import Renderer
     from workflow_r1.trajectory import Question
 
     question = Question(id="doctor", text="Who?", golden_answers=())
     try:
-        Renderer(tokenizer, config.policy.template).prompt(render_prompt(question, (), config.environment.prompt_style))
+        Renderer(tokenizer, template).prompt(render_prompt(question, (), environment.prompt_style))
     except UserError as error:
         return problem("chat template", error)
     return None

@@ -1,4 +1,4 @@
-"""What ``workflow-r1 evaluate`` compares: methods and benchmarks, as they stand on the command line."""
+"""Methods and benchmarks of ``workflow-r1 evaluate``, as they stand on the command line."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WITH_SEARCH = "+search"
 SEED = "{seed}"
-"""Stands for the seed in the path of a policy, where each seed has trained one of its own."""
+"""Placeholder of the seed in the path of a policy, where each seed has trained one of its own."""
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,22 @@ class Compared:
     """A method with the configuration that it runs under."""
 
     name: str
-    """In rows and tables."""
+    """Name in rows and tables."""
     method: str
     """``policy``, or a name in ``METHODS``."""
     configs: "Mapping[int, RunConfig]"
-    """By seed: the evaluation's, with the policy and the environment of this one."""
+    """Configuration by seed: the evaluation's, with the policy and the environment of this one."""
 
     @property
     def config(self) -> "RunConfig":
-        """Under the first seed; all seeds have the same operators."""
+        """Names of the operators under the first seed; all seeds have the same operators."""
         return next(iter(self.configs.values()))
 
     def describe(self, temperature: float) -> "Described":
-        """What its answers depend on, for the card.
+        """Describe the conditions of its answers, for the card.
 
         Args:
-            temperature: of a policy.
+            temperature: temperature of a policy.
         """
         from workflow_r1.evaluation.card import POLICIES
 
@@ -74,9 +74,9 @@ def read_methods(
     """Read names of methods: ``cot``, ``policy+search``, or ``NAME=PATH`` for the policy of a run or model.
 
     Args:
-        config: of the evaluation.
+        config: configuration of the evaluation.
         given: values of the option; each may hold several, with commas between. ``{seed}`` in a path stands for each seed.
-        seeds: of the evaluation.
+        seeds: seeds of the evaluation.
         trust: the user trusts the run directories among the paths.
 
     Raises:
@@ -96,7 +96,7 @@ def read_methods(
             compared.append(Compared(name, each, dict.fromkeys(seeds, config)))
     names = [one.name for one in compared]
     if len(set(names)) < len(names):
-        raise ConfigError(f"--methods: expected every name once, received {', '.join(names)}")
+        raise ConfigError(f"--method: expected every name once, received {', '.join(names)}")
     return compared
 
 
@@ -111,28 +111,30 @@ def _of_one_pool(compared: Compared) -> Compared:
     pools = {each.environment.operators for each in compared.configs.values()}
     if len(pools) > 1:
         told = " and ".join(f"({', '.join(pool)})" for pool in sorted(pools))
-        raise ConfigError(f"--methods: expected the policies of {compared.name} to have one pool, found {told}")
+        raise ConfigError(f"--method: expected the policies of {compared.name} to have one pool, found {told}")
     return compared
 
 
 def _with_policy(config: "RunConfig", path: str, name: str, trust: bool) -> "RunConfig":
+    from workflow_r1.config import change_settings
     from workflow_r1.running.configuration import open_config
 
     if not name or not Path(path).exists():
         raise ConfigError(
-            f"--methods: expected NAME=PATH with the directory of a run or of a Hugging Face model, received {name}={path}"
+            f"--method: expected NAME=PATH with the directory of a run or of a Hugging Face model, received {name}={path}"
         )
     if (Path(path) / "config.toml").is_file():
         of_run = open_config(path, trust=trust)
-        return config.model_copy(update={"policy": of_run.policy, "environment": of_run.environment})
-    return config.model_copy(update={"policy": config.policy.model_copy(update={"model": path, "base_url": None})})
+        return change_settings(config, {"policy": of_run.policy, "environment": of_run.environment})
+    return change_settings(config, {"policy.model": path, "policy.base_url": None})
 
 
 def _with_search(config: "RunConfig") -> "RunConfig":
+    from workflow_r1.config import change_settings
     from workflow_r1.methods.method import SEARCH
 
     operators = tuple(dict.fromkeys((*config.environment.operators, SEARCH)))
-    return config.model_copy(update={"environment": config.environment.model_copy(update={"operators": operators})})
+    return change_settings(config, {"environment.operators": operators})
 
 
 @dataclass(frozen=True)
@@ -140,14 +142,14 @@ class Asked:
     """The questions of one benchmark."""
 
     name: str
-    """In rows and tables."""
+    """Name in rows and tables."""
     questions: "Sequence[Question]"
-    """With ids that are unique among them."""
+    """Questions with ids that are unique among them."""
     file: Path | None
-    """Where they were read; None for the embedded world."""
+    """File of the questions; None for the embedded world."""
 
     def describe(self) -> "Described":
-        """What its figures depend on, for the card."""
+        """Describe the conditions of its figures, for the card."""
         from workflow_r1.data import report_questions
         from workflow_r1.data.hub import read_source
 
@@ -174,13 +176,14 @@ def read_benchmarks(config: "RunConfig", given: Iterable[str], *, directory: Pat
     Args:
         config: its ``data`` says how files are written.
         given: values of the option; each may hold several, with commas between.
-        directory: where ``workflow-r1 data fetch`` puts benchmarks.
+        directory: the directory of ``workflow-r1 data fetch``.
         limit: only the first so many questions of each.
 
     Raises:
         ConfigError: there is no such benchmark, or a name comes twice.
         DataError: a file is missing, empty or malformed.
     """
+    from workflow_r1.config import change_settings
     from workflow_r1.running.configuration import open_questions
 
     if not list(given := _split(given)):
@@ -190,17 +193,16 @@ def read_benchmarks(config: "RunConfig", given: Iterable[str], *, directory: Pat
     asked = []
     for each in given:
         if each == "embedded":
-            embedded = config.model_copy(update={"data": config.data.model_copy(update={"source": "embedded"})})
+            embedded = change_settings(config, {"data.source": "embedded"})
             asked.append(Asked(each, open_questions(embedded, limit), None))
             continue
         name, file = _find_benchmark(each, directory)
-        data = config.data.model_copy(update={"source": "files", "evaluation": file})
-        questions = open_questions(config.model_copy(update={"data": data}), limit)
+        questions = open_questions(change_settings(config, {"data.source": "files", "data.evaluation": file}), limit)
         asked.append(Asked(name, questions, file))
     names = [one.name for one in asked]
     if len(set(names)) < len(names):
         raise ConfigError(
-            f"--benchmarks: expected every name once, received {', '.join(names)}; give files names: NAME=FILE"
+            f"--benchmark: expected every name once, received {', '.join(names)}; give files names: NAME=FILE"
         )
     return asked
 
@@ -214,14 +216,14 @@ def _find_benchmark(given: str, directory: Path) -> tuple[str, Path]:
         if not file.is_file():
             raise DataError(
                 f"expected the questions of {given} at {file}, found none; run `workflow-r1 data fetch {given} "
-                f"-d {directory}`, say where they lie with --data, or name a file: {given}=FILE"
+                f"-d {directory}`, name their folder with --data, or name a file: {given}=FILE"
             )
         return given, file
     name, _, path = given.rpartition("=")
     if not Path(path).is_file():
         hint = did_you_mean(given, [*BENCHMARKS, "embedded"])
         raise ConfigError(
-            f"--benchmarks: expected embedded, {', '.join(BENCHMARKS)}, a file or NAME=FILE, received {given!r}{hint}"
+            f"--benchmark: expected embedded, {', '.join(BENCHMARKS)}, a file or NAME=FILE, received {given!r}{hint}"
         )
     return name or Path(path).name.split(".")[0], Path(path)
 
@@ -238,7 +240,7 @@ def _split(given: Iterable[str]) -> list[str]:
 
 
 def _fingerprint_of_weights(directory: Path) -> str | None:
-    """SHA-256 of the weights in a directory: a run that goes on training changes them under the same name."""
+    """Return the SHA-256 of the weights in a directory: a run that continues training changes them under the same name."""
     import hashlib
 
     files = sorted(directory.glob("*.safetensors"))

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,50 +13,63 @@ if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
     from workflow_r1.trajectory import Question
 
+Overrides = str | Sequence[str] | Mapping[str, object] | None
+"""Single keys to set: ``section.key=value``, one or several, or values by ``section.key``."""
 
-def open_config(source: str | None, overrides: list[str] | None = None, *, trust: bool = False) -> "RunConfig":
-    """Read what CONFIG names, to act on it. A run directory stands for its configuration with its trained policy.
 
-    A TOML file that a person names is trusted as a Makefile is. A run directory, and the ``config.toml`` in one, may be
-    somebody else's, and is not: see :mod:`workflow_r1.running.trust`.
+def open_config(
+    source: "str | Path | RunConfig | None", overrides: Overrides = None, *, trust: bool = False
+) -> "RunConfig":
+    """Read a configuration, to act on it: the embedded quickstart's for None, a preset's, a file's, or a run directory's.
+
+    A run directory stands for its configuration with its trained policy. A TOML file that a person names is trusted as
+    a Makefile is. A run directory, and the ``config.toml`` in one, may be somebody else's, and is not: see
+    :mod:`workflow_r1.running.trust`.
 
     Args:
-        source: a TOML file, a preset's name or a run directory; None takes the default preset.
-        overrides: ``section.key=value``.
+        source: its name, or the configuration itself.
+        overrides: ``section.key=value`` texts, or values by ``section.key``; later ones win.
         trust: the user trusts the run directory; that is recorded.
 
     Raises:
-        ConfigError: it cannot be read.
-        UntrustedError: the run directory is not trusted, and its configuration would run code, start programs or ask services.
+        ConfigError: the message names every wrong key and value, its place, the expected one, and the nearest right key.
+        UntrustedError: the run directory is not trusted, and its configuration would run code, start programs or ask
+            services.
     """
     from workflow_r1.running.trust import check_trust
 
     config = read_config(source, overrides)
     directory = run_directory_of(source)
     if directory is not None:
-        check_trust(directory, config, overrides=overrides or (), trust=trust)
+        check_trust(directory, config, overrides=_read_overrides(overrides), trust=trust)
     return config
 
 
-def run_directory_of(source: str | None) -> Path | None:
+def run_directory_of(source: "str | Path | RunConfig | None") -> Path | None:
     """Return the run directory that CONFIG names, by itself or by its ``config.toml``; None for other files and presets."""
-    if source is None:
+    if not isinstance(source, str | Path):
         return None
     path = Path(source)
     if path.is_dir():
         return path
-    return path.parent if path.name == "config.toml" and path.is_file() else None
+    # A link to the configuration of a run is that run's, whatever the link's own name.
+    named = path if path.name == "config.toml" else path.resolve()
+    return named.parent if named.name == "config.toml" and named.is_file() else None
 
 
-def read_config(source: str | None, overrides: list[str] | None = None) -> "RunConfig":
-    """Read what CONFIG names, only to look at it: nothing that it names may be run or asked.
+def read_config(source: "str | Path | RunConfig | None", overrides: Overrides = None) -> "RunConfig":
+    """Read the configuration that CONFIG names, only to look at it: none of its parts may be run or asked.
 
     Raises:
-        ConfigError: it cannot be read.
+        ConfigError: the configuration cannot be read.
     """
-    from workflow_r1.config import load_run_config
+    from workflow_r1.config import RunConfig, change_run_config, change_settings, load_run_config
 
-    given = list(overrides or [])
+    if source == "":  # What a shell makes of a variable that is not set; Path would take it for the working directory.
+        raise ConfigError("expected a TOML file, the name of a preset or a run directory, received an empty text")
+    given = _read_overrides(overrides)
+    if isinstance(source, RunConfig):
+        return change_run_config(source, given)
     if source is None or not Path(source).is_dir():
         return load_run_config(source, given)
     directory = Path(source)
@@ -67,8 +81,30 @@ def read_config(source: str | None, overrides: list[str] | None = None) -> "RunC
     config = load_run_config(directory / "config.toml", given)
     policy = directory / "policy"
     if policy.is_dir() and not any(override.startswith("policy.model") for override in given):
-        config = config.model_copy(update={"policy": config.policy.model_copy(update={"model": str(policy)})})
+        config = change_settings(config, {"policy.model": str(policy)})
     return config
+
+
+def names_configuration(text: str | None) -> bool:
+    """Return True where a text is the name of a preset, or a path at which something lies."""
+    from workflow_r1.config import preset_names
+
+    return bool(text) and (text in preset_names() or _exists(str(text)))
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # A text too long for a file's name, or with a null in it.
+        return False
+
+
+def _read_overrides(given: Overrides) -> list[str]:
+    from workflow_r1.config import write_override
+
+    if isinstance(given, Mapping):
+        return [write_override(key, value) for key, value in given.items()]
+    return [given] if isinstance(given, str) else list(given or [])
 
 
 def require(module: str, *, extra: str, purpose: str) -> None:
@@ -83,22 +119,24 @@ def require(module: str, *, extra: str, purpose: str) -> None:
 
 def with_questions(config: "RunConfig", file: Path | None) -> "RunConfig":
     """The configuration with a file's questions held out in place of its own."""
+    from workflow_r1.config import change_settings
+
     if file is None:
         return config
-    return config.model_copy(update={"data": config.data.model_copy(update={"source": "files", "evaluation": file})})
+    return change_settings(config, {"data.source": "files", "data.evaluation": file})
 
 
 def open_questions(config: "RunConfig", limit: int | None) -> "list[Question]":
-    """The held-out questions: all of a file, as many as training would ask of the embedded world, or ``limit``.
+    """Return the held-out questions: all of a file, as many as training would ask of the embedded world, or ``limit``.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: there are no questions.
         DataError: the file is missing, empty or malformed.
     """
-    from workflow_r1.assembly.components import build_evaluation_questions
+    from workflow_r1.running.parts import held_out_questions
 
     everything = sys.maxsize if config.data.source == "files" else None
-    chosen = build_evaluation_questions(config, everything if limit is None else limit)
+    chosen = held_out_questions(config, everything if limit is None else limit)
     if not chosen:
         raise ConfigError("expected at least one question; training.evaluation_questions is 0, so give --limit")
     return chosen

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from workflow_r1.accounting import Accounts
     from workflow_r1.config import RunConfig
+    from workflow_r1.config.llm import LLMConfig
     from workflow_r1.config.run import PolicyConfig
     from workflow_r1.environment import Environment
     from workflow_r1.inference import HoldsConnections
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from workflow_r1.operators import Operator, OperatorServices
     from workflow_r1.rollout.policy import Policy
     from workflow_r1.rollout.policy_server import PolicyServerConfig
+    from workflow_r1.rollout.sampling import SamplingConfig
     from workflow_r1.trajectory import Message, Question
 
 POLICY = "policy"
@@ -32,29 +34,35 @@ def open_policy(
     """Open the policy for rollouts and evaluation, at a temperature (0 is greedy).
 
     Args:
-        config: ``policy`` and ``sampling``.
-        temperature: of the sampling.
-        accounts: where the calls of a policy's server are booked and limited.
+        config: configuration with ``policy`` and ``sampling``.
+        temperature: temperature of the sampling.
+        accounts: accounts that book and limit the calls of a policy's server.
 
     Returns:
-        The policy, and what holds the connections to its server where it has one.
+        The policy, and the holder of the connections to its server where it has one.
 
     Raises:
         ConfigError: the configuration names no usable policy.
         MissingExtraError: the policy runs in this process, and torch or transformers is not installed.
-        UserError: there is no such model, or it cannot be a policy.
+        UserError: the model does not exist, or cannot be a policy.
     """
+    from workflow_r1.config import change_settings
+
+    sampling = change_settings(config, {"sampling.temperature": temperature}).sampling
     source = tokenizer_of_server(config.policy)
     if source is not None:
-        return _open_served_sampler(config, source, temperature=temperature, accounts=accounts)
+        return _open_served_sampler(config, source, sampling, accounts)
     if config.policy.base_url is not None:
-        from workflow_r1.assembly.components import build_server_policy, policy_chat_config
+        from workflow_r1.assembly.policy import policy_chat_config
         from workflow_r1.inference import OpenAIChatModel
+        from workflow_r1.rollout import ChatPolicy
 
-        client = OpenAIChatModel(policy_chat_config(config))
+        client = OpenAIChatModel(
+            policy_chat_config(config.policy, config.llm, concurrency=config.sampling.max_sessions)
+        )
         limited = accounts.limit_chat(client, endpoint=POLICY, model=config.policy.model)
         chat = accounts.meter_chat(limited, endpoint=POLICY, model=config.policy.model)
-        return build_server_policy(config, temperature=temperature, chat=chat), chat
+        return ChatPolicy(chat, name=config.policy.model, sampling=sampling), chat
     require_engine("a policy in this process")
     import torch
 
@@ -62,9 +70,7 @@ def open_policy(
     from workflow_r1.policy.model import load_policy_model
 
     # Adapters of a trained policy are merged into it; new ones would change nothing and cost time.
-    optimiser = config.optimiser.model_copy(update={"lora": None, "gradient_checkpointing": False})
-    model, tokenizer = load_policy_model(config.model_copy(update={"optimiser": optimiser}))
-    sampling = config.sampling.model_copy(update={"temperature": temperature})
+    model, tokenizer = load_policy_model(config.policy)
     autocast = torch.bfloat16 if config.optimiser.precision == "bfloat16" else None
     sampler = LocalSampler(
         model,
@@ -78,7 +84,7 @@ def open_policy(
 
 
 def tokenizer_of_server(policy: "PolicyConfig") -> str | None:
-    """Return where the tokenizer of a policy behind a server is, if the server shall get tokens; None where it gets messages.
+    """Return the path of the tokenizer of a policy behind a server, if the server shall get tokens; None where it gets messages.
 
     Raises:
         ConfigError: it shall get tokens, and no tokenizer is known.
@@ -99,7 +105,7 @@ def tokenizer_of_server(policy: "PolicyConfig") -> str | None:
 
 
 def _open_served_sampler(
-    config: "RunConfig", source: str, *, temperature: float, accounts: "Accounts"
+    config: "RunConfig", source: str, sampling: "SamplingConfig", accounts: "Accounts"
 ) -> "tuple[Policy, HoldsConnections]":
     """Open a policy behind a server of tokens."""
     require("transformers", extra="train", purpose="the tokenizer of a policy behind a server (policy.tokenizer)")
@@ -112,30 +118,33 @@ def _open_served_sampler(
     tokenizer = load_tokenizer(source)
     ends = {tokenizer.eos_token_id, *released_end_ids(source)}
     server = MeteredServer(
-        PolicyServer(policy_server_config(config)), accounts, endpoint=POLICY, model=config.policy.model
+        PolicyServer(policy_server_config(config.policy, config.llm, concurrency=sampling.max_sessions)),
+        accounts,
+        endpoint=POLICY,
+        model=config.policy.model,
     )
     sampler = ServedSampler(
         server,
         Renderer(tokenizer, config.policy.template),
-        sampling=config.sampling.model_copy(update={"temperature": temperature}),
+        sampling=sampling,
         end_ids=sorted(ends),
         name=config.policy.model,
     )
     return sampler, server
 
 
-def policy_server_config(config: "RunConfig") -> "PolicyServerConfig":
-    """How to reach a server of tokens that is only evaluated; limits are the LLM's.
+def policy_server_config(policy: "PolicyConfig", llm: "LLMConfig", *, concurrency: int) -> "PolicyServerConfig":
+    """How to reach a server of tokens that is only evaluated; limits are the LLM's, and at most ``concurrency`` requests.
 
     Raises:
-        ConfigError: no name of the model there.
+        ConfigError: the configuration names no model there.
     """
     import os
 
-    from workflow_r1.assembly.components import policy_chat_config
+    from workflow_r1.assembly.policy import policy_chat_config
     from workflow_r1.rollout.policy_server import PolicyServerConfig
 
-    chat = policy_chat_config(config)
+    chat = policy_chat_config(policy, llm, concurrency=concurrency)
     assert chat.base_url is not None
     return PolicyServerConfig(
         base_url=chat.base_url,
@@ -149,16 +158,16 @@ def policy_server_config(config: "RunConfig") -> "PolicyServerConfig":
     )
 
 
-def special_tokens(config: "RunConfig") -> Sequence[str]:
+def special_tokens(policy: "PolicyConfig") -> Sequence[str]:
     """Special tokens of the policy's tokenizer, to be neutralised in outside text; none where only its server has one."""
-    source = tokenizer_of_server(config.policy)
-    if source is None and config.policy.base_url is not None:
+    source = tokenizer_of_server(policy)
+    if source is None and policy.base_url is not None:
         return ()
     if source is None:
         require_engine("a policy in this process")
         from workflow_r1.policy.model import model_source
 
-        source = model_source(config.policy)
+        source = model_source(policy)
     from workflow_r1.policy.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(source)
@@ -179,14 +188,14 @@ def require_engine(purpose: str) -> None:
     logging.disable_progress_bar()
 
 
-def require_trainable(config: "RunConfig") -> None:
-    """Refuse to train what cannot be trained.
+def require_trainable(policy: "PolicyConfig") -> None:
+    """Refuse a policy that cannot be trained.
 
     Raises:
         ConfigError: the policy is behind a server.
         MissingExtraError: the native engine's packages are not installed.
     """
-    if config.policy.base_url is not None:
+    if policy.base_url is not None:
         raise ConfigError(
             "policy.base_url: expected none for training, since a policy behind a server cannot be trained; leave it out "
             "and let policy.model name a Hugging Face model"
@@ -206,17 +215,17 @@ class OpenedMethod:
     """A policy or method with its environments. ``async with`` closes the connections that it opened."""
 
     make_policy: "Callable[[], Policy]"
-    """Makes what acts; see ``policy``."""
+    """Maker of the policy; see ``policy``."""
     make_environments: "Callable[[OperatorServices], Callable[[Question], Environment]]"
-    """From the services to what makes a fresh environment for each trajectory."""
+    """Makes, from the services, a function that makes a fresh environment for each trajectory."""
     services: "OperatorServices"
-    """What the operators use."""
+    """Services of the operators."""
     accounts: "Accounts"
-    """What the services take, and may."""
+    """Usage and limits of the services."""
     search: "Callable[[], Awaitable[None]] | None" = None
-    """What a method does before it can answer, where it searches or learns first; what was done before is not repeated."""
+    """Search or training of a method before it can answer; earlier work is not repeated."""
     server: "HoldsConnections | None" = None
-    """What holds the connections to the policy's server, where it has one."""
+    """Holder of the connections to the policy's server, where it has one."""
     count_tokens: "Callable[[Sequence[Message]], int] | None" = None
     """Tokens of a prompt, where the policy's tokenizer is here."""
 
@@ -227,10 +236,10 @@ class OpenedMethod:
 
     @cached_property
     def policy(self) -> "Policy":
-        """What acts. A method that searches first must have done so.
+        """The policy that acts. A method that searches first must have done so.
 
         Raises:
-            ConfigError: something that it needs is missing.
+            ConfigError: a part that it needs is missing.
         """
         return self.make_policy()
 
@@ -247,7 +256,8 @@ def choose_method(config: "RunConfig", name: str) -> "Method":
     """Return the method of that name, where it can be used with this configuration.
 
     Raises:
-        ConfigError: there is none, or it knows the embedded world only and the configuration is about another one.
+        ConfigError: the method does not exist, or it knows the embedded world only and the configuration is about
+            another one.
     """
     from workflow_r1.methods import find_method
 
@@ -258,17 +268,17 @@ def choose_method(config: "RunConfig", name: str) -> "Method":
 
 
 def pool_of(config: "RunConfig", method: str) -> "Mapping[str, Operator]":
-    """What a method may call, by name.
+    """Return the names of the operators that a method may call.
 
     Raises:
-        ConfigError: there is no such method, or an operator or plug-in of the configuration cannot be used.
+        ConfigError: the method does not exist, or an operator or plug-in of the configuration cannot be used.
     """
-    from workflow_r1.assembly.components import build_operators
+    from workflow_r1.assembly.operators import build_operators
 
     chosen = None if method == POLICY else choose_method(config, method)
     if chosen is not None and not chosen.takes_pool:
         return chosen.pool({})
-    known = build_operators(config)
+    known = build_operators(config.pool)
     configured = {name: known[name] for name in config.environment.operators}
     return configured if chosen is None else chosen.pool(configured)
 
@@ -288,39 +298,38 @@ def open_method(
     """Open the policy or method of that name.
 
     Args:
-        config: what is configured.
+        config: the configuration.
         method: ``policy``, or a name in ``METHODS``.
-        temperature: of the policy; 0 is greedy.
+        temperature: temperature of the policy; 0 is greedy.
         as_policy: let a method act in the policy's own environment (its prompt, pool and limits), where the pool holds all
             that it calls: its trajectories are then demonstrations for the policy.
-        accounts: where calls are booked and limited; None opens new ones.
-        services: what its operators use; None builds them. Whoever gives them closes them.
-        questions: that will be asked.
-        directory: where a method that searches first keeps what it finds; None where there is no such place.
-        notify: told how far such a search is.
+        accounts: accounts that book and limit the calls; None opens new ones.
+        services: services of its operators; None builds them. A caller that passes them closes them.
+        questions: questions of the rollouts.
+        directory: directory of the findings of a method that searches first; None keeps no findings.
+        notify: called with each line of such a search's progress.
 
     Raises:
-        ConfigError: there is no such method, or the configuration lacks something that it needs.
+        ConfigError: the method does not exist, or the configuration lacks something that it needs.
     """
-    from workflow_r1.assembly.components import (
-        build_environment_factory,
-        build_operators,
-        build_services,
-        build_train_questions,
-        open_accounts,
-    )
+    from workflow_r1.assembly.environments import build_environment_factory
+    from workflow_r1.assembly.operators import build_operators
+    from workflow_r1.assembly.services import build_services, open_accounts
     from workflow_r1.methods import MethodContext
     from workflow_r1.methods.method import method_environment
+    from workflow_r1.running.parts import train_questions
 
-    accounts = accounts or open_accounts(config, timed=True)
+    accounts = accounts or open_accounts(config.prices, config.budget, timed=True)
     if method == POLICY:
-        known = build_operators(config)
-        services = services or build_services(config, operators=known, accounts=accounts)
+        known = build_operators(config.pool)
+        services = services or build_services(config.services, config.pool, operators=known, accounts=accounts)
         policy, server = open_policy(config, temperature=temperature, accounts=accounts)
-        tokens = special_tokens(config)
+        tokens = special_tokens(config.policy)
         return OpenedMethod(
             lambda: policy,
-            lambda shared: build_environment_factory(config, services=shared, operators=known, special_tokens=tokens),
+            lambda shared: build_environment_factory(
+                config.environment, operators=known, services=shared, special_tokens=tokens
+            ),
             services,
             accounts,
             server=server,
@@ -330,11 +339,13 @@ def open_method(
     operators = pool_of(config, method)
     limits = method_environment(operators)
     if as_policy and set(operators) <= set(config.environment.operators):
-        operators, limits = build_operators(config), config.environment
-    services = services or build_services(config, pool=limits.operators, operators=operators, accounts=accounts)
+        operators, limits = build_operators(config.pool), config.environment
+    services = services or build_services(
+        config.services, config.pool, names=limits.operators, operators=operators, accounts=accounts
+    )
 
     def make_environments(shared: "OperatorServices") -> "Callable[[Question], Environment]":
-        return build_environment_factory(config, services=shared, environment=limits, operators=operators)
+        return build_environment_factory(limits, operators=operators, services=shared)
 
     context = MethodContext(
         services=services,
@@ -342,7 +353,7 @@ def open_method(
         make_environment=make_environments(services),
         settings=config.methods,
         questions=questions,
-        train_questions=lambda: build_train_questions(config),
+        train_questions=lambda: train_questions(config),
         llm_is_simulated=config.llm.kind == "embedded",
         seed=config.seed,
         world_seed=config.embedded.seed,

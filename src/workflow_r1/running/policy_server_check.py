@@ -1,38 +1,43 @@
-"""What ``workflow-r1 doctor`` finds of the server on which a training run samples (``sampling.server``)."""
+"""Check of the server on which a training run samples (``sampling.server``), for ``workflow-r1 doctor``."""
 
 import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import ServiceError
-from workflow_r1.running.checks import Finding, ok, problem, warning
+from workflow_r1.running.findings import Finding, ok, problem, warning
 
 if TYPE_CHECKING:
-    from workflow_r1.config import RunConfig
+    from workflow_r1.environment import EnvironmentConfig
     from workflow_r1.rollout.policy_server import PolicyServerConfig
+    from workflow_r1.rollout.sampling import SamplingConfig
 
 SUBJECT = "sampling.server"
 
 
-def check_policy_server(config: "RunConfig") -> Iterator[Finding]:
-    """Whether the server answers in tokens, takes weights, and has room for a trajectory."""
-    settings = config.sampling.server
+def check_policy_server(
+    sampling: "SamplingConfig", environment: "EnvironmentConfig", *, trains_adapters: bool
+) -> Iterator[Finding]:
+    """Check that the server answers in tokens, takes weights, and has room for a trajectory."""
+    settings = sampling.server
     if settings is None:
         return
     once = {"max_retries": 0, "wait_seconds": 0.0, "timeout_seconds": 60.0, "idle_timeout_seconds": 60.0}
     try:
-        yield from asyncio.run(_ask(settings.model_copy(update=once), config))
+        yield from asyncio.run(_ask(settings.model_copy(update=once), environment, trains_adapters))
     except ServiceError as error:
         yield problem(SUBJECT, error)
-    if config.sampling.temperature != 1.0:
+    if sampling.temperature != 1.0:
         yield warning(
             SUBJECT,
-            f"temperature {config.sampling.temperature:g}: vLLM reports log-probabilities before temperature",
+            f"temperature {sampling.temperature:g}: vLLM reports log-probabilities before temperature",
             "start it with --logprobs-mode processed_logprobs",
         )
 
 
-async def _ask(settings: "PolicyServerConfig", config: "RunConfig") -> list[Finding]:
+async def _ask(
+    settings: "PolicyServerConfig", environment: "EnvironmentConfig", trains_adapters: bool
+) -> list[Finding]:
     from workflow_r1.rollout.completions import max_length
     from workflow_r1.rollout.policy_server import PolicyServer
 
@@ -46,7 +51,7 @@ async def _ask(settings: "PolicyServerConfig", config: "RunConfig") -> list[Find
         await server.complete([1], max_tokens=1, temperature=1.0, top_p=1.0, seed=0, stop_token_ids=(), stop=())
         findings = [ok(SUBJECT, f"{settings.model} at {settings.base_url} samples token-in, token-out")]
         longest = max_length(models)
-        wanted = config.environment.max_prompt_tokens + config.environment.max_response_tokens
+        wanted = environment.max_prompt_tokens + environment.max_response_tokens
         if longest is not None and longest < wanted:
             findings.append(
                 warning(
@@ -55,7 +60,7 @@ async def _ask(settings: "PolicyServerConfig", config: "RunConfig") -> list[Find
                     "raise --max-model-len, or lower environment.max_prompt_tokens and environment.max_response_tokens",
                 )
             )
-        if config.optimiser.lora is not None and not await server.takes_adapters():
+        if trains_adapters and not await server.takes_adapters():
             findings.append(
                 problem(
                     SUBJECT,

@@ -1,7 +1,7 @@
 """A training run in several processes of this machine: started, watched, and ended together.
 
-``workflow-r1 train --processes N`` does here what torchrun does for several machines: it starts N times the same command,
-each told its rank by the environment. It names the process that died, and the command that goes on.
+``workflow-r1 train --processes N`` does here what torchrun does for several machines: it starts N times the same
+command, each with its rank in the environment. It names the process that died, and the command that continues.
 """
 
 import contextlib
@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING
 from workflow_r1.errors import ConfigError
 
 if TYPE_CHECKING:
-    from workflow_r1.config import RunConfig
     from workflow_r1.policy.distributed import Ranks
 
 EXIT_CODE = 4
-"""Of a process that ended because another of its run did."""
+"""The exit code of a process that ended because another of its run did."""
 
 LAUNCHED = "WORKFLOW_R1_LAUNCHED"
 """Set in processes that :func:`launch` has started: their standard input ends when it does."""
@@ -42,30 +41,34 @@ _POLL_SECONDS = 0.05
 
 
 def num_started() -> int:
-    """How many processes torchrun or :func:`launch` has started, this one among them; 1 where neither has."""
+    """Number of processes that torchrun or :func:`launch` has started, including this one; 1 where neither has."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Which of them this is."""
+    """Number of this process among them."""
     return int(os.environ.get("RANK", "0"))
 
 
 def is_launched() -> bool:
-    """Whether :func:`launch` watches this process, and speaks for it where it ends with the others."""
+    """True where :func:`launch` watches this process, and speaks for it where it ends with the others."""
     return LAUNCHED in os.environ
 
 
-def command_of(go_on: str, num: int) -> str:
-    """The command with which a run of so many processes goes on: ``go_on`` is what follows ``workflow-r1 train``."""
+def command_of(go_on: str, num: int, *, command: str = "train") -> str:
+    """Return the command that resumes a run of so many processes: ``go_on`` is its part after ``workflow-r1 train``."""
     if num > 1 and not is_launched() and num_started() > 1:
-        return f"torchrun ... -m workflow_r1.cli train {go_on}"
-    return f"workflow-r1 train{f' --processes {num}' if num > 1 else ''} {go_on}"
+        return f"torchrun ... -m workflow_r1.cli {command} {go_on}"
+    return f"workflow-r1 {command}{f' --processes {num}' if num > 1 else ''} {go_on}"
 
 
 @contextmanager
-def joined(config: "RunConfig") -> "Iterator[Ranks | None]":
+def joined(device: str, *, timeout_minutes: float) -> "Iterator[Ranks | None]":
     """Join the other processes of the run; None where this one is alone, and torch is not imported yet.
+
+    Args:
+        device: ``policy.device``.
+        timeout_minutes: longest wait for a process that is late.
 
     Raises:
         ConfigError: a device that the processes cannot share.
@@ -78,12 +81,12 @@ def joined(config: "RunConfig") -> "Iterator[Ranks | None]":
         threading.Thread(target=_end_with_launcher, daemon=True).start()
     from workflow_r1.policy.distributed import joined as join
 
-    with join(config) as ranks:
+    with join(device, timeout_minutes=timeout_minutes) as ranks:
         yield ranks
 
 
 def speak_when_ended(say: Callable[[], None]) -> None:
-    """Say something when torchrun ends this process because another died; a launched one leaves that to its launcher."""
+    """Show a message when torchrun ends this process because another died; a launched process leaves that to its launcher."""
     if num_started() == 1 or is_launched() or rank() > 0:
         return
 
@@ -98,13 +101,14 @@ def speak_when_ended(say: Callable[[], None]) -> None:
 def launch(arguments: Sequence[str], *, num: int, tell: Callable[[str], None], go_on: Callable[[], str]) -> int:
     """Run ``workflow-r1`` with these arguments in several processes, until all have ended.
 
-    Ctrl-C and SIGTERM go to all of them: once they stop together after the step, twice at once, a third time they are killed.
+    Ctrl-C and SIGTERM go to all of them: the first stops them together after the step, the second at once, and the
+    third kills them.
 
     Args:
-        arguments: of the command line.
-        num: how many processes.
-        tell: says a line to the person.
-        go_on: what remains of the run, in words, with the command that goes on.
+        arguments: arguments of the command line.
+        num: number of processes.
+        tell: shows a line to the person.
+        go_on: the kept part of the run, in words, with the command that continues.
 
     Returns:
         The exit code: the processes' own where they ended together, 1 where one of them was lost.
@@ -161,8 +165,8 @@ def _wait(children: "Sequence[subprocess.Popen[bytes]]") -> tuple[int, int | Non
     """Wait until all have ended, or one is lost.
 
     Returns:
-        The rank that was lost and its exit code, None as the code where it still runs and answers nobody; None where all
-        ended together.
+        The rank that was lost and its exit code, None as the code where it still runs but does not answer; None where
+        all ended together.
     """
     deadline: float | None = None
     while True:
@@ -176,7 +180,7 @@ def _wait(children: "Sequence[subprocess.Popen[bytes]]") -> tuple[int, int | Non
         if deadline is None and (failed or told):
             deadline = time.monotonic() + TOLD_SECONDS
         if killed or have_ended or (deadline is not None and time.monotonic() > deadline):
-            # Who was told of a loss is not the one that was lost.
+            # A process that learnt of a loss is not the lost one.
             others = [rank for rank in range(len(codes)) if rank not in told]
             rank = (killed or failed or others or told)[0]
             return rank, codes[rank]
@@ -184,7 +188,7 @@ def _wait(children: "Sequence[subprocess.Popen[bytes]]") -> tuple[int, int | Non
 
 
 def _end(children: "Sequence[subprocess.Popen[bytes]]") -> None:
-    """Stop those that still run."""
+    """Stop the processes that still run."""
     for child in children:
         if child.poll() is None:
             child.terminate()

@@ -1,4 +1,4 @@
-"""A run's own directory: made at the start, with all that is needed to know later what was run."""
+"""A run's own directory: made at the start, with the full record of the run's configuration and environment."""
 
 import importlib.metadata
 import itertools
@@ -32,10 +32,10 @@ def make_run_directory(
     """Make a directory of its own for a run and write the resolved configuration and the environment into it.
 
     Args:
-        config: its ``directory`` and ``name`` give the place where none is chosen.
-        chosen: the place; must not hold anything yet.
+        config: the configuration, whose ``directory`` and ``name`` give the default place.
+        chosen: the place; must not hold anything yet. None takes the default.
         kind: put between name and time, e.g. ``evaluation``.
-        option: of the command, which continues what a directory holds; None where it has none.
+        option: the command's option that continues a directory; None where it has no such option.
 
     Raises:
         UserError: the chosen place is taken.
@@ -60,10 +60,10 @@ def check_place(chosen: Path | None, *, option: str | None = "--resume") -> None
 
     Args:
         chosen: the place.
-        option: of the command, which continues what a directory holds; None where it has none.
+        option: the command's option that continues a directory; None where it has no such option.
 
     Raises:
-        UserError: it holds something.
+        UserError: the place holds something.
     """
     if chosen is not None and chosen.exists() and (not chosen.is_dir() or any(chosen.iterdir())):
         raise _taken(chosen, option)
@@ -92,7 +92,7 @@ def write_description(directory: Path, config: "RunConfig") -> None:
 
 
 def choose_place(config: "RunConfig") -> Path:
-    """The directory that a run would be given now; nothing is made."""
+    """Return the directory that a run would get now; nothing is made."""
     stem = _stem(config, "")
     names = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
     return next(place for name in names if not (place := config.directory / name).exists())
@@ -131,8 +131,8 @@ def discard_if_unused(directory: Path) -> None:
 
 
 def describe_environment() -> dict[str, Any]:
-    """Versions, machine and command: what a figure depends on besides the configuration."""
-    from workflow_r1 import __version__
+    """Return versions, machine and command: the conditions of a figure besides the configuration."""
+    from workflow_r1.version import __version__
 
     versions: dict[str, str | None] = {}
     for name in PACKAGES:

@@ -1,13 +1,14 @@
-"""What ``workflow-r1 doctor`` finds of a policy behind a server: what it is sent, and who renders its history."""
+"""Check of a policy behind a server, for ``workflow-r1 doctor``: the form of its input, and the rendering of its history."""
 
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import ServiceError
-from workflow_r1.running.checks import Finding, ok, problem, warning
+from workflow_r1.running.findings import Finding, ok, problem, warning
 
 if TYPE_CHECKING:
-    from workflow_r1.config import RunConfig
     from workflow_r1.inference import OpenAIChatConfig
+    from workflow_r1.rollout.policy_server import PolicyServerConfig
+    from workflow_r1.rollout.renderer import TemplateConfig
 
 SUBJECT = "policy"
 
@@ -15,25 +16,23 @@ THOUGHT_WORDS = 64
 """Words by which the thoughts of two otherwise equal histories differ: each is a token at least."""
 
 
-async def check_tokens(config: "RunConfig", source: str) -> Finding:
-    """Whether the server continues tokens, and what the tokenizer's template does."""
+async def check_tokens(server: "PolicyServerConfig", template: "TemplateConfig", source: str) -> Finding:
+    """Check that the server continues tokens, and that the tokenizer's template can be used."""
     from workflow_r1.policy.tokenizer import load_tokenizer
     from workflow_r1.rollout.renderer import Renderer
-    from workflow_r1.running.policies import policy_server_config
     from workflow_r1.running.services import ask_for_a_token
 
-    renderer = Renderer(load_tokenizer(source), config.policy.template)
-    settings = policy_server_config(config)
+    renderer = Renderer(load_tokenizer(source), template)
     try:
-        await ask_for_a_token(settings)
+        await ask_for_a_token(server)
     except ServiceError as error:
         return problem(SUBJECT, error)
     opens = ", whose template opens the thought" if renderer.opening else ""
-    return ok(SUBJECT, f"{settings.model} at {settings.base_url} continues tokens, rendered here by {source}{opens}")
+    return ok(SUBJECT, f"{server.model} at {server.base_url} continues tokens, rendered here by {source}{opens}")
 
 
 async def check_history(chat_config: "OpenAIChatConfig") -> Finding:
-    """Whether a chat server shows the policy the thoughts of its earlier turns: by what it counts of two histories.
+    """Check that a chat server shows the policy the thoughts of its earlier turns, by the token counts of two histories.
 
     The two differ in the length of an earlier thought alone. A server that leaves it out counts them equal.
     """

@@ -1,4 +1,4 @@
-"""Ask the services before a long run, so that a wrong address is told at once and not after every retry."""
+"""Asks the services before a long run: a wrong address is reported at once and not after every retry."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 from workflow_r1.errors import ServiceError, ServiceRejectedError, ServiceUnavailableError
 
 if TYPE_CHECKING:
-    from workflow_r1.config import RunConfig
+    from workflow_r1.config.llm import LLMConfig
+    from workflow_r1.config.run import PolicyConfig
+    from workflow_r1.config.sections import ServiceSettings
     from workflow_r1.inference import ChatModel, OpenAIChatConfig
     from workflow_r1.operators import OperatorServices
     from workflow_r1.rollout.policy_server import PolicyServerConfig
@@ -15,45 +17,59 @@ FIRST_ANSWER_SECONDS = 30.0
 """Longest wait for the first, tiny reply: a server may just be loading its model."""
 
 
-def check_services(config: "RunConfig", services: "OperatorServices", *, policy: bool = False) -> None:
+def check_services(config: "ServiceSettings", services: "OperatorServices") -> None:
     """Send one tiny request to each LLM endpoint that will be used.
 
-    An endpoint that cannot be reached is no reason to stop where its role has another one; a refusal (key, model) is: it
-    would not pass.
+    An endpoint that cannot be reached does not stop the run where its role has another one. A refusal (key, model)
+    does: it would not pass.
 
     Args:
-        config: ``llm``, unless it is replayed; with ``policy`` also ``policy``.
-        services: what the operators that will be called use.
-        policy: whether the policy's server will be used.
+        config: how the LLM is reached, unless it is replayed.
+        services: services of the operators that will be called.
 
     Raises:
-        ServiceError: an endpoint refuses, or a role has none that can be reached; names the key to set.
+        ServiceError: an endpoint refuses, or no endpoint of a role can be reached; the message names the key to set.
     """
-    from workflow_r1.assembly.components import policy_chat_config
     from workflow_r1.config.llm import DEFAULT_ROLE, endpoint_chat_config
-    from workflow_r1.running.policies import policy_server_config, tokenizer_of_server
+
+    if config.llm.kind != "openai" or config.store.mode == "replay":
+        return
 
     async def ask() -> None:
-        if config.llm.kind == "openai" and config.store.mode != "replay":
-            roles = [*([] if services.chat is None else [DEFAULT_ROLE]), *services.chats]
-            endpoints = [config.llm.endpoints_of(role) for role in roles]
-            unavailable: dict[str, ServiceError] = {}
-            for name in dict.fromkeys(name for names in endpoints for name in names):
-                try:
-                    await _ask(endpoint_chat_config(config.llm, name), section_of(name))
-                except ServiceRejectedError:
-                    raise
-                except ServiceError as error:
-                    unavailable[name] = error
-            for names in endpoints:
-                if all(name in unavailable for name in names):
-                    raise unavailable[names[0]]
-        if policy and tokenizer_of_server(config.policy) is not None:
-            await ask_for_a_token(policy_server_config(config))
-        elif policy and config.policy.base_url is not None:
-            await _ask(policy_chat_config(config), "policy")
+        roles = [*([] if services.chat is None else [DEFAULT_ROLE]), *services.chats]
+        endpoints = [config.llm.endpoints_of(role) for role in roles]
+        unavailable: dict[str, ServiceError] = {}
+        for name in dict.fromkeys(name for names in endpoints for name in names):
+            try:
+                await _ask(endpoint_chat_config(config.llm, name), section_of(name))
+            except ServiceRejectedError:
+                raise
+            except ServiceError as error:
+                unavailable[name] = error
+        for names in endpoints:
+            if all(name in unavailable for name in names):
+                raise unavailable[names[0]]
 
     asyncio.run(ask())
+
+
+def check_served_policy(policy: "PolicyConfig", llm: "LLMConfig") -> None:
+    """Send one tiny request to the policy's server, where it has one.
+
+    Args:
+        policy: the server.
+        llm: its timeouts and retries are the policy's.
+
+    Raises:
+        ServiceError: the server refuses or cannot be reached; names the key to set.
+    """
+    from workflow_r1.assembly.policy import policy_chat_config
+    from workflow_r1.running.policies import policy_server_config, tokenizer_of_server
+
+    if tokenizer_of_server(policy) is not None:
+        asyncio.run(ask_for_a_token(policy_server_config(policy, llm, concurrency=1)))
+    elif policy.base_url is not None:
+        asyncio.run(_ask(policy_chat_config(policy, llm, concurrency=1), "policy"))
 
 
 def section_of(endpoint: str) -> str:

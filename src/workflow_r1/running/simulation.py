@@ -1,4 +1,4 @@
-"""What of a run is simulated, and what an answer of the embedded world must not be taken for."""
+"""The simulated parts of a run, and warnings against false readings of the embedded world's answers."""
 
 import re
 from collections.abc import Sequence
@@ -12,32 +12,33 @@ if TYPE_CHECKING:
 
 
 def is_simulated(config: "RunConfig", method: str = POLICY, *, own_questions: bool = False) -> bool:
-    """Whether anything that is used is the embedded world's: the questions, the LLM or the search.
+    """Return True where any part in use is the embedded world's: the questions, the LLM or the search.
 
-    Unlike ``RunConfig.is_simulation``, which reads a configuration alone, this imports the operators to know what they need.
+    Unlike ``RunConfig.is_simulation``, which reads a configuration alone, this imports the operators to know what they
+    need.
 
     Args:
-        config: what is configured.
-        method: that answers; each has a pool of its own.
-        own_questions: the questions come from elsewhere than the configuration says, and are real.
+        config: the configuration.
+        method: the method that answers; each has a pool of its own.
+        own_questions: True where the questions come from elsewhere than the configuration says, and are real.
 
     Raises:
-        ConfigError: there is no such method, or an operator or plug-in cannot be used.
+        ConfigError: the method does not exist, or an operator or plug-in cannot be used.
     """
     needs = {need for operator in pool_of(config, method).values() for need in operator.needs}
     return bool(config.simulated_services(needs)) or (config.data.source == "embedded" and not own_questions)
 
 
 def notes_on(config: "RunConfig", question: str, method: str = POLICY) -> Sequence[str]:
-    """Say what the answer to a question of one's own must not be taken for.
+    """Warn against a false reading of the answer to a question of one's own.
 
     Args:
-        config: what answers.
-        question: its text.
-        method: that answers.
+        config: configuration of the policy that answers.
+        question: text of the question.
+        method: the method that answers.
 
     Returns:
-        One sentence where the embedded world answers a question that names nothing of it; else nothing.
+        One sentence where the embedded world answers a question that names nothing of it; otherwise no sentence.
     """
     embedded_policy = method == POLICY and config.policy.base_url is None and config.policy.model == "embedded"
     if not (embedded_policy or is_simulated(config, method, own_questions=True)):

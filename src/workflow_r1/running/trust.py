@@ -1,12 +1,14 @@
-"""Whether a run directory may do what its configuration says: run code, start programs, ask services, send keys.
+"""Trust in a run directory: whether its configuration may run code, start programs, ask services and send keys.
 
-A run directory may come from somebody else. What its configuration would do beyond reading and computing here is listed by
-:func:`effects_of`; a command that would do it first asks :func:`check_trust`, which refuses a directory that this user
-neither made nor trusted. Runs that are made here are trusted by a record that is written with them. A record holds for one
-resolved path and one content: a directory that is moved, or whose configuration or code is changed, is asked about again.
+A run directory may come from somebody else. :func:`effects_of` lists the effects of its configuration beyond reading
+and computing here; a command with such effects first asks :func:`check_trust`, which refuses a directory that this user
+neither made nor trusted. Runs that are made here are trusted by a record that is written with them. A record holds for
+one resolved path and one content: a directory that is moved, or whose configuration or code is changed, is asked about
+again.
 
-Records lie in ``$XDG_STATE_HOME/workflow-r1/trusted`` (``~/.local/state`` where the variable is not set), one small file
-for each directory, outside every run directory. ``docs/explanation/security.md`` says what an untrusted directory can still do.
+Records lie in ``$XDG_STATE_HOME/workflow-r1/trusted`` (``~/.local/state`` where the variable is not set), one small
+file for each directory, outside every run directory. ``docs/explanation/security.md`` says what an untrusted directory
+can still do.
 """
 
 import contextlib
@@ -36,7 +38,7 @@ Location = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One thing that a configuration would do to the outside, or with code that it names."""
+    """One effect of a configuration on the outside, or by code that it names."""
 
     does: str
     """A phrase that follows ``would``."""
@@ -45,9 +47,9 @@ class Effect:
 
 
 def effects_of(config: "RunConfig") -> list[Effect]:
-    """List what a configuration would do beyond reading files and computing here.
+    """List the effects of a configuration beyond reading files and computing here.
 
-    Whatever section names an address or the environment variable of a key counts, so that a new service is never forgotten.
+    Every section with an address or the environment variable of a key counts: a new service is never forgotten.
     """
     from workflow_r1.config import RunConfig
 
@@ -99,7 +101,7 @@ def _effect(does: str, *keys: str) -> Effect:
 
 
 def _quote(text: object) -> str:
-    """One line, whatever a stranger's file holds."""
+    """Return one line for any contents of a stranger's file."""
     shown = " ".join(str(text).split())
     return shown if len(shown) <= 200 else f"{shown[:197]}..."
 
@@ -108,12 +110,12 @@ def _quote(text: object) -> str:
 
 
 def untrusted_effects(directory: Path, config: "RunConfig", overrides: Sequence[str] = ()) -> list[Effect]:
-    """Return what a run directory's configuration would do that its user has not allowed; empty where it is trusted.
+    """Return the effects of a run directory's configuration that its user has not allowed; empty where it is trusted.
 
     Args:
-        directory: of the run.
+        directory: directory of the run.
         config: its configuration with the overrides.
-        overrides: of the command line, ``section.key=value``: what they decide is the user's own.
+        overrides: overrides of the command line, ``section.key=value``: their effects are the user's own choice.
     """
     own = [tuple(override.partition("=")[0].strip().split(".")) for override in overrides]
     effects = [effect for effect in effects_of(config) if not all(_is_set(key, own) for key in effect.keys)]
@@ -128,13 +130,13 @@ def check_trust(directory: Path, config: "RunConfig", *, overrides: Sequence[str
     """Refuse to act on a run directory that its user neither made nor trusted.
 
     Args:
-        directory: of the run.
+        directory: directory of the run.
         config: its configuration with the overrides.
-        overrides: of the command line.
+        overrides: overrides of the command line.
         trust: the user trusts it now; that is recorded.
 
     Raises:
-        UntrustedError: lists what the configuration would do, and how to allow it.
+        UntrustedError: the message lists the configuration's effects, and the way to allow them.
     """
     effects = untrusted_effects(directory, config, overrides)
     if not effects:
@@ -142,19 +144,22 @@ def check_trust(directory: Path, config: "RunConfig", *, overrides: Sequence[str
     if trust:
         remember(directory)
         return
-    known = _record_of(directory).is_file()
+    file = _record_of(directory)
+    known = file is not None and file.is_file()
     state = "was changed since you trusted it" if known else "was not made here by you"
     listed = "".join(f"\n  {effect.does}" for effect in effects)
     raise UntrustedError(
         f"{directory} {state}, and its configuration would{listed}\n"
-        f"Read {directory / CONFIG} and the code that it names; if you trust it, say so once with --trust"
+        f"Read {directory / CONFIG} and the code that it names; if you trust it, say so once with --trust, in Python "
+        "with load_config(..., trust=True)"
     )
 
 
 def is_trusted(directory: Path) -> bool:
-    """Whether this directory, with this content, was made or trusted by its user."""
+    """Return True where the user made or trusted this directory with this content."""
+    file = _record_of(directory)
     try:
-        record = json.loads(_record_of(directory).read_text(encoding="utf-8"))
+        record = None if file is None else json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     expected = {"directory": str(directory.resolve()), "content": _content(directory)}
@@ -169,6 +174,8 @@ def remember(directory: Path) -> None:
         "since": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
     file = _record_of(directory)
+    if file is None:
+        return
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = file.with_suffix(f".{os.getpid()}")
@@ -176,16 +183,24 @@ def remember(directory: Path) -> None:
         new.replace(file)
 
 
-def _record_of(directory: Path) -> Path:
+def _record_of(directory: Path) -> Path | None:
+    """Return the path of a directory's record, which may not exist yet; None where this user can keep no records."""
+    state = _state()
+    if state is None:
+        return None
     name = hashlib.sha256(str(directory.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
-    return _state() / "trusted" / f"{name}.json"
+    return state / "trusted" / f"{name}.json"
 
 
-def _state() -> Path:
+def _state() -> Path | None:
     chosen = os.environ.get("XDG_STATE_HOME", "")
     # The specification has relative paths ignored.
-    base = Path(chosen) if Path(chosen).is_absolute() else Path.home() / ".local" / "state"
-    return base / "workflow-r1"
+    if Path(chosen).is_absolute():
+        return Path(chosen) / "workflow-r1"
+    try:
+        return Path.home() / ".local" / "state" / "workflow-r1"
+    except RuntimeError:  # A user without a home, as containers run: nothing is remembered, nothing is trusted.
+        return None
 
 
 def _content(directory: Path) -> str:

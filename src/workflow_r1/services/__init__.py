@@ -1,1 +1,1 @@
-"""What the services behind operators have in common: how they fail, how patiently they are asked, what is told of them."""
+"""Common parts of the services behind operators: their failures, the patience of our requests, and the secrecy of errors."""

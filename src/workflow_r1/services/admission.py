@@ -1,13 +1,13 @@
-"""What every HTTP server of ours asks of a request before anything else is done with it.
+"""Rules that every HTTP server of ours applies to a request before anything else.
 
 A web page can make its visitor's browser send requests to this machine. It can choose the name by which it reaches the
-server (DNS rebinding), and it can send forms and plain text unasked. So a request is taken only
+server (DNS rebinding), and it can send forms and plain text without asking. The server therefore takes a request only
 
 1. under an address or a name of this machine, or one that was configured (421): a page that rebinds its own name shows
    that name in ``Host``, and no page can do it with an address;
 2. with the key, where one is asked for (401);
-3. with a body of the type ``application/json`` (415), which no page may send elsewhere unasked, of bounded length (413), that
-   is there in time (408);
+3. with a body of the type ``application/json`` (415), which no page may send elsewhere without asking, of bounded
+   length (413), that arrives in time (408);
 4. while no more than a bounded number of requests are under way (429).
 
 :class:`Admission` is an ASGI application around another one and needs no package.
@@ -28,17 +28,17 @@ Send = Callable[[ASGIMessage], Awaitable[None]]
 ASGIApplication = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 DISCARDED = 16
-"""Times the longest body that are read of a longer one before it is refused."""
+"""Multiple of the longest body that is read of a longer one before it is refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionRules:
-    """What a server takes."""
+    """Rules for the requests that a server takes."""
 
     hosts: Sequence[str] = ()
-    """Names, besides those of this machine, under which clients may reach the server, e.g. behind a proxy."""
+    """Names under which clients may reach the server, besides those of this machine, e.g. behind a proxy."""
     api_key: str | None = None
-    """Key that clients send as ``Authorization: Bearer KEY``; None asks for none."""
+    """Key that clients send as ``Authorization: Bearer KEY``; None asks for no key."""
     max_body_bytes: int = 2**20
     """Longest body."""
     body_seconds: float = 30.0
@@ -56,15 +56,15 @@ class Refusal:
     status: int
     """HTTP status."""
     message: str
-    """What was expected, what was received."""
+    """Expected and received, in words."""
     code: str | None = None
-    """What went wrong, for programs."""
+    """Kind of the mistake, for programs."""
     headers: Mapping[str, str] | None = None
     """Further headers of the reply."""
 
 
 class Admission:
-    """An application that hands on the requests that are in order. The application inside gets whole bodies."""
+    """An application that passes on admitted requests. The application inside gets whole bodies."""
 
     def __init__(
         self, app: ASGIApplication, rules: AdmissionRules, *, describe: Callable[[Refusal], Mapping[str, Any]]
@@ -72,8 +72,8 @@ class Admission:
         """Stand before an application.
 
         Args:
-            app: gets the requests that are taken.
-            rules: what is taken.
+            app: application that gets the admitted requests.
+            rules: rules of admission.
             describe: the body of the reply to a refusal, in the words of the server's own protocol.
         """
         self._app = app
@@ -115,7 +115,9 @@ class Admission:
         if rules.api_key is not None and scope["path"] not in rules.open_paths:
             given = next((value for name, value in headers if name == "authorization"), "")
             scheme, _, key = given.partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(key.strip().encode(), rules.api_key.encode()):
+            if scheme.lower() != "bearer" or not hmac.compare_digest(
+                key.strip().encode("latin-1"), rules.api_key.encode()
+            ):
                 return Refusal(
                     401,
                     "expected the server's key as Authorization: Bearer KEY, received another or none",
@@ -129,8 +131,10 @@ class Admission:
                 code="rate_limit_exceeded",
                 headers={"Retry-After": "1"},
             )
-        if scope["method"] in ("GET", "HEAD"):
-            return None
+        if scope["method"] != "POST":
+            return (
+                None  # Nothing of ours answers to another one with a body, and no page may send it elsewhere unasked.
+            )
         kind = next((value for name, value in headers if name == "content-type"), "")
         if kind.partition(";")[0].strip().lower() != "application/json":
             return Refusal(415, f"expected the header Content-Type: application/json, received {kind[:100]!r}")
@@ -180,7 +184,7 @@ class Admission:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Give the body once, then whatever comes: that the client leaves."""
+    """Give the body once, then all further messages: that the client leaves."""
     told = False
 
     async def again() -> ASGIMessage:

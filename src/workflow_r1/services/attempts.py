@@ -1,6 +1,6 @@
-"""How patiently a service is asked: attempts, waits between them, and what an error may tell of it.
+"""Patience with a service: attempts, waits between them, and the parts of an error that a message may repeat.
 
-Everything here holds for any service behind the operators, an LLM or a search, whatever it is reached by.
+Everything here holds for any service behind the operators, an LLM or a search, over any client.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ MAX_RETRY_AFTER_SECONDS = 120.0
 """Longest wait that a service's ``Retry-After`` is granted; one that asks for more counts as unavailable."""
 
 _RETRIED_STATUS = frozenset({408, 409, 425})
-"""Besides 429 and every status from 500 on."""
+"""Statuses that are tried again, besides 429 and every status from 500 on."""
 
 _TIMEOUTS = (FailureKind.IDLE, FailureKind.TIMEOUT)
 
@@ -43,7 +43,7 @@ _CONTENT_ERRORS: dict[FailureKind, type[ServiceError]] = {
 }
 
 MAX_QUOTED_CHARS = 300
-"""How much of a service's own message is repeated."""
+"""Longest part of a service's own message that an error repeats, in characters."""
 
 Reply = TypeVar("Reply")
 
@@ -52,10 +52,10 @@ class AttemptError(Exception):
     """One attempt brought no reply.
 
     Args:
-        kind: how it failed.
-        received: what came in place of a reply; completes "expected a reply, received".
+        kind: kind of the failure.
+        received: the thing that came in place of a reply; completes "expected a reply, received".
         retry_after: seconds that the service asks to wait.
-        remedy: what to do, where there is more to say than the kind does.
+        remedy: a remedy that says more than the kind's own.
     """
 
     def __init__(
@@ -73,9 +73,10 @@ _on_attempt: ContextVar[Callable[[], None] | None] = ContextVar("on_attempt", de
 
 @contextmanager
 def attempts_told_to(tell: Callable[[], None]) -> Iterator[None]:
-    """Call ``tell`` before every attempt in this context, and in the tasks that start in it: what it raises stops the attempt.
+    """Call ``tell`` before every attempt in this context, and in the tasks that start in it: an error of ``tell`` stops
+    the attempt.
 
-    An attempt begins when its request has its place among those in flight, so that what waits for one is not told.
+    An attempt begins when its request has its place among those in flight: a waiting request is not reported.
     """
     token = _on_attempt.set(tell)
     try:
@@ -85,7 +86,7 @@ def attempts_told_to(tell: Callable[[], None]) -> Iterator[None]:
 
 
 def tell_of_attempt() -> None:
-    """Tell whoever counts them that a request is about to be sent. :func:`ask_patiently` does so before each attempt."""
+    """Report to the counter that a request is about to be sent."""
     tell = _on_attempt.get()
     if tell is not None:
         tell()
@@ -102,8 +103,8 @@ async def ask_patiently(
 ) -> Reply:
     """Make attempts until one succeeds, at most ``max_retries + 1``.
 
-    Between two attempts it waits ``backoff_seconds``, doubled with each retry up to ``MAX_BACKOFF_SECONDS``, less up to a half
-    at random; where the service asks for a wait, as long as that, and a little longer at random.
+    Between two attempts it waits ``backoff_seconds``, doubled with each retry up to ``MAX_BACKOFF_SECONDS``, less up to
+    a half at random; where the service asks for a wait, as long as that, and a little longer at random.
 
     Args:
         attempt: asks once.
@@ -116,7 +117,7 @@ async def ask_patiently(
     Raises:
         ServiceUnavailableError: the last attempt failed.
         ServiceTimeoutError: the last attempt took too long.
-        EndpointRejectedError: the service refuses whatever is asked.
+        EndpointRejectedError: the service refuses every request.
         TooLongError: the request is too long.
         FilteredError: a content filter stopped the request.
         ServiceRejectedError: the service refuses the request for another reason.
@@ -171,7 +172,7 @@ def _error_of_kind(kind: FailureKind) -> type[ServiceError]:
 
 
 def kind_of_status(status: int) -> FailureKind:
-    """Judge an HTTP status that is no success."""
+    """Judge an HTTP status that is not a success."""
     if status == 429:
         return FailureKind.THROTTLED
     if status in _RETRIED_STATUS or status >= 500:
@@ -188,7 +189,7 @@ def kind_of_status(status: int) -> FailureKind:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a service asks to wait, which it may give as a number or as a date; None where it gives none."""
+    """Seconds that a service asks to wait, given as a number or as a date; None where it gives none."""
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)
@@ -203,7 +204,7 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def is_web_address(url: str) -> bool:
-    """Whether this is an http or https address with a host."""
+    """Return True for an http or https address with a host."""
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)

@@ -1,7 +1,7 @@
 """HTTP connections that do not wait for ever. Needs the extra ``serve``.
 
-uvicorn closes a connection that is idle after a request, but waits without end for the first byte of the first one, for the
-rest of a request's head that began, and for a client that does not read its reply.
+uvicorn closes a connection that is idle after a request, but waits without end for the first byte of the first one, for
+the rest of a request's head that began, and for a client that does not read its reply.
 """
 
 import asyncio

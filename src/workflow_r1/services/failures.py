@@ -1,10 +1,10 @@
-"""The ways in which an attempt at a service fails, an LLM or a search, told apart so that they can be counted."""
+"""The ways in which an attempt at a service, an LLM or a search, fails; each is counted by itself."""
 
 from enum import StrEnum
 
 
 class FailureKind(StrEnum):
-    """Why one attempt brought no reply. All but the last six may pass, and are tried again."""
+    """Reason why one attempt brought no reply. All but the last six may pass, and are tried again."""
 
     UNREACHABLE = "unreachable"
     """No connection: refused, no such host, not established in time."""
@@ -19,15 +19,15 @@ class FailureKind(StrEnum):
     SERVER_ERROR = "server_error"
     """Status 500 and above, or one that asks for another attempt (408, 409, 425)."""
     INVALID_REPLY = "invalid_reply"
-    """Complete, but not what was asked for: not JSON, cut short, no choices, no passages."""
+    """A complete reply of another form: not JSON, cut short, no choices, no passages."""
     WRONG_MODEL = "wrong_model"
     """The reply is another model's."""
     BAD_KEY = "bad_key"
-    """The key is unknown or may not use this (401, 403)."""
+    """The key is unknown or has no right to use this (401, 403)."""
     UNKNOWN_MODEL = "unknown_model"
     """The endpoint has no such model or tool, or nothing of its kind stands at the address (404)."""
     NO_QUOTA = "no_quota"
-    """The account has none left."""
+    """The account has no quota left."""
     TOO_LONG = "too_long"
     """The request is longer than the model or the server takes."""
     CONTENT_FILTER = "content_filter"
@@ -47,7 +47,7 @@ class FailureKind(StrEnum):
 
     @property
     def is_content(self) -> bool:
-        """True where what the request says is refused: who wrote it caused the failure."""
+        """True where the service refuses the content of the request: its writer caused the failure."""
         return self in (FailureKind.TOO_LONG, FailureKind.CONTENT_FILTER)
 
 

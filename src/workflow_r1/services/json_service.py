@@ -1,4 +1,4 @@
-"""A service that takes JSON and answers in JSON: what every one of them needs, an LLM as well as a search."""
+"""A service that takes JSON and answers in JSON: the common part of the clients of LLMs and searches."""
 
 import asyncio
 import json
@@ -37,8 +37,9 @@ CONNECT_SECONDS = 10.0
 """Longest wait for a connection; a part of ``timeout_seconds``."""
 
 _KEEP_ALIVE_SECONDS = 4.0
-"""How long an idle connection is kept: less than the five seconds after which many servers close theirs, since a request
-that meets a closing connection fails."""
+"""Longest time that an idle connection is kept: less than the five seconds after which many servers close theirs, since
+a request that meets a closing connection fails.
+"""
 
 _CONNECTIONS_PER_POOL = 8
 """The HTTP library looks at all connections of a pool for each request. Small pools halve the cost of a call at 64."""
@@ -50,10 +51,10 @@ Reply = TypeVar("Reply")
 
 
 class JSONServiceConfig(Record):
-    """How patiently a service is asked."""
+    """Patience with a service."""
 
     timeout_seconds: float = Field(default=30.0, gt=0.0)
-    """Of one attempt, from sending to the last byte."""
+    """Longest time of one attempt, from sending to the last byte."""
     idle_timeout_seconds: float = Field(default=15.0, gt=0.0)
     """Longest silence within an attempt: while connecting, sending or reading."""
     max_retries: int = Field(default=4, ge=0)
@@ -61,30 +62,30 @@ class JSONServiceConfig(Record):
     backoff_seconds: float = Field(default=0.5, ge=0.0)
     """Wait before the first retry; doubles with each, less up to a half at random, unless the service names a wait."""
     concurrency: int = Field(default=16, ge=1)
-    """Requests in flight at once; one that waits for its retry counts, so that a busy service is given room."""
+    """Requests in flight at once, including those that wait for their retry: a busy service gets room."""
 
 
 class JSONService:
     """Asks one address. Connections are pooled, and belong to the event loop that opened them.
 
-    Throttling, server errors, lost connections, timeouts and replies that cannot be read are tried again; a refusal of the
-    request itself is not. Redirects are not followed, so that what is sent goes where the configuration says.
+    The client tries again after throttling, server errors, lost connections, timeouts and replies that it cannot read,
+    but not after a refusal of the request itself. It follows no redirects: a request goes where the configuration says.
 
-    The connections are opened at the first request and anew in another event loop, so one object serves several calls of
-    ``asyncio.run``, each of which closes its connections at its end.
+    The connections are opened at the first request and anew in another event loop. One object therefore serves several
+    calls of ``asyncio.run``, and each closes its connections at its end.
 
     Args:
-        url: where requests go; a query in it stays behind the paths that requests append.
+        url: address of the service; a query in it stays behind the paths that requests append.
         config: patience.
-        key: of the configuration, which errors name, e.g. ``search.server.url``.
+        key: configuration key that errors name, e.g. ``search.server.url``.
         headers: sent with each request.
         secrets: never repeated in an error, a log or a reply.
-        remedies: what to do by status or kind of failure, where this service has reasons of its own.
-        kind: what the service does, as errors call it.
+        remedies: remedies by status or kind of failure, where this service has reasons of its own.
+        kind: the service's task, as errors call it.
         place: the service, as errors name it; None is kind and address.
 
     Raises:
-        ConfigError: the address is none, or holds a login.
+        ConfigError: the address is not valid, or holds a login.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class JSONService:
             **(headers or {}),
         }
         self._secrets = secrets
-        # A short one, a value in an address's query, would garble the JSON around what it stands in.
+        # A short secret, such as a value in an address's query, would garble the JSON around its place.
         self._keys = [secret for secret in secrets if len(secret) >= _MIN_KEY_CHARS]
         self._remedies = remedies or {}
         hide_in_logs(secrets)
@@ -128,9 +129,9 @@ class JSONService:
         self._slots: asyncio.LifoQueue[httpx2.AsyncHTTPTransport] | None = None
         self._lifetime: AsyncGenerator[asyncio.LifoQueue[httpx2.AsyncHTTPTransport], None] | None = None
         self.failures: Counter[FailureKind] = Counter()
-        """Failed attempts so far, by kind, those that a retry made good included."""
+        """Failed attempts so far, by kind, including those that a retry made good."""
         self.retries: Counter[FailureKind] = Counter()
-        """Those of ``failures`` that were tried again; each of the others was the end of its request."""
+        """Number of ``failures`` that were tried again; each of the others ended its request."""
 
     async def ask(
         self,
@@ -144,17 +145,17 @@ class JSONService:
         """Send a request and read the reply.
 
         Args:
-            request: what is sent, as JSON; None asks with GET and sends nothing.
+            request: body of the request, as JSON; None asks with GET and sends nothing.
             read: makes something of the reply's JSON; raises ``ValueError`` where it makes no sense.
             path: appended to the address.
-            as_text: the reply is no JSON: ``read`` gets it as it is.
-            amend: what to send in place of a request that was refused; None where nothing else can be sent.
+            as_text: True where the reply is not JSON: ``read`` gets its text.
+            amend: makes the request to send in place of a refused one; None where nothing else can be sent.
 
         Raises:
             ServiceUnavailableError: unreachable, throttled, failing or unreadable on the last attempt.
             ServiceTimeoutError: no reply in time on the last attempt.
-            EndpointRejectedError: the service refuses whatever is asked: key, quota, address.
-            ContentRejectedError: the service refuses what the request says: too long, filtered.
+            EndpointRejectedError: the service refuses every request: key, quota, address.
+            ContentRejectedError: the service refuses the request's content: too long, filtered.
             ServiceRejectedError: the service refuses the request for another reason.
             ConfigError: the environment names a proxy that cannot be used, or allows too few connections.
         """
@@ -301,7 +302,7 @@ class JSONService:
             return self._failed(
                 refusal.kind,
                 f"a redirect to {location}, which is not followed",
-                remedy=f"it redirects to {location}: set {self._key} to where it is",
+                remedy=f"it redirects to {location}: set {self._key} to that address",
             )
         message = self._quote(refusal.message)
         return self._failed(

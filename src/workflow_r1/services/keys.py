@@ -10,8 +10,8 @@ def read_key(variable: str, *, purpose: str, required: bool = True) -> str:
 
     Args:
         variable: its name.
-        purpose: whose key it is, for the message.
-        required: whether a missing key is an error; else it is the empty string.
+        purpose: owner of the key, for the message.
+        required: True makes a missing key an error; otherwise it is the empty string.
 
     Raises:
         ConfigError: it is needed and not set, or cannot be a key.

@@ -15,10 +15,10 @@ _reserved = 0
 def reserve_open_files(num: int, *, place: str) -> Iterator[None]:
     """Make room for a service's connections for as long as the context lasts.
 
-    The soft limit, often 1,024 or 256, is raised as far as all services of this process need it: that is what it is soft for.
+    The soft limit, often 1,024 or 256, is raised as far as all services of this process need it.
 
     Args:
-        num: connections at most.
+        num: most connections of the service.
         place: the service, for the message.
 
     Raises:

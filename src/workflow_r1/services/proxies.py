@@ -1,4 +1,4 @@
-"""Which proxy a service is reached through, by the environment variables that every HTTP client honours.
+"""Choice of the proxy for a service, by the environment variables that every HTTP client honours.
 
 The choice is made here rather than by the HTTP library, since that builds every proxy which the environment names, for
 addresses on this machine too, and stops with an import error where one of them is a SOCKS proxy.
@@ -20,7 +20,7 @@ class Proxy:
     """A proxy that the environment names."""
 
     variable: str
-    """Where it is named."""
+    """Environment variable that names it."""
     url: str
     """Its address, with a login where it has one."""
 
@@ -57,11 +57,12 @@ def find_proxy(url: str) -> Proxy | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
+    """Return True where a host is this machine."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host.lower() == "localhost" or host.lower().endswith(".localhost")
+    address = getattr(address, "ipv4_mapped", None) or address
     return address.is_loopback or address.is_unspecified
 
 

@@ -1,8 +1,9 @@
-"""What a service means by a status that is no success: whose failure it is, by cause and not by status alone.
+"""Meaning of a status that is not a success: the cause decides whose failure it is, not the status alone.
 
-Servers agree on few codes. A request that is too long is a 400 at OpenAI, vLLM, llama.cpp and SGLang, a 422 at TGI, a 413 at
-Groq, a 500 behind some gateways; most say it in words only. The words here are those of OpenAI, Azure, vLLM, llama.cpp, SGLang,
-TGI, Ollama, LM Studio, Mistral, Anthropic, Gemini, xAI, Bedrock, DashScope, DeepSeek, OpenRouter and litellm (November 2026).
+Servers agree on few codes. A request that is too long is a 400 at OpenAI, vLLM, llama.cpp and SGLang, a 422 at TGI, a
+413 at Groq, a 500 behind some gateways; most say it in words only. The words here are those of OpenAI, Azure, vLLM,
+llama.cpp, SGLang, TGI, Ollama, LM Studio, Mistral, Anthropic, Gemini, xAI, Bedrock, DashScope, DeepSeek, OpenRouter and
+litellm (November 2026).
 """
 
 import json
@@ -26,10 +27,10 @@ _KIND_OF_CODE = {
     "responsibleaipolicyviolation": FailureKind.CONTENT_FILTER,
     "data_inspection_failed": FailureKind.CONTENT_FILTER,
 }
-"""What a server's own code, in small letters, tells more exactly than its status."""
+"""A server's own code, in small letters, where it tells more exactly than its status."""
 
 _TOO_LONG_ANYWHERE = re.compile(
-    r"maximum context length|ContextWindowExceeded|exceeds? the (?:available |model's )?context|"
+    r"maximum context length|ContextWindowExceeded|exceeds? (?:the )?(?:available |model's )?context|"
     r"longer than the (?:maximum )?(?:model|context)|prompt (?:is )?too long",
     re.IGNORECASE,
 )
@@ -40,19 +41,27 @@ _TOO_LONG = re.compile(
     r"(?:prompts?|inputs?|requests?|messages?|strings?)\W+(?:\w+ )?too (?:long|large)|"
     r"longer than the max|reduce the length of|too many (?:input )?tokens|max_new_tokens\W+must be|"
     r"must have less than \d+ tokens|input (?:token count|length)\b.{0,40}exceed|range of input length|"
-    r"maximum (?:prompt|input|model|sequence) length|exceeds? the maximum (?:number of tokens|allowed length)",
+    r"maximum (?:prompt|input|model|sequence) length|exceeds? the maximum (?:number of tokens|allowed length)|"
+    # Any other words for it: what was sent, then that it is more than fits. `max_tokens` is not what was sent.
+    r"\b(?:prompts?|inputs?|quer(?:y|ies)|messages?|requests?|conversation|(?<!output )(?<!completion )tokens?)\b"
+    r"(?:(?!max_tokens|max_completion|quota|rate.limit|credit|balance|time|took)[^\n]){0,80}?"
+    r"(?:exceed|too (?:long|large)\b|(?:longer|larger|greater|more) than|超长|过长)"
+    r"(?![^\n]{0,30}(?:quota|rate|credit|balance|time))|"
+    r"exceed\w* (?:the )?max_(?:model|seq|sequence)_len|default_max_tokens \(-",
     re.IGNORECASE,
 )
 
 _FILTERED = re.compile(
     r"content.?(?:filter|policy|management|exists risk)|violat\w+ (?:\w+ ){0,3}(?:usage )?polic|usage guidelines|"
     r"inappropriate content|(?:input|prompt|request) was (?:flagged|blocked|rejected because it was considered high risk)|"
-    r"requires moderation|safety.?(?:system|check|filter)|prohibited_content",
+    r"requires moderation|safety.?(?:system|check|filter)|prohibited_content|guardrail|responsible ai|敏感|"
+    r"(?:sensitive|unsafe|harmful) (?:words|information|content)|"
+    r"\b(?:content|input|output|prompt|message)s? (?:\w+ ){0,2}(?:blocked|flagged)",
     re.IGNORECASE,
 )
 
 _FILTERED_403 = re.compile(r"requires moderation|input was flagged|content violates|safety.?check", re.IGNORECASE)
-"""A 403 usually speaks of the key; gateways with a moderation also use it for what that stopped."""
+"""Words of a content filter. A 403 usually speaks of the key; gateways with a moderation also use it for their filter."""
 
 _CONTEXT_TOKENS = re.compile(r"context length is (?:only )?(\d+)", re.IGNORECASE)
 
@@ -65,24 +74,24 @@ _NAME = re.compile(r"\b(max_tokens|temperature)\b|[`'\"](stop|seed)[`'\"]")
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a service says with a status that is no success."""
+    """A service's reply with a status that is not a success."""
 
     kind: FailureKind
     """Its cause."""
     message: str
-    """The service's own words; empty where it has none."""
+    """The service's own words; empty where it gave none."""
     parameter: str = ""
-    """The field of the request that the service does not take at all, or not with this value."""
+    """Field of the request that the service does not take at all, or not with this value."""
 
 
 def read_refusal(status: int, body: bytes, *, max_tokens: int = 0) -> Refusal:
     """Judge a refusal by its status, the service's own codes, and its words. Never raises; linear in ``body``.
 
     Args:
-        status: no success.
+        status: a status that is not a success.
         body: JSON in any of the usual forms, or text.
-        max_tokens: what the request asked for. Where that alone fills the model's context, no content is too long: the
-            configuration is wrong.
+        max_tokens: the request's limit of tokens. Where that alone fills the model's context, no content is too long:
+            the configuration is wrong.
     """
     error = _parse(body)
     if error is None:
@@ -123,7 +132,7 @@ def read_refusal_in_reply(reply: Any) -> Refusal | None:
 
 
 def _read_error(value: Any) -> tuple[str, list[str]]:
-    """What a service says of its refusal in the usual fields of a JSON error, and its codes."""
+    """Return the service's words in the usual fields of a JSON error, and its codes."""
     message = ""
     codes: list[str] = []
     for level in _levels(value):
@@ -132,19 +141,34 @@ def _read_error(value: Any) -> tuple[str, list[str]]:
         message = told or message
     if not message:
         whole = value.get("detail") or value.get("error") or value if isinstance(value, dict) else value
+        if isinstance(
+            whole, list
+        ):  # FastAPI's: each names the field, and repeats the request, whose words are no cause.
+            whole = [
+                {k: v for k, v in each.items() if k != "input"} if isinstance(each, dict) else each for each in whole
+            ]
         message = whole if isinstance(whole, str) else json.dumps(whole)
     return message, codes
 
 
 def _levels(value: Any) -> Iterator[dict[str, Any]]:
-    """The objects of an error that are nested in the usual fields, outermost first."""
+    """Return the objects of an error that are nested in the usual fields, outermost first."""
     for _ in range(5):
         if isinstance(value, list) and value:  # Gemini's endpoint puts its error into a list.
             value = value[0]
         if not isinstance(value, dict):
             return
         yield value
-        value = value.get("error") or value.get("innererror")
+        value = value.get("error") or value.get("innererror") or _passed_on(value.get("metadata"))
+
+
+def _passed_on(metadata: Any) -> Any:
+    """The provider's own error, which OpenRouter passes on as text behind "Provider returned error"."""
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if not isinstance(raw, str):
+        return raw
+    inner = _parse(raw.encode("utf-8", "replace"))
+    return inner if isinstance(inner, dict | list) else {"message": raw[:2000]}
 
 
 def _parse(body: bytes) -> Any:

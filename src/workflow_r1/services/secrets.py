@@ -31,7 +31,9 @@ def without_login(url: str) -> str:
 
 
 def secrets_of_url(url: str) -> set[str]:
-    """Return what in an address may be secret: the password and the values of the query, in every form they are sent in."""
+    """Return the parts of an address that may be secret: the password and the values of the query, in every form they
+    are sent in.
+    """
     parts = urlsplit(url)
     login = parts.netloc.rpartition("@")[0]
     user, _, password = login.partition(":")
@@ -57,7 +59,7 @@ def mask_addresses(text: str, *, whole_query: bool = False) -> str:
 
     Args:
         text: any text.
-        whole_query: mask all of a query (``http://host/v1?***``), where nothing is known of what stands in it.
+        whole_query: mask all of a query (``http://host/v1?***``), where its contents are unknown.
     """
     text = _LOGIN.sub("", text)
     if not whole_query:
@@ -84,7 +86,7 @@ _filter = _SecretFilter()
 
 
 def hide_in_logs(secrets: Iterable[str]) -> None:
-    """Mask these secrets in whatever the HTTP libraries log from now on."""
+    """Mask these secrets in all logs of the HTTP libraries from now on."""
     _filter.secrets.update(secrets)
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_filter)  # Adding it again changes nothing.

@@ -1,8 +1,8 @@
 """The server's application: chat completions, responses, ``GET /v1/models``, ``GET /health``. Needs the extra ``serve``.
 
-All requests share one policy, so that a policy in this process samples them in one batch. A request takes one of a limited
-number of places, or waits for one; where too many wait, it is refused. A client that leaves ends its trajectory. What takes
-long in proportion to the request (reading it, counting the tokens of its prompt) runs in a thread.
+All requests share one policy, so that a policy in this process samples them in one batch. A request takes one of a
+limited number of places, or waits for one; where too many wait, it is refused. A client that leaves ends its
+trajectory. Work that grows with the request (reading it, counting the tokens of its prompt) runs in a thread.
 """
 
 import asyncio
@@ -36,16 +36,16 @@ from workflow_r1.trajectory import Message, Question, StopReason, Trajectory
 logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS = 15.0
-"""A stream that has nothing to say for so long sends a comment, so that nothing in between takes it for dead."""
+"""Silence of a stream, in seconds, after which it sends a comment, so that no proxy takes it for dead."""
 
 CLIENT_LEFT = 499
-"""Status in the place of a reply that nobody will read."""
+"""Status in place of a reply that nobody will read."""
 
 CHARS_PER_TOKEN = 16
 """No text has more characters to a token of its prompt: a longer question is refused before it is tokenised."""
 
 SHORT_CHARS = 500
-"""Tokens of a shorter question are not counted beforehand: that takes no time worth a thread."""
+"""Longest question whose tokens are not counted beforehand: counting takes no time worth a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,45 +53,45 @@ class Protocol:
     """One way to ask."""
 
     read: Callable[..., AnswerRequest]
-    """From a body, and the model's name, to the request."""
+    """Maker of the request from a body and the model's name."""
     make_reply: Callable[..., Reply]
-    """From the trajectory's name, the model's and the request to the reply."""
+    """Maker of the reply from the trajectory's name, the model's name and the request."""
 
 
 PROTOCOLS = {
     "/v1/chat/completions": Protocol(read_chat, ChatReply),
     "/v1/responses": Protocol(read_responses, ResponsesReply),
 }
-"""Every way to ask, by its path."""
+"""Handlers of all ways to ask, by path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What is served."""
+    """The policy that is served, and its settings."""
 
     model: str
     """Name that clients ask for."""
     policy: Policy
-    """What is sampled."""
+    """Policy that is sampled."""
     make_environment: Callable[[Question], Environment]
     """A fresh environment for each request."""
     temperature: float
-    """Of requests that do not name one."""
+    """Temperature of requests that name no temperature."""
     simulation: bool
-    """Whether any part is the embedded world's."""
+    """True where any part is the embedded world's."""
     currency: str = "USD"
-    """Of the costs in the traces."""
+    """Currency of the costs in the traces."""
     history: History = "text"
-    """What becomes of the messages before the question."""
+    """Treatment of the messages before the question."""
     count_tokens: Callable[[Sequence[Message]], int] | None = None
-    """Tokens of a prompt, counted in a thread before the policy gets it; None leaves that to the policy."""
+    """Counter of a prompt's tokens, called in a thread before the policy gets it; None leaves that to the policy."""
     warn: Callable[[str], Sequence[str]] = lambda question: ()
-    """What the answer to a question must not be taken for, by its text."""
+    """Warnings against false readings of an answer, by the question's text."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """What the server takes on."""
+    """Limits of the server's work."""
 
     max_concurrency: int = 32
     """Trajectories that are live at once."""
@@ -111,8 +111,8 @@ def make_app(
 
     Args:
         served: the policy with its operators.
-        limits: of trajectories.
-        rules: what requests are taken at all; None takes the rules' own defaults.
+        limits: limits of trajectories.
+        rules: rules of admission for all requests; None takes the rules' own defaults.
         on_trajectory: called with each trajectory that came to its end.
         lifetime: entered before the first request, left after the last.
     """
@@ -137,7 +137,7 @@ def make_app(
 
 
 class _Places:
-    """Who is served, and who waits."""
+    """Places of the requests that are served, and the queue of those that wait."""
 
     def __init__(self, limits: ServerLimits) -> None:
         self._limits = limits
@@ -172,7 +172,7 @@ class _Places:
 
 
 class _Endpoint:
-    """The handlers, and what they share."""
+    """Handlers of the protocols, and their common parts."""
 
     def __init__(
         self,
@@ -189,7 +189,7 @@ class _Endpoint:
     # ---------------------------------------------------------------------------------------------------------- handlers
 
     async def health(self, request: Request) -> Response:
-        """Say that all is well, and what is served."""
+        """Reply that all is well, with the description of the served policy."""
         taken = self._places.num_taken
         live = min(taken, self._limits.max_concurrency)
         return _json(
@@ -211,7 +211,9 @@ class _Endpoint:
     async def model(self, request: Request) -> Response:
         """Describe the one model."""
         if request.path_params["model"] != self._served.model:
-            raise RequestError(404, f"expected the model {self._served.model}", code="model_not_found", param="model")
+            received = request.path_params["model"][:100]
+            message = f"expected the model {self._served.model}, received {received!r}"
+            raise RequestError(404, message, code="model_not_found", param="model")
         return _json(self._describe())
 
     def handler(self, protocol: Protocol) -> Callable[[Request], Awaitable[Response]]:
@@ -302,7 +304,7 @@ class _Endpoint:
         if trajectory.stop_reason is StopReason.PROMPT_TOO_LONG or prompt_fills_context:
             raise _too_long(len(wanted.question))
         if trajectory.stop_reason.is_infrastructure:
-            # Its message names addresses that are none of the client's business; the log has it.
+            # Its message names addresses, which are not the client's business; the log has it.
             logger.warning("%s: %s: %s", name, trajectory.stop_reason, trajectory.error)
             raise RequestError(
                 503,
@@ -328,7 +330,7 @@ class _Endpoint:
         )
 
     async def _write_question(self, wanted: AnswerRequest) -> Asked:
-        """Write what the policy is asked, as long as its prompt may be.
+        """Write the question for the policy, as long as its prompt may be.
 
         Raises:
             RequestError: 413 the question alone is too long.
@@ -438,7 +440,7 @@ async def _tell_bug(request: Request, error: Exception) -> Response:
 
 
 def _describe_bug(error: Exception, *, logs: bool = True) -> RequestError:
-    """What a client is told of an error that is not its own; the log has the rest."""
+    """Describe to a client an error that is not its own; the log has the rest."""
     if logs:
         logger.error("a request failed: %s", error, exc_info=None if isinstance(error, UserError) else error)
     return RequestError(500, "the server failed; its log says more", code="internal_error")

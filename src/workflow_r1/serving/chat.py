@@ -1,9 +1,9 @@
-"""OpenAI's chat completions, ``POST /v1/chat/completions``: what is read of a request, and how the reply is worded.
+"""OpenAI's chat completions, ``POST /v1/chat/completions``: the reading of a request, and the wording of the reply.
 
-The answer is the message's ``content``. Fields that ordinary clients pass over tell how it came about: the thoughts, calls
-and observations as text in ``reasoning_content`` (the name that DeepSeek's API gave it and chat interfaces show), and
-beside ``choices`` the whole trace in ``workflow_r1`` and what was passed over in ``warnings``, in a stream with its last
-choice.
+The answer is the message's ``content``. Fields that ordinary clients ignore show how it came about:
+``reasoning_content`` (the name that DeepSeek's API gave it and chat interfaces show) holds the thoughts, calls and
+observations as text. Beside ``choices`` stand the whole trace in ``workflow_r1`` and the ignored fields in
+``warnings``; a stream sends them with its last choice.
 """
 
 import time
@@ -56,7 +56,7 @@ def read_chat(body: bytes, *, model: str) -> AnswerRequest:
         model: the only model there is.
 
     Raises:
-        RequestError: 400 what is no such request, or asks for what cannot be done; 404 another model.
+        RequestError: 400 the body is not such a request, or asks for the impossible; 404 another model.
     """
     fields = read_fields(body)
     parsed = parse(fields, _Body, model=model)
@@ -97,9 +97,9 @@ class ChatReply:
         """Begin a reply.
 
         Args:
-            name: of the trajectory.
-            model: that is served.
-            request: what is replied to.
+            name: name of the trajectory.
+            model: name of the served model.
+            request: the request of the reply.
         """
         self._head = {"id": f"chatcmpl-{name}", "created": int(time.time()), "model": model}
         self._include_usage = request.include_usage

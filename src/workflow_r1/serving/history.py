@@ -1,10 +1,10 @@
-"""How a policy that is trained on single questions is asked within a conversation.
+"""Ways to ask a policy that is trained on single questions within a conversation.
 
-``text`` puts the earlier messages before the question: for a policy whose prompt explains its task in words (prompt style
-``full``), or an LLM. ``reference`` asks the question alone, and puts the last answer in the place of a pronoun that the
-question leaves open: for a policy that was trained on bare questions (``brief``), which any other text confuses (the embedded
-one's exact match falls from .42 to .05; ``docs/decisions/earlier-messages.md``). ``none`` asks the question alone.
-Nothing is left out in silence: the reply's warnings say what was not read.
+``text`` puts the earlier messages before the question: for a policy whose prompt explains its task in words (prompt
+style ``full``), or an LLM. ``reference`` asks the question alone, and puts the last answer in the place of a pronoun
+that the question leaves open: for a policy that was trained on bare questions (``brief``), which any other text
+confuses (the embedded one's exact match falls from .42 to .05; ``docs/decisions/earlier-messages.md``). ``none`` asks
+the question alone. The reply's warnings name everything that was left out.
 """
 
 import re
@@ -16,39 +16,39 @@ from typing import Literal
 from workflow_r1.serving.requests import AnswerRequest
 
 History = Literal["text", "reference", "none"]
-"""What becomes of the messages besides the question."""
+"""Treatment of the messages besides the question."""
 
 _PRONOUN = re.compile(r"\b(he|she|it|they|him|them|this|that|there|his|her|its|their)\b", re.IGNORECASE)
 _POSSESSIVE = ("his", "its", "their")
 _NAME = re.compile(r"(?<=\S\s)[A-Z]\w")
-"""A capital letter that begins no sentence: the question names what it is about."""
+"""A capital letter that begins no sentence: the question names its subject."""
 
 _MAX_ANSWER_CHARS = 120
-"""A longer last answer is no name."""
+"""A longer last answer is not a name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the policy is asked."""
+    """The text for the policy."""
 
     text: str
-    """The question, with what it needs of the conversation."""
+    """The question, with the needed part of the conversation."""
     num_unread: int
     """Messages that the policy does not see."""
     warnings: tuple[str, ...]
-    """What was left out or changed."""
+    """Warnings about parts that were left out or changed."""
 
 
 def ask_within(request: AnswerRequest, how: History, *, fits: Callable[[str], bool]) -> Asked | None:
-    """Write what the policy is asked.
+    """Write the text for the policy.
 
     Args:
         request: the question, and the conversation that it stands in.
-        how: what becomes of the conversation.
-        fits: whether a text is short enough; a text that is a part of a fitting one fits.
+        how: treatment of the conversation.
+        fits: returns True for a text that is short enough; each part of such a text must fit, too.
 
     Returns:
-        What to ask; None where the question alone does not fit.
+        The text to ask; None where the question alone does not fit.
     """
     others = request.others
     if how == "text":

@@ -1,4 +1,4 @@
-"""What every reply is made of, whatever the protocol: the answer, the reasoning as text, the trace, the warnings."""
+"""Parts of every reply, whatever the protocol: the answer, the reasoning as text, the trace, the warnings."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,13 +18,13 @@ class TraceTurn(Record):
     index: int
     """1, 2, ..."""
     thought: str | None
-    """What the policy thought; None where a malformed turn holds no thought."""
+    """Thought of the policy; None where a malformed turn holds no thought."""
     text: str
     """Everything that it wrote."""
     calls: tuple[OperatorCall, ...]
     """The operator calls with their observations, seconds, usage and cost, in the order in which they were written."""
     observation: str
-    """What the policy was told; empty after the last turn."""
+    """Observation after the turn; empty after the last turn."""
     tokens: int
     """Tokens that the policy wrote."""
     seconds: float
@@ -32,32 +32,32 @@ class TraceTurn(Record):
 
 
 class Trace(Record):
-    """How an answer came about."""
+    """The way to an answer."""
 
     trajectory_id: str
-    """Also in the saved file, where the server saves trajectories."""
+    """Id of the trajectory, also in the saved file, where the server saves trajectories."""
     policy: str
     """Name of the policy."""
     simulation: bool
-    """Whether any part is the embedded world's: the answer then says nothing about the real world."""
+    """True where any part is the embedded world's: the answer then says nothing about the real world."""
     temperature: float
-    """That the policy was sampled at; 0 is greedy."""
+    """Sampling temperature of the policy; 0 is greedy."""
     seed: int
-    """The same request with this ``seed`` samples the same again, where the policy runs in the server."""
+    """Seed of the sampling: the same request with it samples the same again, where the policy runs in the server."""
     asked: str
-    """The question as the policy was asked, with what was put into it of the conversation."""
+    """The question as the policy got it, with the added part of the conversation."""
     ignored_messages: int
     """Messages of the request that the policy did not see."""
     stop_reason: StopReason
-    """Why the trajectory ended; where it is not ``answered``, there is no answer."""
+    """Reason for the trajectory's end; where it is not ``answered``, there is no answer."""
     turns: tuple[TraceTurn, ...]
-    """In order."""
+    """Turns in order."""
     usage: Usage
-    """What the operators took; ``cost`` is null where a price is unknown."""
+    """Usage of the operators; ``cost`` is null where a price is unknown."""
     currency: str
-    """Of ``cost`` and ``paid``."""
+    """Currency of ``cost`` and ``paid``."""
     policy_usage: Usage
-    """What the policy's own server took, where it has one."""
+    """Usage of the policy's own server, where it has one."""
     seconds: float
     """Wall time from prompt to end."""
 
@@ -77,13 +77,13 @@ def make_trace(
 
     Args:
         trajectory: the whole of it.
-        seed: of the request, or the one drawn for it.
-        temperature: of the policy.
-        simulation: whether any part is the embedded world's.
-        currency: of the costs.
+        seed: seed of the request, or the one drawn for it.
+        temperature: temperature of the policy.
+        simulation: True where any part is the embedded world's.
+        currency: currency of the costs.
         asked: the question as the policy was asked.
         ignored_messages: messages of the request that the policy did not see.
-        sampling_seconds: by index of the turn.
+        sampling_seconds: seconds of sampling by index of the turn.
     """
     return Trace(
         trajectory_id=trajectory.id,
@@ -114,11 +114,11 @@ def make_trace(
 
 
 def reasoning_text(event: RolloutEvent) -> str:
-    """What an event adds to ``reasoning_content``; empty where it adds nothing."""
+    """Return the text that an event adds to ``reasoning_content``; empty where it adds nothing."""
     match event:
         case TurnSampled():
             parsed = parse_turn(event.sampled.text)
-            # Of a malformed turn everything is shown: that is where the fault can be seen.
+            # Everything of a malformed turn is shown: its fault stands there.
             thought = event.sampled.text if parsed.malformed else parsed.think or ""
             return "\n".join([thought, *(f"→ {call.operator}: {call.input}" for call in parsed.calls)]) + "\n"
         case TurnFinished():
@@ -131,18 +131,18 @@ def reasoning_text(event: RolloutEvent) -> str:
 
 
 def answer_text(trajectory: Trajectory, stop: Sequence[str]) -> str:
-    """The answer, cut at the first of the stop strings; empty where there is none."""
+    """The answer, cut at the first of the stop strings; empty where there is no answer."""
     answer = trajectory.answer or ""
     return answer[: min((at for at in map(answer.find, stop) if at >= 0), default=len(answer))]
 
 
 def no_answer_text(trajectory: Trajectory) -> str:
-    """What ``reasoning_content`` ends with where there is no answer, so that an empty message explains itself."""
+    """Return the end of ``reasoning_content`` where there is no answer: it explains the empty message."""
     return "" if trajectory.answer is not None else f"No answer: {trajectory.stop_reason}.\n"
 
 
 def policy_tokens(trajectory: Trajectory) -> dict[str, int]:
-    """The policy's own tokens, as OpenAI's ``usage``. What the operators took stands in the trace."""
+    """The policy's own tokens, as OpenAI's ``usage``. The operators' usage stands in the trace."""
     read = trajectory.policy_usage.prompt_tokens + len(trajectory.prompt_token_ids)
     read += sum(len(turn.context_token_ids) for turn in trajectory.turns)
     written = sum(_num_tokens(turn) for turn in trajectory.turns)
@@ -155,34 +155,34 @@ def _num_tokens(turn: Turn) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """All that a reply is made of."""
+    """Parts of a reply."""
 
     trajectory: Trajectory
     """The whole of it."""
     trace: Trace
-    """How the answer came about."""
+    """The way to the answer."""
     answer: str
-    """What the client gets as the text of the reply."""
+    """Text of the reply for the client."""
     reasoning: str
     """Thoughts, calls and observations as text."""
     warnings: tuple[str, ...]
-    """What of the request was passed over, and what the answer must not be taken for."""
+    """Warnings about ignored fields of the request, and against false readings of the answer."""
 
     @property
     def beside(self) -> dict[str, Any]:
-        """The fields that our replies have besides those of the protocol."""
+        """Fields of our replies besides those of the protocol."""
         return {"workflow_r1": self.trace.model_dump(mode="json"), "warnings": list(self.warnings)}
 
 
 class Reply(Protocol):
-    """How a protocol words one reply, whole or as events. Each event is a line of server-sent events."""
+    """Wording of one reply in a protocol, whole or as events. Each event is a line of server-sent events."""
 
     def whole(self, outcome: Outcome) -> dict[str, Any]:
         """The reply to a request that does not stream."""
         ...
 
     def begin(self) -> Iterable[str]:
-        """What a stream begins with."""
+        """Events at the beginning of a stream."""
         ...
 
     def reason(self, text: str) -> Iterable[str]:
@@ -190,16 +190,18 @@ class Reply(Protocol):
         ...
 
     def end(self, outcome: Outcome) -> Iterable[str]:
-        """The answer, and what a stream ends with."""
+        """The answer, and the events at the end of a stream."""
         ...
 
     def fail(self, error: RequestError) -> Iterable[str]:
-        """What a stream ends with where there is no answer."""
+        """Events at the end of a stream without an answer."""
         ...
 
 
 def write_answer(trajectory: Trajectory, request: AnswerRequest) -> str:
-    """Return the answer as the client wants it: cut at the first of its stop strings, or as JSON; empty where there is none."""
+    """Return the answer as the client wants it: cut at the first of its stop strings, or as JSON; empty where there is
+    no answer.
+    """
     if trajectory.answer is None:
         return ""
     answer = answer_text(trajectory, request.stop)

@@ -1,7 +1,7 @@
-"""What a client asks of the server, in whichever protocol, and what is told to it where it asks for something else.
+"""A client's request in either protocol, and the refusals of the server.
 
-A field is honoured, or it changes nothing and is passed over; where it would have had an effect, the reply says so in its
-``warnings``. Only what would change the meaning of the reply is refused.
+The server honours a field, or ignores it; where the field would have had an effect, the reply says so in its
+``warnings``. It refuses only fields that would change the meaning of the reply.
 """
 
 import json
@@ -11,21 +11,23 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-REFUSED: dict[str, Callable[[Any], bool]] = {
-    "n": lambda value: value == 1,
-    "logprobs": lambda value: value is False,
-    "top_logprobs": lambda value: value == 0,
-    "logit_bias": lambda value: value == {},
-    "tool_choice": lambda value: value in ("none", "auto"),
-    "function_call": lambda value: value in ("none", "auto"),
-    "modalities": lambda value: value == ["text"],
-    "audio": lambda value: False,
-    "background": lambda value: value is False,
-    "previous_response_id": lambda value: False,
-    "conversation": lambda value: False,
-    "prompt": lambda value: False,
-}
-"""Fields whose value must be one that asks for nothing: with any other the reply would mean something else."""
+REFUSED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "n": ("1, since each request gets one answer", lambda value: value == 1),
+    "logprobs": ("false, since the reply has no log-probabilities", lambda value: value is False),
+    "top_logprobs": ("0, since the reply has no log-probabilities", lambda value: value == 0),
+    "logit_bias": ("none, since the policy is sampled as it was trained", lambda value: value == {}),
+    "tool_choice": ('"none" or "auto", since the policy calls its own operators', lambda value: value in ("none", "auto")),
+    "function_call": ('"none" or "auto", since the policy calls its own operators', lambda value: value in ("none", "auto")),
+    "modalities": ('["text"], since an answer is a text', lambda value: value == ["text"]),
+    "audio": ("none, since an answer is a text", lambda value: False),
+    "background": ("false, since nothing is kept after the reply", lambda value: value is False),
+    "previous_response_id": ("none, since no response is kept; send the whole conversation", lambda value: False),
+    "conversation": ("none, since no conversation is kept; send the whole of it", lambda value: False),
+    "prompt": ("none, since no prompts are kept; send its text", lambda value: False),
+}  # fmt: skip
+"""Fields whose value must be one that asks for nothing, since with any other the reply would mean something else: what is
+expected and why, and whether a value is that.
+"""
 
 WITHOUT_EFFECT: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "top_p": ("the server's own is used", lambda value: value == 1),
@@ -34,7 +36,7 @@ WITHOUT_EFFECT: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "tools": ("none of them is called: the policy calls its own operators", lambda value: value == []),
     "functions": ("none of them is called: the policy calls its own operators", lambda value: value == []),
 }
-"""Fields that are passed over with a warning, what the warning says, and the values that need none."""
+"""Fields that are ignored with a warning, the warning, and the values that need no warning."""
 
 HARMLESS = frozenset(
     [
@@ -52,13 +54,13 @@ HARMLESS = frozenset(
         "client_metadata",
     ]
 )
-"""Fields that change no answer: passed over without a word."""
+"""Fields that change no answer and are ignored without a warning."""
 
 _Body = TypeVar("_Body", bound=BaseModel)
 
 
 class RequestError(Exception):
-    """A request that is not answered, in the terms of OpenAI's API."""
+    """A refused request, in the terms of OpenAI's API."""
 
     def __init__(
         self,
@@ -69,14 +71,14 @@ class RequestError(Exception):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Say what is wrong.
+        """Describe the mistake.
 
         Args:
-            status: of HTTP.
-            message: what was expected, what was received.
-            code: what went wrong, for programs.
+            status: status of HTTP.
+            message: expected and received, in words.
+            code: kind of the mistake, for programs.
             param: the field of the request that is to blame.
-            headers: further ones of the reply.
+            headers: further headers of the reply.
         """
         super().__init__(message)
         self.status = status
@@ -98,7 +100,7 @@ class Said:
     role: str
     """``system``, ``user``, ``assistant`` or ``tool``; ``developer`` counts as ``system``."""
     text: str
-    """What was said, as text."""
+    """Content of the message, as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +122,11 @@ class AnswerRequest:
     json_key: str | None = None
     """The answer is the text of this property of a JSON object; None: it is plain text."""
     stream: bool = False
-    """Whether events are sent as the turns come."""
+    """True where the client wants events as the turns come."""
     include_usage: bool = False
-    """Whether a stream of chunks ends with the usage."""
+    """True where a stream of chunks ends with the usage."""
     warnings: tuple[str, ...] = ()
-    """What was passed over."""
+    """Warnings about ignored fields."""
     echoed: Mapping[str, Any] = field(default_factory=dict)
     """Fields that the protocol repeats in its reply."""
 
@@ -133,7 +135,7 @@ def read_fields(body: bytes) -> dict[str, Any]:
     """Read a body as the JSON object that it must be.
 
     Raises:
-        RequestError: it is none.
+        RequestError: the body is not a JSON object.
     """
     try:
         fields = json.loads(body)
@@ -161,9 +163,8 @@ def parse(fields: Mapping[str, Any], kind: type[_Body], *, model: str) -> _Body:
     try:
         parsed = kind.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        param = ".".join(str(part) for part in first["loc"])
-        raise RequestError(400, f"{param}: {first['msg']}", param=param) from None
+        param, message = _explain(error, fields)
+        raise RequestError(400, message, param=param) from None
     asked = fields["model"]
     if asked != model:
         raise RequestError(
@@ -172,26 +173,76 @@ def parse(fields: Mapping[str, Any], kind: type[_Body], *, model: str) -> _Body:
     return parsed
 
 
+_EXPECTED = {
+    "missing": "a value",
+    "string_type": "a string",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "too_short": "at least one item",
+    "string_too_short": "a text that is not empty",
+}
+"""By pydantic's kinds of error; the others say it in words of their own."""
+
+
+def _explain(error: ValidationError, fields: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the field that is wrong, and what was expected and received there."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for detail in error.errors():
+        place, value = _find(fields, detail["loc"])
+        missing = detail["type"] == "missing"
+        if missing:
+            place = (*place, str(detail["loc"][-1]))
+        expected = _EXPECTED.get(detail["type"], detail["msg"].removeprefix("Input should be "))
+        found.setdefault(".".join(place), ("nothing" if missing else _short(value), []))[1].append(expected)
+    # Of the alternatives of a union, the one that got furthest was meant.
+    param = max(found, key=lambda place: place.count("."))
+    received, expected_there = found[param]
+    return param, f"{param}: expected {' or '.join(dict.fromkeys(expected_there))}, received {received}"
+
+
+def _find(fields: Any, location: Sequence[str | int]) -> tuple[tuple[str, ...], Any]:
+    """Follow a location of pydantic into a request, without the names of union alternatives that stand in it."""
+    place: list[str] = []
+    value = fields
+    for part in location:
+        is_inside = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int)
+        if not is_inside:
+            continue
+        value = value[part]
+        place.append(str(part))
+    return tuple(place), value
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def passed_over(fields: Mapping[str, Any], *, read: Sequence[str]) -> tuple[str, ...]:
     """Return a warning for each field that had an effect elsewhere and has none here.
 
     Args:
-        fields: of the request.
-        read: those that the protocol uses.
+        fields: fields of the request.
+        read: names of the fields that the protocol uses.
 
     Raises:
-        RequestError: a field asks for what would make the reply mean something else.
+        RequestError: a field would change the meaning of the reply.
     """
     found = []
     for name, value in fields.items():
         if value is None:
             continue
         if name in REFUSED:
-            if not REFUSED[name](value):
+            expected, asks_nothing = REFUSED[name]
+            if not asks_nothing(value):
                 raise RequestError(
                     400,
-                    f"{name}: expected nothing, or a value that asks for nothing: each request has its whole conversation, "
-                    "the policy decides by itself which of its operators it calls, and gives one answer",
+                    f"{name}: expected {expected}; received {_short(value)}",
                     code="unsupported_parameter",
                     param=name,
                 )
@@ -207,8 +258,8 @@ def passed_over(fields: Mapping[str, Any], *, read: Sequence[str]) -> tuple[str,
 def read_json_key(form: Any, *, param: str) -> str | None:
     """Return the property that holds the answer where the client wants JSON; None where it wants text.
 
-    ``json_object`` gives ``{"answer": "..."}``. A schema is honoured where it is of an object with one text property, which
-    the answer fills; the policy writes a short answer and nothing else that could fill others.
+    ``json_object`` gives ``{"answer": "..."}``. A schema is honoured where it is of an object with one text property,
+    which the answer fills; the policy writes a short answer and nothing else that could fill others.
 
     Args:
         form: ``response_format`` of chat completions, ``text.format`` of responses.
@@ -243,7 +294,7 @@ def read_json_key(form: Any, *, param: str) -> str | None:
 
 
 def read_conversation(messages: Sequence[Said]) -> tuple[str, tuple[Said, ...]]:
-    """Part a conversation into the last thing that the user said, and the rest.
+    """Split a conversation into the user's last message, and the rest.
 
     Raises:
         RequestError: the user said nothing.
@@ -269,10 +320,11 @@ def join_parts(parts: Sequence[Mapping[str, Any]], *, kinds: Sequence[str], para
         param: place of the content, for the message.
 
     Raises:
-        RequestError: a part is no text.
+        RequestError: a part is not a text.
     """
     for part in parts:
         if part.get("type") not in kinds or not isinstance(part.get("text", part.get("refusal")), str):
-            received = str(part.get("type"))[:40]
-            raise RequestError(400, f"{param}: expected parts of type {kinds[0]}, received {received!r}", param=param)
+            raise RequestError(
+                400, f"{param}: expected parts of type {kinds[0]} with their text, received {_short(part)}", param=param
+            )
     return "\n".join(str(part.get("text", part.get("refusal"))) for part in parts)

@@ -1,8 +1,8 @@
-"""OpenAI's responses, ``POST /v1/responses``: what is read of a request, and how the reply is worded.
+"""OpenAI's responses, ``POST /v1/responses``: the reading of a request, and the wording of the reply.
 
-A reply has two items of output: the reasoning, as its summary, and the message with the answer. Nothing is kept: a client
-sends the whole conversation in ``input``, and ``previous_response_id`` is refused. Beside ``output`` stand the trace in
-``workflow_r1`` and what was passed over in ``warnings``; in a stream, in the response that its last event holds.
+A reply has two items of output: the reasoning, as its summary, and the message with the answer. Nothing is kept: a
+client sends the whole conversation in ``input``, and ``previous_response_id`` is refused. Beside ``output`` stand the
+trace in ``workflow_r1`` and the ignored fields in ``warnings``; a stream sends them in the response of its last event.
 """
 
 import time
@@ -44,7 +44,7 @@ _ECHOED: dict[str, Any] = {
     "instructions": None, "metadata": {}, "parallel_tool_calls": True, "temperature": None, "top_p": None,
     "tool_choice": "none", "tools": [], "max_output_tokens": None, "text": {"format": {"type": "text"}}, "user": None,
 }  # fmt: skip
-"""Fields that a response repeats of its request, and their values where the request has none."""
+"""Fields of its request that a response repeats, and their values where the request lacks them."""
 
 
 def read_responses(body: bytes, *, model: str) -> AnswerRequest:
@@ -55,7 +55,7 @@ def read_responses(body: bytes, *, model: str) -> AnswerRequest:
         model: the only model there is.
 
     Raises:
-        RequestError: 400 what is no such request, or asks for what cannot be done; 404 another model.
+        RequestError: 400 the body is not such a request, or asks for the impossible; 404 another model.
     """
     fields = read_fields(body)
     parsed = parse(fields, _Body, model=model)
@@ -82,13 +82,16 @@ def read_responses(body: bytes, *, model: str) -> AnswerRequest:
 
 def _read_item(item: Mapping[str, Any], at: int) -> Said | None:
     param = f"input.{at}"
-    kind = item.get("type", "message")
+    kind = item.get("type") or "message"
     if kind == "reasoning":
         return None  # How an earlier answer came about: our own reply, sent back.
     if kind == "function_call":
         return Said("assistant", f"{item.get('name')}({item.get('arguments')})")
     if kind == "function_call_output":
-        return Said("tool", str(item.get("output")))
+        output = item.get("output")
+        if isinstance(output, list) and all(isinstance(part, dict) for part in output):
+            output = join_parts(output, kinds=("input_text", "output_text"), param=f"{param}.output")
+        return Said("tool", str(output))
     role, content = item.get("role"), item.get("content")
     if kind != "message" or role not in ("system", "developer", "user", "assistant"):
         raise RequestError(400, f"{param}: expected a message, received {str(kind)[:40]!r}", param=param)
@@ -108,9 +111,9 @@ class ResponsesReply:
         """Begin a reply.
 
         Args:
-            name: of the trajectory.
-            model: that is served.
-            request: what is replied to.
+            name: name of the trajectory.
+            model: name of the served model.
+            request: the request of the reply.
         """
         self._name = name
         self._head = {

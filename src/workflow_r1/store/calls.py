@@ -1,4 +1,4 @@
-"""The store of calls: answers by what was asked, and when to ask."""
+"""The store of calls: finds the answer of a call, and decides when to ask for it."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,8 @@ from typing import Any, Literal, Self
 
 from workflow_r1.errors import ReplayMissError, StoreError
 from workflow_r1.store.config import StoreConfig, StoreMode
-from workflow_r1.store.database import CallDatabase, StoredCall
+from workflow_r1.store.connection import StoredCall
+from workflow_r1.store.database import CallDatabase
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Call:
     service: Literal["llm", "search"]
     """Kind of the service."""
     model: str
-    """Which model or search is asked."""
+    """Model or search that is asked."""
     request: Mapping[str, Any]
     """Everything that the answer depends on, as plain JSON values: equal requests are one call."""
     name: str
@@ -48,10 +49,11 @@ class _Flight:
 class CallStore:
     """Answers calls from a file, or has them made and keeps the answers.
 
-    An answer is handed out only after it was stored, so that a process that dies loses at most what was in flight. Where
-    several ask for one call at the same time, within a process it is made once; of two processes the first to store it
-    wins, and the other hands out that answer, too. So whatever a run was told in the mode ``use`` or ``record``, it is
-    told again in ``replay``. Failures of a service are never stored; a refusal of what was asked is an answer.
+    The store hands out an answer only after storing it: a process that dies loses at most what was in flight. Where
+    several ask for one call at the same time, one process makes it once; of two processes the first to store its answer
+    wins, and the other hands out that answer, too. A ``replay`` therefore repeats every answer that a run in the mode
+    ``use`` or ``record`` got. Failures of a service are never stored; a service that refuses the content of a call has
+    answered it.
 
     Args:
         path: the file; see :class:`~workflow_r1.store.database.CallDatabase`.
@@ -83,15 +85,15 @@ class CallStore:
         return self._database.path
 
     async def answer(self, call: Call, ask: Callable[[], Awaitable[Any]]) -> tuple[Any, bool]:
-        """Return the answer of a call, and whether it came without a call of its own.
+        """Return the answer of a call, and whether the store had it already.
 
         Args:
-            call: what is asked.
+            call: the call to answer.
             ask: makes the call; its answer is plain JSON values. Awaited at most once, and not at all in ``replay``.
 
         Raises:
             ReplayMissError: in ``replay``, the call is not stored.
-            Exception: what ``ask`` raised. It is not stored, and whoever waits for the same call gets it, too.
+            Exception: the error of ``ask``. It is not stored, and all who wait for the same call get it, too.
         """
         request = _canonical({"service": call.service, **call.request})
         key = hashlib.sha256(request.encode("ascii")).hexdigest()
@@ -112,7 +114,7 @@ class CallStore:
             flight = flights[key] = _Flight(asyncio.create_task(self._make(call, request, key, ask)))
         flight.num_waiting += 1
         try:
-            # Shielded: whoever gives up, be it the first, leaves the others their answer.
+            # Shielded: one who gives up, even the first, leaves the others their answer.
             reply = await asyncio.shield(flight.task)
         finally:
             flight.num_waiting -= 1

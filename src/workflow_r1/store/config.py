@@ -1,4 +1,4 @@
-"""Whether calls of services are kept, and where."""
+"""Settings of the store: whether the calls of services are kept, and in which file."""
 
 from pathlib import Path
 from typing import Literal
@@ -6,10 +6,10 @@ from typing import Literal
 from workflow_r1.trajectory.records import Record
 
 StoreMode = Literal["off", "use", "record", "replay"]
-"""What the store of calls is for; see :class:`StoreConfig`."""
+"""Use of the store of calls; see :class:`StoreConfig`."""
 
 DEFAULT_PATH = Path("store/calls.sqlite3")
-"""Outside every run directory, so that all runs share it."""
+"""Default path, outside every run directory: all runs share it."""
 
 
 class StoreConfig(Record):
@@ -17,10 +17,10 @@ class StoreConfig(Record):
 
     mode: StoreMode = "off"
     """``off``: every call goes to its service. ``use``: a call that is stored is answered from the store, any other is
-    made and stored. ``record``: every call is made once anew and stored, in place of what was there. ``replay``: no call
-    is made; one that is not stored stops the run."""
+    made and stored. ``record``: every call is made once again and stored in place of the old answer. ``replay``: no
+    call is made; one that is not stored stops the run."""
     path: Path = DEFAULT_PATH
     """The file, on a local disk. Made where absent, ``replay`` aside."""
     by_address: bool = True
-    """Whether an endpoint's address is part of what a call is. False where one server moves from address to address: a
-    call is then known by its model, its messages and its parameters."""
+    """True where the address of an endpoint identifies its calls. False where one server moves from address to address:
+    a call is then known by its model, its messages and its parameters."""

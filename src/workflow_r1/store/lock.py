@@ -1,4 +1,4 @@
-"""Locks on files: shared by the processes that use something, or held by one alone, who says that it is the one."""
+"""Locks on files: shared by the processes that use a thing, or held by one alone, which leaves its name."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from workflow_r1.errors import UserError
 
 try:
     import fcntl
-except ImportError:  # Windows refuses to rename a file that is open, so there it is not needed.
+except ImportError:  # Windows refuses to rename a file that is open: there the lock is not needed.
     fcntl = None  # type: ignore[assignment]
 
 
@@ -33,7 +33,7 @@ class FileLock:
         self._path = path
         self._file: IO[bytes] | None = None
         self.is_enforced = False
-        """Whether the lock is held and the system keeps others out; False as well where the disk has no locks."""
+        """True where the lock is held and the system keeps others out; False also where the disk has no locks."""
         if fcntl is not None:
             with contextlib.suppress(OSError):
                 self._file = path.open("ab")
@@ -58,7 +58,7 @@ class FileLock:
         return True
 
     def is_in_place(self) -> bool:
-        """Return whether the file that is locked is the one that stands under its name: its last holder may delete it."""
+        """Return whether the locked file still stands under its name: its last holder may delete it."""
         if self._file is None:
             return True
         try:
@@ -67,7 +67,7 @@ class FileLock:
             return False
 
     def release(self) -> None:
-        """Hold it no longer, and close its file."""
+        """Release it, and close its file."""
         self.is_enforced = False
         if self._file is not None:
             self._file.close()
@@ -83,11 +83,11 @@ class Owner:
     host: str
     """The machine it runs on."""
     boot: str
-    """Which start of the machine; empty where the system does not say."""
+    """Identity of the machine's start; empty where the system gives none."""
     command: str
-    """What it was started with; values that may be secret are left out."""
+    """Command line of the process, without values that may be secret."""
     since: str
-    """When it took the lock."""
+    """Time at which it took the lock."""
 
     @classmethod
     def current(cls) -> "Owner":
@@ -103,14 +103,16 @@ class Owner:
 
     @classmethod
     def read(cls, file: Path) -> "Owner | None":
-        """Read who a lock's file names; None where it names nobody yet."""
+        """Read the process that a lock's file names; None where it names no process yet."""
         try:
             return cls(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
     def is_known_dead(self) -> bool:
-        """Return whether the process is certainly gone: it ran on this machine, which has started anew or knows it no more."""
+        """Return True where the process is certainly gone: it ran on this machine, which has started anew or no longer
+        knows it.
+        """
         if self.host != platform.node() or os.name != "posix":
             return False
         if self.boot != _boot():
@@ -131,15 +133,16 @@ class Owner:
 def held_alone(file: Path, *, place: Path) -> Iterator[Owner | None]:
     """Hold a lock alone for the time of the context, and say so in its file, which goes at the end.
 
-    The system keeps the lock and ends it with the process: one that was killed leaves its file, and no lock. Where a disk has
-    no locks, what the file says decides: a process of this machine that is gone holds nothing.
+    The system ends the lock with the process: a killed process leaves its file, but no lock. Where a disk has no locks,
+    the contents of the file decide: a process of this machine that has ended holds nothing.
 
     Args:
-        file: of the lock; its folder is made where absent.
-        place: what is held, for the message.
+        file: the lock's file; its folder is made where absent.
+        place: name of the held thing, for the message.
 
     Yields:
-        Who left the lock's file behind without ending orderly; None usually.
+        The process that left the lock's file behind and has certainly ended, by a kill for example; usually None. A copy of
+        the folder names a process that is at work in the original.
 
     Raises:
         UserError: another process holds it, or may.
@@ -162,12 +165,12 @@ def held_alone(file: Path, *, place: Path) -> Iterator[Owner | None]:
         left = Owner.read(file)
         if not lock.is_enforced and left is not None and not left.is_known_dead():
             raise UserError(
-                f"expected to be alone in {place}, but {left} says that it is at work there. This disk has no locks, so that it "
-                f"cannot be seen from {platform.node()} whether it still runs: where it does not, delete {file}"
+                f"expected to be alone in {place}, but {left} says that it is at work there. This disk has no "
+                f"locks, so {platform.node()} cannot see whether it still runs: if it does not, delete {file}"
             )
         file.write_text(json.dumps(asdict(Owner.current())) + "\n", encoding="utf-8")
         try:
-            yield left
+            yield left if left is not None and left.is_known_dead() else None
         finally:
             with contextlib.suppress(OSError):
                 file.unlink()

@@ -1,4 +1,4 @@
-"""Refusals in the store of calls: a service that does not take what was asked has answered, and a replay must hear it again."""
+"""Refusals in the store of calls: a service that refuses a call's content has answered it, and a replay repeats the refusal."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,7 +9,7 @@ _ERRORS: dict[str, type[ContentRejectedError]] = {error.__name__: error for erro
 
 
 def keeping_refusals(ask: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
-    """Return what makes the same call, and answers with a refusal of its content in place of raising it."""
+    """Wrap a call: where the service refuses its content, the wrapped call returns the refusal in place of raising it."""
 
     async def answer() -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Stage 4: what a rollout leaves behind. Packing into tensors is in ``policy.packing`` (needs torch)."""
+"""Stage 4: the record of a rollout. Packing into tensors is in ``policy.packing`` (needs torch)."""
 
 from workflow_r1.trajectory.records import (
     FinishReason,

@@ -20,7 +20,7 @@ class Record(BaseModel):
 
 
 class StopReason(StrEnum):
-    """Why a trajectory ended."""
+    """Reason for the end of a trajectory."""
 
     ANSWERED = "answered"
     """The policy wrote an ``<answer>``."""
@@ -31,7 +31,10 @@ class StopReason(StrEnum):
     MAX_RESPONSE_TOKENS = "max_response_tokens"
     """Policy and observation tokens together reached the response budget."""
     CONTEXT_FULL = "context_full"
-    """The policy's model takes no longer context: it has no room for another turn. The policy's outcome, whoever reports it."""
+    """The policy's model takes no longer context: it has no room for another turn.
+
+    This is the policy's outcome, also where a server reports it.
+    """
     CONTENT_REFUSED = "content_refused"
     """The policy's server refuses, by its rules on content, the context that the policy's own turns stand in."""
     PROMPT_TOO_LONG = "prompt_too_long"
@@ -49,7 +52,7 @@ class StopReason(StrEnum):
 
 
 class FinishReason(StrEnum):
-    """Why the sampler ended a turn."""
+    """Reason for the end of a turn's sampling."""
 
     STOP = "stop"
     """The end-of-turn token, or the end of a complete action."""
@@ -67,27 +70,27 @@ class Message(Record):
 
 
 class Question(Record):
-    """What a trajectory tries to answer."""
+    """A question with its golden answers."""
 
     id: str
     """Unique in its file; ``dataset/id`` where datasets are mixed."""
     text: str
     """The question itself."""
     golden_answers: tuple[str, ...]
-    """Every accepted answer; empty where none is known (``ask``)."""
+    """Every accepted answer; empty where no answer is known (``ask``)."""
     dataset: str = ""
     """Benchmark or file that it came from; with ``split`` it names where figures belong."""
     split: str = ""
     """``train``, ``dev``, ``test`` or a name of the file's own."""
     metadata: dict[str, Any] = Field(default_factory=dict)
-    """Whatever else the file carried, e.g. ``hops`` or ``type``."""
+    """Further fields of the file, e.g. ``hops`` or ``type``."""
 
 
 class Usage(Record):
-    """What some calls of LLM and search services took, by the services' own figures."""
+    """Usage of LLM and search services by some calls, in the services' own figures."""
 
     llm_calls: int = 0
-    """Replies had from an LLM: from its service, or from the store of calls."""
+    """Replies from an LLM: from its service, or from the store of calls."""
     prompt_tokens: int = 0
     """Tokens sent, as the service counts them."""
     completion_tokens: int = 0
@@ -97,11 +100,11 @@ class Usage(Record):
     cost: float | None = 0.0
     """Price of all of them in the configuration's currency, paid or not; None where a price is unknown."""
     stored_calls: int = 0
-    """Those of ``llm_calls`` that the store of calls answered."""
+    """Number of ``llm_calls`` that the store of calls answered."""
     stored_tokens: int = 0
     """Prompt and completion tokens of ``stored_calls``."""
     stored_searches: int = 0
-    """Those of ``searches`` that the store of calls answered."""
+    """Number of ``searches`` that the store of calls answered."""
     paid: float | None = 0.0
     """The part of ``cost`` that was not answered from the store; None where a price is unknown."""
 
@@ -125,14 +128,14 @@ def _add_money(one: float | None, other: float | None) -> float | None:
 
 
 class OperatorCall(Record):
-    """One operator call of a turn and what came back."""
+    """One operator call of a turn and its observation."""
 
     operator: str
     """Name as the policy wrote it (it may name no operator at all)."""
     input: str
     """Text between the colon and ``</tool>``, stripped."""
     observation: str
-    """What the operator returned: already neutralised and cut to its budget."""
+    """The operator's text, already neutralised and cut to its budget."""
     valid: bool
     """False where the operator does not exist or its arguments were wrong: the policy's mistake."""
     usage: Usage = Usage()
@@ -142,7 +145,7 @@ class OperatorCall(Record):
 
 
 class Turn(Record):
-    """One think-and-act turn: what the policy wrote and what it was told next."""
+    """One think-and-act turn: the policy's text and the observation after it."""
 
     index: int
     """1, 2, ... within the trajectory; the turn id of its tokens."""
@@ -153,9 +156,9 @@ class Turn(Record):
     logprobs: tuple[float, ...] = ()
     """The sampler's log-probability of each of ``token_ids``, in nats, of the distribution sampled from."""
     finish_reason: FinishReason = FinishReason.STOP
-    """Why sampling ended."""
+    """Reason for the end of sampling."""
     well_formed: bool
-    """Whether the turn follows the grammar: one think, then exactly one action."""
+    """True where the turn follows the grammar: one think, then exactly one action."""
     calls: tuple[OperatorCall, ...] = ()
     """The operator calls, in the order in which the policy wrote them."""
     observation: str = ""
@@ -163,13 +166,13 @@ class Turn(Record):
     context_token_ids: tuple[int, ...] = ()
     """Tokens between this turn and the next: observation and chat template. Never trained on."""
     usage: Usage = Usage()
-    """What writing the turn took where the policy is behind a chat server; nothing for a policy in this process."""
+    """Usage of writing the turn where the policy is behind a chat server; zeros for a policy in this process."""
     policy_version: int | None = None
-    """Optimiser steps that the weights had taken which wrote it, where a server may lag behind; None is the trajectory's."""
+    """Optimiser steps of the weights that wrote the turn, where a server may lag behind; None is the trajectory's."""
 
 
 class Trajectory(Record):
-    """One rollout: prompt, turns, and why it ended."""
+    """One rollout: prompt, turns, and the reason for its end."""
 
     schema_version: int = SCHEMA_VERSION
     """Version of this row."""
@@ -190,13 +193,13 @@ class Trajectory(Record):
     prompt_token_ids: tuple[int, ...] = ()
     """The prompt as tokens; empty for a chat server."""
     turns: tuple[Turn, ...] = ()
-    """In order."""
+    """Turns in order."""
     answer: str | None = None
     """Content of the policy's own ``<answer>``; None if it gave none."""
     stop_reason: StopReason
-    """Why the trajectory ended."""
+    """Reason for the end of the trajectory."""
     error: str | None = None
-    """What was reported, where ``stop_reason`` is an infrastructure failure, a full context or a refused content."""
+    """Reported error, where ``stop_reason`` is an infrastructure failure, a full context or a refused content."""
     seconds: float = 0.0
     """Wall time from prompt to end."""
 
@@ -207,7 +210,7 @@ class Trajectory(Record):
 
     @property
     def policy_usage(self) -> Usage:
-        """What the policy's own server took."""
+        """Usage of the policy's own server."""
         return sum((turn.usage for turn in self.turns), start=Usage())
 
     @property
@@ -220,7 +223,7 @@ class Reward(Record):
     """A reward with its breakdown, as in the paper; see ``rewards.score``."""
 
     total: float
-    """``answer + format``: what the advantage is computed from."""
+    """``answer + format``: the reward that the advantage is computed from."""
     answer: float
     """1 right, 0 wrong, -1 no answer."""
     format: float

@@ -18,7 +18,7 @@ from workflow_r1.trajectory.records import SCHEMA_VERSION, ScoredTrajectory, Tra
 logger = logging.getLogger(__name__)
 
 UNFINISHED = ".unfinished-"
-"""How the names of files and folders begin that are not complete yet, or that a killed process has left."""
+"""Beginning of the names of files and folders that are not complete yet, or that a killed process has left."""
 
 _BLOCK = 1 << 16
 """Bytes read at a time when looking for the last line."""
@@ -52,7 +52,7 @@ def append_lines(path: Path | str, lines: Iterable[str], *, flush: bool = True) 
 
     Args:
         path: the file.
-        lines: what to append.
+        lines: the lines to append.
         flush: wait until the disk has them, which takes a disk that others use too a tenth of a second. Without it they
             survive the end of the process, however it ends, but not the machine's.
 
@@ -77,12 +77,12 @@ def append_lines(path: Path | str, lines: Iterable[str], *, flush: bool = True) 
 def iterate_lines(path: Path | str, *, of: str) -> Iterator[tuple[str, bytes]]:
     """Read the lines of a JSONL file one at a time, blank ones left out.
 
-    A last line without its line end that is no JSON either is a row still being written, or one that a crash cut off:
-    it is left out, with a warning in the log.
+    A last line without a line end that is not JSON either is a row that is still being written, or one that a crash cut
+    off: it is left out, with a warning in the log.
 
     Args:
         path: the file.
-        of: what it holds, for the message where it is missing.
+        of: its contents in words, for the message where it is missing.
 
     Yields:
         The line's place (``file:line``), and the line.
@@ -102,7 +102,7 @@ def iterate_lines(path: Path | str, *, of: str) -> Iterator[tuple[str, bytes]]:
 
 
 def load_trajectories(path: Path | str) -> list[Trajectory]:
-    """Read all trajectories of a JSONL file. See :func:`iterate_trajectories` for what is raised."""
+    """Read all trajectories of a JSONL file. See :func:`iterate_trajectories` for its errors."""
     return list(iterate_trajectories(path))
 
 
@@ -145,7 +145,7 @@ _CONVERSATIONS = ("messages", "conversations", "conversation", "prompt", "comple
 
 
 def _say_form(row: dict[str, Any]) -> str:
-    """Say which form is wanted where a row is no trajectory at all."""
+    """Name the expected form where a row is not a trajectory at all."""
     if "schema_version" in row:
         return ""
     conversation = next((f" and a conversation under {name!r}" for name in _CONVERSATIONS if name in row), "")
@@ -160,7 +160,7 @@ def parse_trajectory(line: bytes, place: str) -> Trajectory:
 
     Args:
         line: JSON, as :func:`append_trajectories` writes it.
-        place: where it stands, for the message.
+        place: its file and line, for the message.
 
     Raises:
         DataError: it is not valid; names the place and the field.
@@ -188,7 +188,7 @@ def write_atomically(path: Path | str, data: str | bytes) -> None:
     """Replace a file in one step: readers see the old content or the new, never a part, even after a crash."""
     path = Path(path)
     payload = data.encode("utf-8") if isinstance(data, str) else data
-    # Opened by name, so that who may read it follows the umask.
+    # Opened by name: the umask decides who may read it.
     temporary = path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:

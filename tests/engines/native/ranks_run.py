@@ -27,7 +27,7 @@ def train(model, directory, sharding, *options):
         Path(model), training={"steps": 4, "peer_timeout_minutes": 2.0}, optimiser={"sharding": sharding, "lora": lora}
     )
     kill = next((int(option[5:]) for option in options if option.startswith("kill=")), None)
-    with joined(config) as ranks:
+    with joined(config.policy.device, timeout_minutes=config.training.peer_timeout_minutes) as ranks:
 
         def make_environment(question):
             if ranks.rank == 1 and kill is not None and make_environment.seen == "training":
@@ -53,14 +53,24 @@ def gradient(model, file, sharding):
         # One row a pass: the same products in any company, so that only the order of the sum can differ.
         optimiser={"sharding": sharding, "micro_batch_tokens": 1},
     )
-    with joined(config) as ranks:
+    with joined(config.policy.device, timeout_minutes=config.training.peer_timeout_minutes) as ranks:
         policy = conftest.make_model().double()
-        reference = reference_copy(conftest.make_model(seed=1).double(), config)
+        reference = reference_copy(conftest.make_model(seed=1).double(), config.objective)
         if sharding == "full" and ranks.size > 1:
             shard(policy, torch.device("cpu"))
             shard(reference, torch.device("cpu"))
         optimiser = build_optimiser(policy, config.optimiser, learning_rate=1e-3)
-        update = PolicyUpdate(policy, optimiser, 0, config=config, reference=reference, ranks=ranks)
+        update = PolicyUpdate(
+            policy,
+            optimiser,
+            0,
+            objective=config.objective,
+            settings=config.optimiser,
+            temperature=config.sampling.temperature,
+            mini_batch_questions=config.training.mini_batch_questions,
+            reference=reference,
+            ranks=ranks,
+        )
         made = [score_trajectory(t.model_copy(update={"answer": "xy"[i % 3 > 0]})) for i, t in enumerate(TRAJECTORIES)]
         mini_batch = update.mini_batches([made[:4], made[4:]])[0]
         found = update.accumulate_gradient(mini_batch, None, update._reference_logprobs(mini_batch.batch))

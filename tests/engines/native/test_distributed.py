@@ -24,8 +24,10 @@ from workflow_r1.trajectory import load_trajectories
 SCRIPT = Path(__file__).with_name("ranks_run.py")
 
 TOLERANCE = 2e-5
-"""Of figures, relative: the sampler's batches and the update's passes have other shapes, so that float32 products round
-differently, and four steps of training carry it on."""
+"""Relative tolerance of figures: the sampler's batches and the update's passes have other shapes.
+
+Their float32 products round differently, and four steps of training carry it on.
+"""
 
 
 def start(num, *arguments):
@@ -210,8 +212,8 @@ def test_buckets_hold_every_tensor_once_and_one_type_each(monkeypatch):
     assert [[t.numel() for t in bucket] for bucket in cut] == [[2, 3], [1], [9], [1]]
 
 
-def test_several_processes_cannot_share_one_named_gpu(monkeypatch, run_config):
+def test_several_processes_cannot_share_one_named_gpu(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    config = run_config.model_copy(update={"policy": run_config.policy.model_copy(update={"device": "cuda:0"})})
-    with pytest.raises(ConfigError, match="cannot be shared by several processes"), joined(config):
+    shared = joined("cuda:0", timeout_minutes=1.0)
+    with pytest.raises(ConfigError, match="cannot be shared by several processes"), shared:
         pass

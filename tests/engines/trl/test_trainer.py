@@ -157,7 +157,7 @@ def test_an_optimiser_step_learns_from_one_generation(make_trainer, tmp_path):
 
 
 def test_what_the_engine_takes_from_trl_is_still_there():
-    """Where TRL moves, this says what: the hooks that ``engines/trl`` overrides, calls or reads."""
+    """The hooks that ``engines/trl`` overrides, calls or reads. Where TRL moves, the message names the hook."""
     loss = inspect.signature(GRPOTrainer._compute_loss).parameters
     assert list(loss) == ["self", "model", "inputs"], "_compute_loss: the one method that is overridden"
     scores = inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies)

@@ -31,7 +31,7 @@ CPU_OPTIONS = (
 
 @pytest.fixture(scope="session")
 def shims() -> dict[str, str]:
-    """What a process of verl's needs in its environment to find ``cpu_shims``."""
+    """Environment in which a process of verl's finds ``cpu_shims``."""
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     return {
         "VERL_PLATFORM": "cpu",

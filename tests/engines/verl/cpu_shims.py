@@ -1,4 +1,4 @@
-"""What verl needs to run on a CPU: imported by every process through ``VERL_USE_EXTERNAL_MODULES``.
+"""Parts that verl needs on a CPU: imported by every process through ``VERL_USE_EXTERNAL_MODULES``.
 
 None of it belongs to the product. verl has no platform, no engine and no inference server for a CPU; here are a platform
 without a device, verl's own FSDP engine under the name of one, and a server that samples from a Hugging Face model.

@@ -19,7 +19,6 @@ from verl.utils.dataset.rl_dataset import collate_fn
 from verl.workers.rollout.replica import TokenOutput
 
 from workflow_r1.algorithms import turn_ids_from_mask
-from workflow_r1.assembly.components import build_environment_factory, build_train_questions
 from workflow_r1.config import RunConfig, dump_toml
 from workflow_r1.embedded import policy_directory
 from workflow_r1.engines.verl import plugin  # noqa: F401  Registers the loop.
@@ -32,6 +31,7 @@ from workflow_r1.policy.model import load_policy_model
 from workflow_r1.policy.packing import pack
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import derive_seed, rollout_groups
+from workflow_r1.running.parts import open_environments, train_questions
 from workflow_r1.running.policies import special_tokens
 from workflow_r1.trajectory import StopReason, Trajectory
 
@@ -60,7 +60,7 @@ class StubServer:
 
 
 def sampler_of(config: RunConfig) -> LocalSampler:
-    model, tokenizer = load_policy_model(config)
+    model, tokenizer = load_policy_model(config.policy)
     return LocalSampler(model, tokenizer, sampling=config.sampling)
 
 
@@ -70,7 +70,7 @@ def through_verl(
     """Write the question files, read them with verl's dataset, and let verl's worker run our loop on them."""
     (directory / "config.toml").write_text(dump_toml(config))
     monkeypatch.setenv(VARIABLE, str(directory))
-    questions = build_train_questions(config)[:4]
+    questions = train_questions(config)[:4]
     file = prepare(
         config,
         model=str(policy_directory()),
@@ -94,9 +94,9 @@ def through_verl(
 def native(config: RunConfig, sampler: LocalSampler, *, rows: int = 2) -> list[Trajectory]:
     groups = asyncio.run(
         rollout_groups(
-            build_train_questions(config)[:rows],
+            train_questions(config)[:rows],
             policy=sampler,
-            make_environment=build_environment_factory(config, special_tokens=special_tokens(config)),
+            make_environment=open_environments(config, special_tokens=special_tokens(config.policy)),
             group_size=GROUP,
             seed=derive_seed(config.seed, "training", STEP),
             max_concurrency=8,

@@ -107,4 +107,4 @@ def test_token_units_may_be_weighted_by_batch() -> None:
 
 def test_own_options_are_flat_however_they_are_written() -> None:
     config = load_run_config("paper", ["engine=verl", "verl.options.trainer.device=npu", 'verl.options."data.seed"=3'])
-    assert own_options(config) == {"trainer.device": "npu", "data.seed": 3}
+    assert own_options(config.verl) == {"trainer.device": "npu", "data.seed": 3}

@@ -29,7 +29,7 @@ def completed(config: RunConfig) -> Any:
         evaluation_file=Path("/shared/run/verl/evaluation.parquet"),
         resume=False,
     )
-    return complete(options, own_options(config))
+    return complete(options, own_options(config.verl))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -69,10 +69,13 @@ def test_what_is_set_is_what_verl_reads(cpu_config: Callable[..., RunConfig]) ->
     [
         (
             "custom_reward_function.path",
-            "reads custom_reward_function.path no more.*reward.custom_reward_function.path",
+            "no longer reads custom_reward_function.path.*reward.custom_reward_function.path",
         ),
-        ("reward_model.reward_manager", "no more"),
-        ("actor_rollout_ref.actor.grad_clip", "no more: set actor_rollout_ref.actor.optim.clip_grad"),
+        ("reward_model.reward_manager", "no longer reads"),
+        (
+            "actor_rollout_ref.actor.grad_clip",
+            "no longer reads actor_rollout_ref.actor.grad_clip: set actor_rollout_ref.actor.optim.clip_grad",
+        ),
         ("actor_rollout_ref.rollout.gpu_memory_utilisation", "did you mean.*gpu_memory_utilization"),
         ("rollout.enforce_eager", "did you mean 'actor_rollout_ref.rollout.enforce_eager'"),
         ("trainer.steps", "no option trainer.steps"),

@@ -1,4 +1,4 @@
-"""What of verl our engine stands on, seam by seam: when verl moves, the test that fails says which.
+"""The parts of verl under our engine, seam by seam: when verl moves, the failing test names the part.
 
 Each seam is a question to verl's own code that takes no run. Whether the parts work together is what the other tests show.
 """
@@ -66,7 +66,7 @@ SEAMS: dict[str, Callable[[], bool]] = {
     "a loop is made with server manager and tokenizer": lambda: (
         {"trainer_config", "server_manager", "tokenizer"} <= parameters(agent_loop.AgentLoopBase.__init__)
     ),
-    "a loop is told its member and its step": lambda: (
+    "a loop knows its member and its step": lambda: (
         "session_id=i" in source(agent_loop_tq) and '"global_steps"' in source(trainer_base.PPOTrainer)
     ),
     "a loop's output has our fields": lambda: (
@@ -95,7 +95,7 @@ SEAMS: dict[str, Callable[[], bool]] = {
         get_trainer_cls("sync"), trainer_base.PPOTrainer
     ),
     "the entry point takes a configuration from a file": lambda: "@hydra.main" in source(main_ppo),
-    "the file logger writes where it is told": lambda: "VERL_FILE_LOGGER_PATH" in source(tracking.FileLogger),
+    "the file logger writes into the configured path": lambda: "VERL_FILE_LOGGER_PATH" in source(tracking.FileLogger),
     "the clip of the gradient is the optimiser's": lambda: (
         "self.optimizer_config.clip_grad" in source(transformer_impl.FSDPEngine)
     ),

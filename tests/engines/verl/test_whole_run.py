@@ -16,8 +16,6 @@ pytest.importorskip("verl", reason="verl has an environment of its own: make tes
 
 from safetensors.torch import load_file
 
-from workflow_r1.assembly.components import build_environment_factory, build_questions
-from workflow_r1.cli.train_verl import order_questions
 from workflow_r1.config import RunConfig, dump_toml, load_run_config
 from workflow_r1.embedded import policy_directory
 from workflow_r1.engines.native.run import Trainer
@@ -26,6 +24,8 @@ from workflow_r1.engines.verl.run import VerlTraining
 from workflow_r1.policy.model import load_policy_model
 from workflow_r1.policy.packing import pack
 from workflow_r1.recording.events import Event, StepFinished, TrajectoryFinished
+from workflow_r1.running.engines import order_questions
+from workflow_r1.running.parts import held_out_questions, open_environments, train_questions
 from workflow_r1.running.policies import special_tokens
 from workflow_r1.trajectory import Trajectory, load_trajectories
 
@@ -41,14 +41,14 @@ class Runs(NamedTuple):
 def run_verl(directory: Path, config: RunConfig, shims: Mapping[str, str], *, resume: bool = False) -> list[Event]:
     directory.mkdir(exist_ok=True)
     (directory / "config.toml").write_text(dump_toml(config))
-    train_questions, evaluation_questions = build_questions(config)
+    questions, held_out = train_questions(config), held_out_questions(config)
     events: list[Event] = []
     VerlTraining(
         config=config,
         run_directory=directory,
         model=str(policy_directory()),
-        train_questions=order_questions(config, train_questions),
-        evaluation_questions=evaluation_questions,
+        train_questions=order_questions(config.training, questions, seed=config.seed),
+        evaluation_questions=held_out,
         on_event=events.append,
         environment=shims,
     ).run(resume=resume)
@@ -63,13 +63,13 @@ def runs(
     config = cpu_config("training.steps=2", "training.checkpoint_every=2", "training.evaluate_every=2", KL)
     place = tmp_path_factory.mktemp("runs")
     events = run_verl(place / "verl", config, shims)
-    train_questions, evaluation_questions = build_questions(config)
+    questions, held_out = train_questions(config), held_out_questions(config)
     Trainer(
         config=config,
         run_directory=place / "native",
-        train_questions=train_questions,
-        evaluation_questions=evaluation_questions,
-        make_environment=build_environment_factory(config, special_tokens=special_tokens(config)),
+        train_questions=questions,
+        evaluation_questions=held_out,
+        make_environment=open_environments(config, special_tokens=special_tokens(config.policy)),
     ).run()
     return Runs(place / "verl", place / "native", events)
 
@@ -154,7 +154,7 @@ def test_run_directory_is_that_of_any_run(runs: Runs) -> None:
 
 def test_the_policy_loads_back(runs: Runs) -> None:
     config = load_run_config(runs.verl / "config.toml", [f"policy.model={runs.verl / 'policy'}"])
-    model, tokenizer = load_policy_model(config)
+    model, tokenizer = load_policy_model(config.policy)
     assert tokenizer.chat_template
     assert next(model.parameters()).isfinite().all()
 

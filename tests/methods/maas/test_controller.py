@@ -79,7 +79,7 @@ def test_moves_are_drawn_as_often_as_their_log_probability_says() -> None:
         drawn[moves] = drawn.get(moves, 0) + 1
     chances = made.probabilities(asked, 0, None)
     for moves, number in drawn.items():
-        # Drawing goes on exactly as long as the threshold is not reached.
+        # Drawing continues exactly as long as the threshold is not reached.
         assert sum(chances[list(moves[:-1])]) < 0.3 <= sum(chances[list(moves)])
         expected = math.exp(made.log_probability(asked, [Draw(moves, None)]))
         assert number / num == pytest.approx(expected, abs=4 * math.sqrt(expected / num))

@@ -12,14 +12,16 @@ from xml.etree import ElementTree
 import pytest
 
 from workflow_r1.reports.evaluation import EvaluationReport, build_report, make_document, write_report
-from workflow_r1.reports.evaluation.document import Grid, flatten, show_p
+from workflow_r1.reports.evaluation.blocks import Grid
+from workflow_r1.reports.evaluation.document import flatten
+from workflow_r1.reports.evaluation.wording import show_p
 
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202egnp\ud800"
 HOSTILE = "=cmd|' /C calc'!A0 <script>alert(1)</script><img src=x onerror=alert(1)> | x ![p](http://evil.example/p.png)"
 
 
 class Outline(HTMLParser):
-    """What a page would load or run, and its tags."""
+    """Tags of a page, and the files that it would load or run."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -5,17 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from workflow_r1.config.run import RunConfig
+from workflow_r1.config.run import PolicyConfig
 from workflow_r1.policy.local_sampler import end_ids
 from workflow_r1.policy.model import has_adapters
 from workflow_r1.policy.portable import make_portable
 from workflow_r1.recording.atomic import atomic_directory, remove_directory
 from workflow_r1.rollout.policy_server import PolicyServer, PolicyServerConfig, PublishedWeights
 from workflow_r1.rollout.renderer import Renderer
+from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.rollout.served_sampler import ServedSampler
 
 DIRECTORY = "served"
-"""Folder of the run directory that holds what the server reads, where no other place is configured."""
+"""Folder of the run directory for the server's weights, where no other place is configured."""
 
 KEPT = 2
 """Versions that stay: the server may be reading the one before."""
@@ -27,11 +28,12 @@ class AdapterSync:
     Args:
         model: the policy.
         tokenizer: its tokenizer; a whole model is written with it.
-        config: of the run, with ``sampling.server``.
-        settings: that section.
-        run_directory: of the run.
-        rank: of this process among those that train together; each gives the server its own copy of equal weights.
-        notify: told when the server is gone and when it is back.
+        policy: its name and its chat template.
+        sampling: how it samples.
+        settings: the server, ``sampling.server``.
+        run_directory: directory of the run.
+        rank: rank of this process among those that train together; each gives the server its own copy of equal weights.
+        notify: called when the server is gone and when it is back.
     """
 
     def __init__(
@@ -39,7 +41,8 @@ class AdapterSync:
         model: Any,
         tokenizer: Any,
         *,
-        config: RunConfig,
+        policy: PolicyConfig,
+        sampling: SamplingConfig,
         settings: PolicyServerConfig,
         run_directory: Path,
         rank: int = 0,
@@ -47,7 +50,8 @@ class AdapterSync:
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._config = config
+        self._policy = policy
+        self._sampling = sampling
         self._max_lag = settings.max_lag
         place = run_directory / DIRECTORY if settings.directory is None else settings.directory / run_directory.name
         self._directory = place.resolve() / f"process-{rank}"
@@ -57,7 +61,7 @@ class AdapterSync:
         """The server that samples."""
 
     def publish(self, version: int) -> None:
-        """Let the server have the policy's weights, unless what it has is recent enough.
+        """Give the server the policy's weights, unless its own are recent enough.
 
         Args:
             version: optimiser steps that the policy has taken.
@@ -80,8 +84,8 @@ class AdapterSync:
         self.server.publish(PublishedWeights(kind, path, version))
         self._published = version
         self._written = [*self._written, path][-KEPT:]
-        # What an earlier process left goes, too, but not at once: vLLM reads a folder again for requests of that process
-        # which it still holds, and its engine dies where the folder is gone.
+        # The weights of an earlier process go, too, but not at once: vLLM reads a folder again for requests of that
+        # process which it still holds, and its engine dies where the folder is gone.
         if len(self._written) == KEPT:
             for old in set(self._directory.iterdir()) - set(self._written):
                 remove_directory(old)
@@ -89,11 +93,11 @@ class AdapterSync:
     def sampler(self, temperature: float) -> ServedSampler:
         """Return a sampler of the weights that the server was given last."""
         inner = self._model.get_base_model() if has_adapters(self._model) else self._model
-        renderer = Renderer(self._tokenizer, self._config.policy.template)
+        renderer = Renderer(self._tokenizer, self._policy.template)
         return ServedSampler(
             self.server,
             renderer,
-            sampling=self._config.sampling.model_copy(update={"temperature": temperature}),
+            sampling=self._sampling.model_copy(update={"temperature": temperature}),
             end_ids=end_ids(inner, self._tokenizer, renderer),
-            name=self._config.policy.model,
+            name=self._policy.model,
         )

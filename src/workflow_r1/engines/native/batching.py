@@ -1,4 +1,4 @@
-"""How a batch is cut into forward passes, and in which order questions and demonstrations are drawn."""
+"""Cutting of a batch into forward passes, and the order of questions and demonstrations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
 
     Args:
         lengths: tokens of each row.
-        max_tokens: rows times longest row, at most.
+        max_tokens: most tokens: rows times the longest row.
 
     Returns:
         Indices into ``lengths``; every index once. Equal lengths keep their order.
@@ -42,7 +42,7 @@ class Pass:
     indices: list[int]
     """Rows of the batch that go through the model."""
     is_padding: bool = False
-    """Whether another process has these rows, and this pass only keeps step with it: its result counts for nothing."""
+    """True where another process has these rows, and this pass only keeps step with it: its result does not count."""
 
 
 def passes(
@@ -54,8 +54,8 @@ def passes(
 
     Args:
         lengths: tokens of each row.
-        max_tokens: of one pass; see :func:`micro_batches`.
-        rank: which process.
+        max_tokens: most tokens of one pass; see :func:`micro_batches`.
+        rank: number of the process.
         size: number of processes.
         in_step: give every process as many passes as the busiest has.
     """
@@ -80,7 +80,7 @@ def micro_batch_tokens(configured: int | None, device: torch.device) -> int:
 
 
 def permutation(num_items: int, *, seed: int, epoch: int) -> list[int]:
-    """Return the order of one pass over the data: a function of its arguments alone, so that a resume finds it again."""
+    """Return the order of one pass over the data: a function of its arguments alone, which a resume computes again."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     return torch.randperm(num_items, generator=generator).tolist()
 
@@ -90,9 +90,9 @@ def draw(num_items: int, *, seed: int, start: int, count: int) -> list[int]:
 
     Args:
         num_items: size of the data; every pass visits each item once, in an order of its own.
-        seed: of the run.
-        start: how many items were drawn before: the position that a checkpoint holds.
-        count: how many to draw. A draw may cross from one pass into the next.
+        seed: seed of the run.
+        start: number of items drawn before: the position that a checkpoint holds.
+        count: number of items to draw. A draw may cross from one pass into the next.
     """
     drawn: list[int] = []
     while len(drawn) < count:
@@ -108,8 +108,8 @@ def token_batches(lengths: Sequence[int], batch_tokens: int, *, seed: int, epoch
     Args:
         lengths: tokens of each row.
         batch_tokens: a batch ends with the row that would exceed it; a longer row is a batch of its own.
-        seed: of the run.
-        epoch: which pass over the data.
+        seed: seed of the run.
+        epoch: number of the pass over the data.
 
     Returns:
         Indices into ``lengths``; every index once.

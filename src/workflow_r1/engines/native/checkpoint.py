@@ -1,4 +1,4 @@
-"""Checkpoints that hold everything a run needs to go on as if it had never stopped.
+"""Checkpoints that hold everything a run needs to continue as if it had never stopped.
 
     run directory/checkpoints/step-000010/
         weights.safetensors   trainable parameters
@@ -73,13 +73,12 @@ FREE_KEYS = (
     "training.peer_timeout_minutes",
     "warmstart.checkpoint_every",
 )
-"""Configuration keys (or beginnings of them) that may differ on a resume: they do not change what a step computes, or
-(threads, micro-batches, sharding) by rounding alone."""
+"""Configuration keys (or beginnings of them) that may differ on a resume: they do not change the result of a step, or (threads, micro-batches, sharding) by rounding alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come."""
+    """Progress of a run."""
 
     step: int = 0
     """Steps that are complete."""
@@ -90,9 +89,9 @@ class Progress:
     training_seconds: float = 0.0
     """Wall time spent in steps, evaluations left out."""
     file_lengths: Mapping[str, int] = field(default_factory=dict)
-    """Bytes of the run's append-only files; what comes after them is cut off on a resume."""
+    """Bytes of the run's append-only files; a resume cuts off everything after them."""
     watched: Mapping[str, float] = field(default_factory=dict)
-    """What the watch for collapse remembers."""
+    """Memory of the watch for collapse."""
     unevaluated: Mapping[str, float | int | None] | None = None
     """Metrics of the last step where the budget ended its evaluation: a resume evaluates first."""
 
@@ -101,11 +100,11 @@ class CheckpointStore:
     """The checkpoints of one run.
 
     Args:
-        directory: where they stand; made when the first is saved.
-        configuration: what must be the same on a resume, as plain JSON values (nested mappings).
+        directory: directory of the checkpoints; made when the first is saved.
+        configuration: settings that must be the same on a resume, as plain JSON values (nested mappings).
         keep: the newest so many stay.
-        on_event: is told of what was saved, and of damage.
-        writes: whether this process is the one that writes.
+        on_event: called for each saved checkpoint, and for damage.
+        writes: True in the process that writes.
     """
 
     def __init__(
@@ -124,7 +123,7 @@ class CheckpointStore:
             UserError: the disk is full; the earlier checkpoints are unharmed.
         """
         path = self._directory / f"step-{progress.step:06d}"
-        # What is sharded is gathered, so that a checkpoint does not say how many processes there were.
+        # Sharded tensors are gathered: a checkpoint does not depend on the number of processes.
         weights = {name: full(value.detach()).contiguous() for name, value in _trainable(model).items()}
         optimiser_state = full_state(optimiser)
         if not self._writes:
@@ -171,7 +170,7 @@ class CheckpointStore:
             try:
                 state, progress = _read_state(path)
                 self._refuse_other_configuration(path, state["configuration"])
-                # What a damaged one has put in place already, the one before it replaces.
+                # The checkpoint before replaces everything that a damaged one has put in place already.
                 _restore(path, state, model, optimiser)
             except _DamagedError as damage:
                 damaged.append(path)
@@ -208,12 +207,12 @@ class CheckpointStore:
 
 
 class _DamagedError(Exception):
-    """A checkpoint whose files are not what was written."""
+    """A checkpoint whose files differ from those that were written."""
 
 
 @contextmanager
 def _damage_explained() -> Iterator[None]:
-    """Take for damage whatever a file from outside makes the libraries raise; a checksum says only who wrote it last.
+    """Take every error of the libraries on a file from outside for damage; a checksum says only who wrote it last.
 
     Raises:
         _DamagedError: in place of any error but our own.
@@ -231,7 +230,7 @@ def _read_state(path: Path) -> tuple[dict[str, Any], Progress]:
     """Read ``state.json`` and compare all files with their checksums.
 
     Raises:
-        _DamagedError: a file is missing, or is not what was written.
+        _DamagedError: a file is missing, or differs from the one that was written.
         CheckpointError: another version of the project wrote it.
     """
     with _damage_explained():
@@ -260,8 +259,8 @@ def _restore(path: Path, state: Mapping[str, Any], model: nn.Module, optimiser: 
     """Put a checkpoint's tensors and random states in place.
 
     Raises:
-        _DamagedError: they cannot be read, or are not those of an optimiser of this model.
-        CheckpointError: they are those of another model.
+        _DamagedError: the tensors cannot be read, or do not belong to an optimiser of this model.
+        CheckpointError: the tensors belong to another model.
     """
     parameters = _trainable(model)
     with _damage_explained():

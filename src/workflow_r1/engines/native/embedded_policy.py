@@ -1,6 +1,6 @@
 """Makes the policy that ships with the package: ``workflow-r1 world --build-policy``.
 
-A small Llama with its own tokenizer learns from demonstrations, in worlds of which none is ever trained or evaluated on
+A small Llama with its own tokenizer learns from demonstrations, in worlds that never serve for training or evaluation
 again: twice the skills, from demonstrators that mostly search, then the mediocre mixture of strategies that
 reinforcement learning is to improve. The result is refused unless its skills, measured on held-out demonstrations over
 evaluation names, reach the gate.
@@ -38,6 +38,7 @@ from workflow_r1.policy.forward import token_scores
 from workflow_r1.policy.model import load_policy_model, save_policy
 from workflow_r1.policy.packing import pack
 from workflow_r1.recording.events import OnEvent, ignore
+from workflow_r1.rollout.renderer import Renderer
 
 SKILL_GATE = 0.98
 """Least share of spans of each skill that greedy decoding must get right, teacher-forced."""
@@ -77,11 +78,11 @@ def build_policy(
     """Make the embedded policy and save it, with its measured skills in ``skills.json``.
 
     Args:
-        directory: is replaced by the policy in Hugging Face format, weights in float16.
+        directory: directory that the policy replaces, in Hugging Face format, weights in float16.
         settings: the recipe.
         work_directory: keeps the three supervised runs; None uses a temporary directory.
-        on_event: told of the supervised runs' progress.
-        on_progress: told of each stage in a line.
+        on_event: called with the supervised runs' progress.
+        on_progress: called with a line for each stage.
 
     Returns:
         The skills: share of spans that greedy decoding gets right, teacher-forced.
@@ -144,8 +145,7 @@ def build_policy(
         ).run()
         start = result.policy_directory
 
-    config = RunConfig(policy=PolicyConfig(model=str(start), device="cpu", threads=settings.threads))
-    model, tokenizer = load_policy_model(config)
+    model, tokenizer = load_policy_model(PolicyConfig(model=str(start), device="cpu", threads=settings.threads))
     measured = measure_skills(model, tokenizer, held_out)
     on_progress(", ".join(f"{skill} {share:.3f}" for skill, share in measured.items()))
     low = {skill: share for skill, share in measured.items() if share < SKILL_GATE}
@@ -189,15 +189,15 @@ def new_policy(
 
 @torch.no_grad()
 def _initialise_induction(model: Any, years: Sequence[int], rope_theta: float) -> None:
-    """Let an untrained model copy: what followed the last occurrence of this token is likely to follow again.
+    """Let an untrained model copy: the token after the last occurrence of this token is likely to follow again.
 
     Layer 0 gets two previous-token heads, layer 1 four induction heads (Olsson et al., arXiv:2209.11895). From random
     weights a model this small found shortcuts instead of the match, and misread names (docs/dev/log.md).
 
     The hidden state is divided: dimension 0 is the same constant for every token, so that a head can attend by distance
-    alone; dimension 1 says how late a year is; then comes what the token is; the last ``2 * head_dim`` say what the token
-    before it was, its dimension 1 first. So which of two neighbouring years is earlier is a difference of two numbers;
-    from random embeddings their order had to be learned pair by pair, and was not.
+    alone; dimension 1 says how late a year is; then comes the token's identity; the last ``2 * head_dim`` hold the
+    token before it, its dimension 1 first. The order of two neighbouring years is therefore a difference of two
+    numbers; from random embeddings a model had to learn their order pair by pair, and did not.
 
     Args:
         model: untrained; changed in place.
@@ -205,7 +205,7 @@ def _initialise_induction(model: Any, years: Sequence[int], rope_theta: float) -
         rope_theta: base of the rotary frequencies.
     """
     layers, embedding = model.model.layers, model.get_input_embeddings().weight
-    for layer in layers:  # every other block starts silent, or its noise would drown what these heads say
+    for layer in layers:  # every other block starts silent, or its noise would drown these heads
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
     config = model.config
@@ -270,10 +270,12 @@ def measure_skills(
     """
     hits: dict[str, int] = defaultdict(int)
     totals: dict[str, int] = defaultdict(int)
-    config = RunConfig(environment=ENVIRONMENT, sampling=SAMPLING)
+    renderer = Renderer(tokenizer)
     for first in range(0, len(demonstrations), 32):
         chunk = demonstrations[first : first + 32]
-        encoded = encode_demonstrations([demonstration.trajectory for demonstration in chunk], tokenizer, config)
+        encoded = encode_demonstrations(
+            [demonstration.trajectory for demonstration in chunk], renderer, turn_end=SAMPLING.turn_end
+        )
         with torch.no_grad():
             scores = token_scores(model, pack(encoded, tokenizer.pad_token_id or 0), statistics=True)
         for row, (demonstration, trajectory) in enumerate(zip(chunk, encoded, strict=True)):

@@ -12,7 +12,7 @@ def build_optimiser(model: nn.Module, config: OptimiserConfig, *, learning_rate:
     """Return AdamW over the trainable parameters; weight decay on matrices only, never on gains and biases.
 
     The learning rate stands in a plain number that :func:`set_learning_rate` replaces before every step: it is a
-    function of the step, so that a resume has no scheduler to restore.
+    function of the step, and a resume has no scheduler to restore.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [

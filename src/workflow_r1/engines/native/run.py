@@ -1,7 +1,8 @@
 """The reinforcement learning loop: questions, rollouts, rewards, advantages, update, again.
 
-Read :meth:`Trainer._step` first: it is the path of the data in one screen. What it calls lives elsewhere: the update in
-``update``, the cutting into batches in ``batching``, checkpoints in ``checkpoint``, files and events in ``RunRecorder``.
+Read :meth:`Trainer._step` first: it is the path of the data in one screen. Its parts live elsewhere: the update in
+``update``, the cutting into batches in ``batching``, checkpoints in ``checkpoint``, files and events in
+``RunRecorder``.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
 from workflow_r1.engines.native.optimiser import build_optimiser
 from workflow_r1.engines.native.sampler_check import refuse_another_distribution
-from workflow_r1.engines.native.update import PolicyUpdate, reference_copy
+from workflow_r1.engines.native.update import PolicyUpdate, reference_copy, with_correction
 from workflow_r1.environment import Environment
 from workflow_r1.errors import (
     BudgetExceededError,
@@ -63,23 +64,23 @@ from workflow_r1.rollout.outage import OutageWatch
 from workflow_r1.trajectory import Question, Trajectory
 
 StopCause = Literal["finished", "budget", "interrupted"]
-"""Why :meth:`Trainer.run` returned: all steps done, the budget is used up, or a stop was requested."""
+"""Reason for the end of :meth:`Trainer.run`: all steps done, the budget is used up, or a stop was requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """How a training run ended."""
+    """Outcome of a training run."""
 
     cause: StopCause
-    """Why it ended; after ``interrupted`` a resume goes on, after ``budget`` one with a higher limit."""
+    """Reason for the end; after ``interrupted`` a resume continues, after ``budget`` one with a higher limit."""
     step: int
     """Steps that are complete."""
     policy_directory: Path
     """The policy as it is now, in Hugging Face format."""
     evaluation: Metrics
-    """The last evaluation's figures (``evaluation/...``); empty where there was none."""
+    """The last evaluation's figures (``evaluation/...``); empty where there was no evaluation."""
     exceeded: BudgetExceededError | None = None
-    """The limit that was reached, and what was spent, where the cause is ``budget``."""
+    """The reached limit and the amount spent, where the cause is ``budget``."""
 
 
 CHECKED_TRAJECTORIES = 16
@@ -90,15 +91,15 @@ class Trainer:
     """One run of reinforcement learning on this machine.
 
     Args:
-        config: everything that a run is told.
+        config: the whole configuration of the run.
         run_directory: gets ``metrics.jsonl``, ``trajectories.jsonl``, ``evaluations.jsonl``, ``services.jsonl``,
             ``spent.json``, ``checkpoints/`` and ``policy/``.
-        train_questions: with golden answers.
-        evaluation_questions: held out; the first ``training.evaluation_questions`` of them are asked.
-        make_environment: a fresh environment for each trajectory.
-        on_event: told of progress and warnings.
-        accounts: those of the environments' services; None where nothing is metered.
-        ranks: the processes that train together, each with a trainer of the same arguments; None where this is alone.
+        train_questions: questions with golden answers.
+        evaluation_questions: held-out questions; the first ``training.evaluation_questions`` of them are asked.
+        make_environment: makes a fresh environment for each trajectory.
+        on_event: called with progress and warnings.
+        accounts: accounts of the environments' services; None where nothing is metered.
+        ranks: the processes that train together, each with a trainer of the same arguments; None for a single process.
 
     Raises:
         DataError: no questions to train on.
@@ -149,9 +150,9 @@ class Trainer:
         self._stop = True
 
     def run(self, *, resume: bool = False) -> TrainingResult:
-        """Train from the start, or go on from the newest checkpoint exactly as if the run had not stopped.
+        """Train from the start, or continue from the newest checkpoint exactly as if the run had not stopped.
 
-        Ctrl-C is :meth:`request_stop`; a second one raises ``KeyboardInterrupt``, and a resume then goes on from the
+        Ctrl-C is :meth:`request_stop`; a second one raises ``KeyboardInterrupt``, and a resume then continues from the
         checkpoint before.
 
         Raises:
@@ -352,7 +353,7 @@ class Trainer:
         return metrics
 
     def _book_services(self, step: int, stage: Literal["training", "evaluation"]) -> None:
-        """Write what the calls of services took since the last time, in all processes."""
+        """Write the usage of services since the last time, in all processes."""
         ledger = self._accounts.ledger
         if self._ranks.size > 1:
             for accounts in self._ranks.gather(ledger.hand_over()):
@@ -370,10 +371,10 @@ class Trainer:
             )
 
     def _check_sampler(self, trajectories: Sequence[Trajectory]) -> None:
-        """Compare the server's log-probabilities with the trainer's, once in each start of a run.
+        """Compare the server's log-probabilities with the trainer's, once in each start of a run: in the first step with turns enough.
 
         Raises:
-            UserError: they are those of another distribution.
+            UserError: the server's log-probabilities belong to another distribution.
         """
         if self._sync is None or self._sampler_is_checked:
             return
@@ -382,11 +383,11 @@ class Trainer:
         with out_of_memory_explained(), lost_process_explained():
             differences = self._update.sampler_differences(first)
             raw = [] if sampling.temperature == 1.0 else self._update.sampler_differences(first, temperature=1.0)
-        refuse_another_distribution(differences, sampling, before_temperature=raw)
-        self._sampler_is_checked = bool(first)
+        # Where most of a step failed, the next one says it.
+        self._sampler_is_checked = refuse_another_distribution(differences, sampling, before_temperature=raw)
 
     def _open_sync(self) -> AdapterSync | None:
-        """Return what gives a policy server the weights, where one samples."""
+        """Return the part that gives a policy server the weights; None without a server."""
         settings = self._config.sampling.server
         if settings is None:
             return None
@@ -409,7 +410,8 @@ class Trainer:
         return AdapterSync(
             self._model,
             self._tokenizer,
-            config=self._config,
+            policy=self._config.policy,
+            sampling=self._config.sampling,
             settings=settings,
             run_directory=self._directory,
             rank=self._ranks.rank,
@@ -431,11 +433,17 @@ class Trainer:
         )
 
     def _load(self) -> None:
-        """Load the policy; make its optimiser and what updates it."""
+        """Load the policy; make its optimiser and its updater."""
         config, ranks = self._config, self._ranks
         sharded = config.optimiser.sharding == "full" and ranks.size > 1
-        self._model, self._tokenizer = load_policy_model(config, device=torch.device("cpu") if sharded else None)
-        reference = reference_copy(self._model, config)
+        self._model, self._tokenizer = load_policy_model(
+            config.policy,
+            lora=config.optimiser.lora,
+            gradient_checkpointing=config.optimiser.gradient_checkpointing,
+            seed=config.seed,
+            device=torch.device("cpu") if sharded else None,
+        )
+        reference = reference_copy(self._model, config.objective)
         if sharded:
             device = resolve_device(config.policy.device)
             for model in (self._model, reference):
@@ -446,16 +454,19 @@ class Trainer:
             self._model,
             self._optimiser,
             self._tokenizer.pad_token_id,
-            config=config,
+            objective=with_correction(config.objective, is_served=config.sampling.server is not None),
+            settings=config.optimiser,
+            temperature=config.sampling.temperature,
+            mini_batch_questions=config.training.mini_batch_questions,
             reference=reference,
             ranks=ranks,
         )
 
     def _require_same_step(self, progress: Progress) -> None:
-        """Refuse to go on where the processes do not see one run directory.
+        """Refuse to continue where the processes do not see one run directory.
 
         Raises:
-            CheckpointError: they found checkpoints of different steps.
+            CheckpointError: the processes found checkpoints of different steps.
         """
         steps = self._ranks.gather(progress.step)
         if len(set(steps)) > 1:
@@ -478,7 +489,7 @@ class Trainer:
             self._store.save(progress, self._model, self._optimiser)
 
     def _fingerprint(self) -> dict[str, Any]:
-        """Return what must be the same on a resume: the configuration and the questions themselves."""
+        """Return the settings that must be the same on a resume: the configuration and the questions themselves."""
 
         def digest(questions: Sequence[Question]) -> str:
             return hashlib.sha256("\n".join(q.model_dump_json() for q in questions).encode()).hexdigest()[:16]
@@ -491,5 +502,5 @@ class Trainer:
 
 
 def _score(trajectory: Trajectory) -> Trajectory:
-    """Return the trajectory with its reward; an infrastructure failure has none and stays as it is."""
+    """Return the trajectory with its reward; an infrastructure failure gets no reward and stays as it is."""
     return trajectory if trajectory.stop_reason.is_infrastructure else score_trajectory(trajectory)

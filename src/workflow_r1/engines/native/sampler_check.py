@@ -1,9 +1,9 @@
-"""Whether a server's log-probabilities are those of the distribution that the trainer computes, seen on a run's first turns.
+"""Comparison of a server's log-probabilities with the trainer's distribution, on a run's first turns.
 
-The sampled tokens are draws from the sampler, so that the mean of log p_sampler - log p_trainer over them estimates the
-Kullback-Leibler divergence of the two. Between two engines that compute one distribution it is of the order of the square of
-their rounding, below a thousandth of a nat. Log-probabilities that were renormalised over the nucleus lie all to one side. Those before
-temperature lie to both; they are known by their being the trainer's own at temperature 1.
+The sampled tokens are draws from the sampler: the mean of log p_sampler - log p_trainer over them estimates the
+Kullback-Leibler divergence of the two. Between two engines that compute one distribution it is of the order of the
+square of their rounding, below a thousandth of a nat. Log-probabilities that were renormalised over the nucleus lie all
+to one side. Those before temperature lie to both; they equal the trainer's own at temperature 1.
 """
 
 import math
@@ -13,35 +13,40 @@ from workflow_r1.errors import UserError
 from workflow_r1.rollout.sampling import SamplingConfig
 
 SYSTEMATIC_NATS = 0.02
-"""Mean difference over all tokens from which on a distribution counts as another: 20 times what rounding gives."""
+"""Mean difference over all tokens, in nats, from which on a distribution counts as another: 20 times the rounding."""
 
 STANDARD_ERRORS = 4.0
-"""How many of them the mean over the turns must be away from that: chance alone does so once in 30,000 runs."""
+"""Distance of the mean over the turns from that difference, in standard errors: chance alone exceeds it once in 30,000 runs."""
 
 MIN_TURNS = 4
 """Fewer turns say nothing."""
 
 
 MUCH_NEARER = 0.5
-"""A mean absolute difference below this part of another's is the nearer one, whatever both share in rounding."""
+"""A mean absolute difference below this part of another's is the nearer one, even with the rounding that both share."""
 
 Differences = Sequence[Sequence[float]]
-"""Of each turn, log p_sampler - log p_trainer of its tokens, in nats; of tokens that were sampled from the very weights that
-the trainer has."""
+"""Differences log p_sampler - log p_trainer of each turn's tokens, in nats; the tokens were sampled from the very
+weights that the trainer has.
+"""
 
 
 def refuse_another_distribution(
     differences: Differences, sampling: SamplingConfig, *, before_temperature: Differences = ()
-) -> None:
+) -> bool:
     """Refuse a run whose sampler reports log-probabilities of another distribution.
 
     Args:
-        differences: to the distribution that is trained.
-        sampling: how the turns were sampled.
-        before_temperature: the same tokens' differences to the trainer's distribution at temperature 1, where that is another.
+        differences: differences to the trained distribution.
+        sampling: settings of the turns' sampling.
+        before_temperature: the same tokens' differences to the trainer's distribution at temperature 1, where that is
+            another.
+
+    Returns:
+        Whether there were turns enough to say anything.
 
     Raises:
-        UserError: the difference is systematic; says by how much, and what to change.
+        UserError: the difference is systematic; the message says how large it is, and what to change.
     """
     turns = [turn for turn in differences if len(turn)]
     means = [sum(turn) / len(turn) for turn in turns]
@@ -51,7 +56,7 @@ def refuse_another_distribution(
             "for evaluation"
         )
     if len(means) < MIN_TURNS:
-        return
+        return False
     centre = sum(means) / len(means)
     error = math.sqrt(sum((value - centre) ** 2 for value in means) / (len(means) - 1) / len(means))
     expected = "expected the policy server's log-probabilities to be those of the distribution that is trained, but"
@@ -61,7 +66,7 @@ def refuse_another_distribution(
             "with --logprobs-mode processed_logprobs, or set sampling.temperature = 1"
         )
     if abs(centre) - STANDARD_ERRORS * error < SYSTEMATIC_NATS:
-        return
+        return True
     remedy = (
         "set sampling.top_p = 1, since the server renormalises over the nucleus"
         if sampling.top_p < 1

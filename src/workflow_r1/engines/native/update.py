@@ -1,8 +1,8 @@
-"""From the scored groups of a step to a new policy: old log-probabilities, objective, gradient, optimiser step.
+"""Turns the scored groups of a step into a new policy: old log-probabilities, objective, gradient, optimiser step.
 
 Cutting a mini-batch into micro-batches cannot change a number beyond rounding: every mean in the loss is divided by the
-counts of the *whole* mini-batch. Metrics are computed once per mini-batch, from the log-probabilities that its
-micro-batches left behind.
+counts of the *whole* mini-batch. Metrics are computed once per mini-batch, from the log-probabilities of its
+micro-batches.
 """
 
 import copy
@@ -26,8 +26,7 @@ from workflow_r1.algorithms import (
     turn_metrics,
     unit_ids,
 )
-from workflow_r1.config.run import RunConfig
-from workflow_r1.config.training import ObjectiveConfig
+from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig
 from workflow_r1.engines.native.batching import Pass, micro_batch_tokens, passes
 from workflow_r1.engines.native.optimiser import linear_warmup, set_learning_rate
 from workflow_r1.policy.distributed import Ranks
@@ -41,7 +40,7 @@ from workflow_r1.trajectory import ScoredTrajectory, Trajectory
 
 @dataclass(frozen=True, slots=True)
 class MiniBatch:
-    """What one optimiser step learns from: the rows that carry a gradient, and the counts of all of them."""
+    """Rows of one optimiser step that carry a gradient, and the counts of all rows."""
 
     batch: PackedBatch
     """The trajectories that are run through the model, on its device."""
@@ -57,7 +56,7 @@ class MiniBatch:
 
 @dataclass(frozen=True, slots=True)
 class UpdateResult:
-    """What the optimiser steps of one step of training did."""
+    """Effect of the optimiser steps of one step of training."""
 
     metrics: Metrics
     """Keys ``update/...``."""
@@ -66,7 +65,7 @@ class UpdateResult:
     num_tokens: int
     """Tokens, padding left out, that went through forward and backward."""
     warnings: tuple[str, ...] = ()
-    """What a person should know."""
+    """Warnings for a person."""
 
 
 SERVED_CORRECTION_CAP = 2.0
@@ -75,7 +74,7 @@ SERVED_CORRECTION_CAP = 2.0
 
 @dataclass(slots=True)
 class _Gradient:
-    """What a pass over the micro-batches of a mini-batch leaves behind, besides the gradient."""
+    """Results of a pass over the micro-batches of a mini-batch, besides the gradient."""
 
     loss: float
     kl_loss: float
@@ -94,7 +93,10 @@ class PolicyUpdate:
         model: the policy.
         optimiser: over its trainable parameters.
         pad_token_id: fills the end of rows.
-        config: objective, optimiser, sampling temperature and mini-batch size.
+        objective: the loss; see :func:`with_correction` where a server samples.
+        settings: learning rate, gradient norm, precision and micro-batches of the optimiser.
+        temperature: of the sampling.
+        mini_batch_questions: groups that make one optimiser step.
         reference: the frozen copy, where the caller had to make it first (of a model that is sharded since).
         ranks: the processes that share the rows; each must be given the same groups.
     """
@@ -105,21 +107,24 @@ class PolicyUpdate:
         optimiser: torch.optim.Optimizer,
         pad_token_id: int,
         *,
-        config: RunConfig,
+        objective: ObjectiveConfig,
+        settings: OptimiserConfig,
+        temperature: float,
+        mini_batch_questions: int,
         reference: nn.Module | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         self._model = model
         self._optimiser = optimiser
         self._pad_token_id = pad_token_id
-        self._objective = with_correction(config)
-        self._switches = resolve_objective(config.objective)
-        self._settings = config.optimiser
-        self._temperature = config.sampling.temperature
-        self._mini_batch_questions = config.training.mini_batch_questions
+        self._objective = objective
+        self._switches = resolve_objective(objective)
+        self._settings = settings
+        self._temperature = temperature
+        self._mini_batch_questions = mini_batch_questions
         self._device = next(model.parameters()).device
-        self._micro_batch_tokens = micro_batch_tokens(config.optimiser.micro_batch_tokens, self._device)
-        self._reference = reference or reference_copy(model, config)
+        self._micro_batch_tokens = micro_batch_tokens(settings.micro_batch_tokens, self._device)
+        self._reference = reference or reference_copy(model, objective)
         self._ranks = ranks or Ranks()
         self._is_sharded = is_sharded(model)
 
@@ -192,8 +197,8 @@ class PolicyUpdate:
         Every process must be given the same ones. Nothing is learnt from them, and no gradient is left behind.
 
         Args:
-            trajectories: some of a step, before its update.
-            temperature: of the trainer's distribution; None is the one that is trained.
+            trajectories: some trajectories of a step, before its update.
+            temperature: temperature of the trainer's distribution; None is the one that is trained.
         """
         scored = [trajectory for trajectory in trajectories if isinstance(trajectory, ScoredTrajectory)]
         if not scored:
@@ -240,12 +245,12 @@ class PolicyUpdate:
     ) -> _Gradient:
         """Add the gradient of the mini-batch's loss to the parameters' ``grad``, one micro-batch at a time.
 
-        Of several processes each runs its own rows; what it returns, and the gradient, are those of all rows.
+        Of several processes each runs its own rows; the result and the gradient are those of all rows.
 
         Args:
-            mini_batch: with at least one row.
-            old_logprobs: under the policy that sampled; None where that is the current one.
-            ref_logprobs: under the reference policy; None where the objective has no KL.
+            mini_batch: a mini-batch with at least one row.
+            old_logprobs: log-probabilities under the policy that sampled; None where that is the current one.
+            ref_logprobs: log-probabilities under the reference policy; None where the objective has no KL.
         """
         batch, switches, coefficient = mini_batch.batch, self._switches, self._objective.kl_coefficient
         counts = {
@@ -322,7 +327,7 @@ class PolicyUpdate:
         )
 
     def _gradient_scale(self, one: Pass) -> float:
-        """Return what a pass's loss is multiplied by: a sharded model's backward pass takes the mean over processes."""
+        """Return the factor of a pass's loss: a sharded model's backward pass takes the mean over processes."""
         if one.is_padding:
             return 0.0
         return float(self._ranks.size) if self._is_sharded else 1.0
@@ -427,18 +432,17 @@ class PolicyUpdate:
         return [parameter for parameter in self._model.parameters() if parameter.requires_grad]
 
 
-def reference_copy(model: Any, config: RunConfig) -> nn.Module | None:
+def reference_copy(model: Any, objective: ObjectiveConfig) -> nn.Module | None:
     """Return a frozen copy of the model, where the objective has a KL and no adapters can be disabled instead."""
-    if config.objective.kl_coefficient == 0 or has_adapters(model):
+    if objective.kl_coefficient == 0 or has_adapters(model):
         return None
     frozen: nn.Module = copy.deepcopy(model).eval().requires_grad_(False)
     return frozen
 
 
-def with_correction(config: RunConfig) -> ObjectiveConfig:
+def with_correction(objective: ObjectiveConfig, *, is_served: bool) -> ObjectiveConfig:
     """Return the objective, with the per-turn correction where a server samples and nothing else is said."""
-    objective = config.objective
-    if config.sampling.server is None or objective.correction_cap is not None:
+    if not is_served or objective.correction_cap is not None:
         return objective
     return objective.model_copy(update={"correction_cap": SERVED_CORRECTION_CAP})
 

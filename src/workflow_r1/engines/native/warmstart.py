@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,27 +30,29 @@ from workflow_r1.trajectory import FinishReason, Message, Trajectory
 
 @dataclass(frozen=True, slots=True)
 class WarmstartResult:
-    """How a warm start ended."""
+    """Outcome of a warm start."""
 
     policy_directory: Path
-    """Where the policy stands, in Hugging Face format, once ``finished``."""
+    """Directory of the policy, in Hugging Face format, once ``finished``."""
     finished: bool
-    """False where a stop was requested: resume to go on."""
+    """False where a stop was requested: a resume continues."""
     step: int
     """Optimiser steps done."""
     metrics: dict[str, float]
-    """The last held-out figures; empty where there are none."""
+    """The last held-out figures; empty where there were no held-out demonstrations."""
 
 
 class Warmstart:
     """One supervised run.
 
     Args:
-        config: ``policy`` names the model to start from, ``warmstart`` and ``optimiser`` say how it is trained.
+        config: ``policy`` names the model to start from, ``warmstart`` and ``optimiser`` set its training.
         run_directory: gets ``metrics.jsonl``, ``evaluations.jsonl`` (held-out figures), ``checkpoints/``, ``policy/``.
-        demonstrations: with token ids, or with text alone, which is then tokenised as the sampler would render it.
-        held_out: scored, never trained on; None sets ``warmstart.held_out_fraction`` of the demonstrations aside.
-        on_event: told of progress.
+        demonstrations: trajectories with token ids, or with text alone, which is then tokenised as the sampler would
+            render it.
+        held_out: demonstrations that are scored, never trained on; None sets ``warmstart.held_out_fraction`` of the
+            demonstrations aside.
+        on_event: called with progress.
 
     Raises:
         DataError: there is nothing to train on.
@@ -78,7 +81,7 @@ class Warmstart:
         self._stop = True
 
     def run(self, *, resume: bool = False) -> WarmstartResult:
-        """Train, or go on from the newest checkpoint.
+        """Train, or continue from the newest checkpoint.
 
         Raises:
             UserError: model, demonstrations, run directory or checkpoint cannot be used, or the disk is full.
@@ -88,7 +91,12 @@ class Warmstart:
 
     def _run(self, resume: bool) -> WarmstartResult:
         config, settings, recorder = self._config, self._config.warmstart, self._recorder
-        model, tokenizer = load_policy_model(config)
+        model, tokenizer = load_policy_model(
+            config.policy,
+            lora=config.optimiser.lora,
+            gradient_checkpointing=config.optimiser.gradient_checkpointing,
+            seed=config.seed,
+        )
         train, held_out = self._split(tokenizer)
         lengths = [num_tokens(trajectory) for trajectory in train]
         plan = [
@@ -158,9 +166,11 @@ class Warmstart:
 
     def _split(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Trajectory], list[Trajectory]]:
         """Return the demonstrations to train on and those to score, with token ids."""
-        encoded = encode_demonstrations(self._demonstrations, tokenizer, self._config)
+        renderer = Renderer(tokenizer, self._config.policy.template)
+        encode = partial(encode_demonstrations, renderer=renderer, turn_end=self._config.sampling.turn_end)
+        encoded = encode(self._demonstrations)
         if self._held_out is not None:
-            return encoded, encode_demonstrations(self._held_out, tokenizer, self._config)
+            return encoded, encode(self._held_out)
         order = permutation(len(encoded), seed=self._config.seed, epoch=-1)
         num_held_out = int(self._config.warmstart.held_out_fraction * len(encoded))
         kept_out = set(order[:num_held_out])
@@ -210,8 +220,8 @@ class Warmstart:
     def _score(self, model: nn.Module, trajectories: list[Trajectory], pad_token_id: int) -> dict[str, float]:
         """Return loss and accuracy on the policy's tokens of demonstrations that were never trained on.
 
-        ``turn_accuracy`` counts a turn only where every token of it is the most likely one: what greedy decoding would
-        have written.
+        ``turn_accuracy`` counts a turn only where every token of it is the most likely one: greedy decoding would have
+        written it.
         """
         settings = self._config.optimiser
         device = next(model.parameters()).device
@@ -238,18 +248,15 @@ class Warmstart:
 
 
 def encode_demonstrations(
-    trajectories: Sequence[Trajectory], tokenizer: PreTrainedTokenizerBase, config: RunConfig
+    trajectories: Sequence[Trajectory], renderer: Renderer, *, turn_end: Literal["end_token", "action"] = "end_token"
 ) -> list[Trajectory]:
-    """Return the trajectories with token ids, tokenising those that are text alone; those without a turn are left out.
+    """Return the trajectories with token ids, tokenising those with text alone; those without a turn are left out.
 
     Raises:
         DataError: no trajectory has a turn.
     """
-    renderer = Renderer(tokenizer, config.policy.template)
     encoded = [
-        trajectory
-        if trajectory.prompt_token_ids
-        else encode_demonstration(trajectory, renderer, turn_end=config.sampling.turn_end)
+        trajectory if trajectory.prompt_token_ids else encode_demonstration(trajectory, renderer, turn_end=turn_end)
         for trajectory in trajectories
         if trajectory.turns
     ]
@@ -267,12 +274,12 @@ def encode_demonstration(
     or ends by its action (``turn_end``): there the token is context, as it is in sampling.
 
     Args:
-        trajectory: with the messages of its prompt and the text and observation of each turn.
-        renderer: of the policy.
-        turn_end: how turns end in sampling.
+        trajectory: one with the messages of its prompt and the text and observation of each turn.
+        renderer: renderer of the policy.
+        turn_end: end of turns in sampling.
 
     Raises:
-        DataError: the prompt is missing, or a turn but the last has no observation, so that the context is unknown; or a
+        DataError: the prompt is missing, or a turn before the last has no observation, and the context is unknown; or a
             turn has no thought, and the chat template opens one.
     """
     if not trajectory.prompt:

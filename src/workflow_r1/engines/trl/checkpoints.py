@@ -1,4 +1,4 @@
-"""What stands in TRL's checkpoints besides its own files, so that a run can continue as if it had not stopped."""
+"""Our own files in TRL's checkpoints, from which a run continues as if it had not stopped."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,6 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from transformers.trainer_utils import get_last_checkpoint
 
-from workflow_r1.config.run import RunConfig
 from workflow_r1.errors import CheckpointError
 from workflow_r1.trajectory.storage import UNFINISHED, write_atomically
 
@@ -35,24 +34,28 @@ rounding."""
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run has come."""
+    """Progress of a run."""
 
     config: Mapping[str, Any] = field(default_factory=dict)
     """The run's configuration, as plain JSON values."""
     file_lengths: Mapping[str, int] = field(default_factory=dict)
-    """Bytes of the run's append-only files; what comes after them is cut off on a resume."""
+    """Bytes of the run's append-only files; a resume cuts off everything after them."""
     training_seconds: float = 0.0
     """Wall time spent in steps, evaluations left out."""
     watched: Mapping[str, float] = field(default_factory=dict)
-    """What the watch for collapse remembers."""
+    """Memory of the watch for collapse."""
 
     def write(self, checkpoint: Path) -> None:
         """Put it into a checkpoint of TRL, which is complete with it."""
         write_atomically(checkpoint / PROGRESS, json.dumps(asdict(self)) + "\n")
 
     @classmethod
-    def read(cls, checkpoint: Path, config: RunConfig) -> "Progress":
+    def read(cls, checkpoint: Path, configuration: Mapping[str, Any]) -> "Progress":
         """Read it from a checkpoint.
+
+        Args:
+            checkpoint: TRL's.
+            configuration: of the run that resumes, as plain JSON values.
 
         Raises:
             CheckpointError: it is damaged, or belongs to another configuration; the message names the keys that differ.
@@ -62,10 +65,10 @@ class Progress:
             progress = TypeAdapter(cls).validate_json(file.read_bytes())
         except (OSError, ValidationError) as error:
             raise CheckpointError(
-                f"expected how far the run has come in {file}, found what cannot be read as such "
+                f"expected the progress of the run in {file}, found text that cannot be read as such "
                 f"({str(error).splitlines()[0]}): remove the folder {checkpoint} and resume from the checkpoint before it"
             ) from None
-        before, now = _flatten(progress.config), _flatten(config.model_dump(mode="json"))
+        before, now = _flatten(progress.config), _flatten(configuration)
         differ = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
         refused = [key for key in differ if not any(key == free or key.startswith(f"{free}.") for free in FREE_KEYS)]
         if refused:
@@ -77,10 +80,10 @@ class Progress:
 
 
 def newest_complete(directory: Path, *, clean: bool) -> Path | None:
-    """Return the newest checkpoint that is complete; None where there is none.
+    """Return the newest checkpoint that is complete; None where there is no complete one.
 
     Args:
-        directory: ``checkpoints/`` of the run.
+        directory: folder ``checkpoints/`` of the run.
         clean: set the incomplete ones aside, so that TRL does not take them: one process does.
     """
     if clean:

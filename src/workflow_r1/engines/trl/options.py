@@ -11,10 +11,10 @@ from workflow_r1.errors import ConfigError
 
 
 def translate(config: RunConfig, run_directory: Path) -> GRPOConfig:
-    """Say our configuration in TRL's words; what it cannot say is an error.
+    """Translate our configuration into TRL's; a key that TRL cannot express is an error.
 
     Raises:
-        ConfigError: a key that TRL has no equal of, or sizes that do not divide one another.
+        ConfigError: TRL has no equal of a key, or sizes do not divide one another.
     """
     training, optimiser, objective = config.training, config.optimiser, config.objective
     num_processes = int(os.environ.get("WORLD_SIZE", "1"))

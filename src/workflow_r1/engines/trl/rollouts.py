@@ -4,23 +4,23 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 
-from workflow_r1.config.run import RunConfig
+from workflow_r1.config.training import TrainingConfig
 from workflow_r1.environment import Environment
 from workflow_r1.errors import ConfigError, ServiceUnavailableError
-from workflow_r1.policy.local_sampler import LocalSampler
 from workflow_r1.policy.packing import pack
 from workflow_r1.rewards import score_trajectory
-from workflow_r1.rollout import derive_seed, rollout
+from workflow_r1.rollout import Policy, derive_seed, rollout
 from workflow_r1.rollout.outage import OutageWatch, check_served
 from workflow_r1.rollout.rollout import first_leaf, name_member
 from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory
 
 FIELDS = ("prompt_ids", "completion_ids", "logprobs", "env_mask", "total_reward")
-"""What a rollout function hands to TRL: the first three it requires, the mask is optional, the rest goes to the rewards."""
+"""Fields that a rollout function hands to TRL: the first three it requires, the mask is optional, the rest goes to the
+rewards.
+"""
 
 
 def total_reward(completions: Sequence[Any], total_reward: Sequence[float | None], **_: Any) -> list[float | None]:
@@ -31,13 +31,13 @@ def total_reward(completions: Sequence[Any], total_reward: Sequence[float | None
 def to_fields(trajectories: Sequence[Trajectory], *, pad_token_id: int) -> dict[str, list[Any]]:
     """Lay trajectories out as ``rollout_func`` returns them.
 
-    Tokens are those that were sampled, in their order: turn, context, turn, ... The mask is 1 on the policy's; between two
-    turns there is always a 0, so that a turn can be told from it. An infrastructure failure becomes one masked token (TRL
-    cannot take none) and a reward of None: it enters no loss, no mean and no statistic of its group.
+    Tokens are those that were sampled, in their order: turn, context, turn, ... The mask is 1 on the policy's; between
+    two turns there is always a 0, which shows the turns. An infrastructure failure becomes one masked token (TRL cannot
+    take none) and a reward of None: it enters no loss, no mean and no statistic of its group.
 
     Args:
-        trajectories: scored; plain where the infrastructure failed.
-        pad_token_id: stands in for the tokens of a failure.
+        trajectories: scored trajectories; plain ones where the infrastructure failed.
+        pad_token_id: token in place of those of a failure.
     """
     fields: dict[str, list[Any]] = {name: [] for name in FIELDS}
     for trajectory in trajectories:
@@ -63,33 +63,44 @@ def to_fields(trajectories: Sequence[Trajectory], *, pad_token_id: int) -> dict[
 class Rollouts:
     """A ``rollout_func``: each process samples its own part of every group, with services of its own.
 
-    Ids and seeds are those of the native engine, so that its first step and TRL's sample the same trajectories, and the
-    number of processes changes none.
+    Ids and seeds are those of the native engine: its first step and TRL's sample the same trajectories, and the number
+    of processes changes none.
 
     Args:
-        config: sampling, sizes, seed.
-        questions: of all steps, ``training.questions_per_step`` for each, in the order in which they are asked.
-        make_environment: a fresh environment for each trajectory.
-        runner: whose event loop the services' connections belong to.
+        training: questions of a step, members of a group, and how many failures in a row end it.
+        seed: of the run.
+        max_sessions: trajectories at once.
+        make_sampler: the policy that samples, from the trainer's model as it is now.
+        questions: questions of all steps, ``training.questions_per_step`` for each, in the order in which they are asked.
+        make_environment: makes a fresh environment for each trajectory.
+        runner: runner whose event loop owns the services' connections.
         on_trajectory: receives each trajectory of this process when it ends.
     """
 
     def __init__(
         self,
         *,
-        config: RunConfig,
+        training: TrainingConfig,
+        seed: int,
+        max_sessions: int,
+        make_sampler: Callable[[Any], Policy],
         questions: Sequence[Question],
         make_environment: Callable[[Question], Environment],
         runner: asyncio.Runner,
         on_trajectory: Callable[[Trajectory], None] = lambda trajectory: None,
     ) -> None:
-        self._config = config
+        self._training = training
+        self._seed = seed
+        self._max_sessions = max_sessions
+        self._make_sampler = make_sampler
         self._questions = questions
         self._make_environment = make_environment
         self._runner = runner
         self._on_trajectory = on_trajectory
         self.trajectories: list[Trajectory] = []
-        """Of the last step, all processes' in the order of the groups: scored, or plain where the infrastructure failed."""
+        """All processes' trajectories of the last step, in the order of the groups: scored, or plain where the
+        infrastructure failed.
+        """
 
     def dataset(self) -> Dataset:
         """Return the prompts as TRL wants them; it shall not shuffle them."""
@@ -100,10 +111,10 @@ class Rollouts:
 
         Args:
             prompts: this process' slice of the step's prompts, each as often as its group has members.
-            trainer: TRL's.
+            trainer: TRL's trainer.
 
         Raises:
-            ServiceUnavailableError: services failed every trajectory, or served nobody.
+            ServiceUnavailableError: services failed every trajectory, or served no call.
             ConfigError: the model is in parts: the sampler needs all of it in this process.
             RuntimeError: TRL asks for other prompts than those of this step.
         """
@@ -112,7 +123,7 @@ class Rollouts:
                 "expected the whole model in each process (torchrun alone), since the rollouts sample from it there; for a model "
                 "that must be sharded use the native engine or verl"
             )
-        training = self._config.training
+        training = self._training
         steps = trainer.args.steps_per_generation // trainer.args.gradient_accumulation_steps
         step = trainer.state.global_step // steps + 1
         first = trainer.accelerator.process_index * len(prompts)
@@ -131,19 +142,11 @@ class Rollouts:
     async def _sample(
         self, trainer: Any, asked: Sequence[Question], members: Sequence[tuple[int, int]], step: int
     ) -> list[Trajectory]:
-        config = self._config
-        sampler = LocalSampler(
-            trainer.model,
-            trainer.processing_class,
-            sampling=config.sampling,
-            template=config.policy.template,
-            name=config.policy.model,
-            autocast=torch.bfloat16 if config.optimiser.precision == "bfloat16" else None,
-        )
-        seed = derive_seed(config.seed, "training", step)
+        sampler = self._make_sampler(trainer.model)
+        seed = derive_seed(self._seed, "training", step)
         ids = [question.id for question in asked]
-        outage = OutageWatch(config.training.stop_after_failures)
-        slots = asyncio.Semaphore(config.sampling.max_sessions)
+        outage = OutageWatch(self._training.stop_after_failures)
+        slots = asyncio.Semaphore(self._max_sessions)
 
         async def run(group: int, member: int) -> Trajectory:
             question = asked[group]

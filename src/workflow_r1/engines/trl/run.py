@@ -45,36 +45,36 @@ from workflow_r1.trajectory import Question
 
 @dataclass(frozen=True, slots=True)
 class TrlResult:
-    """How a run in TRL ended."""
+    """Outcome of a run in TRL."""
 
     cause: Literal["finished", "budget", "interrupted"]
-    """Why it ended; after ``interrupted`` a resume goes on, after ``budget`` one with a higher limit."""
+    """Reason for the end; after ``interrupted`` a resume continues, after ``budget`` one with a higher limit."""
     step: int
     """Steps that are complete."""
     evaluation: Metrics
-    """The last evaluation's figures (``evaluation/...``); empty where there was none."""
+    """The last evaluation's figures (``evaluation/...``); empty where there was no evaluation."""
     exceeded: BudgetExceededError | None = None
-    """The limit that was reached, and what was spent, where the cause is ``budget``; the last checkpoint stands."""
+    """The reached limit and the amount spent, where the cause is ``budget``; the last checkpoint stands."""
 
 
 class TrlRun:
     """One run: rollouts by our environment, loss by :class:`GSsPOTrainer`, loop by TRL.
 
-    Under ``torchrun`` every process makes one; the first alone evaluates, writes files and tells events.
+    Under ``torchrun`` every process makes one; the first alone evaluates, writes files and reports events.
 
     Args:
-        config: everything that a run is told.
-        run_directory: gets the files of every engine (``docs/reference/run-directory.md``), and TRL's checkpoints.
+        config: the whole configuration of the run.
+        run_directory: directory of the files of every engine (``docs/reference/run-directory.md``), and TRL's checkpoints.
         model: the policy, trainable, whole in this process.
         tokenizer: its tokenizer.
-        questions: ``training.questions_per_step`` for each step, in the order in which they are asked.
-        evaluation_questions: held out.
-        make_environment: a fresh environment for each trajectory.
-        on_event: told of progress and warnings.
-        accounts: those of the environments' services; None where nothing is metered.
+        questions: questions, ``training.questions_per_step`` for each step, in the order in which they are asked.
+        evaluation_questions: held-out questions.
+        make_environment: makes a fresh environment for each trajectory.
+        on_event: called with progress and warnings.
+        accounts: accounts of the environments' services; None where nothing is metered.
 
     Raises:
-        ConfigError: the configuration asks for what TRL cannot do.
+        ConfigError: the configuration asks for something that TRL cannot do.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class TrlRun:
         self._stop = True
 
     def run(self, *, resume: bool = False) -> TrlResult:
-        """Train from the start, or go on from the newest complete checkpoint.
+        """Train from the start, or continue from the newest complete checkpoint.
 
         Raises:
             UserError: run directory or checkpoint cannot be used.
@@ -127,12 +127,15 @@ class TrlRun:
         checkpoint = newest_complete(Path(self._arguments.output_dir), clean=self.is_first) if resume else None
         if resume and checkpoint is None:
             self._recorder.warn("there is no checkpoint to resume from yet: the run starts from its beginning")
-        progress = Progress() if checkpoint is None else Progress.read(checkpoint, config)
+        progress = Progress() if checkpoint is None else Progress.read(checkpoint, config.model_dump(mode="json"))
         self._seconds = progress.training_seconds
         self._evaluation: Metrics = {}
         self._recorder.continue_from(progress.file_lengths, watched=progress.watched)
         self._rollouts = Rollouts(
-            config=config,
+            training=config.training,
+            seed=config.seed,
+            max_sessions=config.sampling.max_sessions,
+            make_sampler=lambda model: self._sampler(model, config.sampling.temperature),
             questions=self._questions,
             make_environment=self._make_environment,
             runner=self._runner,
@@ -171,7 +174,7 @@ class TrlRun:
 
     @property
     def _steps_of_optimiser(self) -> int:
-        """How many the optimiser makes in one step of ours."""
+        """Return the number of the optimiser's steps in one step of ours."""
         return self._arguments.steps_per_generation // self._arguments.gradient_accumulation_steps
 
     def _roll_out(self, prompts: Sequence[str], trainer: Any) -> dict[str, list[Any]]:
@@ -226,23 +229,16 @@ class TrlRun:
         self._recorder.record_step(row, num_steps=training.steps)
 
     def evaluate(self, step: int) -> Metrics:
-        """Ask the held-out questions greedily; returns no figures where there are none. Called in the first process."""
+        """Ask the held-out questions greedily; returns no figures without questions. Called in the first process."""
         if not self._evaluation_questions:
             return {}
         self._recorder.tell(EvaluationStarted(step, len(self._evaluation_questions)))
         started = time.perf_counter()
         config = self._config
-        sampler = LocalSampler(
-            self._model,
-            self._tokenizer,
-            sampling=config.sampling.model_copy(update={"temperature": 0.0}),
-            name=config.policy.model,
-            autocast=torch.bfloat16 if config.optimiser.precision == "bfloat16" else None,
-        )
         result = self._runner.run(
             evaluate(
                 self._evaluation_questions,
-                policy=sampler,
+                policy=self._sampler(self._model, 0.0),
                 make_environment=self._make_environment,
                 seed=config.seed,
                 concurrency=config.sampling.max_sessions,
@@ -255,8 +251,20 @@ class TrlRun:
         self._evaluation = metrics
         return metrics
 
+    def _sampler(self, model: Any, temperature: float) -> LocalSampler:
+        """Return a sampler of the model's current weights."""
+        config = self._config
+        return LocalSampler(
+            model,
+            self._tokenizer,
+            sampling=config.sampling.model_copy(update={"temperature": temperature}),
+            template=config.policy.template,
+            name=config.policy.model,
+            autocast=torch.bfloat16 if config.optimiser.precision == "bfloat16" else None,
+        )
+
     def begin(self, optimiser_steps: int) -> None:
-        """Tell that the run begins, and evaluate a policy that has not been trained yet. Called in the first process."""
+        """Report that the run begins, and evaluate a policy that has not been trained yet. Called in the first process."""
         step = optimiser_steps // self._steps_of_optimiser
         if (fewer := explain_threads(self._config.policy.threads)) is not None:
             self._recorder.warn(fewer)
@@ -265,7 +273,7 @@ class TrlRun:
             self._recorder.record_start(self.evaluate(0))
 
     def complete_checkpoint(self, optimiser_steps: int) -> None:
-        """Write what a resume needs besides TRL's own files. Called in the first process."""
+        """Write the parts of a resume besides TRL's own files. Called in the first process."""
         path = Path(self._arguments.output_dir) / f"checkpoint-{optimiser_steps}"
         Progress(
             config=self._config.model_dump(mode="json"),
@@ -276,16 +284,16 @@ class TrlRun:
         self._recorder.tell(CheckpointSaved(optimiser_steps // self._steps_of_optimiser, path))
 
     def shall_stop(self) -> bool:
-        """Whether any process was asked to stop. Called in every process: they agree on it."""
+        """Return True where any process was asked to stop. Called in every process: they agree on it."""
         return any(gather_object([self._stop]))
 
     def ends_a_step(self, optimiser_steps: int) -> bool:
-        """Whether the optimiser has made all steps of one of ours."""
+        """Return True where the optimiser has made all steps of one of ours."""
         return optimiser_steps % self._steps_of_optimiser == 0
 
 
 class _Moments(TrainerCallback):
-    """Calls the run at the moments at which TRL says that something is done."""
+    """Calls the run at the moments at which TRL reports progress."""
 
     def __init__(self, run: TrlRun) -> None:
         self._run = run
@@ -309,7 +317,7 @@ class _Moments(TrainerCallback):
 
 @contextmanager
 def _damage_explained(checkpoint: Path | None) -> Iterator[None]:
-    """Turn what libraries raise when they cannot read a checkpoint into one message.
+    """Turn the errors of libraries that cannot read a checkpoint into one message.
 
     Raises:
         CheckpointError: in place of such an error.

@@ -44,29 +44,30 @@ REPLACED = (
 class GSsPOTrainer(GRPOTrainer):
     """``GRPOTrainer`` with the objective over units: token, turn or sequence.
 
-    Takes what ``GRPOTrainer`` takes. A turn is a run of ones in the ``env_mask`` that ``rollout_func`` returns, so between
-    two turns there must be a masked token (any chat template puts one there). A row without a one in its mask is left
-    out of the loss and of every mean: that is how a rollout says that its infrastructure failed (with a reward of None, which
-    TRL leaves out of the group).
+    Takes what ``GRPOTrainer`` takes. A turn is a run of ones in the ``env_mask`` that ``rollout_func`` returns, so
+    between two turns there must be a masked token (any chat template puts one there). A row without a one in its mask
+    is left out of the loss and of every mean: by it, and by a reward of None, which TRL leaves out of the group, a
+    rollout says that its infrastructure failed.
 
     The reference policy, its coefficient (``beta``), advantages (``scale_rewards``) and the schedule are TRL's.
 
     Args:
-        *arguments: of ``GRPOTrainer``.
+        *arguments: arguments of ``GRPOTrainer``.
         preset: ``gsspo``, ``gspo`` or ``grpo``; the four below replace its switches one by one.
-        unit: what one importance ratio covers.
-        weight: how much a unit weighs.
+        unit: extent of one importance ratio.
+        weight: weight of a unit in the objective.
         clip_low: the ratio is clipped below ``1 - clip_low``.
         clip_high: the ratio is clipped above ``1 + clip_high``.
         clip_reference_length: scales both ranges of a unit of L tokens by ``sqrt(clip_reference_length / L)``.
         correction_cap: weights turns by the truncated correction between sampler and trainer, at most this; needs the
             ``logprobs`` of ``rollout_func``.
         kl_kind: estimator of the KL.
-        **options: of ``GRPOTrainer``.
+        **options: options of ``GRPOTrainer``.
 
     Raises:
         MissingExtraError: TRL is of an untested minor.
-        ConfigError: an option of ``GRPOConfig`` that this loss replaces is set, or it asks for something that it has not.
+        ConfigError: an option of ``GRPOConfig`` that this loss replaces is set, or an option asks for something that
+            the loss lacks.
     """
 
     # Our loss is divided by the counts of the whole accumulation window; the trainer shall not divide it again.
@@ -160,7 +161,7 @@ class GSsPOTrainer(GRPOTrainer):
     def _counts(self, inputs: dict[str, Any]) -> dict[str, float]:
         """Return trajectories and units of the accumulation window over all processes, divided by their number.
 
-        The gradients of the window's batches are added up and those of the processes averaged, so that with these counts
+        The gradients of the window's batches are added up and those of the processes averaged. With these counts
         neither changes the loss.
         """
         num_rows, num_units = 0, 0

@@ -8,7 +8,9 @@ from typing import Any
 import ray
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
 
-from workflow_r1.assembly.components import build_environment_factory
+from workflow_r1.assembly.environments import build_environment_factory
+from workflow_r1.assembly.operators import build_operators
+from workflow_r1.assembly.services import build_services
 from workflow_r1.engines.verl.described_run import DescribedRun, require_described_run
 from workflow_r1.engines.verl.naming import name_trajectory, policy_version
 from workflow_r1.engines.verl.options import AGENT_LOOP
@@ -23,12 +25,12 @@ from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory
 
 SERVER_FAILURES: tuple[type[Exception], ...] = (ray.exceptions.RayError, ConnectionError, TimeoutError)
-"""What a lost or broken server of verl's raises."""
+"""Errors of a lost or broken server of verl's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """What all trajectories of one worker process share."""
+    """Parts that all trajectories of one worker process share."""
 
     run: DescribedRun
     renderer: Renderer
@@ -45,19 +47,19 @@ class WorkflowAgentLoop(AgentLoopBase):
         """Sample, score and record one trajectory.
 
         Args:
-            sampling_params: verl's, for training or for validation.
+            sampling_params: verl's parameters, for training or for validation.
             fields: columns of the question file's row, and verl's ``global_steps`` and ``session_id``.
 
         Returns:
-            Tokens, mask and reward. An infrastructure failure has no token of the policy's in its mask, so that it enters
-            neither loss nor statistics; it is recorded as what it is.
+            Tokens, mask and reward. An infrastructure failure has no token of the policy's in its mask, so that it
+            enters neither loss nor statistics; the record names it a failure.
         """
         workplace = _open_workplace(self.tokenizer, str(self.config.actor_rollout_ref.model.path))
         config = workplace.run.config
         question = Question.model_validate_json(fields["extra_info"]["question"])
         use: Use = fields["extra_info"]["use"]
         step = int(fields["global_steps"])
-        name = name_trajectory(config, question, use=use, step=step, member=int(fields["session_id"]))
+        name = name_trajectory(question, seed=config.seed, use=use, step=step, member=int(fields["session_id"]))
         policy = ServerPolicy(
             workplace.renderer,
             self.server_manager.generate,
@@ -75,7 +77,7 @@ class WorkflowAgentLoop(AgentLoopBase):
             trajectory_id=name.trajectory_id,
             group_id=name.group_id,
             seed=name.seed,
-            policy_version=policy_version(config, step if use == "evaluation" else step - 1),
+            policy_version=policy_version(config.training, step if use == "evaluation" else step - 1),
         )
         if not trajectory.stop_reason.is_infrastructure:
             trajectory = score_trajectory(trajectory)
@@ -92,10 +94,10 @@ def to_output(trajectory: Trajectory, *, versions: list[int], max_prompt_tokens:
     """Lay a trajectory out as verl wants it: the prompt, then turns and context with a mask.
 
     Args:
-        trajectory: scored, or an infrastructure failure.
-        versions: of the weights that sampled it.
-        max_prompt_tokens: longest prompt that verl takes; only that of a ``prompt_too_long`` is longer.
-        filler: token that stands where there is no response at all, or no prompt.
+        trajectory: a scored one, or an infrastructure failure.
+        versions: versions of the weights that sampled it.
+        max_prompt_tokens: longest prompt that verl takes; only a ``prompt_too_long`` has a longer one.
+        filler: token in place of a missing response or prompt.
     """
     start = len(trajectory.prompt_token_ids)
     ids, mask, logprobs = [filler], [0], [0.0]
@@ -124,13 +126,20 @@ def to_output(trajectory: Trajectory, *, versions: list[int], max_prompt_tokens:
 def _open_workplace(tokenizer: Any, model: str) -> Workplace:
     """Open services and environments once in each process: their connections belong to its event loop."""
     run = require_described_run()
-    renderer = Renderer(tokenizer, run.config.policy.template)
+    config = run.config
+    renderer = Renderer(tokenizer, config.policy.template)
     end_ids = {renderer.end_of_turn_id, tokenizer.eos_token_id, *released_end_ids(model)}
     special = sorted({str(token) for token in (*tokenizer.all_special_tokens, *tokenizer.get_added_vocab())})
+    operators = build_operators(config.pool)
     return Workplace(
         run=run,
         renderer=renderer,
-        make_environment=build_environment_factory(run.config, special_tokens=special),
+        make_environment=build_environment_factory(
+            config.environment,
+            operators=operators,
+            services=build_services(config.services, config.pool, operators=operators),
+            special_tokens=special,
+        ),
         end_ids=frozenset(token for token in end_ids if token is not None),
         files=RolloutFiles(run.directory),
     )

@@ -1,7 +1,8 @@
-"""What verl's worker processes know of the run: its directory, and the configuration in it.
+"""The run as verl's worker processes know it: its directory, and the configuration in it.
 
-verl hands its own configuration to every process and has no place in it for ours. So the run directory travels in an
-environment variable, which Ray sets for all workers on all nodes; it must lie on a file system that all of them see.
+verl hands its own configuration to every process and has no place in it for ours. The run directory therefore travels
+in an environment variable, which Ray sets for all workers on all nodes; it must lie on a file system that all of them
+see.
 """
 
 import os
@@ -22,7 +23,7 @@ class DescribedRun:
     """One run, as a worker process sees it."""
 
     config: RunConfig
-    """All that the run is told."""
+    """Configuration of the run."""
     directory: Path
     """The run directory."""
 

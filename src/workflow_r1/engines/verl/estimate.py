@@ -1,4 +1,4 @@
-"""What a run on verl needs of each GPU and what a step computes, as arithmetic that can be checked line by line.
+"""Memory of each GPU and work of each step for a run on verl, as arithmetic that can be checked line by line.
 
 Estimates, not measurements: buffers, fragmentation and the inference engine's own needs come on top.
 """
@@ -15,7 +15,7 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What memory and time depend on; of a decoder with gated feed-forward layers, as Qwen2, Llama and Mistral have."""
+    """Sizes that memory and time depend on, for a decoder with gated feed-forward layers, as Qwen2, Llama and Mistral have."""
 
     num_layers: int
     hidden: int
@@ -25,9 +25,9 @@ class ModelShape:
     feed_forward: int
     vocabulary: int
     tied: bool
-    """Whether the output layer is the embedding."""
+    """True where the output layer is the embedding."""
     attention_bias: bool
-    """Whether queries, keys and values have a bias."""
+    """True where queries, keys and values have a bias."""
 
     @classmethod
     def read(cls, config_file: Path) -> "ModelShape":
@@ -75,11 +75,11 @@ QWEN25_7B = ModelShape(
 
 
 def estimate(config: RunConfig, shape: ModelShape, *, gpu_gib: float = 80.0) -> list[str]:
-    """Say what a run needs, one line of arithmetic for each part.
+    """Estimate the needs of a run, one line of arithmetic for each part.
 
     Args:
-        config: of the run; ``verl`` says how many GPUs.
-        shape: of the policy.
+        config: configuration of the run; ``verl`` holds the number of GPUs.
+        shape: shape of the policy.
         gpu_gib: memory of one GPU.
     """
     settings, n = config.verl, shape.parameters / 1e9
@@ -88,13 +88,13 @@ def estimate(config: RunConfig, shape: ModelShape, *, gpu_gib: float = 80.0) -> 
 
     states = 16 * n * gib / gpus
     reference = (2 if config.optimiser.precision == "bfloat16" else 4) * n * gib / gpus
-    tokens = update_tokens(config)
+    tokens = update_tokens(config.optimiser, config.environment)
     layers = tokens * shape.hidden * 2 * shape.num_layers / GIB
     logits = tokens * shape.vocabulary * 10 / GIB
     weights = 2 * n * gib / settings.tensor_parallel
     cache = settings.gpu_memory * gpu_gib - weights
     per_token = shape.cache_bytes_per_token / settings.tensor_parallel
-    row = row_tokens(config)
+    row = row_tokens(config.environment)
     held = cache * GIB / (per_token * row)
     lines = [
         f"parameters: {n:.2f}e9",
@@ -114,7 +114,7 @@ def estimate(config: RunConfig, shape: ModelShape, *, gpu_gib: float = 80.0) -> 
         lines.append(f"reference policy: {reference:.1f} GiB a GPU{' (offloaded)' if settings.offload else ''}")
     if settings.offload:
         host = (12 * n * gib + reference * gpus) / settings.num_nodes
-        lines.append(f"host memory for what is offloaded: {host:.0f} GiB a node")
+        lines.append(f"host memory for the offloaded parts: {host:.0f} GiB a node")
     else:
         resident = 12 * n * gib / gpus + (reference if config.objective.kl_coefficient > 0 else 0.0)
         total = resident + settings.gpu_memory * gpu_gib
@@ -128,8 +128,8 @@ def estimate(config: RunConfig, shape: ModelShape, *, gpu_gib: float = 80.0) -> 
     trajectories = config.training.questions_per_step * config.training.group_size
     lines += [
         f"work of a step after the rollouts: {passes} forward passes' worth x 2 x {n:.2f}e9 = {work:.3f} TFLOP a token",
-        f"time of it: {work:.3f} x {trajectories} trajectories x their mean tokens / ({gpus} GPUs x what each does in a "
-        "second)",
+        f"time of it: {work:.3f} x {trajectories} trajectories x their mean tokens / "
+        f"({gpus} GPUs x work of each in a second)",
     ]
     return lines
 
@@ -141,7 +141,7 @@ def count_parameters(model: Path) -> int:
     total = 0
     for file in sorted(model.glob("*.safetensors")):
         with safe_open(file, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  It is no mapping.
+            for name in tensors.keys():  # noqa: SIM118  It is not a mapping.
                 size = 1
                 for length in tensors.get_slice(name).get_shape():
                     size *= length

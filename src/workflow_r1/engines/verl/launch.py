@@ -1,13 +1,13 @@
-"""Start verl's own entry point in a process of its own, and see what it does.
+"""Starts verl's own entry point in a process of its own, and follows it.
 
-All that verl is told lies below the run directory::
+Everything for verl lies below the run directory::
 
     config.toml               ours; every worker reads it
     verl/config.yaml          verl's, complete
     verl/training.parquet     questions in the order in which they are asked
     verl/evaluation.parquet   held-out questions
     verl/metrics-1.jsonl      verl's own metrics of the first start, -2 of the second, ...
-    verl/log-1.txt            what verl and Ray print
+    verl/log-1.txt            the output of verl and Ray
     verl/rollouts/            trajectories of the step under way
     checkpoints/              verl's checkpoints
 """
@@ -31,7 +31,7 @@ from workflow_r1.engines.verl.schema import complete
 from workflow_r1.trajectory import Question
 
 FOLDER = "verl"
-"""Below the run directory: what verl reads and writes besides checkpoints."""
+"""Folder of verl's files below the run directory, besides checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class StepReport:
     step: int
     """0 before the first step."""
     metrics: Mapping[str, float]
-    """By verl's names."""
+    """Metrics by verl's names."""
 
 
 class VerlProcess:
@@ -52,7 +52,7 @@ class VerlProcess:
         self._metrics = metrics
         self._read = 0
         self.log = log
-        """What it prints."""
+        """Output of the process."""
 
     def reports(self) -> Iterator[StepReport]:
         """Return the lines of metrics that were completed since the last call."""
@@ -68,11 +68,11 @@ class VerlProcess:
                 yield StepReport(int(row["step"]), row["data"])
 
     def exit_code(self) -> int | None:
-        """Return how it ended; None while it runs."""
+        """Return its exit code; None while it runs."""
         return self._process.poll()
 
     def stop(self, *, seconds: float = 30.0) -> None:
-        """End it and all that it started; what is not saved in a checkpoint is lost."""
+        """End it and all that it started; everything after its last checkpoint is lost."""
         for kind in (signal.SIGTERM, signal.SIGKILL):
             if self._process.poll() is None:
                 os.killpg(self._process.pid, kind)
@@ -82,7 +82,7 @@ class VerlProcess:
                     continue
 
     def last_lines(self, num: int = 20) -> str:
-        """Return the end of what it printed."""
+        """Return the end of its output."""
         return "\n".join(self.log.read_text("utf-8", errors="replace").splitlines()[-num:]) if self.log.exists() else ""
 
 
@@ -95,18 +95,18 @@ def prepare(
     evaluation_questions: Sequence[Question],
     resume: bool,
 ) -> Path:
-    """Write what verl reads, and return its configuration.
+    """Write verl's input files, and return its configuration.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         model: directory or hub name of the policy's model.
-        run_directory: absolute.
-        train_questions: all that will be asked, in order: ``steps`` times ``questions_per_step``.
-        evaluation_questions: held out; may be empty.
-        resume: go on from the newest checkpoint.
+        run_directory: absolute path.
+        train_questions: all questions of the run, in order: ``steps`` times ``questions_per_step``.
+        evaluation_questions: held-out questions; may be empty.
+        resume: continue from the newest checkpoint.
 
     Raises:
-        ConfigError: verl cannot do what is asked for, or does not know one of its options.
+        ConfigError: verl cannot do the run, or does not know one of its options.
     """
     folder = run_directory / FOLDER
     files = {use: folder / f"{use}.parquet" for use in ("training", "evaluation")}
@@ -118,7 +118,7 @@ def prepare(
         evaluation_file=files["evaluation"],
         resume=resume,
     )
-    complete_config = complete(options, own_options(config))
+    complete_config = complete(options, own_options(config.verl))
     write_questions(files["training"], train_questions, use="training")
     # verl wants a file even where it never evaluates.
     write_questions(files["evaluation"], evaluation_questions or train_questions[:1], use="evaluation")
@@ -131,7 +131,7 @@ def start(config_file: Path, *, environment: Mapping[str, str] | None = None) ->
     """Start verl with a configuration that :func:`prepare` wrote.
 
     Args:
-        config_file: ``verl/config.yaml`` of the run.
+        config_file: the run's ``verl/config.yaml``.
         environment: variables besides those of this process.
     """
     folder = config_file.parent

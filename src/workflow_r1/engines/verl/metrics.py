@@ -17,19 +17,19 @@ UPDATE = {
     "rollout_corr/k3_kl": "update/sampler_kl",
     "actor/perf/max_memory_allocated_gb": "update/max_memory_gb",
 }
-"""verl's names of what an update did, and ours; verl averages over micro-batches, we over units."""
+"""Metrics of an update by verl's names, and ours; verl averages over micro-batches, we over units."""
 
 UPDATE_TIMES = ("old_log_prob", "ref", "adv", "update_actor", "update_weights")
 """Parts of a step of verl's that follow the rollouts."""
 
 
 def update_metrics(metrics: Mapping[str, float]) -> Metrics:
-    """Return what verl says of an update, under our names."""
+    """Return verl's metrics of an update, under our names."""
     return {ours: metrics[theirs] for theirs, ours in UPDATE.items() if theirs in metrics}
 
 
 def time_metrics(metrics: Mapping[str, float], *, num_sampled_tokens: int) -> Metrics:
-    """Return where the time of a step went, under our names."""
+    """Return the times of a step's parts, under our names."""
     rollout = metrics.get("timing_s/gen", 0.0)
     update = sum(metrics.get(f"timing_s/{part}", 0.0) for part in UPDATE_TIMES)
     tokens = metrics.get("perf/total_num_tokens", 0.0)

@@ -1,11 +1,11 @@
 """Advantage and loss in verl's words: registered there, computed by ``workflow_r1.algorithms``.
 
-verl's loss hook knows no turn ids: it gets a mask, in which a turn is a run of ones. Every turn is followed by at least one
-token that is not the policy's, so that the runs are the turns (``policy.packing``).
+verl's loss hook knows no turn ids: it gets a mask, in which a turn is a run of ones. Every turn is followed by at least
+one token that is not the policy's, so that the runs are the turns (``policy.packing``).
 
-verl divides by the number of rows of a mini-batch, rows without any policy token included: infrastructure failures, and the
-rows with which it fills up a batch. We divide by the trajectories that were scored. So the advantage carries the factor
-between the two, over the whole step.
+verl divides by the number of rows of a mini-batch, rows without any policy token included: infrastructure failures, and
+the rows with which it fills up a batch. We divide by the trajectories that were scored. The advantage therefore carries
+the factor between the two, over the whole step.
 """
 
 from typing import Any
@@ -44,7 +44,7 @@ def gsspo_advantages(
     Args:
         token_level_rewards: the trajectory's reward, at one of its tokens.
         response_mask: nonzero where a token is the policy's.
-        index: name of each row's group.
+        index: group name of each row.
 
     Returns:
         Advantages times rows over scored trajectories, at the policy's tokens; twice, since verl asks for returns, too.
@@ -75,12 +75,12 @@ def gsspo_loss(
     ``[objective]``, or are GSsPO's where verl was started by other means than ours.
 
     Args:
-        old_log_prob: under the policy that the update started from, in nats.
-        log_prob: under the policy.
-        advantages: constant over a trajectory.
+        old_log_prob: log-probabilities under the policy that the update started from, in nats.
+        log_prob: log-probabilities under the policy, in nats.
+        advantages: advantages, constant over a trajectory.
         response_mask: nonzero where a token is the policy's.
-        loss_agg_mode: must be :data:`~workflow_r1.engines.verl.options.AGGREGATION`.
-        config: of verl's actor, with the counts of the mini-batch in ``global_batch_info``.
+        loss_agg_mode: verl's mode of aggregation; must be :data:`~workflow_r1.engines.verl.options.AGGREGATION`.
+        config: configuration of verl's actor, with the counts of the mini-batch in ``global_batch_info``.
         rollout_is_weights: verl's correction per token, exp of trainer less sampler; its mean over each turn is taken, in
             the logarithm, and truncated at ``objective.correction_cap``.
 
@@ -95,7 +95,7 @@ def gsspo_loss(
     turns = turn_ids_from_mask(response_mask)
     correction = None
     if rollout_is_weights is not None:
-        # As if the sampler had said 0: what is left is the difference between the two.
+        # As if the sampler had said 0: the rest is the difference between the two.
         difference = rollout_is_weights.clamp(min=1e-20).log()
         correction = turn_correction(
             old_logprobs=difference,

@@ -1,7 +1,7 @@
 """Our configuration in verl's words.
 
-Every option says which key of ours it comes from: that is what a refusal names, and what ``docs/how-to/cluster.md`` lists. What
-verl cannot do is refused here, before anything is started.
+Every option names the key of ours that it comes from: a refusal repeats that name, and ``docs/how-to/cluster.md`` lists
+it. This module refuses settings that verl cannot follow, before anything is started.
 """
 
 import math
@@ -12,20 +12,23 @@ from typing import Any
 
 from workflow_r1.algorithms import LOG_RATIO_BOUND, resolve_preset
 from workflow_r1.config.run import RunConfig
+from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig
+from workflow_r1.config.verl import VerlConfig
 from workflow_r1.engines.verl.described_run import VARIABLE
+from workflow_r1.environment import EnvironmentConfig
 from workflow_r1.errors import ConfigError
 
 PLUGIN = "workflow_r1.engines.verl.plugin"
-"""What verl imports in every process."""
+"""Module that verl imports in every process."""
 
 LOSS = "gsspo"
-"""Under which verl knows our advantage (``algorithm.adv_estimator``) and our loss (``policy_loss.loss_mode``)."""
+"""Name under which verl knows our advantage (``algorithm.adv_estimator``) and our loss (``policy_loss.loss_mode``)."""
 
 AGGREGATION = "seq-mean-token-mean"
 """The only ``actor.loss_agg_mode`` that goes with our loss; verl's own KL and entropy follow it."""
 
 AGENT_LOOP = "workflow_r1"
-"""Under which verl knows our agent loop."""
+"""Name under which verl knows our agent loop."""
 
 KL_KINDS = {"k1": "kl", "k2": "mse", "k3": "low_var_kl"}
 """Our names of the KL estimators, and verl's."""
@@ -41,9 +44,9 @@ class Option:
     key: str
     """Dotted name in verl's configuration."""
     value: Any
-    """What it is set to."""
+    """Value of the option."""
     source: str
-    """Key of ours that it comes from, or why it is set."""
+    """Key of ours that it comes from, or the reason why it is set."""
 
 
 def translate(
@@ -52,28 +55,28 @@ def translate(
     """Return every option that a run sets, besides those of ``verl.options``.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         model: directory or hub name of the policy's model.
-        run_directory: absolute; on a file system that every node sees.
+        run_directory: absolute path on a file system that every node sees.
         train_file: questions in the order in which they are asked.
         evaluation_file: held-out questions.
-        resume: go on from the newest checkpoint.
+        resume: continue from the newest checkpoint.
 
     Raises:
         ConfigError: the configuration asks for something that verl cannot do.
     """
     check_possible(config)
     return [
-        *_data(config, train_file, evaluation_file),
-        *_objective(config),
+        *_data(config.training, config.environment, train_file, evaluation_file),
+        *_objective(config.objective),
         *_optimiser(config),
-        *_policy(config, model),
+        *_policy(config.optimiser, model),
         *_rollout(config),
         *_trainer(config, run_directory, resume=resume),
     ]
 
 
-def own_options(config: RunConfig) -> dict[str, Any]:
+def own_options(settings: VerlConfig) -> dict[str, Any]:
     """The options of ``verl.options`` by their dotted names, however deep they were written."""
 
     def flatten(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -83,24 +86,24 @@ def own_options(config: RunConfig) -> dict[str, Any]:
             else:
                 yield f"{prefix}{key}", value
 
-    return dict(flatten(config.verl.options, ""))
+    return dict(flatten(settings.options, ""))
 
 
-def row_tokens(config: RunConfig) -> int:
+def row_tokens(environment: EnvironmentConfig) -> int:
     """Return the length of the longest trajectory: prompt and response."""
-    return config.environment.max_prompt_tokens + config.environment.max_response_tokens
+    return environment.max_prompt_tokens + environment.max_response_tokens
 
 
-def update_tokens(config: RunConfig) -> int:
+def update_tokens(optimiser: OptimiserConfig, environment: EnvironmentConfig) -> int:
     """Return the tokens of one forward pass of an update; a trajectory is never cut."""
-    return max(config.optimiser.micro_batch_tokens or MICRO_BATCH_TOKENS, row_tokens(config))
+    return max(optimiser.micro_batch_tokens or MICRO_BATCH_TOKENS, row_tokens(environment))
 
 
 def check_possible(config: RunConfig) -> None:
-    """Refuse what the native engine can do and verl cannot.
+    """Refuse settings that the native engine can follow and verl cannot.
 
     Raises:
-        ConfigError: names every such key, and what to do instead.
+        ConfigError: the message names every such key, and the way out.
     """
     training, objective = config.training, config.objective
     switches = resolve_preset(objective.preset, unit=objective.unit, weight=objective.weight)
@@ -134,19 +137,19 @@ def check_possible(config: RunConfig) -> None:
         raise ConfigError("not possible with verl: " + "\nnot possible with verl: ".join(reasons))
 
 
-def _data(config: RunConfig, train_file: Path, evaluation_file: Path) -> Iterator[Option]:
-    limits = config.environment
+def _data(
+    training: TrainingConfig, limits: EnvironmentConfig, train_file: Path, evaluation_file: Path
+) -> Iterator[Option]:
     yield Option("data.train_files", str(train_file), "data, seed")
     yield Option("data.val_files", str(evaluation_file), "data")
-    yield Option("data.train_batch_size", config.training.questions_per_step, "training.questions_per_step")
+    yield Option("data.train_batch_size", training.questions_per_step, "training.questions_per_step")
     yield Option("data.max_prompt_length", limits.max_prompt_tokens, "environment.max_prompt_tokens")
     yield Option("data.max_response_length", limits.max_response_tokens, "environment.max_response_tokens")
     yield Option("data.shuffle", False, "the file is in order already")
     yield Option("data.dataloader_num_workers", 0, "a row is a question: nothing to load in parallel")
 
 
-def _objective(config: RunConfig) -> Iterator[Option]:
-    objective = config.objective
+def _objective(objective: ObjectiveConfig) -> Iterator[Option]:
     switches = resolve_preset(objective.preset, clip_low=objective.clip_low, clip_high=objective.clip_high)
     actor = "actor_rollout_ref.actor"
     yield Option("algorithm.adv_estimator", LOSS, "objective.advantage")
@@ -175,7 +178,11 @@ def _optimiser(config: RunConfig) -> Iterator[Option]:
     yield Option(f"{actor}.ppo_epochs", 1, "every trajectory is learned from once")
     yield Option(f"{actor}.shuffle", False, "the order of the questions is ours")
     yield Option(f"{actor}.use_dynamic_bsz", True, "optimiser.micro_batch_tokens")
-    yield Option(f"{actor}.ppo_max_token_len_per_gpu", update_tokens(config), "optimiser.micro_batch_tokens")
+    yield Option(
+        f"{actor}.ppo_max_token_len_per_gpu",
+        update_tokens(settings, config.environment),
+        "optimiser.micro_batch_tokens",
+    )
     yield Option(f"{actor}.optim.lr", settings.learning_rate, "optimiser.learning_rate")
     yield Option(
         f"{actor}.optim.lr_warmup_steps",
@@ -204,13 +211,13 @@ def _optimiser(config: RunConfig) -> Iterator[Option]:
     yield Option(f"{actor}.fsdp_config.seed", config.seed, "seed")
 
 
-def _policy(config: RunConfig, model: str) -> Iterator[Option]:
+def _policy(optimiser: OptimiserConfig, model: str) -> Iterator[Option]:
     place = "actor_rollout_ref.model"
     yield Option(f"{place}.path", model, "policy.model")
     yield Option(f"{place}.external_lib", PLUGIN, "our loop, advantage and loss")
     yield Option(
         f"{place}.enable_gradient_checkpointing",
-        config.optimiser.gradient_checkpointing,
+        optimiser.gradient_checkpointing,
         "optimiser.gradient_checkpointing",
     )
 
@@ -230,7 +237,7 @@ def _rollout(config: RunConfig) -> Iterator[Option]:
     yield Option(f"{place}.tensor_model_parallel_size", settings.tensor_parallel, "verl.tensor_parallel")
     yield Option(f"{place}.gpu_memory_utilization", settings.gpu_memory, "verl.gpu_memory")
     yield Option(f"{place}.max_num_seqs", config.sampling.max_sessions, "sampling.max_sessions")
-    yield Option(f"{place}.max_model_len", row_tokens(config), "environment")
+    yield Option(f"{place}.max_model_len", row_tokens(config.environment), "environment")
     yield Option(f"{place}.agent.num_workers", settings.agent_workers, "verl.agent_workers")
     yield Option(f"{place}.agent.default_agent_loop", AGENT_LOOP, "our loop")
     yield Option(f"{place}.val_kwargs.temperature", 0, "evaluations are greedy")

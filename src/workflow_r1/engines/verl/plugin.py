@@ -1,10 +1,10 @@
-"""What verl loads in every process (``actor_rollout_ref.model.external_lib``): importing it registers our parts.
+"""Module that verl loads in every process (``actor_rollout_ref.model.external_lib``): importing it registers our parts.
 
-A part that were not registered would stop a run only after the models are loaded, or leave verl's own loss in its place. So
-the import itself fails where one is missing.
+A missing part would stop a run only after the models are loaded, or leave verl's own loss in its place. The import
+itself therefore fails where a part is not registered.
 """
 
-import verl  # noqa: F401  First: what follows is imported by verl itself, in a circle.
+import verl  # noqa: F401  First: verl itself imports the following, in a circle.
 from verl.experimental.agent_loop.agent_loop import _agent_loop_registry
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, POLICY_LOSS_REGISTRY
 

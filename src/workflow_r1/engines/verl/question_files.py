@@ -15,7 +15,7 @@ def write_questions(path: Path, questions: Sequence[Question], *, use: Use) -> N
     Args:
         path: the file; replaced where it exists.
         questions: at least one.
-        use: what they are asked for.
+        use: purpose of the questions.
 
     Raises:
         ImportError: pyarrow is not installed.
@@ -29,7 +29,7 @@ def write_questions(path: Path, questions: Sequence[Question], *, use: Use) -> N
 
 
 def _row(question: Question, index: int, use: Use) -> Mapping[str, Any]:
-    """The columns that verl asks for. What our loop reads is the question itself, in ``extra_info``."""
+    """Return the columns that verl needs. Our loop reads the question itself, in ``extra_info``."""
     return {
         # verl shows it and measures it; the loop renders the prompt of the environment.
         "prompt": [{"role": "user", "content": question.text}],

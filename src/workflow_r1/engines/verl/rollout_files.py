@@ -1,7 +1,7 @@
 """Trajectories of verl's agent-loop workers on their way to ``trajectories.jsonl``.
 
-Many processes on several nodes write at once, so each appends to a file of its own, in a directory for each step; whoever
-follows the run collects a step's files when verl has finished the step::
+Many processes on several nodes write at once, so each appends to a file of its own, in a directory for each step; the
+follower of the run collects a step's files when verl has finished the step::
 
     verl/rollouts/training-3/node1-4711.jsonl
     verl/rollouts/evaluation-3/node2-815.jsonl
@@ -17,7 +17,7 @@ from workflow_r1.trajectory import Trajectory, append_trajectories
 from workflow_r1.trajectory.storage import parse_trajectory
 
 Use = Literal["training", "evaluation"]
-"""What a trajectory was sampled for."""
+"""Purpose of a trajectory."""
 
 
 class RolloutFiles:
@@ -41,7 +41,7 @@ class RolloutFiles:
         shutil.rmtree(self._step(use, step), ignore_errors=True)
 
     def discard_all(self) -> None:
-        """Remove what an earlier process left behind: its step is sampled anew."""
+        """Remove the rollouts of an earlier process: their step is sampled anew."""
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _step(self, use: Use, step: int) -> Path:
@@ -55,7 +55,7 @@ class RolloutReader:
         self._directory = directory
         self._read: dict[Path, int] = {}
         self.trajectories: list[Trajectory] = []
-        """All that were read so far, in no order."""
+        """All trajectories that were read so far, in no order."""
 
     def read(self) -> list[Trajectory]:
         """Return those that ended since the last call."""

@@ -35,18 +35,18 @@ from workflow_r1.trajectory import Question, Trajectory
 from workflow_r1.trajectory.storage import write_atomically
 
 POLL_SECONDS = 0.5
-"""How often the run is looked at."""
+"""Time between two looks at the run, in seconds."""
 
 LATEST = "latest_checkpointed_iteration.txt"
-"""In ``checkpoints/``: the step of verl's newest complete checkpoint."""
+"""File in ``checkpoints/`` with the step of verl's newest complete checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerlResult:
-    """How a run ended."""
+    """Outcome of a run."""
 
     cause: Literal["finished", "interrupted"]
-    """Why it ended; after ``interrupted`` a resume goes on from the newest checkpoint."""
+    """Reason for the end; after ``interrupted`` a resume continues from the newest checkpoint."""
     step: int
     """Steps that the newest checkpoint holds."""
     policy_directory: Path | None
@@ -57,13 +57,13 @@ class VerlTraining:
     """One run on verl.
 
     Args:
-        config: everything that a run is told; ``config.toml`` in the run directory holds the same.
+        config: the whole configuration of the run; ``config.toml`` in the run directory holds the same.
         run_directory: gets ``metrics.jsonl``, ``trajectories.jsonl``, ``evaluations.jsonl``, ``checkpoints/``, ``policy/``
             and ``verl/``; every node must see it.
         model: directory or hub name of the policy's model.
-        train_questions: all that will be asked, in order: ``steps`` times ``questions_per_step``.
-        evaluation_questions: held out.
-        on_event: told of progress and warnings.
+        train_questions: all questions of the run, in order: ``steps`` times ``questions_per_step``.
+        evaluation_questions: held-out questions.
+        on_event: called with progress and warnings.
         environment: variables for verl's process besides those of this one.
     """
 
@@ -89,14 +89,14 @@ class VerlTraining:
         self._stop = False
 
     def request_stop(self) -> None:
-        """Ask :meth:`run` to end verl; what the newest checkpoint does not hold is lost."""
+        """Ask :meth:`run` to end verl; everything after the newest checkpoint is lost."""
         self._stop = True
 
     def run(self, *, resume: bool = False) -> VerlResult:
-        """Train from the start, or go on from the newest checkpoint.
+        """Train from the start, or continue from the newest checkpoint.
 
         Raises:
-            UserError: verl cannot do what is asked for, or the run directory cannot be used.
+            UserError: verl cannot do the run, or the run directory cannot be used.
             ServiceUnavailableError: verl broke off, or infrastructure failed every trajectory of a step.
         """
         with self._recorder.holding(resume=resume):
@@ -178,7 +178,7 @@ class VerlTraining:
             self._recorder.report_failures(trajectories, step)
             row = merge(
                 row,
-                {"policy_version": policy_version(config, step)},
+                {"policy_version": policy_version(config.training, step)},
                 rollout_metrics(trajectories, operators=config.environment.operators),
                 update_metrics(report.metrics),
                 time_metrics(report.metrics, num_sampled_tokens=sum(t.num_policy_tokens for t in trajectories)),
@@ -192,12 +192,12 @@ class VerlTraining:
         self._remember_lengths(step)
 
     def _check_complete(self, trajectories: Sequence[Trajectory], step: int) -> None:
-        """Crash where verl went on without a trajectory: it logs what a loop raises, and learns from the others."""
+        """Crash where verl continued without a trajectory: it logs a loop's error, and learns from the others."""
         expected = self._config.training.questions_per_step * self._config.training.group_size
         if len(trajectories) < expected:
             raise RuntimeError(
-                f"step {step}: expected {expected} trajectories, found {len(trajectories)}: the others ended in an error that "
-                f"is no service's. The newest log in {self._directory / FOLDER} shows it; repair it and resume"
+                f"step {step}: expected {expected} trajectories, found {len(trajectories)}: the others ended in "
+                f"an error that is not a service's. The newest log in {self._directory / FOLDER} shows it; repair it and resume"
             )
 
     def _in_order(self, trajectories: Sequence[Trajectory], step: int) -> list[Trajectory]:
@@ -224,7 +224,7 @@ class VerlTraining:
         return self._directory / "checkpoints" / f"global_step_{step}"
 
     def _checkpointed(self) -> int:
-        """Step of the newest complete checkpoint; 0 where there is none.
+        """Step of the newest complete checkpoint; 0 without one.
 
         Raises:
             CheckpointError: the file that says so is damaged.
@@ -253,7 +253,7 @@ class VerlTraining:
         return policy
 
     def _remember_lengths(self, step: int) -> None:
-        """Keep how long the files were after a step, so that a resume can cut them back to it."""
+        """Keep the lengths of the files after a step, to which a resume can cut them back."""
         known = self._read_lengths()
         known[str(step)] = self._recorder.file_lengths
         write_atomically(self._directory / FOLDER / "lengths.json", json.dumps(known))

@@ -1,7 +1,8 @@
 """verl's own configuration: composed, checked key by key, completed with ours.
 
-Hydra would refuse an unknown key, but not one that verl reads no longer; and it would add one that is written with a plus.
-So a key must be in verl's own files, or a field of the dataclass behind them, or lie where verl passes on whatever it finds.
+Hydra would refuse an unknown key, but not one that verl reads no longer; and it would add one that is written with a
+plus. So a key must be in verl's own files, or a field of the dataclass behind them, or lie where verl passes on all
+keys.
 """
 
 import dataclasses
@@ -26,13 +27,13 @@ PASSED_ON = (
     "actor_rollout_ref.ref.fsdp_config.mixed_precision",
     "data.apply_chat_template_kwargs",
 )
-"""Where verl passes on what it finds, to Ray, transformers, the inference engine, or FSDP."""
+"""Sections whose contents verl hands to Ray, transformers, the inference engine, or FSDP."""
 
 READ_NO_MORE = {
     "actor_rollout_ref.actor.grad_clip": "actor_rollout_ref.actor.optim.clip_grad",
     "actor_rollout_ref.actor.clip_ratio": "actor_rollout_ref.actor.clip_ratio_low",
 }
-"""Keys that stand in verl's files and that no code behind our loss reads, and what is read in their place."""
+"""Keys in verl's files that no code behind our loss reads, and the keys that it reads instead."""
 
 
 def compose_defaults() -> DictConfig:
@@ -46,11 +47,11 @@ def complete(options: Iterable[Option], own: Mapping[str, Any]) -> DictConfig:
     """Set our options and the user's in verl's configuration.
 
     Args:
-        options: from ``translate``.
+        options: result of ``translate``.
         own: options of ``verl.options``, by their dotted names.
 
     Returns:
-        All that verl is told, interpolations unresolved.
+        verl's whole configuration, interpolations unresolved.
 
     Raises:
         ConfigError: verl does not know a key or reads it no more, or a user's option is set by a key of ours.
@@ -76,9 +77,9 @@ def _check(config: DictConfig, key: str, legacy: frozenset[str]) -> None:
     if any(key == place or key.startswith(f"{place}.") for place in PASSED_ON):
         return
     if key in READ_NO_MORE:
-        raise ConfigError(f"verl reads {key} no more: set {READ_NO_MORE[key]}")
+        raise ConfigError(f"verl no longer reads {key}: set {READ_NO_MORE[key]}")
     if any(key == old or key.startswith(f"{old}.") for old in legacy):
-        raise ConfigError(f"verl reads {key} no more: its place is below reward, e.g. reward.{key}")
+        raise ConfigError(f"verl no longer reads {key}: its place is below reward, e.g. reward.{key}")
     parent, _, name = key.rpartition(".")
     section = OmegaConf.select(config, parent) if parent else config
     known = sorted(_names(section)) if isinstance(section, DictConfig) else []
@@ -91,7 +92,7 @@ def _check(config: DictConfig, key: str, legacy: frozenset[str]) -> None:
 
 
 def _names(section: DictConfig) -> set[str]:
-    """What a section holds, by verl's files and by the dataclass that they are read into."""
+    """Return the names in a section, by verl's files and by the dataclass that they are read into."""
     names = {str(name) for name in section}
     target = section.get("_target_") if "_target_" in section else None
     if isinstance(target, str):

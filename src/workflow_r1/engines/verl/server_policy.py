@@ -20,7 +20,7 @@ from workflow_r1.trajectory import FinishReason, Message
 
 
 class TokenReply(Protocol):
-    """What a server of verl's answers (its ``TokenOutput``), as far as we read it."""
+    """Reply of a server of verl's (its ``TokenOutput``), as far as we read it."""
 
     token_ids: list[int]
     log_probs: list[float] | None
@@ -38,11 +38,11 @@ class ServerPolicy:
     Args:
         renderer: chat template and tokenizer of the policy.
         generate: asks a server for one turn.
-        sampling: how turns are sampled, and where they end.
+        sampling: settings of the turns' sampling and of their end.
         parameters: verl's own sampling parameters, which the request starts from.
         end_ids: tokens that end a turn, the template's among them.
         seeded: send a seed with each turn.
-        name: for records and reports.
+        name: name in records and reports.
         failures: exceptions of ``generate`` that are the infrastructure's.
     """
 
@@ -111,7 +111,7 @@ class ServerSession:
             # verl sends the turns of one id to one server, whose prefix cache then holds the trajectory so far.
             reply = await policy.generate(f"{self._seed:x}", prompt_ids=list(self._context), sampling_params=parameters)
         except policy.failures as failure:
-            # Ray wraps what the server raised; the last line is its message.
+            # Ray wraps the server's error; the last line is its message.
             last = str(failure).strip().rpartition("\n")[2]
             if read_refusal(400, last.encode(), max_tokens=limit).kind is FailureKind.TOO_LONG:
                 raise TooLongError(f"the policy's server takes no longer context: {last}") from failure
@@ -152,9 +152,9 @@ class ServerSession:
         )
 
     def _length_of_turn(self, ids: list[int]) -> int:
-        """Tokens up to the one that ends the turn: an end-of-turn token, or where asked for, the end of an action.
+        """Tokens up to the one that ends the turn: an end-of-turn token, or where configured, the end of an action.
 
-        What a server sampled beyond an action is dropped. That changes no probability of what is kept.
+        Tokens beyond an action are dropped. That changes no probability of the kept ones.
         """
         length = next((place + 1 for place, token in enumerate(ids) if token in self._policy.end_ids), len(ids))
         if not self._closes_action(ids[:length]):

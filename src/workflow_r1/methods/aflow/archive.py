@@ -1,4 +1,4 @@
-"""The rounds of a search so far: which to build on, which is best, and when it leads nowhere any more."""
+"""The rounds of a search so far: the ones to build on, the best one, and the end of all progress."""
 
 import math
 import random
@@ -12,21 +12,21 @@ UNIFORM_SHARE = 0.3
 """Share of the selection that ignores scores. AFlow: 0.3."""
 
 SHARPNESS = 0.2
-"""How much a point of score, of 100, tells in the softmax. AFlow: 0.2."""
+"""Weight of a point of score, of 100, in the softmax. AFlow: 0.2."""
 
 NUM_TOP = 3
 """Best rounds whose mean score tells whether the search moves. AFlow: 3."""
 
 
 class Round(Record):
-    """One workflow that was tried, or the attempt to have one."""
+    """One workflow that was tried, or the failed attempt to get one."""
 
     number: int
     """1, 2, ..."""
     parent: int | None
     """Round whose workflow was changed; None for the first."""
     modification: str
-    """What was changed, in the proposer's words."""
+    """The change, in the proposer's words."""
     graph: WorkflowGraph | None
     """The workflow; None where no usable one was proposed."""
     score: float | None = None
@@ -38,16 +38,16 @@ class Round(Record):
     calls_per_question: float | None = None
     """LLM calls, mean over the scored answers."""
     usage: Usage = Usage()
-    """Of the validation, failed answers included."""
+    """Usage of the validation, including failed answers."""
     proposal_usage: Usage = Usage()
-    """Of the proposals that led to it."""
+    """Usage of the proposals that led to it."""
 
 
 def parent_probabilities(scores: Sequence[float]) -> list[float]:
     """Return the probability with which each candidate is built on.
 
-    p_i = 0.3 / n + 0.7 * softmax(0.2 * (s_i - s_max)) with s the score in points of 100 (AFlow, section 3.3 and its code): a
-    mixture, so that a weak round is built on now and then.
+    p_i = 0.3 / n + 0.7 * softmax(0.2 * (s_i - s_max)) with s the score in points of 100 (AFlow, section 3.3 and its
+    code): a mixture, which now and then builds on a weak round.
 
     Args:
         scores: 0 to 1; at least one.
@@ -77,7 +77,10 @@ def best_round(rounds: Sequence[Round]) -> Round:
 
 
 def is_stuck(rounds: Sequence[Round], patience: int) -> bool:
-    """Whether the mean of the best three scores has not changed for ``patience`` rounds. It needs one round more than three."""
+    """Return True where the mean of the best three scores has not changed for ``patience`` rounds.
+
+    It needs one round more than three.
+    """
     scores: list[float] = []
     means: list[float] = []
     for each in rounds:

@@ -1,4 +1,4 @@
-"""Random valid edits of a workflow graph. They know the operators' signatures and nothing of what is any good."""
+"""Random valid edits of a workflow graph. They know the operators' signatures, but not which edits help."""
 
 import random
 from collections.abc import Callable, Collection, Mapping
@@ -16,16 +16,16 @@ INSTRUCTIONS = (
     "Check every fact before answering, then give the answer alone.",
     "Write the answer as a bare name, date, number, yes or no.",
 )
-"""What an argument called ``instruction`` is filled with."""
+"""Texts for an argument called ``instruction``."""
 
 MAX_TRIES = 1000
 """Draws until one is valid and new."""
 
 _NEW_INPUT_SHARE = 0.3
-"""How often an argument of a new node is given a new node of its own."""
+"""Share of a new node's arguments that get a new node of their own."""
 
 _QUESTION_SHARE = 0.7
-"""How often an argument that is called like a question is given the question."""
+"""Share of the arguments called like a question that get the question."""
 
 _LIKE_A_QUESTION = ("question", "query", "task")
 
@@ -34,7 +34,7 @@ Place = tuple[int, str, int]
 
 
 class _Draft:
-    """A graph in the making. Values that stand earlier in ``nodes`` may be used by what stands later."""
+    """A graph in the making. Later entries of ``nodes`` may use values of earlier ones."""
 
     def __init__(self, graph: WorkflowGraph, operators: Mapping[str, Operator], rng: random.Random) -> None:
         self.nodes = [node for wave in graph.waves for node in wave]
@@ -43,7 +43,7 @@ class _Draft:
         self.rng = rng
 
     def places(self) -> list[Place]:
-        """Where a template has references."""
+        """Places of the references in a template."""
         found: list[Place] = [(-1, "", -1)]
         for index, node in enumerate(self.nodes):
             for name, value in node.arguments.items():
@@ -83,7 +83,7 @@ class _Draft:
         """Insert a node before ``index`` (-1: at the end), fed with ``given`` where that fits, and with new nodes of its own.
 
         Returns:
-            Where it stands now.
+            The index of the inserted node.
         """
         at = len(self.nodes) if index < 0 else index
         arguments: dict[str, str | tuple[str, ...]] = {}
@@ -98,7 +98,7 @@ class _Draft:
     def _fill(
         self, argument: Argument, at: int, given: str | None, *, may_add: bool
     ) -> tuple[str | tuple[str, ...] | None, int, str | None]:
-        """Return a value, how many nodes were added before ``at`` for it, and what is left of ``given``."""
+        """Return a value, the number of nodes added before ``at`` for it, and the rest of ``given``."""
         rng = self.rng
         if argument.is_optional:
             return None, 0, given
@@ -164,17 +164,17 @@ def draw_edit(
     """Draw one edit of a graph whose result is valid and does something else.
 
     Args:
-        graph: what is changed.
+        graph: the graph to change.
         operators: the pool.
-        max_nodes: of the result.
-        rng: what draws.
+        max_nodes: most nodes of the result.
+        rng: source of the draws.
         known: fingerprints of graphs that the result must not equal either.
 
     Returns:
-        What was changed, in words, and the result.
+        The change in words, and the result.
 
     Raises:
-        DataError: none was found in many draws.
+        DataError: many draws found no such edit.
     """
     edits: tuple[Callable[[_Draft], str], ...] = (_insert, _insert, _rewire, _replace, _drop, _reword)
     for _ in range(MAX_TRIES):
@@ -190,7 +190,7 @@ def draw_edit(
 
 
 def _insert(draft: _Draft) -> str:
-    """Put a new node in place of one reference; it is given what stood there."""
+    """Put a new node in place of one reference, and give that reference to the new node."""
     place = draft.rng.choice(draft.places())
     template = draft.read(place)
     old = draft.rng.choice(references(template))
@@ -206,7 +206,7 @@ def _insert(draft: _Draft) -> str:
 
 
 def _rewire(draft: _Draft) -> str:
-    """Let one reference name something else that is known by then."""
+    """Let one reference name another value that is known at its place."""
     place = draft.rng.choice(draft.places())
     template = draft.read(place)
     old = draft.rng.choice(references(template))
@@ -237,7 +237,7 @@ def _replace(draft: _Draft) -> str:
 
 
 def _drop(draft: _Draft) -> str:
-    """Take a node out; what used its result uses one of its inputs."""
+    """Take a node out; the users of its result use one of its inputs."""
     index = draft.rng.randrange(len(draft.nodes))
     node = draft.nodes[index]
     instead = draft.rng.choice([f"{{{name}}}" for name in node.needs] or [f"{{{QUESTION}}}"])

@@ -22,13 +22,13 @@ ROLE = "AFlow"
 
 
 async def search(context: MethodContext) -> None:
-    """Search, or go on with a search.
+    """Search, or continue a search.
 
     Raises:
-        ConfigError: there is no place to keep it, or another search lies there.
+        ConfigError: no directory is given, or it holds another search.
         DataError: there are no questions to search on.
-        ServiceError: a service is down; what was had is kept.
-        BudgetExceededError: the budget is used up; what was had is kept.
+        ServiceError: a service is down; all results so far are kept.
+        BudgetExceededError: the budget is used up; all results so far are kept.
     """
     settings = context.settings.aflow
     directory = require_directory(context, NAME)
@@ -57,7 +57,7 @@ async def search(context: MethodContext) -> None:
 
 
 def _make_environment(context: MethodContext, repeat: int) -> Callable[[Question], Environment]:
-    """What makes the environments of one answer to each question; each repeat draws samples of its own."""
+    """Return the makers of environments for one answer to each question; each repeat draws samples of its own."""
     if repeat == 0:
         return context.make_environment
     services = context.services.redrawn(derive_seed("aflow repeat", repeat) % 2**30)
@@ -80,7 +80,7 @@ def open_found(context: MethodContext) -> Policy:
     """
     path = require_directory(context, NAME) / FOUND
     if not path.is_file():
-        raise ConfigError(f"expected what {NAME} found at {path}, found nothing; let it search first")
+        raise ConfigError(f"expected the result of {NAME} at {path}, found nothing; let it search first")
     return GraphPolicy(load_graph(path, context.operators), context.operators, name=NAME)
 
 

@@ -1,4 +1,4 @@
-"""Who proposes the next workflow: an LLM, or, as a control and where there is no LLM, chance."""
+"""The proposer of the next workflow: an LLM, or chance, as a control and where there is no LLM."""
 
 import json
 import random
@@ -27,9 +27,9 @@ class Trial:
     """A change of the parent that was tried before."""
 
     modification: str
-    """In the proposer's words."""
+    """The change, in the proposer's words."""
     score: float
-    """What came of it, 0 to 1."""
+    """Score of the changed workflow, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +37,31 @@ class Mistake:
     """A validation question that the parent got wrong."""
 
     question: str
-    """What was asked."""
+    """The question."""
     golden_answers: tuple[str, ...]
-    """What would have been right."""
+    """Golden answers of the question."""
     answer: str
-    """What was answered; empty where nothing was."""
+    """Answer of the workflow; empty where it gave no answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is to be improved, and all that may be known of it."""
+    """The workflow to improve, and everything that may be known of it."""
 
     parent: WorkflowGraph
     """The workflow to change."""
     score: float
     """Its score, 0 to 1."""
     trials: Sequence[Trial]
-    """What was made of it before."""
+    """Earlier changes of it, with their scores."""
     mistakes: Sequence[Mistake]
-    """Some of those that it made."""
+    """Some of its mistakes."""
     operators: Mapping[str, Operator]
     """The pool."""
     max_nodes: int
-    """Of the new workflow."""
+    """Most nodes of the new workflow."""
     seed: int
-    """All that a proposer draws derives from it."""
+    """Seed of all the proposer's draws."""
     tried: frozenset[str] = frozenset()
     """Fingerprints of all workflows that were tried, of whichever parent."""
 
@@ -71,19 +71,19 @@ class Refusal:
     """A proposal that could not be used."""
 
     reply: str
-    """What was proposed."""
+    """The proposer's reply."""
     problem: str
-    """What is wrong with it, and what to write instead."""
+    """Problem of the reply, and the form to write instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a proposer wrote."""
+    """Reply of a proposer."""
 
     text: str
     """A JSON object with ``modification`` and ``graph``, if all is well."""
     usage: Usage
-    """What writing it took."""
+    """Usage of writing it."""
 
 
 class Proposer(Protocol):
@@ -98,8 +98,8 @@ class Proposer(Protocol):
         """Propose.
 
         Args:
-            task: what is to be improved.
-            refused: what was proposed for the same task and could not be used, in order.
+            task: the workflow to improve.
+            refused: earlier proposals for the same task that could not be used, in order.
 
         Raises:
             ServiceError: a service that it needs failed after its retries.
@@ -112,7 +112,7 @@ class LLMProposer:
 
     Args:
         chat: the LLM.
-        temperature: of its proposals.
+        temperature: temperature of its proposals.
     """
 
     def __init__(self, chat: ChatModel, *, temperature: float = 0.7) -> None:
@@ -125,7 +125,7 @@ class LLMProposer:
         return "LLM"
 
     async def __call__(self, task: Task, refused: Sequence[Refusal]) -> Reply:
-        """Propose; the LLM sees what it proposed before and what was wrong with it."""
+        """Propose; the LLM sees its earlier proposals and their problems."""
         messages = [Message(role="user", content=render_task(task))]
         for refusal in refused:
             messages.append(Message(role="assistant", content=cut_middle(refusal.reply, 8000) or "(no text)"))
@@ -145,7 +145,7 @@ class LLMProposer:
         except ContentRejectedError:
             if not refused:
                 raise
-            # What the LLM itself wrote before is refused: it is asked without that.
+            # The service refuses the LLM's own earlier words: the next request leaves them out.
             reply = await self._chat(replace(request, messages=request.messages[:1]))
         return Reply(reply.text, reply.usage)
 
@@ -171,7 +171,7 @@ def read_proposal(text: str, operators: Mapping[str, Operator], *, max_nodes: in
     """Read a modification and a graph from a proposer's reply; prose and code fences around the object are left out.
 
     Raises:
-        DataError: there is no usable graph in it; says what to write instead.
+        DataError: it holds no usable graph; the message says what to write instead.
     """
     text = text.rpartition("</think>")[2]
     start, end = text.find("{"), text.rfind("}")

@@ -1,13 +1,13 @@
 """The search: choose a parent, have one change proposed, validate it, and again.
 
     DIRECTORY/
-      round-01.json              what was tried and what came of it, once it is validated
+      round-01.json              the workflow of the round and its score, once it is validated
       round-01.rep-1.jsonl       the answers to the validation questions, as they come
       round-02.replies.jsonl     every reply of the proposer, usable or not
       found.json                 the best workflow so far
       search.json, seconds.json, summary.json     see ``methods.searching``
 
-Every answer and every reply is written when it is had; a run after this one pays for none of them again.
+Every answer and every reply is written as it comes; a later run pays for none of them again.
 """
 
 import random
@@ -49,10 +49,11 @@ MAX_REPLIES = 5
 """Replies of the proposer for one round; then the round is given up."""
 
 NUM_PASSES = 2
-"""How often a question is asked in all where the infrastructure fails."""
+"""Most times that a question is asked where the infrastructure fails."""
 
 MAX_FAILED_SHARE = 0.1
-"""Of the answers of one round. Beyond it a mean says nothing, and the search stops until the services are back."""
+"""Largest share of failed answers in one round. Beyond it a mean says nothing, and the search stops until the services
+are back."""
 
 CHARGED_TO = "AFlow"
 """Account of the proposals in the ledger."""
@@ -64,30 +65,30 @@ class SavedReply(Record):
     """One reply of the proposer."""
 
     text: str
-    """What it wrote."""
+    """Text of the proposer."""
     problem: str = ""
-    """Why it could not be used; empty where it was."""
+    """Reason why it could not be used; empty where it was used."""
     usage: Usage = Usage()
-    """What it took."""
+    """Usage of the reply."""
 
 
 class AFlowSearch:
     """One search. Equal arguments find equal workflows, however often it was interrupted.
 
     Args:
-        directory: of its state.
-        questions: to validate on; with golden answers.
+        directory: directory of its state.
+        questions: questions to validate on, with golden answers.
         operators: the pool.
-        make_environments: one for each answer to a validation question, whose LLMs draw other samples than the others'.
-        proposer: who proposes.
+        make_environments: a maker for each answer to a validation question; the LLMs of each draw samples of their own.
+        proposer: the proposer of changes.
         rounds: changes to try, after the first round.
         sample: rounds that may be built on, the first included.
         patience: rounds without a change of the best three that end the search; 0 never does.
-        max_nodes: of a workflow.
-        score: what is averaged.
-        seed: all that is drawn derives from it.
+        max_nodes: most nodes of a workflow.
+        score: the score that is averaged.
+        seed: all draws derive from it.
         concurrency: trajectories that are live at once.
-        notify: told how far it is.
+        notify: called with each line of progress.
     """
 
     def __init__(
@@ -121,14 +122,14 @@ class AFlowSearch:
         self._concurrency = concurrency
         self._notify = notify
         self.rounds: list[Round] = []
-        """What was tried so far, in order."""
+        """Rounds so far, in order."""
 
     async def run(self) -> Round:
         """Search, and return the best round.
 
         Raises:
-            ServiceError: a service is down; what was had is kept.
-            BudgetExceededError: the budget is used up; what was had is kept.
+            ServiceError: a service is down; all results so far are kept.
+            BudgetExceededError: the budget is used up; all results so far are kept.
         """
         with self._directory.timed():
             self._announce()
@@ -266,7 +267,7 @@ class AFlowSearch:
             if len(failed) > MAX_FAILED_SHARE * len(answers):
                 raise ServiceUnavailableError(
                     f"round {number}: {len(failed)} of {len(answers)} answers failed, the first with: {failed[0].error}; the "
-                    "same command goes on with them"
+                    "same command continues with them"
                 )
         return Round(
             number=number,
@@ -283,7 +284,7 @@ class AFlowSearch:
 
     def _draw_mistakes(self, number: int, rng: random.Random) -> list[Mistake]:
         rows = {each.question.id: each for each in load_trajectories(self._path(number, ".rep-1.jsonl"))}
-        # In the order of the questions: that of the file is the order in which answers came.
+        # In the order of the questions: the file holds them in the order in which answers came.
         wrong = [
             each
             for question in self._questions
@@ -378,7 +379,7 @@ def identity(
     proposer: Proposer,
     **settings: object,
 ) -> dict[str, object]:
-    """What the rounds of a search depend on; how many there are is no part of it, so that a search can be prolonged."""
+    """Conditions of a search's rounds; their number is not among them, so that a search can be prolonged."""
     return {
         "method": "aflow",
         "questions": fingerprint(questions),

@@ -1,4 +1,4 @@
-"""Reads a graph and holds it to a pool of operators. What is wrong is told all at once, each with what to write instead."""
+"""Reads a graph and holds it to a pool of operators. All mistakes are reported together, each with its fix."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ MAX_BYTES = 2**20
 """Longest file or reply that is read as a graph."""
 
 MAX_PROBLEMS = 12
-"""So many are told at once."""
+"""Most mistakes that one message reports."""
 
 
 def read_graph(text: str, operators: Mapping[str, Operator]) -> WorkflowGraph:
@@ -31,7 +31,7 @@ def read_graph(text: str, operators: Mapping[str, Operator]) -> WorkflowGraph:
         operators: the pool.
 
     Raises:
-        DataError: it is no such graph; says what to write instead.
+        DataError: the text is not such a graph; the message says what to write instead.
     """
     if len(text) > MAX_BYTES:
         raise DataError(f"expected a graph of at most {MAX_BYTES:,} characters, received {len(text):,}")
@@ -77,7 +77,7 @@ def load_graph(path: Path, operators: Mapping[str, Operator]) -> WorkflowGraph:
 
 
 def check_graph(graph: WorkflowGraph, operators: Mapping[str, Operator]) -> list[str]:
-    """What of a graph does not fit the operators, and what to write instead; nothing where all fits."""
+    """Return the mistakes of a graph for a pool of operators, each with its fix; empty where all fits."""
     return [problem for node in graph.nodes for problem in _check_node(node, graph, operators)] + [
         f"output: {problem}" for problem in _check_parts(graph.output, graph, as_value=False)
     ]

@@ -1,4 +1,4 @@
-"""Shows a graph: as text for a terminal, as Mermaid for whatever draws Markdown."""
+"""Shows a graph: as text for a terminal, as Mermaid for viewers of Markdown."""
 
 from collections.abc import Iterator
 

@@ -13,13 +13,13 @@ from workflow_r1.nearest import did_you_mean
 from workflow_r1.trajectory.records import Record
 
 MAX_NODES = 32
-"""Of any graph."""
+"""Most nodes of any graph."""
 
 MAX_DEPTH = 16
 """Nodes of the longest chain, in any graph."""
 
 MAX_CHARS = 8192
-"""Of one template."""
+"""Longest template, in characters."""
 
 Template = Annotated[str, StringConstraints(max_length=MAX_CHARS)]
 """A text with references; see ``templates``."""
@@ -29,11 +29,11 @@ class Node(Record):
     """One call of an operator."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
-    """What references call it: small letters, digits and underscores."""
+    """Name in references: small letters, digits and underscores."""
     operator: str
     """Name of the operator, as in the pool."""
     arguments: dict[str, Template | tuple[Template, ...]] = Field(min_length=1)
-    """By name of the argument: a template, or several where the argument takes several values."""
+    """Template by name of the argument, or several where the argument takes several values."""
 
     def templates(self) -> Iterator[str]:
         """Every template, in order."""
@@ -53,9 +53,9 @@ class WorkflowGraph(Record):
     schema_version: Literal[1] = 1
     """Version of this form."""
     description: Annotated[str, StringConstraints(max_length=MAX_CHARS)] = ""
-    """What it does, for people."""
+    """Description of the workflow, for people."""
     nodes: tuple[Node, ...] = Field(min_length=1, max_length=MAX_NODES)
-    """In any order."""
+    """Nodes in any order."""
     output: Template
     """Template of the answer, usually one reference: ``{pick}``."""
 
@@ -78,7 +78,7 @@ class WorkflowGraph(Record):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Equal for graphs that do the same, whatever their nodes are called and in which order they stand."""
+        """Equal for graphs that do the same; names and order of their nodes do not matter."""
         of_node: dict[str, str] = {}
 
         def spell(template: str) -> list[Any]:
@@ -96,7 +96,7 @@ class WorkflowGraph(Record):
         return _digest([sorted(of_node.values()), spell(self.output)])
 
     def to_json(self) -> str:
-        """As a file holds it."""
+        """Return the text of the graph's file."""
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -117,7 +117,7 @@ def _waves(nodes: tuple[Node, ...]) -> list[list[Node]]:
 
 
 def _find_problems(graph: WorkflowGraph) -> Iterator[str]:
-    """What is wrong with a graph in itself, whatever the operators are."""
+    """Return the mistakes of a graph in itself, for any pool of operators."""
     names = [node.name for node in graph.nodes]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -145,7 +145,7 @@ def _find_problems(graph: WorkflowGraph) -> Iterator[str]:
                     f"{', '.join(f'{{{name}}}' for name in (QUESTION, *names))}{hint}"
                 )
     if broken or repeated:
-        return  # What follows needs sound references.
+        return  # The next checks need sound references.
     if not graph.output.strip():
         yield "output: expected a template of the answer such as {last}, received nothing"
     for node in graph.nodes:

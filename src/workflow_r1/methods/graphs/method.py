@@ -12,8 +12,8 @@ def open_graph(context: MethodContext) -> Policy:
     """Make the policy of the configured graph.
 
     Raises:
-        ConfigError: none is configured.
-        DataError: it cannot be read, or does not fit the pool.
+        ConfigError: no graph is configured.
+        DataError: the graph cannot be read, or does not fit the pool.
     """
     file = context.settings.graph.file
     if file is None:

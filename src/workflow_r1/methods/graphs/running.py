@@ -1,8 +1,7 @@
 """Carries out a graph: wave after wave, the nodes of one wave side by side.
 
-A value that comes out empty is left out. A node that thereby lacks an argument is not run and has an empty result; one that
-has a single value left of several to choose from is not run, and its result is that value. An output that comes out empty is
-no answer.
+An empty value is left out. A node that then lacks an argument is not run and has an empty result. A node with a single
+value left of several to choose from is not run, and its result is that value. An empty output is not an answer.
 """
 
 import re
@@ -25,28 +24,28 @@ LABELS = {
     "Review": "Feedback",
     "PromptOptimizer": "Refined query",
 }
-"""What the result stands behind in the observations of the package's own operators; of all others it is the whole."""
+"""Labels before the result in the observations of the package's own operators; for all others the whole text is the result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a node."""
+    """Result of a node."""
 
     text: str = ""
     """Everything that its operator returned."""
     result: str = ""
-    """What others mean by its name."""
+    """Value of a reference by its name."""
     answers: tuple[str, ...] = ()
-    """Where it has several."""
+    """Answers, where it has several."""
 
 
 class GraphPolicy:
-    """A policy that carries out one graph, whatever the question.
+    """A policy that carries out one graph for every question.
 
     Args:
         graph: fits the operators (``check_graph``).
         operators: the pool.
-        name: for records and reports.
+        name: name in records and reports.
     """
 
     def __init__(self, graph: WorkflowGraph, operators: Mapping[str, Operator], *, name: str = "graph") -> None:
@@ -89,7 +88,7 @@ def carry_out(graph: WorkflowGraph, operators: Mapping[str, Operator], question:
 
 
 def read_result(operator: str, observation: str) -> Result:
-    """Read what an operator returned."""
+    """Read an operator's text."""
     answers = tuple(read_answers(observation)) if operator == SEVERAL_ANSWERS else ()
     label = LABELS.get(operator)
     result = observation.strip()
@@ -100,7 +99,7 @@ def read_result(operator: str, observation: str) -> Result:
 
 
 def _call(node: Node, operator: Operator, results: Mapping[str, Result], tags: tuple[str, ...]) -> str | Result:
-    """Return the call as a turn holds it, or what stands in for it where it is not made."""
+    """Return the call as a turn holds it, or the result in its place where it is not made."""
     values: list[tuple[str, str]] = []
     for argument in operator.arguments:
         template = node.arguments.get(argument.name)
@@ -122,7 +121,7 @@ def _call(node: Node, operator: Operator, results: Mapping[str, Result], tags: t
 
 
 def _fill(template: str, results: Mapping[str, Result]) -> str:
-    """Fill in a template. What is filled in is never read as a template itself."""
+    """Fill in a template. Filled-in text is never read as a template itself."""
     pieces = read_template(template)
     return "".join(_part(piece, results) if isinstance(piece, Reference) else piece for piece in pieces)
 

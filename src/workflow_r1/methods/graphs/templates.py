@@ -6,7 +6,7 @@
     {name.answers}   each of its answers, where there are several: a value of a list argument, alone
     {{  }}           a brace
 
-What is filled in is never read as a template itself.
+Filled-in text is never read as a template itself.
 """
 
 import re
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 QUESTION = "question"
-"""What a reference to the question is called."""
+"""Name of a reference to the question."""
 
 Part = Literal["result", "text", "answers"]
-"""What of a node is referred to."""
+"""Part of a node to which a reference leads."""
 
 _PIECE = re.compile(r"\{\{|\}\}|\{(?P<name>[a-z][a-z0-9_]*)(?:\.(?P<part>text|answers))?\}|[{}]|[^{}]+")
 """Tells every character of a text to one piece; linear."""
@@ -29,9 +29,9 @@ class Reference:
     """One ``{...}`` of a template."""
 
     name: str
-    """Of a node, or ``question``."""
+    """Name of a node, or ``question``."""
     part: Part = "result"
-    """What of it."""
+    """Part of the node."""
 
     def __str__(self) -> str:
         return f"{{{self.name}}}" if self.part == "result" else f"{{{self.name}.{self.part}}}"

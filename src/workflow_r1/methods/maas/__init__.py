@@ -1,4 +1,4 @@
-"""MaAS (arXiv:2502.04180): a controller that draws a workflow for each question, trained by what comes of it."""
+"""MaAS (arXiv:2502.04180): a controller that draws a workflow for each question, trained by the score of its answers."""
 
 from workflow_r1.methods.maas.controller import Controller
 from workflow_r1.methods.maas.embedding import HashedEmbeddings

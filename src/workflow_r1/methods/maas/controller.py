@@ -1,18 +1,19 @@
-r"""The controller: from a question's embedding to a distribution over moves, layer after layer, and its gradient.
+r"""The controller: turns a question's embedding into a distribution over moves, layer after layer, with its gradient.
 
 Layer l scores each move by the cosine of two linear images, of the question q and of the move x_j:
 
     s_j = u . v_j,   u = W_q q / |W_q q|,   v_j = W_x x_j / |W_x x_j|,   p = softmax(s)          (temperature 1)
 
-x_j is the move's embedding; from the second layer on, that of the first move chosen in the layer before is appended to it. Moves
-are drawn without replacement, in proportion to p, until the p of those drawn sum to the threshold or more.
+x_j is the move's embedding; from the second layer on, that of the first move chosen in the layer before is appended to
+it. Moves are drawn without replacement, in proportion to p, until the p of those drawn sum to the threshold or more.
 
-The log-probability of what a layer drew, d_1 ... d_m in this order, is that of drawing without replacement:
+The log-probability of a layer's draws, d_1 ... d_m in this order, is that of drawing without replacement:
 
     log P = sum_i [ s_(d_i) - log sum_(j not in d_1..d_(i-1)) exp s_j ]
 
-MaAS's code sums log p_(d_i) instead, which is no distribution over what can be drawn: its gradient is biased. Since cosines lie in
-[-1, 1], no move is more than e^2 = 7.4 times as probable as another, and an untrained controller is nearly uniform.
+MaAS's code sums log p_(d_i) instead, which is not a distribution over the possible draws: its gradient is biased. Since
+cosines lie in [-1, 1], no move is more than e^2 = 7.4 times as probable as another, and an untrained controller is
+nearly uniform.
 """
 
 from collections.abc import Sequence
@@ -31,22 +32,23 @@ _TINY = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What one layer drew."""
+    """Draws of one layer."""
 
     moves: tuple[int, ...]
-    """In the order in which they were drawn."""
+    """Moves in the order in which they were drawn."""
     previous: int | None
     """First move chosen in the layer before; None in the first layer."""
 
 
 class Controller:
-    """The parameters, what they say, and the gradient of it.
+    """Parameters of the controller, its probabilities, and their gradient.
 
     Args:
         moves: embeddings of the moves, (moves, dim).
-        num_layers: at most so many layers are drawn.
+        num_layers: most layers that are drawn.
         hidden: dimension of the linear images.
-        seed: of the initial parameters, which are those of torch's ``Linear``: uniform in +-1/sqrt(inputs), here without bias.
+        seed: seed of the initial parameters, which are those of torch's ``Linear``: uniform in +-1/sqrt(inputs), here
+            without bias.
     """
 
     def __init__(self, moves: Array, *, num_layers: int = 4, hidden: int = 32, seed: int = 0) -> None:
@@ -91,14 +93,14 @@ class Controller:
         return Draw(tuple(drawn), previous)
 
     def log_probability(self, query: Array, draws: Sequence[Draw]) -> float:
-        """Return the log-probability of what the layers drew."""
+        """Return the log-probability of the layers' draws."""
         return self.gradient(query, draws)[0]
 
     def gradient(self, query: Array, draws: Sequence[Draw]) -> tuple[float, dict[str, Array]]:
-        """Return the log-probability of what the layers drew, and its gradient by parameter.
+        """Return the log-probability of the layers' draws, and its gradient by parameter.
 
-        The backward pass is written out: d log P / ds_j is the number of draws of j less the p_j of each draw that could have
-        been j; a unit vector y = z/|z| passes g on as (g - y (y.g)) / |z|.
+        The backward pass is written out: d log P / ds_j is the number of draws of j less the p_j of each draw that
+        could have been j; a unit vector y = z/|z| turns a gradient g into (g - y (y.g)) / |z|.
 
         Args:
             query: embedding of the question, (dim,).
@@ -147,7 +149,7 @@ class Adam:
 
     Args:
         parameters: changed in place.
-        learning_rate: of each step.
+        learning_rate: learning rate of each step.
     """
 
     def __init__(self, parameters: dict[str, Array], *, learning_rate: float) -> None:
@@ -174,7 +176,7 @@ class Adam:
 
 
 def pack(controller: Controller, optimiser: Adam, **numbers: float) -> dict[str, Any]:
-    """Return everything that training goes on from, as named arrays."""
+    """Return the state from which training continues, as named arrays."""
     return {
         **{f"parameter/{name}": value for name, value in controller.parameters.items()},
         **{f"first/{name}": value for name, value in optimiser.first.items()},
@@ -186,10 +188,10 @@ def pack(controller: Controller, optimiser: Adam, **numbers: float) -> dict[str,
 
 
 def unpack(state: dict[str, Any], controller: Controller, optimiser: Adam | None = None) -> None:
-    """Put back what :func:`pack` returned, in place.
+    """Put back the result of :func:`pack`, in place.
 
     Raises:
-        ValueError: it is of a controller of another shape.
+        ValueError: it is the state of a controller of another shape.
     """
     for name, value in controller.parameters.items():
         kept = state.get(f"parameter/{name}")

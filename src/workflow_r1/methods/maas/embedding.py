@@ -1,4 +1,4 @@
-"""Vectors of questions and moves where no endpoint makes them, and a memory of those that were made."""
+"""Vectors of questions and moves without an endpoint, and a memory of earlier vectors."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from workflow_r1.retrieval import EmbeddingModel
 from workflow_r1.retrieval.embeddings import Vectors
 
 NUM_PLACES = 384
-"""Dimension; that of all-MiniLM-L6-v2, which MaAS uses."""
+"""Dimension of the vectors: that of all-MiniLM-L6-v2, which MaAS uses."""
 
 HASHED = f"hashed n-grams, {NUM_PLACES}"
 """Name of the hashed vectors in records."""
@@ -20,8 +20,9 @@ HASHED = f"hashed n-grams, {NUM_PLACES}"
 class HashedEmbeddings:
     """Counts of words and of runs of three to five letters, hashed into a fixed number of places, with signs.
 
-    It knows which words and endings two texts share, and nothing of what they mean. Each feature adds +1 or -1, by its hash, at
-    a place that its hash names (Weinberger et al. 2009); the square root dampens repetition, and the result has length 1.
+    It knows which words and endings two texts share, but not their meaning. Each feature adds +1 or -1, by its hash, at
+    a place that its hash names (Weinberger et al. 2009); the square root dampens repetition, and the result has length
+    1.
     """
 
     async def __call__(self, texts: Sequence[str]) -> tuple[Vectors, int]:
@@ -33,14 +34,14 @@ class RememberedEmbeddings:
     """An ``EmbeddingModel`` that makes the vector of a text once.
 
     Args:
-        model: what makes it.
+        model: maker of the vectors.
     """
 
     def __init__(self, model: EmbeddingModel) -> None:
         self._model = model
         self._known: dict[str, Vectors] = {}
         self.num_tokens = 0
-        """That all the vectors took."""
+        """Tokens of all the vectors."""
 
     async def __call__(self, texts: Sequence[str]) -> tuple[Vectors, int]:
         """Return the vectors of texts, and the tokens that they took now.

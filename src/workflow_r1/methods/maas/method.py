@@ -24,13 +24,13 @@ NAME = "maas"
 
 
 async def train(context: MethodContext) -> None:
-    """Train the controller, or go on with its training.
+    """Train the controller, or continue its training.
 
     Raises:
-        ConfigError: there is no place to keep it, or another training lies there.
+        ConfigError: no directory is given, or it holds another training.
         DataError: there are no questions to train on, or the pool makes no solution.
-        ServiceError: a service is down; what was had is kept.
-        BudgetExceededError: the budget is used up; what was had is kept.
+        ServiceError: a service is down; all results so far are kept.
+        BudgetExceededError: the budget is used up; all results so far are kept.
     """
     settings = context.settings.maas
     directory = require_directory(context, NAME)
@@ -66,7 +66,7 @@ async def train(context: MethodContext) -> None:
 
 
 def make_embeddings(settings: MaASConfig) -> EmbeddingModel:
-    """Return what makes vectors: the configured endpoint, or the hash.
+    """Return the maker of vectors: the configured endpoint, or the hash.
 
     Raises:
         ConfigError: the endpoint's address cannot be used.
@@ -80,11 +80,11 @@ class ControllerPolicy:
     """A policy that draws a plan for each question, and carries it out.
 
     Args:
-        controller: trained.
-        moves: what it chooses from.
+        controller: the trained controller.
+        moves: moves to choose from.
         embed: makes the vectors of questions.
         threshold: see ``Controller.draw``.
-        name: for records and reports.
+        name: name in records and reports.
     """
 
     def __init__(
@@ -148,13 +148,15 @@ def open_trained(context: MethodContext) -> Policy:
     """Make the policy of the trained controller.
 
     Raises:
-        ConfigError: there has been no training.
-        DataError: what it left is damaged, or belongs to another pool.
+        ConfigError: the controller has not been trained.
+        DataError: the state of the training is damaged, or belongs to another pool.
     """
     directory = require_directory(context, NAME)
     state = read_state(directory)
     if state is None:
-        raise ConfigError(f"expected what {NAME} has learned in {directory}, found nothing; let it search first")
+        raise ConfigError(
+            f"expected the trained controller of {NAME} in {directory}, found nothing; let it search first"
+        )
     settings = context.settings.maas
     controller = Controller(state["moves"], num_layers=settings.layers, hidden=settings.hidden)
     moves = moves_of(context.operators)

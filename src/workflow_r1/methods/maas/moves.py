@@ -1,7 +1,7 @@
-"""What the controller chooses from, made of the operators of the pool, and how what it chose is carried out.
+"""The controller's moves, made of the operators of the pool, and their execution.
 
-The solutions found so far are a list. A generator appends to it; Refine appends a revision of the latest; Ensemble replaces it by
-its pick. What is left at the end, if more than one, goes through Ensemble once more.
+The solutions found so far are a list. A generator appends to it; Refine appends a revision of the latest; Ensemble
+replaces it by its pick. If more than one is left at the end, they go through Ensemble once more.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -24,15 +24,15 @@ class Solving:
     """One question while it is worked on."""
 
     question: str
-    """As it was asked."""
+    """Question as it was asked."""
     found: str = ""
     """Passages that a search found, as they stand before the question."""
     solutions: list[str] = field(default_factory=list)
-    """So far; the last is the current one."""
+    """Solutions so far; the last is the current one."""
 
     @property
     def asked(self) -> str:
-        """The question, with what a search found before it."""
+        """The question, with the findings of a search before it."""
         return put_before(self.question, self.found)
 
 
@@ -41,15 +41,15 @@ class Move:
     """One thing that a layer may do."""
 
     name: str
-    """In logs, and in its embedding."""
+    """Name in logs, and in its embedding."""
     description: str
-    """In its embedding."""
+    """Description in its embedding."""
     carry_out: Callable[[Solving], Steps]
     """Does it."""
     operators: tuple[str, ...] = ()
-    """What it needs of the pool."""
+    """Operators that it needs in the pool."""
     is_generator: bool = False
-    """Whether it makes a solution out of nothing."""
+    """True where it makes a solution out of nothing."""
 
     def describe(self, number: int) -> str:
         """The text that is embedded."""
@@ -58,12 +58,12 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the controller drew for one question, and what is made of it."""
+    """The controller's draws for one question, and their execution."""
 
     draws: tuple[Draw, ...]
-    """By layer; what the log-probability is of."""
+    """Draws by layer, which the log-probability belongs to."""
     layers: tuple[tuple[int, ...], ...]
-    """By layer: the moves to carry out, in order."""
+    """Moves to carry out by layer, in order."""
 
 
 def _ask(call: str, operator: str) -> Generator[Sequence[str], list[str], Result]:
@@ -143,14 +143,14 @@ MOVES = (
     STOP,
     Move("Search", "finds passages about the question, which later steps read", _search, ("Search",)),
 )
-"""In the order of MaAS's code; Search is ours."""
+"""Moves in the order of MaAS's code; Search is ours."""
 
 
 def moves_of(operators: Mapping[str, Operator]) -> list[Move]:
-    """Return the moves that a pool allows. A plug-in that takes one text is one more: it is asked the question.
+    """Return the moves that a pool allows. A plug-in that takes one text is a further move: its input is the question.
 
     Raises:
-        DataError: none of them makes a solution.
+        DataError: no move of the pool makes a solution.
     """
     moves = [move for move in MOVES if set(move.operators) <= set(operators)]
     for name, operator in operators.items():
@@ -181,8 +181,8 @@ def draw_plan(controller: Controller, moves: Sequence[Move], query: Array, *, th
     """Draw a plan for one question.
 
     The first layer is mended, as in MaAS: where it drew EarlyStop, or nothing that makes a solution, it becomes the first
-    generator alone; else its first generator goes to the front, behind a search. EarlyStop in the first layer ends the plan; in a
-    later one that layer is carried out, and none after it.
+    generator alone; else its first generator goes to the front, behind a search. EarlyStop in the first layer ends the
+    plan; in a later one that layer is carried out, and none after it.
     """
     draws: list[Draw] = []
     layers: list[tuple[int, ...]] = []

@@ -1,11 +1,11 @@
 """Training of the controller by REINFORCE (Williams 1992): a plan that earned more than usual becomes more probable.
 
     DIRECTORY/
-      answers.jsonl     one row per answered question: what was drawn, what it earned and cost
+      answers.jsonl     one row per answered question: its draws, its reward and its cost
       state.npz         parameters, optimiser and baseline after some whole batch
       search.json, seconds.json, summary.json     see ``methods.searching``
 
-An answer is written when it is had, the state now and then. A run after this one goes on from the state, draws the same plans
+An answer is written as it comes, the state now and then. A later run continues from the state, draws the same plans
 again, takes the answers that are there, and asks for the others.
 """
 
@@ -45,22 +45,22 @@ NUM_TOLD = 3
 
 
 class Answered(Record):
-    """One answer of the training: the log of what was drawn."""
+    """One answer of the training: the log of its draws."""
 
     batch: int
     """1, 2, ... over all passes."""
     question_id: str
-    """What was asked."""
+    """Id of the question."""
     plan: tuple[tuple[str, ...], ...]
     """Names of the moves that were carried out, by layer."""
     log_probability: float
-    """Of what was drawn, when it was."""
+    """Log-probability of the draws, when they were drawn."""
     score: float | None = None
-    """0 to 1; None where the infrastructure failed, which earns nothing and teaches nothing."""
+    """Score of the answer, 0 to 1; None where the infrastructure failed, which earns nothing and teaches nothing."""
     reward: float | None = None
-    """``score`` less what the answer cost, by the settings; None where there is no score."""
+    """``score`` less the price of the answer, by the settings; None where there is no score."""
     usage: Usage = Usage()
-    """Of this question alone."""
+    """Usage of this question alone."""
     error: str | None = None
     """The infrastructure's failure."""
 
@@ -69,15 +69,15 @@ class ControllerTraining:
     """One training. Equal arguments make equal controllers, however often it was interrupted.
 
     Args:
-        directory: of its state.
-        questions: to train on; with golden answers.
-        moves: what the controller chooses from.
+        directory: directory of its state.
+        questions: questions to train on, with golden answers.
+        moves: moves to choose from.
         embed: makes vectors of questions and moves.
-        embeddings: name of what makes them.
-        make_environment: a fresh environment for each answer.
-        settings: of the method.
-        seed: all that is drawn derives from it.
-        notify: told how far it is.
+        embeddings: name of their maker.
+        make_environment: makes a fresh environment for each answer.
+        settings: settings of the method.
+        seed: all draws derive from it.
+        notify: called with each line of progress.
     """
 
     def __init__(
@@ -111,8 +111,8 @@ class ControllerTraining:
         """Train, and return the controller.
 
         Raises:
-            ServiceError: a service is down; what was had is kept.
-            BudgetExceededError: the budget is used up; what was had is kept.
+            ServiceError: a service is down; all results so far are kept.
+            BudgetExceededError: the budget is used up; all results so far are kept.
         """
         with self._directory.timed():
             controller = await make_controller(self._moves, self._embed, self._settings, seed=self._seed)
@@ -277,12 +277,12 @@ async def make_controller(
 
 
 def price_of(usage: Usage, settings: MaASConfig) -> float:
-    """What is taken off the score for what the answer took; an unknown price counts by its calls alone."""
+    """Return the amount to take off the score for the answer's usage; an unknown price counts by its calls alone."""
     return settings.call_weight * (usage.llm_calls + usage.searches) + settings.cost_weight * (usage.cost or 0.0)
 
 
 def summarise(rows: Sequence[Answered]) -> dict[str, object]:
-    """Means over scored answers, and how often each move was carried out per question."""
+    """Means over scored answers, and the number of each move's executions per question."""
     if not rows:
         return {}
     moves = Counter(name for row in rows for layer in row.plan for name in layer)
@@ -319,10 +319,10 @@ def write_state(directory: Path, state: dict[str, Array]) -> None:
 
 
 def read_state(directory: Path) -> dict[str, Array] | None:
-    """Read the state; None where there is none.
+    """Read the state; None where there is no state.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the state is damaged.
     """
     path = directory / STATE
     if not path.is_file():

@@ -27,7 +27,7 @@ from workflow_r1.reports.evaluation.sources import SAME_METHOD, Evaluation, open
 from workflow_r1.reports.evaluation.traces import MAX_CLASSES, NUM_EXAMPLES, merge_rare, outcomes_of, read_traces
 
 MAX_EXAMPLES = 8
-"""Of each outcome, over all methods and benchmarks."""
+"""Most examples of each outcome, over all methods and benchmarks."""
 
 
 def build_report(
@@ -36,23 +36,28 @@ def build_report(
     reference: str | None = None,
     figure: Figure = "exact_match",
     confidence: float = 0.95,
+    log: AnswerLog | None = None,
     notify: Callable[[str], None] = lambda line: None,
 ) -> EvaluationReport:
     """Read evaluations and compare their methods.
 
     Args:
-        directories: of evaluations; their rows are compared together.
-        reference: method that the others are tested against; by default ``policy``, where there is one and another method.
-        figure: what tables, frontiers and means show.
-        confidence: of every interval; what a test finds is what has a corrected p-value below ``1 - confidence``.
-        notify: told what is done, a line at a time.
+        directories: directories of evaluations; their rows are compared together.
+        reference: method that the others are tested against; by default ``policy``, where there is one and another
+            method.
+        figure: figure that tables, frontiers and means show.
+        confidence: confidence of every interval; a test finds a difference where its corrected p-value is below ``1 -
+            confidence``.
+        log: answers of the one directory, where they have been read already.
+        notify: called with each line of progress.
 
     Raises:
-        DataError: a directory is no evaluation's, a file in it is damaged, or there is no such reference.
+        DataError: a directory is not an evaluation's, a file in it is damaged, or the reference does not exist.
     """
-    evaluations = open_evaluations(directories)
-    notify("reading answers")
-    log = collect_answers(chain.from_iterable(evaluation.rows() for evaluation in evaluations))
+    evaluations = open_evaluations(directories, methods=None if log is None else [log.methods])
+    if log is None:
+        notify("reading answers")
+        log = collect_answers(chain.from_iterable(evaluation.rows() for evaluation in evaluations))
     known = {method for method, _ in log.answers}
     if reference is None and POLICY in known and len(known) > 1:
         reference = POLICY
@@ -103,7 +108,7 @@ def _in_order(names: Iterable[str], first: Iterable[str]) -> tuple[str, ...]:
 
 
 def _in_order_of_cards(methods: set[str], evaluations: Sequence[Evaluation]) -> tuple[str, ...]:
-    """As the cards name them; those that no card names last."""
+    """Return the names in the order of the cards; names that no card holds come last."""
     named: dict[str, None] = {}
     for each in evaluations:
         described = each.card.get("methods")
@@ -195,7 +200,7 @@ def _beside_the_paper(evaluations: Sequence[Evaluation], comparison: Comparison)
 def _caveats(evaluations: Sequence[Evaluation], log: AnswerLog, comparison: Comparison) -> Iterator[str]:
     for each in evaluations:
         if not each.card:
-            yield f"{each.name} has no evaluation card: what its answers depend on is unknown."
+            yield f"{each.name} has no evaluation card: the conditions of its answers are unknown."
     for one, other in pairwise(evaluations):
         different = [key for key in SAME_METHOD if one.card.get(key) != other.card.get(key)]
         if different:

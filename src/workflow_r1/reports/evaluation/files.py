@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from workflow_r1.errors import MissingExtraError
+from workflow_r1.reports.evaluation.blocks import Document, Pictures
 from workflow_r1.reports.evaluation.columns import write_columns
-from workflow_r1.reports.evaluation.document import Document, Pictures
 from workflow_r1.reports.evaluation.markdown import write_markdown
 from workflow_r1.reports.evaluation.page import write_page
 from workflow_r1.reports.evaluation.pictures import write_png, write_svg
@@ -49,7 +49,7 @@ def write_report(
         "report.md": write_markdown(document, pictures=list(pictures)),
         "report.html": write_page(document),
         "report.csv": write_columns(report),
-        # Escaped: what a terminal acts on stays a text in it, too.
+        # Escaped: a control character of a terminal stays a text in it, too.
         "report.json": json.dumps(report.model_dump(mode="json"), ensure_ascii=True, indent=2) + "\n",
         **pictures,
     }

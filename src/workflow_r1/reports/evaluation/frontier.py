@@ -1,6 +1,6 @@
 """The picture of accuracy against cost: a panel per benchmark, laid out here, written as SVG and PNG elsewhere.
 
-A panel is a list of lines, dots and texts with their places, so that every form of the picture shows the same.
+A panel is a list of lines, dots and texts with their places, for every form of the picture.
 """
 
 import math
@@ -24,7 +24,7 @@ SIZES: dict[TextKind, float] = {"title": 14.0, "tick": 10.5, "axis": 11.0, "name
 """Heights of letters, in px."""
 
 RADIUS = 4.0
-"""Of a dot."""
+"""Radius of a dot."""
 
 LOG_FROM = 8.0
 """The costs of a panel are drawn by their logarithm where the largest is so many times the smallest, or more."""
@@ -71,7 +71,7 @@ class Panel:
     description: str
     """The picture in words, for those who cannot see it."""
     marks: tuple[Line | Dot | Text, ...]
-    """In the order in which they are drawn."""
+    """Marks in the order in which they are drawn."""
     width: float = WIDTH
     height: float = HEIGHT
 
@@ -91,10 +91,10 @@ def make_panels(report: EvaluationReport, kind: CostKind, *, cost_name: str, sco
     """Lay out one panel for each benchmark that has a method whose cost and score are known.
 
     Args:
-        report: what to draw.
-        kind: which cost.
-        cost_name: what the cost is called.
-        score_name: what the score is called.
+        report: the report to draw.
+        kind: kind of the cost.
+        cost_name: name of the cost.
+        score_name: name of the score.
     """
     frontiers = {each.benchmark: each for each in report.comparison.frontiers if each.cost == kind}
     panels = []
@@ -116,7 +116,7 @@ def make_panels(report: EvaluationReport, kind: CostKind, *, cost_name: str, sco
 
 
 def text_width(text: str, kind: TextKind) -> float:
-    """Return how wide a text is at most, in px, in the fonts that such pictures are shown with."""
+    """Return the largest width of a text, in px, in the fonts that such pictures are shown with."""
     per_letter = SIZES[kind] * (0.7 if kind in ("strong", "title") else 0.64)
     return sum(per_letter * (1.7 if unicodedata.east_asian_width(letter) in "WF" else 1.0) for letter in text)
 
@@ -174,7 +174,7 @@ def _cut(text: str) -> str:
 
 
 def _cost_axis(costs: Sequence[float]) -> tuple[Callable[[float], float], list[tuple[float, str]], bool]:
-    """Place of a cost, ticks with their labels, and whether the axis is logarithmic."""
+    """Place of a cost, ticks with their labels, and True for a logarithmic axis."""
     left, right = LEFT + 18, WIDTH - RIGHT - 18
     positive = [cost for cost in costs if cost > 0]
     largest = max(costs)
@@ -236,7 +236,7 @@ def _short(value: float) -> str:
 
 
 def _spread(places: list[tuple[float, float]], gap: float = 5.0) -> list[tuple[float, float]]:
-    """Places of which none hides another: those at nearly the same spot are moved aside by a few px."""
+    """Return places that hide no other one: neighbours at nearly the same spot are moved aside by a few px."""
     moved: list[tuple[float, float]] = []
     for x, y in places:
         for step in range(40):
@@ -270,7 +270,7 @@ class _Placing:
     penalty: float = 0.0
 
     def price(self, box: Box, own: tuple[float, float], leader: tuple[float, float, float, float] | None) -> float:
-        """How bad a place is: names and dots must stay readable, bars should."""
+        """Badness of a place: names and dots must stay readable, bars should."""
         left, top, right, bottom = box
         price = 0.0
         if left < LEFT or right > WIDTH - 2 or top < TOP - 14 or bottom > HEIGHT - BOTTOM:

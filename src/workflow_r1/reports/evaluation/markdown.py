@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from workflow_r1.printable import printable
-from workflow_r1.reports.evaluation.document import Block, Document, Grid, Paragraph, Pictures, Points
+from workflow_r1.reports.evaluation.blocks import Block, Document, Grid, Paragraph, Pictures, Points
 from workflow_r1.reports.summary import escape_markdown, markdown_table
 
 
@@ -47,7 +47,7 @@ def _write(block: Block, pictures: Sequence[str]) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Text from anywhere in one line; what Markdown takes for a list, heading or rule at its start is escaped, too."""
+    """Return any text as one line; a start that Markdown takes for a list, heading or rule is escaped, too."""
     return _BLOCK.sub(r"\\\g<0>", escape_markdown(printable(text)))
 
 

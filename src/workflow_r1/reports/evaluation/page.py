@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from html import escape
 
 from workflow_r1.printable import printable
-from workflow_r1.reports.evaluation.document import Block, Document, Grid, Paragraph, Pictures, Points, Section
+from workflow_r1.reports.evaluation.blocks import Block, Document, Grid, Paragraph, Pictures, Points, Section
 from workflow_r1.reports.evaluation.pictures import COLOURS, DARK, panel_svg, variables
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-"""Were there ever a hole in what makes texts harmless, the browser would still load and run nothing."""
+"""Content policy of the page: even through a hole in the escaping, the browser would load and run nothing."""
 
 LONG = 30
 """Rows from which on a table is folded up."""

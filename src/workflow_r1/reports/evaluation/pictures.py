@@ -12,7 +12,7 @@ from workflow_r1.printable import printable
 from workflow_r1.reports.evaluation.frontier import SIZES, Dot, Line, LineKind, Panel, Text
 
 GAP, CAPTION = 12.0, 30.0
-"""Between panels, and the height of what stands above them, in px."""
+"""Gap between panels, and height of the caption above them, in px."""
 
 COLOURS = {
     "paper": "#ffffff", "ink": "#1f2430", "muted": "#5b6472", "grid": "#e5e7eb", "bar": "#9aa3b2", "accent": "#1d4ed8",
@@ -20,7 +20,7 @@ COLOURS = {
 DARK = {
     "paper": "#14171c", "ink": "#e6e8ec", "muted": "#a3acba", "grid": "#2b313b", "bar": "#6b7585", "accent": "#7aa2ff",
 }  # fmt: skip
-"""Under which names a page has to define them, where panels stand in one."""
+"""Names under which a page has to define the colours, where panels stand in it."""
 
 _LINES: dict[LineKind, tuple[str, float]] = {
     "axis": ("muted", 1.0), "grid": ("grid", 1.0), "bar": ("bar", 1.3), "frontier": ("accent", 1.8), "leader": ("muted", 0.8),
@@ -41,8 +41,8 @@ def panel_svg(panel: Panel, *, number: int, place: str = "") -> str:
     """Return a panel as an ``svg`` element whose colours are the custom properties of :data:`COLOURS`.
 
     Args:
-        panel: what to draw.
-        number: unlike that of any other panel of the page.
+        panel: the panel to draw.
+        number: a number that no other panel of the page has.
         place: attributes ``x``, ``y``, ``width`` and ``height`` where it stands inside another picture.
     """
     drawn = "".join(_element(mark) for mark in panel.marks)
@@ -137,7 +137,7 @@ def _element(mark: Line | Dot | Text) -> str:
         )
     turned = "" if mark.upright else f' transform="rotate(-90 {mark.x:.1f} {mark.y:.1f})"'
     weight = ' font-weight="600"' if mark.kind in ("title", "strong") else ""
-    # What lies under a name does not strike it through.
+    # A line under a name does not strike it through.
     halo = (
         "stroke:var(--paper);stroke-width:3px;stroke-linejoin:round;paint-order:stroke;" if mark.kind in _NAMES else ""
     )

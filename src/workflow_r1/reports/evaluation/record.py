@@ -14,7 +14,7 @@ REPORT_VERSION = 1
 
 
 class Outcome(StrEnum):
-    """What became of an answer: its status, and of what was answered, whether it is right."""
+    """Outcome of an answer: its status, and for an answered question, whether it is right."""
 
     RIGHT = "right"
     """Exact match with a golden answer."""
@@ -23,7 +23,7 @@ class Outcome(StrEnum):
     NO_ANSWER = "no_answer"
     """The method ended without one."""
     MALFORMED = "malformed"
-    """What it wrote cannot be read as an answer."""
+    """The method's text cannot be read as an answer."""
     OUT_OF_BUDGET = "out_of_budget"
     """Its turns, calls or tokens were used up before it answered."""
     FAILED = "failed"
@@ -34,15 +34,15 @@ class Source(Record):
     """One evaluation's directory."""
 
     name: str
-    """What the report calls it."""
+    """Name of the evaluation in the report."""
     directory: str
-    """Where it is."""
+    """Directory of the evaluation."""
     card: dict[str, JsonValue]
-    """Its evaluation card; empty where there is none."""
+    """Its evaluation card; empty where there is no card."""
 
 
 class Outcomes(Record):
-    """How the answers of a method to a benchmark ended."""
+    """Outcomes of a method's answers to a benchmark."""
 
     method: str
     """Name of the method."""
@@ -53,7 +53,7 @@ class Outcomes(Record):
 
 
 class SearchCost(Record):
-    """What a method took before it answered anything: its search or its training. None where it was not written down."""
+    """Cost of a method before its first answer: its search or its training. None where it was not written down."""
 
     method: str
     """Name of the method."""
@@ -68,30 +68,30 @@ class SearchCost(Record):
     cost: float | None
     """Price."""
     found: str
-    """What it found, in its own words."""
+    """Result of the search, in its own words."""
 
 
 class ClassFigure(Record):
-    """What a method reached on one class of a benchmark's questions."""
+    """Figures of a method on one class of a benchmark's questions."""
 
     method: str
     """Name of the method."""
     benchmark: str
     """Name of the benchmark."""
     question_class: str
-    """What the questions' file calls it."""
+    """Name of the class in the questions' file."""
     num_questions: int
     """Questions that the score rests on."""
     num_left_out: int
     """Questions of the class without a score under some seed."""
     score: Interval | None
-    """Mean over its questions; None where none was scored."""
+    """Mean over its questions; None where no answer was scored."""
     if_left_out_wrong: float
-    """The same over all its questions that were asked, where what was left out counts as wrong."""
+    """The same over all its questions that were asked, where everything left out counts as wrong."""
 
 
 class OperatorMix(Record):
-    """What a method called."""
+    """Operators that a method called."""
 
     method: str
     """Name of the method."""
@@ -107,27 +107,27 @@ class Example(Record):
     """One answer, shortened."""
 
     outcome: Outcome
-    """What became of it."""
+    """Outcome of the answer."""
     method: str
-    """Who answered."""
+    """Method that answered."""
     benchmark: str
-    """Where the question is from."""
+    """Benchmark of the question."""
     question_id: str
     """Its id there."""
     question: str
-    """What was asked."""
+    """The question."""
     golden_answers: tuple[str, ...]
-    """What is right."""
+    """Golden answers of the question."""
     answer: str | None
-    """What was answered."""
+    """Answer of the method."""
     last_turn: str
-    """What the method wrote last."""
+    """Last turn of the method."""
     error: str | None
-    """What failed."""
+    """Error of the failed part."""
 
 
 class BesideThePaper(Record):
-    """One of our figures and what the paper prints for the same."""
+    """One of our figures beside the same figure of the paper."""
 
     method: str
     """Name of the method."""
@@ -140,37 +140,37 @@ class BesideThePaper(Record):
 
 
 class EvaluationReport(Record):
-    """What the recorded answers of one or several evaluations show."""
+    """Findings from the recorded answers of one or several evaluations."""
 
     schema_version: int = REPORT_VERSION
     """Version of this record."""
     title: str
-    """Of the report."""
+    """Title of the report."""
     is_simulation: bool
-    """Whether any of the evaluations says that it is one."""
+    """True where any of the evaluations says that it is a simulation."""
     sources: tuple[Source, ...]
     """The evaluations, in the order given."""
     currency: str | None
-    """Of all costs; None where the evaluations do not say, or differ."""
+    """Currency of all costs; None where the evaluations do not say, or differ."""
     methods: tuple[str, ...]
-    """In the order of the tables."""
+    """Methods in the order of the tables."""
     benchmarks: tuple[str, ...]
-    """In the order of the tables."""
+    """Benchmarks in the order of the tables."""
     ceilings: tuple[str, ...]
     """Methods that look at golden answers: on no frontier, and never marked as the best."""
     caveats: tuple[str, ...]
-    """What a reader must know before reading a figure."""
+    """Warnings that a reader needs before reading a figure."""
     comparison: Comparison
     """Figures, tests, frontiers and means."""
     outcomes: tuple[Outcomes, ...]
-    """How answers ended."""
+    """Outcomes of the answers."""
     searches: tuple[SearchCost, ...]
-    """What was spent before the first answer."""
+    """Costs before the first answer."""
     classes: tuple[ClassFigure, ...]
-    """By class of question, where a benchmark has several and the trajectories are there."""
+    """Figures by class of question, where a benchmark has several and the trajectories are there."""
     operators: tuple[OperatorMix, ...]
-    """What was called, where the trajectories are there."""
+    """Called operators, where the trajectories are there."""
     examples: tuple[Example, ...]
     """A few answers of each kind."""
     beside_the_paper: tuple[BesideThePaper, ...]
-    """Where the paper has a figure for the same method and benchmark."""
+    """Figures of the paper, where it has one for the same method and benchmark."""

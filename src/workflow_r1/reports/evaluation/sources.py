@@ -1,7 +1,7 @@
-"""The directories of evaluations: their cards, their rows, and what their methods spent on searching."""
+"""The directories of evaluations: their cards, their rows, and their methods' spending on searches."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ MAX_DEPTH = 32
 """Levels of a card."""
 
 SAME_METHOD = ("llm", "search", "scoring", "prompts")
-"""Parts of a card that answers depend on: methods of one name under different ones are different methods."""
+"""Parts of a card that answers depend on: two methods of one name with different parts are different methods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,11 @@ class Evaluation:
     """One evaluation's directory, opened."""
 
     directory: Path
-    """Where it is."""
+    """Directory of the evaluation."""
     name: str
-    """Unlike that of any other of the report."""
+    """Name that no other evaluation of the report has."""
     card: Mapping[str, Any]
-    """Empty where there is none."""
+    """Evaluation card; empty where there is no card."""
     labels: Mapping[str, str]
     """Name of a method there -> its name in the report."""
 
@@ -52,31 +52,31 @@ class Evaluation:
 
     @property
     def currency(self) -> str | None:
-        """What its costs are in; None where neither its card nor its bill of services says."""
+        """Currency of its costs; None where neither its card nor its bill of services names one."""
         bill = self.directory / SERVICES
         found = self.card.get("currency") or (read_json(bill) if bill.is_file() else {}).get("currency")
         return found if isinstance(found, str) else None
 
     def described(self, part: str, name: str) -> Any:
-        """Return what the card says of a method or benchmark; None where it says nothing."""
+        """Return the card's description of a method or benchmark; None where it has no description."""
         described = self.card.get(part)
         return described.get(name) if isinstance(described, Mapping) else None
 
     def kind_of(self, method: str) -> str:
-        """Return which method it is that goes by a name there, whether it may search or not."""
+        """Return the method behind a name there, with or without search."""
         described = self.described("methods", method)
         kind = described.get("method") if isinstance(described, Mapping) else None
         return (kind if isinstance(kind, str) else method).removesuffix(WITH_SEARCH)
 
     def is_ceiling(self, method: str) -> bool:
-        """Tell whether a method looks at golden answers."""
+        """Return True where a method looks at golden answers."""
         return self.kind_of(method) in CEILINGS
 
     def searches(self) -> list[SearchCost]:
-        """Read what its methods spent before they answered; what lacks a summary has not ended.
+        """Read its methods' spending before their first answer; a search without a summary has not ended.
 
         Raises:
-            DataError: a summary is no JSON object.
+            DataError: a summary is not a JSON object.
         """
         costs = []
         by_folder = {as_file_name(method): label for method, label in self.labels.items()}
@@ -94,15 +94,21 @@ class Evaluation:
 
 
 def is_evaluation(directory: Path | str) -> bool:
-    """Tell whether a directory is that of an evaluation of methods, not of a training run."""
+    """Return True for the directory of an evaluation of methods, False for that of a training run."""
     return any((Path(directory) / name).is_file() for name in (CARD, ROWS))
 
 
-def open_evaluations(directories: Sequence[Path | str]) -> tuple[Evaluation, ...]:
-    """Open directories that are to be compared.
+def open_evaluations(
+    directories: Sequence[Path | str], *, methods: Sequence[Collection[str]] | None = None
+) -> tuple[Evaluation, ...]:
+    """Open the directories to compare.
 
-    A method of several directories is one method where their cards say the same of it and of what it depends on; else it
-    is several, each with its directory's name behind its own.
+    A method of several directories is one method where their cards describe it and its dependencies alike. Otherwise it
+    is several methods, each with its directory's name behind its own.
+
+    Args:
+        directories: directories of the evaluations.
+        methods: methods with rows in each, where they are known already.
 
     Raises:
         DataError: one is not the directory of an evaluation, or holds no answer yet.
@@ -117,7 +123,7 @@ def open_evaluations(directories: Sequence[Path | str]) -> tuple[Evaluation, ...
             )
     names = _unlike_names(paths)
     cards = [read_json(path / CARD) if (path / CARD).is_file() else {} for path in paths]
-    methods = [dict.fromkeys(row.method for row in iterate_rows(path / ROWS)) for path in paths]
+    methods = methods or [list(dict.fromkeys(row.method for row in iterate_rows(path / ROWS))) for path in paths]
     evaluations = []
     for index, path in enumerate(paths):
         labels = {}
@@ -172,7 +178,7 @@ def _unlike_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _tell_found(found: object) -> str:
-    """What a search found in a line: of a workflow its operators, of the rest what is plain."""
+    """Describe the result of a search in a line: the operators of a workflow, the plain values of the rest."""
     if not isinstance(found, Mapping):
         return "" if found is None else str(found)
     told = [f"{key} {value}" for key, value in found.items() if isinstance(value, str | int | float)]

@@ -1,4 +1,4 @@
-"""What trajectories tell that rows do not: classes of questions, operators, examples. A file is read once, line by line.
+"""Findings in trajectories that rows lack: classes of questions, operators, examples. A file is read once, line by line.
 
 Of the answers of one file, a few numbers each are kept at a time, and of all files a few shortened examples.
 """
@@ -27,13 +27,13 @@ from workflow_r1.trajectory import Question
 from workflow_r1.trajectory.storage import iterate_lines
 
 NUM_EXAMPLES = 2
-"""Of each method and outcome."""
+"""Examples of each method and outcome."""
 
 MAX_CHARS = 400
 """Longest text of an example."""
 
 MAX_CLASSES, MAX_OPERATORS = 24, 16
-"""Of a benchmark, and of a method: the most frequent by themselves, the rest as one."""
+"""Most classes of a benchmark, and operators of a method: the most frequent by themselves, the rest as one."""
 
 OTHERS = "(others)"
 
@@ -42,18 +42,18 @@ _OUTCOMES = np.array([Outcome.WRONG if status is EvaluationStatus.ANSWERED else 
 
 @dataclass(slots=True)
 class Traces:
-    """What was found so far."""
+    """Findings so far."""
 
     classes: dict[str, dict[str, str]] = field(default_factory=dict)
-    """By benchmark: the class of each question, by its id."""
+    """Class of each question by its id, for each benchmark."""
     operators: list[OperatorMix] = field(default_factory=list)
-    """By method and benchmark."""
+    """Operators by method and benchmark."""
     examples: list[Example] = field(default_factory=list)
-    """In no order."""
+    """Examples in no order."""
 
 
 def outcomes_of(answers: Answers) -> Any:
-    """Return what became of each answer: ``(rows,)`` of :class:`Outcome`."""
+    """Return the outcome of each answer: ``(rows,)`` of :class:`Outcome`."""
     return np.where(answers.exact_match == 1.0, Outcome.RIGHT, _OUTCOMES[answers.statuses])
 
 
@@ -63,12 +63,12 @@ def read_traces(
     """Read the trajectories of all methods and benchmarks that have some.
 
     Args:
-        evaluations: their directories.
-        log: what became of each answer.
-        notify: told of each file before it is read.
+        evaluations: the opened evaluations.
+        log: outcome of each answer.
+        notify: called with each file before it is read.
 
     Raises:
-        DataError: a line is no trajectory.
+        DataError: a line is not a trajectory.
     """
     traces = Traces()
     numbers = {benchmark: {id: rank for rank, id in enumerate(ids)} for benchmark, ids in log.question_ids.items()}
@@ -86,7 +86,7 @@ def read_traces(
 
 
 def merge_rare(counts: Counter[str], most: int) -> dict[str, str]:
-    """Return what each name is shown as: itself where it is among the most frequent, else as one of the others."""
+    """Return the name to show for each name: its own where it is among the most frequent, else that of all others."""
     kept = {name for name, _ in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:most]}
     return {name: name if name in kept else OTHERS for name in counts}
 
@@ -103,7 +103,7 @@ class _Rows:
         self.outcomes = outcomes_of(answers)
 
     def find(self, question_id: str, seed: int, repeat: int) -> int | None:
-        """Return the index of the row; None where there is none yet."""
+        """Return the index of the row; None where there is no such row yet."""
         question, number = self._numbers.get(question_id), self._seeds.get(seed)
         return None if question is None or number is None else self._index.get((question, number, repeat))
 

@@ -1,4 +1,4 @@
-"""A run on verl from the outside, with a process that only plays verl: what is recorded, and how it may end."""
+"""A run on verl from the outside, with a process that only plays verl: its records, and its ends."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,18 +9,19 @@ import pytest
 
 pytest.importorskip("verl", reason="verl has an environment of its own: make test-verl")
 
-from workflow_r1.assembly.components import build_questions
-from workflow_r1.cli.train_verl import order_questions, show_options
+from workflow_r1.cli.dry_run import show_verl_options
 from workflow_r1.config import RunConfig, dump_toml
 from workflow_r1.embedded import policy_directory
-from workflow_r1.engines.verl import training
+from workflow_r1.engines.verl import run as verl_run
 from workflow_r1.engines.verl.launch import StepReport
 from workflow_r1.engines.verl.naming import name_trajectory
 from workflow_r1.engines.verl.rollout_files import RolloutFiles
 from workflow_r1.errors import ConfigError, ServiceUnavailableError
 from workflow_r1.recording.events import CheckpointSaved, Event, PolicySaved, RunStarted, StepFinished, Warned
 from workflow_r1.rewards import score_trajectory
-from workflow_r1.trajectory import Question, StopReason, Trajectory, Turn, load_trajectories
+from workflow_r1.running.engines import order_questions
+from workflow_r1.running.parts import held_out_questions, train_questions
+from workflow_r1.trajectory import OperatorCall, Question, StopReason, Trajectory, Turn, load_trajectories
 
 
 class Actor:
@@ -45,13 +46,25 @@ class Actor:
         for question in self.questions[(self.step - 1) * size : self.step * size]:
             for member in range(self.config.training.group_size - (scene == "one crashes")):
                 failed = scene == "all fail" or (scene == "one fails" and member == 0)
-                name = name_trajectory(self.config, question, use="training", step=self.step, member=member)
+                name = name_trajectory(question, seed=self.config.seed, use="training", step=self.step, member=member)
                 trajectory = Trajectory(
                     id=name.trajectory_id,
                     group_id=name.group_id,
                     question=question,
                     prompt_token_ids=(1,),
-                    turns=(Turn(index=1, text="x", token_ids=(2, 3), logprobs=(-1.0, -1.0), well_formed=False),),
+                    turns=(
+                        Turn(
+                            index=1,
+                            text="x",
+                            token_ids=(2, 3),
+                            logprobs=(-1.0, -1.0),
+                            well_formed=False,
+                            # A step in which a service fails and carries out nothing is an outage.
+                            calls=(OperatorCall(operator="Search", input="x", observation="y", valid=True),)
+                            if scene == "one fails"
+                            else (),
+                        ),
+                    ),
                     stop_reason=StopReason.OPERATOR_FAILED if failed else StopReason.MAX_TURNS,
                     error="the LLM is down" if failed else None,
                 )
@@ -61,7 +74,7 @@ class Actor:
             place = self.directory / "checkpoints" / f"global_step_{self.step}" / "actor" / "huggingface"
             place.mkdir(parents=True)
             (place / "config.json").write_text("{}")
-            (place.parents[2] / training.LATEST).write_text(str(self.step))
+            (place.parents[2] / verl_run.LATEST).write_text(str(self.step))
 
     def exit_code(self) -> int | None:
         return self.code if self.step == len(self.script) else None
@@ -80,20 +93,19 @@ def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpu_config: Callable[.
     def play(script: list[str], *, code: int = 0, steps: int | None = None, resume: bool = False) -> Any:
         config = cpu_config(f"training.steps={steps or len(script)}")
         (tmp_path / "config.toml").write_text(dump_toml(config))
-        train_questions, evaluation_questions = build_questions(config)
-        questions = order_questions(config, train_questions)
+        questions = order_questions(config.training, train_questions(config), seed=config.seed)
         events: list[Event] = []
-        run = training.VerlTraining(
+        run = verl_run.VerlTraining(
             config=config,
             run_directory=tmp_path,
             model=str(policy_directory()),
             train_questions=questions,
-            evaluation_questions=evaluation_questions,
+            evaluation_questions=held_out_questions(config),
             on_event=events.append,
         )
         actor = Actor(config, tmp_path, questions, script, code)
-        monkeypatch.setattr(training, "start", lambda *_, **__: actor)
-        monkeypatch.setattr(training, "POLL_SECONDS", 0.0)
+        monkeypatch.setattr(verl_run, "start", lambda *_, **__: actor)
+        monkeypatch.setattr(verl_run, "POLL_SECONDS", 0.0)
         play.events, play.run, play.actor = events, run, actor  # type: ignore[attr-defined]
         return run.run(resume=resume), events
 
@@ -127,7 +139,7 @@ def test_failures_are_counted_and_told(play: Callable[..., Any], tmp_path: Path)
 
 
 def test_a_step_of_failures_ends_the_run(play: Callable[..., Any]) -> None:
-    with pytest.raises(ServiceUnavailableError, match=r"step 1: 16 of 16 trajectories failed.*the LLM is down"):
+    with pytest.raises(ServiceUnavailableError, match=r"all 16 trajectories of step 1 failed.*the LLM is down"):
         play(["all fail", "plain"])
     assert play.actor.stopped  # type: ignore[attr-defined]
 
@@ -163,9 +175,9 @@ def test_dry_run_shows_options_with_their_sources_and_the_memory(
 ) -> None:
     from rich.console import Console
 
-    show_options(cpu_config(), Console(width=200))
+    show_verl_options(cpu_config(), Console(width=200))
     shown = capsys.readouterr().out
     assert "actor_rollout_ref.rollout.n" in shown and "training.group_size" in shown
     wrong = cpu_config("verl.options.trainer.devise=cpu")
     with pytest.raises(ConfigError, match=r"trainer\.device"):
-        show_options(wrong, Console())
+        show_verl_options(wrong, Console())

@@ -1,32 +1,12 @@
-"""Run an application as an HTTP server: a port that is free, one line on where it is, a quiet end."""
+"""Run an application as an HTTP server: a free port, one line with its address, a quiet end."""
 
 import errno
 import signal
 import socket
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from workflow_r1.errors import UserError
 from workflow_r1.running.configuration import require
-
-ApiKeyEnv = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="Environment variable with the key that clients must send; without it none is asked for.",
-        show_default=False,
-    ),
-]
-AllowHost = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--allow-host",
-        metavar="NAME",
-        help="Name besides this machine's own under which clients reach the server, e.g. a proxy's. Repeatable.",
-        show_default=False,
-    ),
-]
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -1,4 +1,4 @@
-"""A trajectory as a person watches it: what the policy thinks and calls, what comes back, and what it takes."""
+"""Live view of a trajectory: the policy's thoughts and calls, the observations, and the usage."""
 
 import textwrap
 import time
@@ -14,22 +14,23 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from workflow_r1.prompts import cut_middle, parse_turn
-from workflow_r1.rollout.events import RolloutEvent, TurnFinished, TurnSampled, TurnStarted
+from workflow_r1.rollout.events import TurnFinished, TurnSampled, TurnStarted
+from workflow_r1.running.asking import AskEvent, QuestionAsked
 from workflow_r1.trajectory import ScoredTrajectory
 
 if TYPE_CHECKING:
     from workflow_r1.trajectory import Question, Trajectory, Turn, Usage
 
 MAX_TEXT_CHARS = 2100
-"""A longer text, of whomever, is shown by its two ends; the saved trajectory has all of it. An observation is shorter."""
+"""A longer text of anyone is shown by its two ends; the saved trajectory has all of it. An observation is shorter."""
 
 
 class LiveTrace:
-    """Shows turns as they come. In a terminal a line at the bottom says what is being waited for; elsewhere lines are plain.
+    """Shows turns as they come. In a terminal a line at the bottom names the thing that it waits for; elsewhere lines are plain.
 
     Args:
-        console: where it is shown.
-        currency: of the costs.
+        console: console of the view.
+        currency: currency of the costs.
     """
 
     def __init__(self, console: Console, *, currency: str = "USD") -> None:
@@ -41,8 +42,8 @@ class LiveTrace:
 
     @contextmanager
     def live(self) -> Iterator[None]:
-        """Say what is being waited for while the context lasts."""
-        self._wait_for("the policy's first turn")
+        """Show the thing that it waits for while the context lasts."""
+        self._wait_for("getting ready")
         if not self._console.is_terminal:
             yield
             return
@@ -50,7 +51,7 @@ class LiveTrace:
             yield
 
     def show_question(self, question: "Question", *, title: str, policy: str) -> None:
-        """Show what is asked, and of whom."""
+        """Show the question, and the policy that it goes to."""
         from workflow_r1.evaluation import question_class
 
         body = Text(_shown(question.text), style="bold")
@@ -70,9 +71,12 @@ class LiveTrace:
             )
         )
 
-    def receive(self, event: RolloutEvent) -> None:
-        """Show one event of the rollout."""
+    def receive(self, event: AskEvent) -> None:
+        """Show one event."""
         match event:
+            case QuestionAsked():
+                self.show_question(event.question, title=event.title, policy=event.policy)
+                self._wait_for("the policy's first turn")
             case TurnStarted():
                 self._wait_for(f"turn {event.index}: the policy writes")
             case TurnSampled():
@@ -81,7 +85,7 @@ class LiveTrace:
                 self._show_observations(event.turn)
 
     def show_outcome(self, trajectory: "Trajectory") -> None:
-        """Show the answer and what it all took."""
+        """Show the answer and the whole usage."""
         line = Text("\n")
         if trajectory.answer is None:
             line.append(f"no answer ({trajectory.stop_reason})", style="bold red")
@@ -95,7 +99,7 @@ class LiveTrace:
         self._print(Text(", ".join(outcome_parts(trajectory, self._currency)), style="dim"))
 
     def __rich__(self) -> RenderableType:
-        """The line that says what is being waited for."""
+        """Line that names the thing that it waits for."""
         waited = time.monotonic() - self._since
         self._spinner.update(text=Text(f"{self._waiting_for}  {waited:.0f} s", style="dim"))
         return self._spinner
@@ -106,7 +110,7 @@ class LiveTrace:
     def _show_turn(self, event: TurnSampled) -> None:
         sampled = event.sampled
         parsed = parse_turn(sampled.text)
-        # Of a malformed turn everything is shown: that is where the fault can be seen.
+        # Everything of a malformed turn is shown: its fault stands there.
         line = Text(f"\n{event.index}", style="bold cyan")
         line.append(" ")
         line.append(
@@ -144,7 +148,7 @@ class LiveTrace:
         if self._console.is_terminal:
             self._console.print(Padding(text, (0, 0, 0, indent)))
         else:
-            # One line stays one line, however long: what reads a pipe has no width.
+            # One line stays one line, however long: the reader of a pipe has no width.
             self._console.print(Text(textwrap.indent(text.plain, " " * indent)), soft_wrap=True)
 
 
@@ -153,7 +157,7 @@ def _shown(text: str) -> str:
 
 
 def outcome_parts(trajectory: "Trajectory", currency: str) -> list[str]:
-    """What a trajectory took: turns, calls, tokens, money, seconds."""
+    """Usage of a trajectory: turns, calls, tokens, money, seconds."""
     tokens = trajectory.num_policy_tokens or trajectory.policy_usage.completion_tokens
     return [
         count(len(trajectory.turns), "turn"),
@@ -166,12 +170,12 @@ def outcome_parts(trajectory: "Trajectory", currency: str) -> list[str]:
 
 
 def usage_parts(usage: "Usage", currency: str) -> list[str]:
-    """What some calls took: LLM calls with their tokens, and money."""
+    """Usage of some calls: LLM calls with their tokens, and money."""
     return [*_call_parts(usage), *money_parts(usage, currency)]
 
 
 def money_parts(usage: "Usage", currency: str) -> list[str]:
-    """What some calls cost; nothing where they are free, ``cost unknown`` where a price is."""
+    """Cost of some calls; empty where they are free, ``cost unknown`` where a price is unknown."""
     if usage.cost is None or usage.paid is None:
         return ["cost unknown"]
     if not usage.cost:

@@ -1,24 +1,27 @@
-"""What a person sees while a run trains: a live board in a terminal, plain lines elsewhere.
+"""Display of a run while it trains: a live board in a terminal, plain lines elsewhere.
 
-Both are told the engine's events; they never touch the run itself.
+Both receive the engine's events; they never touch the run itself.
 """
 
-import signal
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from workflow_r1.running.terminal import Terminal
+
 if TYPE_CHECKING:
-    from workflow_r1.recording.events import Event, ServicesBooked
+    from workflow_r1.recording.events import Event, ServicesBooked, StopRequested
     from workflow_r1.trajectory import Trajectory
 
 CALLS = "rollout/calls/"
@@ -28,11 +31,11 @@ OPERATOR_STYLES = ("cyan", "yellow", "magenta", "green", "blue", "red", "bright_
 
 
 class TrainingBoard:
-    """What is known of a run so far, and how it is put on the screen.
+    """State of a run so far, and its picture on the screen.
 
     Args:
         title: first line.
-        place: the run directory, as it is shown.
+        place: path of the run directory to show.
         clock: seconds that only rise.
     """
 
@@ -55,7 +58,7 @@ class TrainingBoard:
         self._live: Counter[str] = Counter()
         self._ended = False
         self.services: ServicesBooked | None = None
-        """What they took for the last step's training."""
+        """Usage of services by the last step's training."""
         self._spent = ""
 
     def receive(self, event: "Event") -> None:
@@ -105,11 +108,13 @@ class TrainingBoard:
                 self._ended = True
             case events.Warned():
                 self._notes.append(f"warning: {event.message}")
+            case events.StopRequested():
+                self._notes.append(_stopping(event))
             case _:
                 pass
 
     def note(self, text: str) -> None:
-        """Show a remark of the command's own."""
+        """Show a remark of the command itself."""
         self._notes.append(text)
 
     def _enter(self, phase: str) -> None:
@@ -262,6 +267,8 @@ class PlainLines:
                 self.note(f"checkpoint at step {event.step}: {event.path.name}")
             case events.Warned():
                 self.note(f"warning: {event.message}")
+            case events.StopRequested():
+                self.note(_stopping(event))
             case _:
                 pass
 
@@ -281,38 +288,101 @@ def watch(console: Console, title: str, place: str) -> Iterator["TrainingBoard |
         yield board
 
 
-@contextmanager
-def stop_once(
-    request_stop: Callable[[], None],
-    note: Callable[[str], None],
-    *,
-    what_follows: str = "this step ends, then a checkpoint is saved",
-) -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a request to stop cleanly; a second one aborts.
+class TrainingDisplay:
+    """Shows a run from its events, from the first preparation on. Use it as a context manager.
 
     Args:
-        request_stop: asks for the stop.
-        note: shows a remark.
-        what_follows: what a person is told.
-
-    Yields:
-        A function that tells whether a stop was requested.
+        console: console of the display: live in a terminal, line by line in a notebook, a pipe or a log.
     """
-    requested = False
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal requested
-        if requested:
-            raise KeyboardInterrupt
-        requested = True
-        note(f"stopping: {what_follows} (Ctrl-C again aborts at once)")
-        request_stop()
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Terminal(force_jupyter=False)
+        self._stack = ExitStack()
+        self._status: Status | None = None
+        self._shown: TrainingBoard | PlainLines | None = None
+        self.directory: Path | None = None
+        """The run directory, once there is one."""
 
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield lambda: requested
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def __enter__(self) -> "TrainingDisplay":
+        self._status = self._stack.enter_context(self._console.status("getting ready"))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def receive(self, event: "Event") -> None:
+        """Show one event."""
+        from workflow_r1.recording import events
+
+        match event:
+            case events.Preparing():
+                if self._status is not None:
+                    self._status.update(event.what)
+            case events.RunOpened():
+                self._stack.close()
+                self.directory = event.directory
+                self._shown = self._stack.enter_context(watch(self._console, event.title, show_path(event.directory)))
+            case _:
+                if self._shown is not None:
+                    self._shown.receive(event)
+
+
+class AnsweringDisplay:
+    """Shows methods that answer questions, from events: an evaluation's or a rollout's. Use it as a context manager.
+
+    Args:
+        console: console of the display: live in a terminal, line by line in a notebook, a pipe or a log.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Terminal(force_jupyter=False)
+        self._stack = ExitStack()
+        self._status: Status | None = None
+        self._counter: TrajectoryCounter | None = None
+        self.directory: Path | None = None
+        """Directory of the answers, once there is one."""
+
+    def __enter__(self) -> "AnsweringDisplay":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def receive(self, event: "Event") -> None:
+        """Show one event."""
+        from workflow_r1.recording import events
+
+        match event:
+            case events.Preparing():
+                if self._status is None:
+                    self._clear()
+                    self._status = self._stack.enter_context(self._console.status(event.what))
+                self._status.update(event.what)
+            case events.RunOpened():
+                self.directory = event.directory
+            case events.Noted():
+                self._clear()
+                self._console.print(event.line, soft_wrap=True, markup=False)
+            case events.AnsweringStarted():
+                self._clear()
+                counter = TrajectoryCounter(self._console, event.title, event.total, done=event.done)
+                self._counter = self._stack.enter_context(counter)
+            case events.TrajectoryFinished():
+                if self._counter is not None:
+                    self._counter.count(event.trajectory)
+            case _:
+                pass
+
+    def _clear(self) -> None:
+        self._stack.close()
+        self._status = self._counter = None
+
+
+def show_path(path: Path) -> str:
+    """A path as a person would type it: relative where it lies below the working directory, quoted where needed."""
+    here = Path.cwd()
+    absolute = path.resolve()
+    return shlex.quote(str(absolute.relative_to(here) if absolute.is_relative_to(here) else path))
 
 
 def operator_mix(row: Mapping[str, Any]) -> dict[str, float]:
@@ -327,12 +397,16 @@ def _number(row: Mapping[str, Any], key: str, form: str) -> str:
 
 
 def _taken(services: "ServicesBooked") -> str:
-    """What the services took for a step's training, in a few words."""
+    """Usage of services by a step's training, in a few words."""
     row = services.row
     stored = f" ({row['total/stored_calls']} stored)" if row["total/stored_calls"] else ""
     tokens = f"{row['total/prompt_tokens']}+{row['total/completion_tokens']} tokens"
     paid = row["total/paid"]
     return f"{row['total/calls']} LLM calls{stored}, {tokens}, {'unknown' if paid is None else f'{paid:.4g}'} paid"
+
+
+def _stopping(event: "StopRequested") -> str:
+    return f"stopping: {event.what_follows} (Ctrl-C again aborts at once)"
 
 
 def _held_out(metrics: Mapping[str, Any]) -> str:

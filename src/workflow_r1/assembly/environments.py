@@ -1,0 +1,36 @@
+"""What makes an environment for each trajectory."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from workflow_r1.assembly.operators import check_pool
+from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.operators import Operator, OperatorServices
+from workflow_r1.trajectory import Question
+
+
+def build_environment_factory(
+    config: EnvironmentConfig,
+    *,
+    operators: Mapping[str, Operator],
+    services: OperatorServices,
+    special_tokens: Sequence[str] = (),
+) -> Callable[[Question], Environment]:
+    """Return a function that makes a fresh environment for each trajectory. All of them share the services.
+
+    Args:
+        config: pool and limits.
+        operators: where the names of the pool are looked up.
+        services: what the operators use.
+        special_tokens: special tokens of the policy's tokenizer, neutralised in outside text.
+
+    Raises:
+        ConfigError: the pool names an operator that does not exist, or one that lacks settings.
+    """
+    check_pool(config.operators, operators)
+
+    def make_environment(question: Question) -> Environment:
+        return Environment(
+            question, config=config, operators=operators, services=services, special_tokens=special_tokens
+        )
+
+    return make_environment
