@@ -34,7 +34,8 @@ for guess in range(1, 21):
 again = first_observation(environment)
 print("version: textarena", importlib.metadata.version("textarena"))
 print("expected:", len(fresh), "characters, equal to the first game's prompt")
-print("seen:    ", len(again), "characters; begins with the first prompt:", again.startswith(fresh), "; the first guess in it:", "[1]" in again)
+print("seen:    ", len(again), "characters; begins with the first prompt:", again.startswith(fresh))
+print("          the first guess of the last game is in it:", "[Player] [1]" in again)
 as_described = len(again) > len(fresh) and again.startswith(fresh) and again.endswith(fresh) and "[Player] [1]" in again
 print("behaviour: as described" if as_described else "behaviour: CHANGED")
 raise SystemExit(0 if as_described else 1)
