@@ -26,7 +26,7 @@ train: $(VENV)/.installed ## Install, then train the embedded default (a simulat
 	$(BIN)/workflow-r1 train $(ARGS)
 
 test: check ## Install, then the quick gate: format, lint, types, import contracts, tests
-	$(BIN)/python -m pytest -q -m "not slow and not data and not server" $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not slow and not data and not server" $(ARGS)
 
 check: $(VENV)/.installed-dev ## Format, lint, types and import contracts only
 	$(BIN)/ruff format --check .

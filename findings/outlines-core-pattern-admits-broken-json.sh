@@ -34,7 +34,7 @@ def is_json(text):
 
 
 schema = {"type": "string", "pattern": "^.+$"}
-texts = ['"Rome"', '"the "Eternal" City"', '"C:\dir"']
+texts = ['"Rome"', '"the "Eternal" City"', r'"C:\dir"']
 print("version: outlines-core", importlib.metadata.version("outlines-core"))
 print("expected: whatever the regular expression accepts is JSON")
 for text in texts:

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The assistant mask is shifted when a template collects its text in a `set` block.
+# The assistant mask is shifted when a template collects the turn in a `set` block.
 #
 # Expected (a guess, made before running): `return_assistant_tokens_mask` marks what stands inside `{% generation %}`, wherever
 #   the template prints it, or refuses the template. Inside a macro it does.
-# What happens: positions are counted in the text of the innermost block. With the block inside `{% set text %}...{% endset %}`
-#   the count starts again at 0, and other tokens are marked (here the user's, not the assistant's), without an error or a
-#   warning. Templates that collect the turn first, to trim it, train on the wrong tokens.
+# What happens: the position is taken where the text is collected, not where it is printed. What the template prints in between
+#   (here a header) shifts the mask to the left, without an error or a warning. A template that first collects the turn, to trim
+#   it or to look into it, trains on its header and not on the turn's end.
 # Versions: transformers 5.23.0, tokenizers 0.23.3. Date: November 2026.
 set -euo pipefail
 
@@ -29,7 +29,7 @@ generation = "{% generation %}{{ message.content }}{% endgeneration %}"
 templates = {
     "directly": generation,
     "macro": "{% macro turn(message) %}" + generation + "{% endmacro %}{{ turn(message) }}",
-    "set": "{% set text %}" + generation + "{% endset %}{{ text | trim }}",
+    "set": "{% set text %}" + generation + "{% endset %}Bot: {{ text }}",
 }
 
 
@@ -50,7 +50,7 @@ print("version: transformers", transformers.__version__)
 print("expected: 'answer' is marked in each")
 for name, (text, mask) in seen.items():
     print(f"{name}: text {text!r}, marked {mask!r}")
-as_described = {name: mask for name, (_, mask) in seen.items()} == {"directly": "answer", "macro": "answer", "set": "questi"}
+as_described = {name: mask for name, (_, mask) in seen.items()} == {"directly": "answer", "macro": "answer", "set": "Bot: a"}
 print("behaviour: as described" if as_described else "behaviour: CHANGED")
 raise SystemExit(0 if as_described else 1)
 PYTHON
