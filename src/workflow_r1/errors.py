@@ -25,6 +25,8 @@ A programming error is a plain ``ValueError`` or ``TypeError`` and is left to cr
 Messages say what was expected, what was received, and the remedy.
 """
 
+from pathlib import Path
+
 
 class WorkflowR1Error(Exception):
     """Root of the tree."""
@@ -114,3 +116,8 @@ class BudgetExceededError(WorkflowR1Error):
         super().__init__(message)
         self.key = key
         self.limit = limit
+
+
+def found_at(path: Path) -> str:
+    """Say for a message what was found in place of a file or directory: ``nothing at X``, ``a folder at X``, ``a file at X``."""
+    return f"{'a folder' if path.is_dir() else 'a file' if path.exists() else 'nothing'} at {path}"

@@ -205,7 +205,7 @@ def test_report_on_an_empty_directory(tmp_path: Path) -> None:
 
 def test_resume_of_nothing(call: Call, tmp_path: Path) -> None:
     assert "no config.toml in absent" in refused(call("train", "--resume", "absent"))
-    assert "--resume alone" in refused(call("train", "paper", "--resume", "absent"))
+    assert "expected the run to resume alone" in refused(call("train", "paper", "--resume", "absent"))
 
 
 def test_run_directory_that_is_taken(call: Call, tmp_path: Path) -> None:

@@ -142,6 +142,10 @@ def test_a_damaged_middle_line_is_never_passed_over(run: Path) -> None:
 def test_what_is_no_run_directory(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="found nothing at"):
         read_run(tmp_path / "absent")
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(DataError, match="expected a run directory, found a file at"):
+        read_run(tmp_path / "a.txt")
+    (tmp_path / "a.txt").unlink()
     with pytest.raises(DataError, match=r"config\.toml, but .* holds nothing"):
         read_run(tmp_path)
     with pytest.raises(DataError, match="no step yet"):

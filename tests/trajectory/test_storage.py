@@ -195,3 +195,8 @@ def test_a_failed_atomic_write_keeps_the_old_file(tmp_path, monkeypatch):
         write_atomically(path, "new")
     assert path.read_text(encoding="utf-8") == "old"
     assert [child.name for child in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_folder_in_place_of_a_file_is_called_a_folder(tmp_path):
+    with pytest.raises(DataError, match="found a folder at"):
+        list(iterate_trajectories(tmp_path))

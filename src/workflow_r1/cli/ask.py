@@ -27,7 +27,9 @@ def ask(
     temperature: PolicyTemperature = 0.0,
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of the sampling, which also draws the held-out question.", show_default=False),
+        typer.Option(
+            metavar="N", help="Seed of the sampling, which also draws the held-out question.", show_default=False
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the trajectory as JSON and nothing else.")] = False,
     save: Annotated[

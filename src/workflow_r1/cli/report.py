@@ -20,17 +20,18 @@ def report(
     ],
     reference: Annotated[
         str | None,
-        typer.Option(metavar="METHOD", help="Evaluation: the method to test the others against. Default: policy, if there."),
+        typer.Option(metavar="NAME", help="Method of an evaluation that the others are tested against. Default: policy, if there."),
     ] = None,
-    figure: Annotated[str, typer.Option(help="Figure of an evaluation's tables and pictures: exact_match or f1.")] = "exact_match",
+    figure: Annotated[str, typer.Option(metavar="NAME", help="Figure of an evaluation's tables and pictures: exact_match or f1.")] = "exact_match",
     confidence: Annotated[
-        float, typer.Option(help="Evaluation: confidence of the intervals; 1 less it is the level of the tests.")
+        float,
+        typer.Option(metavar="N", help="Confidence of an evaluation's intervals; the level of its tests is 1 minus this number."),
     ] = 0.95,
     output: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Evaluation: directory of the report. Default: report/ in the first directory.",
+            help="Directory of an evaluation's report. Default: report/ in the first directory.",
             show_default=False,
         ),
     ] = None,

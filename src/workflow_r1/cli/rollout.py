@@ -29,7 +29,8 @@ def rollout(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the sampling. Default: the configuration's.", show_default=False)
+        int | None,
+        typer.Option(metavar="N", help="Seed of the sampling. Default: the configuration's.", show_default=False),
     ] = None,
 ) -> None:
     """Sample trajectories of a policy over questions into a JSONL file."""

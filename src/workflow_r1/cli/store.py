@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.errors import UserError
+from workflow_r1.errors import UserError, found_at
 
 if TYPE_CHECKING:
     from workflow_r1.store import CallDatabase
@@ -106,7 +106,7 @@ def _opened(path: Path | None, *, read_only: bool = False) -> "Iterator[CallData
 
     place = DEFAULT_PATH if path is None else path
     if not place.is_file():
-        raise UserError(f'expected a store of calls, found nothing at {place}; a run with store.mode = "use" makes one')
+        raise UserError(f'expected a store of calls, found {found_at(place)}; a run with store.mode = "use" makes one')
     database = CallDatabase(place, read_only=read_only)
     try:
         yield database

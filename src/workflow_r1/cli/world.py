@@ -12,7 +12,7 @@ def world(
     output: Annotated[
         Path, typer.Option("--output", metavar="DIR", help="Directory for the files; must not exist yet.")
     ] = Path("world"),
-    seed: Annotated[int, typer.Option(help="Another seed makes another world.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the world; another seed makes another world.")] = 0,
     train: Annotated[int, typer.Option("--train", min=1, metavar="N", help="Training questions.")] = 4096,
     evaluation: Annotated[int, typer.Option("--evaluation", min=1, metavar="N", help="Held-out questions.")] = 400,
     build_policy: Annotated[

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_r1.config import RunConfig, load_run_config
-from workflow_r1.errors import DataError
+from workflow_r1.errors import DataError, found_at
 from workflow_r1.trajectory import Trajectory
 from workflow_r1.trajectory.storage import iterate_lines, iterate_trajectories
 
@@ -71,7 +71,7 @@ def read_run(directory: Path | str) -> RunRecord:
     """
     directory = Path(directory)
     if not directory.is_dir():
-        raise DataError(f"expected a run directory, found nothing at {directory}")
+        raise DataError(f"expected a run directory, found {found_at(directory)}")
     for name in ("config.toml", "metrics.jsonl"):
         if not (directory / name).is_file():
             inside = sorted(path.name for path in directory.iterdir())[:8]

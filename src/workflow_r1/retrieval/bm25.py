@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from workflow_r1.errors import DataError
+from workflow_r1.errors import DataError, found_at
 from workflow_r1.retrieval.backend import Passage
 from workflow_r1.retrieval.corpus import iterate_corpus
 from workflow_r1.retrieval.tokens import Tokenizer
@@ -166,7 +166,7 @@ class BM25Index:
                 f"expected an index, an empty directory or nothing at {directory}, found other files; name another directory"
             )
         if not corpus_path.is_file():
-            raise DataError(f"expected a corpus file, found nothing at {corpus_path}")
+            raise DataError(f"expected a corpus file, found {found_at(corpus_path)}")
         unfinished = directory.parent / f".{directory.name}.{os.getpid()}.unfinished"
         replaced = directory.parent / f".{directory.name}.{os.getpid()}.replaced"
         try:
@@ -365,7 +365,7 @@ def read_index_meta(directory: Path) -> IndexMeta:
 
 def _check_corpus(corpus_path: Path, meta: IndexMeta, directory: Path) -> None:
     if not corpus_path.is_file():
-        raise DataError(f"expected a corpus file, found nothing at {corpus_path}")
+        raise DataError(f"expected a corpus file, found {found_at(corpus_path)}")
     if corpus_path.stat().st_size != meta.corpus_bytes or _fingerprint(corpus_path) != meta.corpus_sha256:
         raise DataError(
             f"{directory}: the index is stale: it was built from {meta.corpus_name} with SHA-256 "

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workflow_r1.errors import DataError
+from workflow_r1.errors import DataError, found_at
 from workflow_r1.retrieval.backend import Passage
 from workflow_r1.retrieval.passages import split_contents
 from workflow_r1.services.attempts import encodable
@@ -31,7 +31,7 @@ def iterate_corpus(path: Path | str) -> Iterator[Passage]:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"expected a corpus file, found nothing at {path}")
+        raise DataError(f"expected a corpus file, found {found_at(path)}")
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:

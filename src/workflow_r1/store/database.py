@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from workflow_r1.errors import StoreError
+from workflow_r1.errors import StoreError, found_at
 from workflow_r1.store.connection import (
     BUSY_SECONDS,
     COLUMNS,
@@ -54,7 +54,7 @@ class CallDatabase:
         self._writer: sqlite3.Connection | None = None
         self._file_id: int | None = None
         if read_only and not self.path.is_file():
-            raise StoreError(f"expected a store of calls to read, found nothing at {self.path}; record one first")
+            raise StoreError(f"expected a store of calls to read, found {found_at(self.path)}; record one first")
         try:
             if not read_only:
                 self.path.parent.mkdir(parents=True, exist_ok=True)

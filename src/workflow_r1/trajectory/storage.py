@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from workflow_r1.errors import DataError
+from workflow_r1.errors import DataError, found_at
 from workflow_r1.trajectory.records import SCHEMA_VERSION, ScoredTrajectory, Trajectory
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def iterate_lines(path: Path | str, *, of: str) -> Iterator[tuple[str, bytes]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"expected a file of {of}, found nothing at {path}")
+        raise DataError(f"expected a file of {of}, found {found_at(path)}")
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n") and not _is_json(line):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflow_r1.errors import DataError
+from workflow_r1.errors import DataError, found_at
 from workflow_r1.evaluation.card import CARD
 from workflow_r1.evaluation.harness import ROWS, SEARCHES, as_file_name
 from workflow_r1.evaluation.rows import EvaluationRow, iterate_rows
@@ -116,7 +116,7 @@ def open_evaluations(
     paths = list(dict.fromkeys(Path(directory).resolve() for directory in directories))
     for path, given in zip(paths, directories, strict=False):
         if not path.is_dir():
-            raise DataError(f"expected the directory of an evaluation, found nothing at {given}")
+            raise DataError(f"expected the directory of an evaluation, found {found_at(Path(given))}")
         if not (path / ROWS).is_file():
             raise DataError(
                 f"expected the directory of an evaluation with {ROWS}, found none in {path}: no answer yet?"
