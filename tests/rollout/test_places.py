@@ -69,3 +69,24 @@ def test_who_gives_up_while_waiting_leaves_the_place_to_the_next() -> None:
         return "".join(order)
 
     assert asyncio.run(run()) == "acd"
+
+
+def test_all_may_give_up_together() -> None:
+    """As at Ctrl-C: who holds the place leaves it, and the turns of those who wait are cancelled already."""
+
+    async def run() -> list[type[BaseException]]:
+        places = Places(1)
+
+        async def one() -> None:
+            async with places.take():
+                await asyncio.sleep(60)
+
+        tasks = [asyncio.create_task(one()) for _ in range(5)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        ends = [type(end) for end in await asyncio.gather(*tasks, return_exceptions=True) if end is not None]
+        async with asyncio.timeout(1), places.take():
+            return ends
+
+    assert asyncio.run(run()) == [asyncio.CancelledError] * 5
