@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 a service failed, the disk is full, or a bug (with its tra
 message alone; 3 the budget is used up; 4 another process of the same run was lost; 130 interrupted.
 """
 
+import atexit
 import errno
 import logging
 import os
@@ -83,6 +84,8 @@ def main() -> None:
         # The polite end of a job is the same as a person's. Among several processes their launcher passes it on.
         signal.signal(signal.SIGTERM, _interrupt)
     logging.getLogger("asyncio").addFilter(_is_no_interrupt)
+    # Once the process leaves, its exit code is settled: a Ctrl-C that comes later would kill it in place of that.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     try:
         app()
     except Exception as error:

@@ -44,7 +44,9 @@ class Places:
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
                     self._leave()  # It was given a place just before.
-                elif turn in self._waiting:  # Where many are cancelled together, a place that became free has passed it over.
+                elif (
+                    turn in self._waiting
+                ):  # Where many are cancelled together, a place that became free has passed it over.
                     self._waiting.remove(turn)
                 raise
         else:
