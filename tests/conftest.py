@@ -6,12 +6,16 @@ The file is read before any test module, so before anything imports torch or ``w
 import importlib.util
 import ipaddress
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
+
+# A shell without job control starts its background jobs with Ctrl-C ignored, and their children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two busy threads on two shared cores can be a hundred times slower than one.
 os.environ["OMP_NUM_THREADS"] = "1"

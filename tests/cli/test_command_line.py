@@ -98,7 +98,8 @@ def test_fixed_workflows_run_without_torch(tmp_path: Path) -> None:
     assert (tmp_path / "e" / "summary.json").is_file()
 
 
-def test_without_torch_training_names_the_extra(tmp_path: Path) -> None:
+def test_without_torch_training_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # The command names what lies below the working directory by its short path.
     script = (
         "import importlib.util as util\n"
         "find = util.find_spec\n"

@@ -297,7 +297,8 @@ def test_budgets_and_a_prompt_that_the_policy_cannot_follow(examine: Callable, t
     assert not findings.keys() & {"budgets", "prompt"}
 
 
-def test_without_torch_the_extra_is_named(tmp_path: Path) -> None:
+def test_without_torch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # The command names what lies below the working directory by its short path.
     script = (
         "import importlib.util as util, sys\n"
         "for name in ('torch', 'transformers', 'matplotlib'): sys.modules[name] = None\n"
