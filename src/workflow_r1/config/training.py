@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workflow_r1.trajectory.records import Record
 
@@ -99,11 +99,35 @@ class TrainingConfig(Record):
     """Longest wait of a process for another one, in a run of several processes, before the run ends."""
 
 
+class NewPolicyConfig(Record):
+    """Size of a small policy that is made from nothing: a Llama with tied embeddings and a tokenizer of its own."""
+
+    hidden_size: int = Field(default=96, ge=2)
+    """Width of the hidden state; a multiple of twice ``num_heads``."""
+    num_layers: int = Field(default=2, ge=1)
+    """Layers. With two of them and six heads the untrained policy can already copy."""
+    num_heads: int = Field(default=6, ge=1)
+    """Attention heads of a layer."""
+    intermediate_size: int = Field(default=256, ge=1)
+    """Width of a layer's feed-forward block."""
+
+    @model_validator(mode="after")
+    def _heads_have_pairs(self) -> "NewPolicyConfig":
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) to be a multiple of twice num_heads ({2 * self.num_heads})"
+            )
+        return self
+
+
 class WarmstartConfig(Record):
     """Supervised training on demonstrations, before reinforcement learning."""
 
     demonstrations: str | None = None
-    """JSONL of trajectories; None makes them with the embedded world's demonstrators."""
+    """JSONL of trajectories; None makes them with the task's own demonstrator (the embedded world has some)."""
+    new_policy: NewPolicyConfig | None = None
+    """If set, the warm start makes a small policy and its tokenizer from the words of the demonstrations, and does not
+    start from ``policy.model``. Such a policy knows one task, on a CPU, in minutes."""
     num_demonstrations: int = Field(default=20000, ge=1)
     """Number of demonstrations to make, where they are made."""
     epochs: int = Field(default=1, ge=1)
