@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 
 from workflow_r1.operators import OperatorServices
-from workflow_r1.tasks.task import Action, Demonstrator, Episode, Reply, Split, Task
+from workflow_r1.tasks import Action, Demonstrator, Episode, Reply, Split, Task
 from workflow_r1.trajectory import Message, Question
 
 HINTS = {
@@ -41,7 +41,9 @@ class Game(Episode):
     def start(self) -> str:
         """Return the situation."""
         places = ", ".join(HINTS)
-        return f"You are locked in. A note says: {self._hints[0]} or {self._hints[1]}. Places: {places}. Moves: {MOVES}."
+        return (
+            f"You are locked in. A note says: {self._hints[0]} or {self._hints[1]}. Places: {places}. Moves: {MOVES}."
+        )
 
     def act(self, action: Action) -> Reply:
         """Look into a place, or open the door."""

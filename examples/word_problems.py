@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from workflow_r1.operators import OperatorServices
-from workflow_r1.tasks.task import Action, Demonstrator, Episode, Reply, Split, Task
+from workflow_r1.tasks import Action, Demonstrator, Episode, Reply, Split, Task
 from workflow_r1.trajectory import Message, Question
 
 EVENTS = {

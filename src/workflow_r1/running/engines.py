@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workflow_r1.policy.distributed import Ranks
     from workflow_r1.recording.events import OnEvent
     from workflow_r1.recording.metrics import Metrics
+    from workflow_r1.rewards import Score
     from workflow_r1.trajectory import Question, Trajectory
 
 Cause = Literal["finished", "budget", "interrupted"]
@@ -83,6 +84,7 @@ class _Material:
     train_questions: "Sequence[Question]"
     evaluation_questions: "Sequence[Question]"
     make_environment: "Callable[[Question], Environment]"
+    score: "Score"
     accounts: "Accounts"
 
 
@@ -93,25 +95,32 @@ def _open_material(config: "RunConfig") -> _Material:
         UserError: the configuration or a file cannot be used.
         ServiceError: a service refuses or cannot be reached.
     """
-    from workflow_r1.assembly.environments import build_environment_factory
     from workflow_r1.assembly.operators import build_operators
     from workflow_r1.assembly.services import build_services, open_accounts
+    from workflow_r1.assembly.tasks import build_environments, build_score, build_task, needs_of
     from workflow_r1.running.parts import held_out_questions, train_questions
     from workflow_r1.running.policies import special_tokens
     from workflow_r1.running.services import check_services
+    from workflow_r1.tasks.instances import check_apart
 
+    task = build_task(config.chosen_task)
     questions, held_out = train_questions(config), held_out_questions(config)
+    if task is not None:
+        check_apart(task, questions, held_out)
     accounts = open_accounts(config.prices, config.budget)
     operators = build_operators(config.pool)
-    services = build_services(config.services, config.pool, operators=operators, accounts=accounts)
+    services = build_services(
+        config.services, config.pool, operators=operators, accounts=accounts, needs=needs_of(task)
+    )
     check_services(config.services, services)
-    make_environment = build_environment_factory(
+    make_environment = build_environments(
+        task,
         config.environment,
         operators=operators,
         services=services,
         special_tokens=special_tokens(config.policy),
     )
-    return _Material(questions, held_out, make_environment, accounts)
+    return _Material(questions, held_out, make_environment, build_score(task), accounts)
 
 
 def prepare_native(config: "RunConfig", on_event: "OnEvent") -> Start:
@@ -126,6 +135,7 @@ def prepare_native(config: "RunConfig", on_event: "OnEvent") -> Start:
             train_questions=material.train_questions,
             evaluation_questions=material.evaluation_questions,
             make_environment=material.make_environment,
+            score=material.score,
             on_event=on_event,
             accounts=material.accounts,
             ranks=ranks,
@@ -169,6 +179,7 @@ def prepare_trl(config: "RunConfig", on_event: "OnEvent") -> Start:
             questions=order_questions(config.training, material.train_questions, seed=config.seed),
             evaluation_questions=material.evaluation_questions,
             make_environment=material.make_environment,
+            score=material.score,
             on_event=on_event,
             accounts=material.accounts,
         )
@@ -220,7 +231,7 @@ def prepare_verl(config: "RunConfig", on_event: "OnEvent") -> Start:
 
 
 def prepare_warm_start(config: "RunConfig", on_event: "OnEvent") -> Start:
-    """Prepare the imitation of demonstrations; without a file of them, the embedded world's demonstrators make some.
+    """Prepare the imitation of demonstrations; without a file of them, those of the task's own demonstrator.
 
     Raises:
         ConfigError: there are no demonstrations.
@@ -228,7 +239,8 @@ def prepare_warm_start(config: "RunConfig", on_event: "OnEvent") -> Start:
     from workflow_r1.engines.native.warmstart import Warmstart
     from workflow_r1.running.policies import special_tokens
 
-    special_tokens(config.policy)  # Refuses a model that is no policy before the demonstrations, which take time.
+    if config.warmstart.new_policy is None:
+        special_tokens(config.policy)  # Refuses a model that is no policy before the demonstrations, which take time.
     demonstrations = _demonstrations(config, on_event)
 
     def start(*, directory: Path, on_event: "OnEvent", ranks: "Ranks | None") -> EngineRun:
@@ -273,12 +285,31 @@ def order_questions(training: "TrainingConfig", questions: "Sequence[Question]",
 
 
 def _demonstrations(config: "RunConfig", on_event: "OnEvent") -> "list[Trajectory]":
-    """Return the configured file's demonstrations, or those of the embedded world's demonstrators."""
+    """Return the configured file's demonstrations, or those of the task's own demonstrator."""
+    from workflow_r1.assembly.tasks import build_task
     from workflow_r1.recording.events import Preparing
     from workflow_r1.trajectory import load_trajectories
 
     if config.warmstart.demonstrations is not None:
         return load_trajectories(config.warmstart.demonstrations)
+    num = config.warmstart.num_demonstrations
+
+    def report(done: int, total: int) -> None:
+        on_event(Preparing(f"making demonstrations: {done} of {total}"))
+
+    task = build_task(config.chosen_task)
+    if task is not None:
+        from workflow_r1.running.parts import open_environments
+        from workflow_r1.tasks.demonstrations import demonstrate
+
+        on_event(Preparing(f"making {num} demonstrations"))
+        return demonstrate(
+            task,
+            num,
+            make_environment=open_environments(config, special_tokens=_template_tokens(config)),
+            seed=config.seed,
+            on_progress=report,
+        )
     if config.data.source != "embedded":
         raise ConfigError(
             "warmstart.demonstrations: expected a JSONL of trajectories to imitate, since only the embedded world makes its "
@@ -287,11 +318,14 @@ def _demonstrations(config: "RunConfig", on_event: "OnEvent") -> "list[Trajector
     from workflow_r1.embedded import WARM_START
     from workflow_r1.embedded.demonstrations import make_demonstrations
 
-    num = config.warmstart.num_demonstrations
     on_event(Preparing(f"making {num} demonstrations"))
-    made = make_demonstrations(
-        num,
-        strategy=WARM_START,
-        on_progress=lambda done, total: on_event(Preparing(f"making demonstrations: {done} of {total}")),
-    )
+    made = make_demonstrations(num, strategy=WARM_START, on_progress=report)
     return [demonstration.trajectory for demonstration in made]
+
+
+def _template_tokens(config: "RunConfig") -> "Sequence[str]":
+    """Return the special tokens of the policy that will be taught."""
+    from workflow_r1.embedded.tokenizer import TEMPLATE_TOKENS
+    from workflow_r1.running.policies import special_tokens
+
+    return special_tokens(config.policy) if config.warmstart.new_policy is None else TEMPLATE_TOKENS

@@ -7,6 +7,7 @@ from workflow_r1.environment import Environment
 from workflow_r1.errors import ConfigError
 from workflow_r1.rollout import derive_seed, rollout
 from workflow_r1.rollout.doubles import ScriptedPolicy
+from workflow_r1.tasks.instances import DEFAULT_INSTANCES, task_instances
 from workflow_r1.tasks.task import Task
 from workflow_r1.trajectory import Question, Trajectory
 
@@ -34,7 +35,7 @@ def demonstrate(
     Raises:
         ConfigError: the task has no demonstrator.
     """
-    instances = task.instances("train", None)
+    instances = task_instances(task, "train", DEFAULT_INSTANCES)
 
     async def make() -> list[Trajectory]:
         made: list[Trajectory] = []
