@@ -89,12 +89,15 @@ class LostKey(Task):
         return Game(instance.metadata["secret"], instance.metadata["hints"])
 
     def demonstrator(self, instance: Question, seed: int) -> Demonstrator:
-        """Return a player who knows how to act, and not what the note means."""
+        """Return a player who searches in order most of the time, and now and then does what the note says."""
         draw = random.Random(seed)
+        by_note = [place for hint in instance.metadata["hints"] for place, said in HINTS.items() if said == hint]
+        thought, order = ("note", by_note) if draw.random() < 0.35 else ("order", list(HINTS))
 
         def play(messages: Sequence[Message]) -> str:
             if "found" in messages[-1].content:
                 return "<think>found</think><tool>Open: door</tool>"
-            return f"<think>search</think><tool>Look: {draw.choice(list(HINTS))}</tool>"
+            num_looks = sum(message.role == "assistant" for message in messages)
+            return f"<think>{thought}</think><tool>Look: {order[num_looks % len(order)]}</tool>"
 
         return play

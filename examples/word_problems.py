@@ -17,7 +17,7 @@ from workflow_r1.trajectory import Message, Question
 EVENTS = {
     "+": ("finds {} more", "buys {} more", "is given {} more"),
     "-": ("loses {} of them", "eats {} of them", "sells {} of them"),
-    "*": ("then has {} times as many", "multiplies them by {}"),
+    "*": ("then has {} times as many", "makes {} of each"),
 }
 """What happens in a story, by the operation that it means."""
 
@@ -71,9 +71,9 @@ class WordProblems(Task):
                 story.append(draw.choice(EVENTS[sign]).format(number))
                 answer = calculate(f"{answer} {sign} {number}") or 0
             text = ", ".join(story) + ". How many now?"
-            found[text] = Question(
-                id=f"{split}-{len(found)}", text=text, golden_answers=(str(answer),), metadata={"answer": answer}
-            )
+            id_ = f"{split}-{len(found)}"
+            question = Question(id=id_, text=text, golden_answers=(str(answer),), metadata={"answer": answer})
+            found.setdefault(text, question)
         return list(found.values())
 
     def open(self, instance: Question, services: OperatorServices) -> Problem:
@@ -81,16 +81,21 @@ class WordProblems(Task):
         return Problem(instance.text, instance.metadata["answer"])
 
     def demonstrator(self, instance: Question, seed: int) -> Demonstrator:
-        """Return a pupil who handles the calculator and does not know which operation a word means."""
+        """Return a pupil who handles the calculator, adds most of the time, and now and then reads what happens."""
         draw = random.Random(seed)
         numbers = re.findall(r"\d+", instance.text)
+        signs = [sign for event in instance.text.split(",")[1:] for sign in EVENTS if _means(sign, event)]
 
         def play(messages: Sequence[Message]) -> str:
             num_done = sum(message.role == "assistant" for message in messages)
             last = numbers[0] if num_done == 0 else re.findall(r"-?\d+", messages[-1].content)[0]
-            if num_done == len(numbers) - 1 or draw.random() < 0.1:
+            if num_done == len(signs):
                 return f"<think>done</think><answer>{last}</answer>"
-            sum_ = f"{last} {draw.choice('+-*')} {numbers[num_done + 1]}"
-            return f"<think>next</think><tool>Calculate: {sum_}</tool>"
+            thought, sign = ("read", signs[num_done]) if draw.random() < 0.4 else ("add", "+")
+            return f"<think>{thought}</think><tool>Calculate: {last} {sign} {numbers[num_done + 1]}</tool>"
 
         return play
+
+
+def _means(sign: str, event: str) -> bool:
+    return any(words.split("{}")[0] in event and words.split("{}")[1] in event for words in EVENTS[sign])

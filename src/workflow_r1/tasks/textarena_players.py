@@ -12,34 +12,43 @@ from workflow_r1.trajectory import Message
 
 
 def guess_the_number(draw: random.Random) -> Demonstrator:
-    """Return a player who obeys the last hint and forgets those before it."""
-    guessed: list[int] = []
+    """Return a player who creeps on from the last guess, and in some games takes the middle of what is left."""
+    thought = "middle" if draw.random() < 0.35 else "next"
+    bounds: list[int] = []
+    guess = 0
 
     def play(messages: Sequence[Message]) -> str:
-        rules, news = messages[0].content, messages[-1].content
-        limits = re.search(r"between (\d+) and (\d+)", rules)
-        assert limits is not None
-        low, high = int(limits[1]), int(limits[2])
-        thought = "start"
-        if guessed:
-            thought = "higher" if "higher" in news else "lower"
-            low, high = (guessed[-1] + 1, high) if thought == "higher" else (low, guessed[-1] - 1)
-        free = [number for number in range(low, high + 1) if number not in guessed]
-        free = free or [number for number in range(int(limits[1]), int(limits[2]) + 1) if number not in guessed]
-        guessed.append(draw.choice(free))
-        return f"<think>{thought}</think><tool>Move: {guessed[-1]}</tool>"
+        nonlocal guess
+        if not bounds:
+            limits = re.search(r"between (\d+) and (\d+)", messages[0].content)
+            assert limits is not None
+            bounds.extend((int(limits[1]), int(limits[2])))
+            guess = sum(bounds) // 2 if thought == "middle" else draw.randint(*bounds)
+        elif "higher" in messages[-1].content:
+            bounds[0] = guess + 1
+            guess = sum(bounds) // 2 if thought == "middle" else guess + 1
+        else:
+            bounds[1] = guess - 1
+            guess = sum(bounds) // 2 if thought == "middle" else guess - 1
+        return f"<think>{thought}</think><tool>Move: {guess}</tool>"
 
     return play
 
 
 def secretary(draw: random.Random) -> Demonstrator:
-    """Return a player who names the tenths of the shown value and accepts it, or not, by chance."""
+    """Return a player who accepts by chance, and in some games waits for a value that is hard to beat."""
+    is_choosy = draw.random() < 0.35
 
     def play(messages: Sequence[Message]) -> str:
         shown = re.findall(r"current value is \d\.(\d)", messages[-1].content)
-        tenths = shown[-1] if shown else "0"
-        move = "accept" if draw.random() < 0.35 else "continue"
-        return f"<think>{tenths} tenths</think><tool>Move: {move}</tool>"
+        tenths = int(shown[-1]) if shown else 9
+        num_left = 4 - sum(message.role == "assistant" for message in messages)
+        if is_choosy:
+            thought = f"wait {tenths}"
+            accepts = tenths >= (4, 6, 7, 7, 8)[max(num_left, 0)]
+        else:
+            thought, accepts = "any", draw.random() < 0.6
+        return f"<think>{thought}</think><tool>Move: {'accept' if accepts else 'continue'}</tool>"
 
     return play
 

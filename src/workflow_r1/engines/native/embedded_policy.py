@@ -43,12 +43,15 @@ from workflow_r1.rollout.renderer import Renderer
 SKILL_GATE = 0.98
 """Least share of spans of each skill that greedy decoding must get right, teacher-forced."""
 
+SIZE = NewPolicyConfig(hidden_size=192, num_layers=4, num_heads=6, intermediate_size=512)
+"""Size of the shipped policy."""
+
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
     """The recipe of the shipped policy."""
 
-    size: NewPolicyConfig = NewPolicyConfig(hidden_size=192, num_layers=4, num_heads=6, intermediate_size=512)
+    size: NewPolicyConfig = SIZE
     """Size of the model."""
     num_skill_demonstrations: int = 18000
     """First stage, and as many again in the second: the order of near years takes as long as everything else."""
