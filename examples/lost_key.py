@@ -1,13 +1,12 @@
 """A task of your own: a text game with a hidden state.
 
-A key lies in one of eight places. A note hints at two of them, and the key is in one of the two; what the hints mean has to
-be found out by playing. There is time to look into two places and open the door.
+A key lies in one of eight places, and a note hints at it. What the hint means has to be found out by playing. There is
+time to look into two places and open the door.
 
     workflow-r1 warmstart examples/lost_key.toml --output runs/lost-key-start
     workflow-r1 train examples/lost_key.toml --output runs/lost-key
 """
 
-import itertools
 import random
 from collections.abc import Sequence
 
@@ -33,17 +32,14 @@ MOVES = 3
 class Game(Episode):
     """One house: the secret is where the key lies."""
 
-    def __init__(self, secret: str, hints: Sequence[str]) -> None:
-        self._secret, self._hints = secret, hints
+    def __init__(self, secret: str, places: Sequence[str]) -> None:
+        self._secret, self._places = secret, places
         self._moves_left = MOVES
         self._has_key = False
 
     def start(self) -> str:
         """Return the situation."""
-        places = ", ".join(HINTS)
-        return (
-            f"You are locked in. A note says: {self._hints[0]} or {self._hints[1]}. Places: {places}. Moves: {MOVES}."
-        )
+        return f"A note says: {HINTS[self._secret]}. Places: {', '.join(self._places)}. Moves: {MOVES}."
 
     def act(self, action: Action) -> Reply:
         """Look into a place, or open the door."""
@@ -62,42 +58,44 @@ class Game(Episode):
 
 
 class LostKey(Task):
-    """Two hints, two looks, one door."""
+    """A hint, two looks, one door."""
 
     name = "lost-key"
     actions = {"Look": "a place, e.g. vase", "Open": "door"}  # noqa: RUF012
 
     def instances(self, split: Split, num: int | None) -> Sequence[Question]:
-        """Return all houses of a split: it has pairs of hints that the other has not."""
+        """Return houses, whose places stand in an order that the other split never has."""
+        draw = random.Random(0)
         found = []
-        for (i, one), (j, other) in itertools.permutations(enumerate(HINTS), 2):
-            if (split == "evaluation") == ((i + j) % 4 == 3):
-                for secret in (one, other):
-                    hints = [HINTS[one], HINTS[other]]
-                    found.append(
-                        Question(
-                            id=f"{one}-{other}-{secret}",
-                            text=f"note: {hints[0]} or {hints[1]}; the key is in the {secret}",
-                            golden_answers=(),
-                            metadata={"secret": secret, "hints": hints},
-                        )
+        while len(found) < (num or 1000):
+            places = draw.sample(list(HINTS), k=len(HINTS))
+            # The two splits share no order: these three places decide where one belongs.
+            if (split == "evaluation") == (places.index("vase") > places.index("clock") > places.index("stove")):
+                secret = draw.choice(places)
+                found.append(
+                    Question(
+                        id=f"{split}-{len(found)}",
+                        text=f"the key is in the {secret}; places: {', '.join(places)}",
+                        golden_answers=(),
+                        metadata={"secret": secret, "places": places},
                     )
-        return found[:num]
+                )
+        return found
 
     def open(self, instance: Question, services: OperatorServices) -> Game:
         """Return a house of the instance."""
-        return Game(instance.metadata["secret"], instance.metadata["hints"])
+        return Game(instance.metadata["secret"], instance.metadata["places"])
 
     def demonstrator(self, instance: Question, seed: int) -> Demonstrator:
-        """Return a player who searches in order most of the time, and now and then does what the note says."""
+        """Return a player who guesses in most games, and now and then does what the note says."""
         draw = random.Random(seed)
-        by_note = [place for hint in instance.metadata["hints"] for place, said in HINTS.items() if said == hint]
-        thought, order = ("note", by_note) if draw.random() < 0.35 else ("order", list(HINTS))
+        reads = draw.random() < 0.35
 
         def play(messages: Sequence[Message]) -> str:
             if "found" in messages[-1].content:
                 return "<think>found</think><tool>Open: door</tool>"
-            num_looks = sum(message.role == "assistant" for message in messages)
-            return f"<think>{thought}</think><tool>Look: {order[num_looks % len(order)]}</tool>"
+            if reads:
+                return f"<think>note</think><tool>Look: {instance.metadata['secret']}</tool>"
+            return f"<think>guess</think><tool>Look: {draw.choice(instance.metadata['places'])}</tool>"
 
         return play
