@@ -228,6 +228,7 @@ def check_task(config: "RunConfig") -> Iterable[Finding]:
     """The task: its code, its settings, the instances of both splits, and one episode that is opened and closed."""
     from workflow_r1.assembly.tasks import build_task
     from workflow_r1.running.parts import held_out_questions, train_questions
+    from workflow_r1.running.tasks import open_once
     from workflow_r1.tasks.instances import check_apart
 
     try:
@@ -235,7 +236,7 @@ def check_task(config: "RunConfig") -> Iterable[Finding]:
         assert task is not None
         train, held_out = train_questions(config), held_out_questions(config)
         check_apart(task, train, held_out)
-        prompt = asyncio.run(_open_once(config, train[0]))
+        prompt = asyncio.run(open_once(config, train[0]))
     except (UserError, ServiceError) as error:
         yield problem("task", error)
         return
@@ -245,16 +246,6 @@ def check_task(config: "RunConfig") -> Iterable[Finding]:
         f"{task.name}{' (a simulation)' if task.is_simulation else ''}: {len(train)} instances to train on, {len(held_out)} held "
         f"out; actions {actions}, in the format {task.action_format}; a prompt of {len(prompt)} characters",
     )
-
-
-async def _open_once(config: "RunConfig", instance: "Question") -> str:
-    from workflow_r1.running.parts import open_environments
-
-    environment = open_environments(config)(instance)
-    try:
-        return "".join(message.content for message in await environment.start())
-    finally:
-        await environment.close()
 
 
 # ----------------------------------------------------------------------------------------------- operators and services
