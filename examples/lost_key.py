@@ -37,11 +37,11 @@ class Game(Episode):
         self._moves_left = MOVES
         self._has_key = False
 
-    def start(self) -> str:
+    async def start(self) -> str:
         """Return the situation."""
         return f"A note says: {HINTS[self._secret]}. Places: {', '.join(self._places)}. Moves: {MOVES}."
 
-    def act(self, action: Action) -> Reply:
+    async def act(self, action: Action) -> Reply:
         """Look into a place, or open the door."""
         if action.name == "Look" and action.input not in HINTS:
             return Reply(f"There is no {action.input}.", valid=False)
@@ -82,7 +82,7 @@ class LostKey(Task):
                 )
         return found
 
-    def open(self, instance: Question, services: OperatorServices) -> Game:
+    async def open(self, instance: Question, services: OperatorServices) -> Game:
         """Return a house of the instance."""
         return Game(instance.metadata["secret"], instance.metadata["places"])
 

@@ -37,11 +37,11 @@ class Problem(Episode):
     def __init__(self, story: str, answer: int) -> None:
         self._story, self._answer = story, answer
 
-    def start(self) -> str:
+    async def start(self) -> str:
         """Return the story."""
         return self._story
 
-    def act(self, action: Action) -> Reply:
+    async def act(self, action: Action) -> Reply:
         """Work out a sum, or check the answer."""
         if action.name == "answer":
             right = action.input.strip() == str(self._answer)
@@ -76,7 +76,7 @@ class WordProblems(Task):
             found.setdefault(text, question)
         return list(found.values())
 
-    def open(self, instance: Question, services: OperatorServices) -> Problem:
+    async def open(self, instance: Question, services: OperatorServices) -> Problem:
         """Return a problem."""
         return Problem(instance.text, instance.metadata["answer"])
 

@@ -1,5 +1,6 @@
 """Games of TextArena: kept apart, told in news, ended once, and paid in numbers."""
 
+import asyncio
 import random
 
 import pytest
@@ -18,13 +19,13 @@ def task(game: str = GUESS, **settings) -> TextArena:
 
 
 def play(game: Game, *moves: str):
-    return [game.act(Action("Move", move)) for move in moves]
+    return [asyncio.run(game.act(Action("Move", move))) for move in moves]
 
 
 def guess_all(game: Game):
     """Guess from 1 on until the game ends."""
     for number in range(1, 21):
-        reply = game.act(Action("Move", str(number)))
+        reply = asyncio.run(game.act(Action("Move", str(number))))
         if reply.done:
             return reply
     raise AssertionError("the game did not end")
@@ -40,7 +41,7 @@ def test_a_move_is_the_brackets_alone_or_all_the_text_in_a_pair():
 
 def test_a_game_tells_its_rules_once_and_then_only_what_is_new():
     game = Game(GUESS, seed=3, arguments={})
-    assert "between 1 and 20" in game.start()
+    assert "between 1 and 20" in asyncio.run(game.start())
     high, low = play(game, "20", "1")
     assert high.observation == "The target number is lower."
     assert low.observation == "The target number is higher."
@@ -49,7 +50,7 @@ def test_a_game_tells_its_rules_once_and_then_only_what_is_new():
 
 def test_a_refused_move_is_told_and_the_second_in_a_row_ends_the_game_with_its_partial_reward():
     game = Game(GUESS, seed=3, arguments={}, pays="game")
-    game.start()
+    asyncio.run(game.start())
     play(game, "1")
     first, second = play(game, "one", "two")
     assert not first.valid and "invalid move" in first.observation and not first.done
@@ -60,21 +61,21 @@ def test_a_refused_move_is_told_and_the_second_in_a_row_ends_the_game_with_its_p
 @pytest.mark.parametrize(("pays", "lost"), [("success", 0.0), ("game", 0.9474)])
 def test_success_is_a_reward_of_one_and_a_near_miss_is_none(pays, lost):
     near = Game(GUESS, seed=3, arguments={"max_turns": 1}, pays=pays)
-    near.start()
+    asyncio.run(near.start())
     secret = near._environment.game_number
     reply = play(near, str(secret - 1), str(secret + 1))[-1]
     assert reply.done and reply.success is False
     assert reply.reward == pytest.approx(lost, abs=1e-4)
     assert reply.parts["game_reward"] == pytest.approx(0.9474, abs=1e-4)
     won = Game(GUESS, seed=3, arguments={"max_turns": 1}, pays=pays)
-    won.start()
+    asyncio.run(won.start())
     reply = play(won, str(secret))[-1]
     assert (reply.done, reply.success, reply.reward) == (True, True, 1.0)
 
 
 def test_a_move_after_the_end_is_refused_here_though_the_library_would_play_on():
     game = Game(GUESS, seed=3, arguments={"max_turns": 1})
-    game.start()
+    asyncio.run(game.start())
     guess_all(game)
     with pytest.raises(RuntimeError, match="over"):
         play(game, "7")
@@ -82,7 +83,7 @@ def test_a_move_after_the_end_is_refused_here_though_the_library_would_play_on()
 
 def test_games_draw_apart_from_each_other_and_from_everybody_else():
     def cards(games):
-        shown = [[game.start()] for game in games]
+        shown = [[asyncio.run(game.start())] for game in games]
         for _ in range(4):
             for game, seen in zip(games, shown, strict=True):
                 seen += [reply.observation for reply in play(game, "Hit")]
@@ -98,13 +99,13 @@ def test_games_draw_apart_from_each_other_and_from_everybody_else():
 
 
 def test_what_a_game_prints_is_dropped(capsys):
-    Game("RushHour-v0", seed=1, arguments={}).start()
+    asyncio.run(Game("RushHour-v0", seed=1, arguments={}).start())
     assert capsys.readouterr().out == ""
 
 
 def test_a_reward_that_is_a_text_is_none_of_the_games_numbers():
     game = Game("ThreeCardMonte-v0", seed=1, arguments={}, pays="game")
-    game.start()
+    asyncio.run(game.start())
     reply = play(game, "nonsense", "nonsense")[-1]
     assert (reply.done, reply.success, reply.reward) == (True, False, 0.0)
     assert reply.parts == {"refused": 1.0}
@@ -112,7 +113,7 @@ def test_a_reward_that_is_a_text_is_none_of_the_games_numbers():
 
 def test_a_game_that_breaks_on_a_move_is_lost_and_said(caplog, monkeypatch):
     game = Game(GUESS, seed=3, arguments={})
-    game.start()
+    asyncio.run(game.start())
 
     def stumble(move):
         raise UnboundLocalError("no guess")

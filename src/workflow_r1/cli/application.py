@@ -28,6 +28,7 @@ from workflow_r1.cli.rollout import rollout
 from workflow_r1.cli.serve import serve
 from workflow_r1.cli.serve_search import serve_search
 from workflow_r1.cli.store import store
+from workflow_r1.cli.tasks import tasks
 from workflow_r1.cli.train import train, warmstart
 from workflow_r1.cli.world import world
 from workflow_r1.errors import BudgetExceededError, ProcessLostError, ServiceError, UserError
@@ -55,7 +56,7 @@ app = typer.Typer(
         "token_normalize_func": lambda token: OLD_SPELLINGS.get(token, token),
     },
 )
-for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search):
+for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, tasks, doctor, serve_search):
     app.command()(command)
 app.add_typer(data)
 app.add_typer(export)

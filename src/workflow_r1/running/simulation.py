@@ -46,6 +46,10 @@ def notes_on(config: "RunConfig", question: str, method: str = POLICY) -> Sequen
     Returns:
         One sentence where the embedded world answers a question that names nothing of it; otherwise no sentence.
     """
+    from workflow_r1.config.run import QUESTIONS
+
+    if config.task != QUESTIONS:
+        return ()
     embedded_policy = method == POLICY and config.policy.base_url is None and config.policy.model == "embedded"
     if not (embedded_policy or is_simulated(config, method, own_questions=True)):
         return ()

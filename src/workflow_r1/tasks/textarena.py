@@ -8,6 +8,8 @@ Read against textarena 0.7.4, whose habits decide how a game is held here:
   observations are what is new since the last turn.
 * Many games refuse a move with text around it, and they disagree on which of several brackets counts. The move handed over
   is what the policy wrote in brackets and nothing else; without brackets, all of its text in one pair.
+* A game takes microseconds and never waits. Its methods are async all the same, since they then run on the event loop and
+  need no thread.
 * ``step`` after the end is not refused and changes the reward. An episode stops at the end.
 * Rewards are not always 1 for a win and 0 for a loss: some games pay a share of the way, and after two refused moves in a
   row some pay a text. ``success`` is a reward of exactly 1; the game's own number stays beside it.
@@ -106,7 +108,7 @@ class TextArena(Task):
             for index in range(num)
         ]
 
-    def open(self, instance: Question, services: OperatorServices) -> "Game":
+    async def open(self, instance: Question, services: OperatorServices) -> "Game":
         """Return a new game of the instance's seed."""
         return Game(self._game, seed=int(instance.metadata["seed"]), arguments=self._arguments, pays=self._reward)
 
@@ -146,14 +148,18 @@ class Game(Episode):
         self._draws = _Draws()
         self._over = False
 
-    def start(self) -> str:
+    async def start(self) -> str:
         """Return the rules and the first board."""
+        return self.begin()
+
+    def begin(self) -> str:
+        """Make the game, and return what :meth:`start` returns."""
         with self._draws.in_place():
             self._environment = _textarena().make(f"{self._id}-raw", **self._arguments)
             self._environment.reset(num_players=1, seed=self._seed)
             return "\n".join(text for text, _ in self._news())
 
-    def act(self, action: Action) -> Reply:
+    async def act(self, action: Action) -> Reply:
         """Make a move.
 
         Raises:
@@ -241,7 +247,7 @@ def _check_playable(game: str, arguments: Mapping[str, Any]) -> None:
     if reason is not None:
         raise ConfigError(f"tasks.textarena.game: expected a game to learn, but of {game} it is known that {reason}")
     try:
-        Game(game, seed=0, arguments=arguments).start()
+        Game(game, seed=0, arguments=arguments).begin()
     except TypeError as error:
         raise ConfigError(
             f"tasks.textarena.arguments: expected arguments of {game}, received {dict(arguments)}: {error}"
