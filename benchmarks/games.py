@@ -14,6 +14,7 @@ the learning curve is the mean success of all trajectories that a run sampled.
 import argparse
 import json
 import math
+import shutil
 import statistics
 import time
 from collections.abc import Sequence
@@ -63,11 +64,11 @@ def _warm_start(game: str, output: Path) -> None:
         return
     print(f"{game}: warm start", flush=True)
     began = time.process_time()
-    resume = directory if (directory / "config.toml").is_file() else None
-    if resume is None:
-        warm_start(EXAMPLES / f"{game}.toml", output=directory)
+    if _has_checkpoint(directory):
+        warm_start(resume=directory)
     else:
-        warm_start(resume=resume)
+        shutil.rmtree(directory, ignore_errors=True)
+        warm_start(EXAMPLES / f"{game}.toml", output=directory)
     (directory / "cpu_seconds.json").write_text(json.dumps(time.process_time() - began), encoding="utf-8")
 
 
@@ -77,9 +78,10 @@ def _train(game: str, variant: str, seed: int, output: Path) -> None:
         return
     print(f"{game}: {variant}, seed {seed}", flush=True)
     began = time.process_time()
-    if (directory / "checkpoints").is_dir() and any((directory / "checkpoints").iterdir()):
+    if _has_checkpoint(directory):
         train(resume=directory)
     else:
+        shutil.rmtree(directory, ignore_errors=True)  # A run that was stopped before its first checkpoint.
         changes = {
             "policy.model": str(_start(game, output) / "policy"),
             "objective.preset": variant,
@@ -87,6 +89,10 @@ def _train(game: str, variant: str, seed: int, output: Path) -> None:
         }
         train(EXAMPLES / f"{game}.toml", changes, output=directory)
     (directory / "cpu_seconds.json").write_text(json.dumps(time.process_time() - began), encoding="utf-8")
+
+
+def _has_checkpoint(directory: Path) -> bool:
+    return any((directory / "checkpoints").glob("*"))
 
 
 def write_tables(output: Path, games: Sequence[str]) -> str:

@@ -39,7 +39,7 @@ class Game(Episode):
 
     async def start(self) -> str:
         """Return the situation."""
-        return f"A note says: {HINTS[self._secret]}. Places: {', '.join(self._places)}. Moves: {MOVES}."
+        return f"A note says {HINTS[self._secret]}. Places: {', '.join(self._places)}. Moves: {MOVES}."
 
     async def act(self, action: Action) -> Reply:
         """Look into a place, or open the door."""
@@ -95,7 +95,7 @@ class LostKey(Task):
             if "found" in messages[-1].content:
                 return "<think>found</think><tool>Open: door</tool>"
             if reads:
-                return f"<think>note</think><tool>Look: {instance.metadata['secret']}</tool>"
+                return f"<think>note says {HINTS[instance.metadata['secret']]}</think><tool>Look: {instance.metadata['secret']}</tool>"
             return f"<think>guess</think><tool>Look: {draw.choice(instance.metadata['places'])}</tool>"
 
         return play

@@ -102,7 +102,7 @@ class TrainingConfig(Record):
 class NewPolicyConfig(Record):
     """Size of a small policy that is made from nothing: a Llama with tied embeddings and a tokenizer of its own."""
 
-    hidden_size: int = Field(default=96, ge=2)
+    hidden_size: int = Field(default=192, ge=2)
     """Width of the hidden state; a multiple of twice ``num_heads``."""
     num_layers: int = Field(default=2, ge=1)
     """Layers. With two of them and six heads the untrained policy can already copy."""

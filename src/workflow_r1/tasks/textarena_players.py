@@ -44,7 +44,7 @@ def secretary(draw: random.Random) -> Demonstrator:
         tenths = int(shown[-1]) if shown else 9
         num_left = 4 - sum(message.role == "assistant" for message in messages)
         if is_choosy:
-            thought = f"wait {tenths}"
+            thought = "wait"
             accepts = tenths >= (4, 6, 7, 7, 8)[max(num_left, 0)]
         else:
             thought, accepts = "any", draw.random() < 0.6
