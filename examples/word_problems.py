@@ -59,17 +59,18 @@ class WordProblems(Task):
     actions = {"Calculate": "a sum of two whole numbers, e.g. 17 + 4", "answer": "the number"}  # noqa: RUF012
 
     def instances(self, split: Split, num: int | None) -> Sequence[Question]:
-        """Return stories; those of the two splits begin with other numbers."""
+        """Return stories; in the held-out ones, and in no other, five divides the sum of the numbers."""
         draw = random.Random(split)
         found: dict[str, Question] = {}
         while len(found) < (num or 2000):
-            # Numbers that leave 0 when divided by 5 are those of the held-out stories.
-            start = draw.choice([n for n in range(20, 60) if (n % 5 == 0) == (split == "evaluation")])
-            story, answer = [f"{draw.choice(('Mia', 'Tom', 'Ana', 'Ben'))} has {start} apples"], start
+            start = draw.randint(20, 59)
+            story, answer, total = [f"{draw.choice(('Mia', 'Tom', 'Ana', 'Ben'))} has {start} apples"], start, start
             for _ in range(draw.choice((1, 2))):
                 sign, number = draw.choice(list(EVENTS)), draw.randint(2, 9)
                 story.append(draw.choice(EVENTS[sign]).format(number))
-                answer = calculate(f"{answer} {sign} {number}") or 0
+                answer, total = calculate(f"{answer} {sign} {number}") or 0, total + number
+            if (total % 5 == 0) != (split == "evaluation"):
+                continue
             text = ", ".join(story) + ". How many now?"
             id_ = f"{split}-{len(found)}"
             question = Question(id=id_, text=text, golden_answers=(str(answer),), metadata={"answer": answer})
@@ -81,8 +82,8 @@ class WordProblems(Task):
         return Problem(instance.text, instance.metadata["answer"])
 
     def demonstrator(self, instance: Question, seed: int) -> Demonstrator:
-        """Return a pupil who handles the calculator, adds most of the time, and now and then reads what happens."""
-        draw = random.Random(seed)
+        """Return a pupil who handles the calculator, adds in most stories, and reads in some what happens."""
+        reads = random.Random(seed).random() < 0.4
         numbers = re.findall(r"\d+", instance.text)
         signs = [sign for event in instance.text.split(",")[1:] for sign in EVENTS if _means(sign, event)]
 
@@ -91,7 +92,7 @@ class WordProblems(Task):
             last = numbers[0] if num_done == 0 else re.findall(r"-?\d+", messages[-1].content)[0]
             if num_done == len(signs):
                 return f"<think>done</think><answer>{last}</answer>"
-            thought, sign = ("read", signs[num_done]) if draw.random() < 0.4 else ("add", "+")
+            thought, sign = ("read", signs[num_done]) if reads else ("add", "+")
             return f"<think>{thought}</think><tool>Calculate: {last} {sign} {numbers[num_done + 1]}</tool>"
 
         return play
