@@ -30,12 +30,12 @@ def is_simulated(config: "RunConfig", method: str = POLICY, *, own_questions: bo
     return bool(config.simulated_services(needs)) or (config.data.source == "embedded" and not own_questions)
 
 
-def notes_on(config: "RunConfig", question: str, method: str = POLICY) -> Sequence[str]:
+def notes_on(config: "RunConfig", question: str | None, method: str = POLICY) -> Sequence[str]:
     """Warn against a false reading of the answer to a question of one's own.
 
     Args:
         config: configuration of the policy that answers.
-        question: text of the question.
+        question: text of the question; None where the configuration's own is asked.
         method: the method that answers.
 
     Returns:
@@ -44,7 +44,7 @@ def notes_on(config: "RunConfig", question: str, method: str = POLICY) -> Sequen
     """
     embedded_policy = method == POLICY and config.policy.base_url is None and config.policy.model == "embedded"
     notes = tuple(f"{finding.found}; {finding.remedy}." for finding in unlearnt(config)) if embedded_policy else ()
-    if not (embedded_policy or is_simulated(config, method, own_questions=True)):
+    if question is None or not (embedded_policy or is_simulated(config, method, own_questions=True)):
         return notes
     names = _names(config.embedded.seed)
     if any(word.casefold() in names for word in re.findall(r"[^\W\d_]+", question)):
