@@ -17,6 +17,7 @@ from workflow_r1.prompts import cut_middle, parse_turn
 from workflow_r1.rollout.events import TurnFinished, TurnSampled, TurnStarted
 from workflow_r1.running.asking import AskEvent, QuestionAsked
 from workflow_r1.trajectory import ScoredTrajectory, StopReason
+from workflow_r1.trajectory.records import compares_answers
 
 if TYPE_CHECKING:
     from workflow_r1.trajectory import Question, Trajectory, Turn, Usage
@@ -37,6 +38,7 @@ class LiveTrace:
         self._console = console
         self._currency = currency
         self._waiting_for = ""
+        self._writes_tags = True
         self._since = 0.0
         self._spinner = Spinner("dots")
 
@@ -75,6 +77,7 @@ class LiveTrace:
         """Show one event."""
         match event:
             case QuestionAsked():
+                self._writes_tags = event.writes_tags
                 self.show_question(event.question, title=event.title, policy=event.policy)
                 self._wait_for("the policy's first turn")
             case TurnStarted():
@@ -94,8 +97,8 @@ class LiveTrace:
         else:
             line.append(_shown(trajectory.answer), style="bold")
         if isinstance(trajectory, ScoredTrajectory):
-            success, of_answer = trajectory.reward.success, "exact_match" in trajectory.reward.parts
-            words = ("right", "wrong") if of_answer else ("success", "no success")
+            success = trajectory.reward.success
+            words = ("right", "wrong") if compares_answers(trajectory.reward) else ("success", "no success")
             if success is not None:
                 line.append(
                     f"  ✓ {words[0]}" if success else f"  ✗ {words[1]}", style="bold green" if success else "bold red"
@@ -116,12 +119,13 @@ class LiveTrace:
     def _show_turn(self, event: TurnSampled) -> None:
         sampled = event.sampled
         parsed = parse_turn(sampled.text)
-        # Everything of a malformed turn is shown: its fault stands there.
+        # Everything of a malformed turn is shown: its fault stands there. So is everything of another format.
+        malformed = parsed.malformed and self._writes_tags
         line = Text(f"\n{event.index}", style="bold cyan")
         line.append(" ")
         line.append(
-            _shown(sampled.text if parsed.malformed else parsed.think or ""),
-            style="red" if parsed.malformed else "italic",
+            _shown(sampled.text if parsed.malformed or not self._writes_tags else parsed.think or ""),
+            style="red" if malformed else "italic",
         )
         tokens = len(sampled.token_ids) or sampled.usage.completion_tokens
         took = [
