@@ -36,7 +36,10 @@ def guess_the_number(draw: random.Random) -> Demonstrator:
 
 
 def secretary(draw: random.Random) -> Demonstrator:
-    """Return a player who accepts by chance, and in some games waits for a value that is hard to beat."""
+    """Return a player who accepts by chance, and in some games looks and waits for a value that is hard to beat.
+
+    Its thought begins as the game's own words do, which a policy that can copy continues by itself.
+    """
     is_choosy = draw.random() < 0.35
 
     def play(messages: Sequence[Message]) -> str:
@@ -44,7 +47,7 @@ def secretary(draw: random.Random) -> Demonstrator:
         tenths = int(shown[-1]) if shown else 9
         num_left = 4 - sum(message.role == "assistant" for message in messages)
         if is_choosy:
-            thought = "wait"
+            thought = f"the value is 0.{tenths}"
             accepts = tenths >= (4, 6, 7, 7, 8)[max(num_left, 0)]
         else:
             thought, accepts = "any", draw.random() < 0.6
