@@ -136,7 +136,8 @@ def _runs(directory: Path, variant: str) -> dict[int, dict]:
         if not (run / "cpu_seconds.json").is_file():
             continue
         evaluations = [json.loads(line) for line in (run / "evaluations.jsonl").read_text("utf-8").splitlines()]
-        steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+        steps = [row for row in rows if "rollout/success" in row]  # The first one may be of the start alone.
         start, end = evaluations[0], evaluations[-1]
         found[int(run.name.rpartition("-")[2])] = {
             "before": tuple(start[f"evaluation/success{part}"] for part in ("", "_low", "_high")),

@@ -19,7 +19,7 @@ EVENTS = {
     "-": ("loses {} of them", "eats {} of them", "sells {} of them"),
     "*": ("then has {} times as many", "makes {} of each"),
 }
-"""What happens in a story, by the operation that it means."""
+"""Events of a story, by the operation that they mean."""
 
 
 def calculate(text: str) -> int | None:
