@@ -19,13 +19,14 @@ from pathlib import Path
 from workflow_r1.environment import Environment
 from workflow_r1.errors import BudgetExceededError
 from workflow_r1.evaluation.evaluate import answer_question
-from workflow_r1.evaluation.rows import NO_ANSWER, EvaluationRow, EvaluationStatus, append_rows, iterate_rows
+from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, append_rows, iterate_rows
 from workflow_r1.rollout import derive_seed
 from workflow_r1.rollout.outage import OutageWatch
 from workflow_r1.rollout.places import Places
 from workflow_r1.rollout.policy import Policy
 from workflow_r1.rollout.rollout import first_leaf
 from workflow_r1.trajectory import Question, ScoredTrajectory, StopReason, Trajectory, append_trajectories
+from workflow_r1.trajectory.outcome import NO_ANSWER
 from workflow_r1.trajectory.storage import iterate_trajectories
 
 ROWS = "rows.jsonl"
