@@ -1,3 +1,4 @@
+import gzip
 import json
 import logging
 from itertools import pairwise
@@ -139,20 +140,20 @@ def test_an_index_that_is_missing_or_stale_is_made_again(path, damage):
         append_indexed(path, [row])
     file = index_path(path)
     whole = file.read_bytes()
-    lines = whole.splitlines(keepends=True)
+    lines = gzip.decompress(whole).splitlines(keepends=True)
     if damage in ("absent", "a folder"):
         file.unlink()
         if damage == "a folder":
             file.mkdir()
+    elif damage == "cut":
+        file.write_bytes(whole[: len(whole) // 2])
     else:
-        file.write_bytes(
-            {
-                "cut": whole[: len(whole) // 2],
-                "other version": b'{"index_version": 0}\n' + b"".join(lines[1:]),
-                "a gap": b"".join(lines[:3] + lines[5:]),
-                "rubbish": b"".join(lines[:3]) + b"\xff\x00{\n" + b"".join(lines[3:]),
-            }[damage]
-        )
+        damaged = {
+            "other version": b'{"index_version": 0}\n' + b"".join(lines[1:]),
+            "a gap": b"".join(lines[:3] + lines[5:]),
+            "rubbish": b"".join(lines[:3]) + b"\xff\x00{\n" + b"".join(lines[3:]),
+        }
+        file.write_bytes(gzip.compress(damaged[damage]))
     assert names(TrajectoryIndex(path)) == [row.id for row in rows]
     if damage != "a folder":
         before = {row.id: (row.block, row.skip, row.size) for row in TrajectoryIndex(path, save=False).rows}
@@ -240,7 +241,7 @@ def test_a_damaged_block_costs_its_own_rows_only(tmp_path):
     path = tmp_path / "t.jsonl.gz"
     for name in "abc":
         append_indexed(path, [trajectory(name)])
-    ends = [json.loads(line)["end"] for line in index_path(path).read_text().splitlines()[1:]]
+    ends = [json.loads(line)["end"] for line in gzip.decompress(index_path(path).read_bytes()).splitlines()[1:]]
     data = bytearray(path.read_bytes())
     data[(ends[0] + ends[1]) // 2] ^= 0xFF
     path.write_bytes(data)
@@ -274,7 +275,20 @@ def test_a_plain_name_stands_for_the_compressed_file(tmp_path):
     append_trajectories(tmp_path / "t.jsonl", [trajectory("b")])
     assert [each.id for each in load_trajectories(tmp_path / "t.jsonl")] == ["a", "b"]
     assert names(TrajectoryIndex(tmp_path / "t.jsonl")) == ["a", "b"]
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["t.index.jsonl", "t.jsonl.gz"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["t.index.jsonl.gz", "t.jsonl.gz"]
+
+
+def test_an_index_whose_lines_are_longer_than_a_block_grows(path, parsed):
+    # Six bytes of the index for two of the file: it is written in ASCII.
+    question = Question(id="q", text="\u00e9" * 120, golden_answers=("Ann",))
+    short = {"turns": (), "answer": None, "stop_reason": StopReason.MAX_TURNS, "reward": None, "question": question}
+    for step in range(3):
+        append_indexed(path, [trajectory(f"{step}-{number}", **short) for number in range(200)])
+    assert len(parsed) == 4  # The first and the last of the index, twice: nothing else is read again.
+    assert len(gzip.decompress(index_path(path).read_bytes()).splitlines()[-1]) > 1 << 16
+    index = TrajectoryIndex(path)
+    assert len(index.rows) == 600
+    assert [row.id for row in index.rows[-2:]] == ["2-198", "2-199"]
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -293,7 +307,7 @@ def test_a_file_that_vanishes_is_named(path):
 def test_the_lines_of_an_index_follow_one_another(path):
     for number in range(3):
         append_indexed(path, [trajectory(f"{number}-{other}", text="x" * 30_000) for other in range(5)])
-    header, *lines = map(json.loads, index_path(path).read_text().splitlines())
+    header, *lines = map(json.loads, gzip.decompress(index_path(path).read_bytes()).splitlines())
     assert header == {"index_version": 1}
     assert all(one["end"] == other["start"] for one, other in pairwise(lines))
     assert (lines[0]["start"], lines[-1]["end"]) == (0, path.stat().st_size)

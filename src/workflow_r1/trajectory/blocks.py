@@ -87,7 +87,7 @@ def is_compressed(path: str | os.PathLike[str]) -> bool:
     return os.fspath(path).endswith(COMPRESSED)
 
 
-def write_lines(file: io.FileIO, lines: Iterable[str], *, compressed: bool) -> list[Span]:
+def write_lines(file: io.FileIO | io.BytesIO, lines: Iterable[str], *, compressed: bool) -> list[Span]:
     """Write lines at the end of a file, one block in memory at a time; return the blocks.
 
     Args:
@@ -170,6 +170,18 @@ def read_text(file: io.BufferedIOBase, *, compressed: bool, block: int, skip: in
     return bytes(text[:size])
 
 
+def last_line(file: io.BufferedIOBase) -> bytes:
+    """Return the last line of a compressed file of ours, as far as it stands in the last block; nothing where that is cut off."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 2 * _MEMBER_BYTES))
+    window = file.read()
+    try:
+        text = zlib.decompress(window[max(0, window.rfind(_SIGNATURE)) :], wbits=31)
+    except zlib.error:
+        return b""
+    return text[text.rfind(b"\n", 0, -1) + 1 :]
+
+
 def length_of_whole_lines(file: io.FileIO, *, compressed: bool) -> tuple[int, bool]:
     """Return the length of a file without a last line, or a last member, that was cut off.
 
@@ -188,7 +200,7 @@ def is_json(line: bytes) -> bool:
     return True
 
 
-def _write_all(file: io.FileIO, data: bytes) -> None:
+def _write_all(file: io.FileIO | io.BytesIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]

@@ -1,16 +1,17 @@
 """Index of a file of trajectories: where each one stands, and what lists of them show and filter by.
 
-``trajectories.index.jsonl`` beside ``trajectories.jsonl.gz`` holds one line for each block of the file, with a row for each
+``trajectories.index.jsonl.gz`` beside ``trajectories.jsonl.gz`` holds one line for each block of the file, with a row for each
 trajectory. It grows with the file, and is only a shortcut: whatever of it is missing, cut off, or does not fit the file
 is made again by reading the file from there on. The order of writing makes that safe: first the trajectories, then their rows.
 """
 
+import io
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,11 +21,14 @@ from workflow_r1.trajectory.blocks import (
     COMPRESSED,
     Boundary,
     Damage,
+    Line,
     Span,
     is_compressed,
     is_json,
+    last_line,
     read_pieces,
     read_text,
+    write_lines,
 )
 from workflow_r1.trajectory.outcome import Outcome, operator_of, outcome_of, question_class
 from workflow_r1.trajectory.records import Reward, ScoredTrajectory, StopReason, Trajectory
@@ -37,7 +41,6 @@ INDEX_VERSION = 1
 
 _HEADER = json.dumps({"index_version": INDEX_VERSION}) + "\n"
 _MAX_CHARS = 160
-_LAST_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ _LINE = TypeAdapter(_Indexed)
 
 
 class TrajectoryIndex:
-    """What a file of trajectories holds, known without reading it; the file may still grow.
+    """A file of trajectories, listed without reading it; the file may still grow.
 
     Args:
         path: the file, plain or compressed; ``trajectories.jsonl`` stands for ``trajectories.jsonl.gz`` where only that is
@@ -117,7 +120,7 @@ class TrajectoryIndex:
         self.rows: list[IndexRow] = []
         """One row for each trajectory, in the order of the file."""
         self.problem: str | None = None
-        """What of the file cannot be read, in one line; None where all of it can."""
+        """The parts of the file that cannot be read, in one line; None where all of it can."""
         self._save = save
         self._spans: list[_Indexed] = []
         self._num_whole = 0
@@ -183,10 +186,10 @@ class TrajectoryIndex:
     def _write(self, new: Sequence[_Indexed]) -> None:
         index = index_path(self.path)
         try:
-            if _last_end(index) == new[0].start:
+            if _last_end(self.path) == new[0].start:
                 append_lines(index, map(_to_line, new), flush=False)
             else:
-                write_atomically(index, _HEADER + "".join(map(_to_line, self._spans)))
+                _replace(index, self._spans)
         except OSError as error:
             logger.info(
                 "%s: not written (%s)", index, error
@@ -197,7 +200,7 @@ def index_path(path: Path | str) -> Path:
     """Return the path of the index of a file of trajectories."""
     path = Path(path)
     name = path.name.removesuffix(COMPRESSED).removesuffix(".jsonl")
-    return path.with_name(f"{name}.index.jsonl")
+    return path.with_name(f"{name}.index.jsonl{COMPRESSED}")
 
 
 def append_indexed(path: Path | str, trajectories: Sequence[Trajectory], *, flush: bool = True) -> None:
@@ -213,12 +216,12 @@ def append_indexed(path: Path | str, trajectories: Sequence[Trajectory], *, flus
     if not spans:
         return
     index, left = index_path(path), iter(trajectories)
-    lines = [_to_line(_index_span(span, left)) for span in spans]
+    rows = [_index_span(span, left) for span in spans]
     try:
         if spans[0].start == 0:
-            write_atomically(index, _HEADER + "".join(lines))
-        elif _last_end(index) == spans[0].start:
-            append_lines(index, lines, flush=False)
+            _replace(index, rows)
+        elif _last_end(path) == spans[0].start:
+            append_lines(index, map(_to_line, rows), flush=False)
         else:
             TrajectoryIndex(path)
     except OSError as error:
@@ -263,6 +266,12 @@ def _shorten(text: str) -> str:
     return text if len(text) <= _MAX_CHARS else text[:_MAX_CHARS] + "..."
 
 
+def _replace(index: Path, spans: Sequence[_Indexed]) -> None:
+    text = io.BytesIO()
+    write_lines(text, chain([_HEADER], map(_to_line, spans)), compressed=True)
+    write_atomically(index, text.getvalue())
+
+
 def _to_line(span: _Indexed) -> str:
     # ASCII, since an id may hold a lone surrogate, which UTF-8 cannot.
     return json.dumps(_LINE.dump_python(span, mode="json"), separators=(",", ":")) + "\n"
@@ -278,9 +287,10 @@ def _read_index(path: Path) -> list[_Indexed]:
     end, length = 0, path.stat().st_size
     try:
         with index.open("rb") as file:
-            if file.readline() != _HEADER.encode():
+            lines = (piece.text for piece in read_pieces(file, compressed=True) if isinstance(piece, Line))
+            if next(lines, b"") != _HEADER.encode():
                 return []
-            for line in file:
+            for line in lines:
                 span = _parse_line(line)
                 if span is None or span.start != end or span.end > length:
                     break
@@ -321,24 +331,18 @@ def _place(path: Path, row: IndexRow) -> str:
     return f"{path}, trajectory {row.id!r}"
 
 
-def _last_end(index: Path) -> int | None:
-    """Return the byte of the file at which an index ends; None where it is missing, damaged or of another version."""
+def _last_end(path: Path) -> int | None:
+    """Return the byte of a file at which its index ends; None where the index is missing or damaged."""
     try:
-        with index.open("rb") as file:
-            if file.readline() != _HEADER.encode():
-                return None
-            end = file.seek(0, os.SEEK_END)
-            tail, start = b"", end
-            while start > 0 and tail.count(b"\n") < 2:
-                start = max(0, start - _LAST_BYTES)
-                file.seek(start)
-                tail = file.read(end - start)
+        with index_path(path).open("rb") as file:
+            span = _parse_line(last_line(file))
     except OSError:
         return None
-    if not tail.endswith(b"\n"):
-        return None
-    span = _parse_line(tail.rstrip(b"\n").rpartition(b"\n")[2])
-    return None if span is None else span.end
+    if span is not None:
+        return span.end
+    # The last line is longer than a block, or nothing of it is left.
+    known = _read_index(path)
+    return known[-1].end if known else None
 
 
 def _scan(path: Path, start: int) -> tuple[list[_Indexed], _Indexed, str]:

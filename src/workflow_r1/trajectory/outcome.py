@@ -1,4 +1,4 @@
-"""What lists of trajectories sort by: the outcome, the class of the question, the operators that ran."""
+"""Outcome of a trajectory, class of its question, operators that ran: lists of trajectories sort by these."""
 
 from enum import StrEnum
 
