@@ -236,6 +236,28 @@ def test_a_peer_that_takes_nothing_is_waited_for_no_longer_than_asked() -> None:
     asyncio.run(run())
 
 
+def test_a_burst_of_connections_is_opened_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time to connect counts from when a connection's turn has come."""
+    under_way: list[int] = [0, 0]
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def create(*arguments: object, **options: object) -> tuple[None, object]:
+            under_way[0] += 1
+            under_way[1] = max(under_way)
+            await asyncio.sleep(0.02)
+            under_way[0] -= 1
+            return None, object()
+
+        monkeypatch.setattr(loop, "create_connection", create)
+        backend = SocketBackend()
+        await asyncio.gather(*(backend.connect_tcp("127.0.0.1", 1, timeout=5.0) for _ in range(200)))
+
+    asyncio.run(run())
+    assert under_way == [0, 64]
+
+
 def test_nobody_at_an_address_is_a_failure_to_connect() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

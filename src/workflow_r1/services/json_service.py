@@ -215,7 +215,7 @@ class JSONService:
     async def _live(self) -> "AsyncGenerator[asyncio.LifoQueue[httpcore2.AsyncConnectionPool], None]":
         import httpcore2  # here, since --help need not wait for it
 
-        from workflow_r1.services.sockets import open_pool
+        from workflow_r1.services.sockets import SocketBackend, open_pool
 
         proxy = find_proxy(self._url)
         if proxy is not None and "through the proxy" not in self._place:
@@ -223,8 +223,10 @@ class JSONService:
         # A context reads all certificates of the system: one for all connections, and none where nothing is encrypted.
         context = httpcore2.default_ssl_context() if self._url.startswith("https:") else None
         # One connection each: the library looks at all connections of a pool for every request.
+        backend = SocketBackend()
         pools = [
-            open_pool(context, proxy, keep_alive_seconds=_KEEP_ALIVE_SECONDS) for _ in range(self._config.concurrency)
+            open_pool(backend, context, proxy, keep_alive_seconds=_KEEP_ALIVE_SECONDS)
+            for _ in range(self._config.concurrency)
         ]
         slots: asyncio.LifoQueue[httpcore2.AsyncConnectionPool] = asyncio.LifoQueue()
         for pool in pools:

@@ -19,6 +19,12 @@ _ENOUGH_BYTES = 1 << 18
 """Bytes that may wait to be read before the other side has to wait."""
 
 
+_OPENING = 64
+"""Connections of one service that are being opened at once. Servers keep few that they have not accepted yet, and a process
+that opens thousands at a time is too busy to notice within the time to connect that they are open.
+"""
+
+
 class SocketStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
     """A connection, encrypted or not."""
 
@@ -168,7 +174,10 @@ class SocketStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
 
 
 class SocketBackend(httpcore2.AsyncNetworkBackend):
-    """Opens connections."""
+    """Opens connections, a bounded number at a time. Belongs to the event loop in which it was made."""
+
+    def __init__(self) -> None:
+        self._opening = asyncio.Semaphore(_OPENING)
 
     async def connect_tcp(
         self,
@@ -186,7 +195,7 @@ class SocketBackend(httpcore2.AsyncNetworkBackend):
         """
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(timeout):
+            async with self._opening, asyncio.timeout(timeout):
                 _, stream = await loop.create_connection(SocketStream, host, port, happy_eyeballs_delay=0.25)
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout(str(error)) from error
@@ -200,11 +209,12 @@ class SocketBackend(httpcore2.AsyncNetworkBackend):
 
 
 def open_pool(
-    context: ssl.SSLContext | None, proxy: Proxy | None, *, keep_alive_seconds: float
+    backend: SocketBackend, context: ssl.SSLContext | None, proxy: Proxy | None, *, keep_alive_seconds: float
 ) -> httpcore2.AsyncConnectionPool:
     """Return a pool of one connection, which is opened by its first request.
 
     Args:
+        backend: opens the connection; the pools of a service share one.
         context: the certificates that an encrypted connection is checked with; None for a connection that is not encrypted.
         proxy: the proxy to go through.
         keep_alive_seconds: longest time that the connection is kept while it is idle.
@@ -213,7 +223,7 @@ def open_pool(
         "ssl_context": context,
         "max_connections": 1,
         "keepalive_expiry": keep_alive_seconds,
-        "network_backend": SocketBackend(),
+        "network_backend": backend,
     }
     if proxy is None:
         return httpcore2.AsyncConnectionPool(**options)
