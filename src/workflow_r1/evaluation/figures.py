@@ -6,14 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from workflow_r1.accounting import POLICY
 from workflow_r1.evaluation.usage import OperatorUsage, usage_by_operator
-from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory, Usage
+from workflow_r1.trajectory import ScoredTrajectory, Trajectory, Usage
+from workflow_r1.trajectory.outcome import question_class
 from workflow_r1.trajectory.records import Record
 
 Z_95 = 1.959963984540054
 """Standard normal quantile of a two-sided 95% interval."""
-
-CLASS_KEYS = ("kind", "type", "hops", "prop")
-"""Metadata that tells classes of questions apart, the most telling first."""
 
 
 def wilson_interval(successes: int, total: int, *, z: float = Z_95) -> tuple[float, float]:
@@ -100,14 +98,6 @@ class Figures(Record):
     where a price is unknown."""
     stop_reasons: dict[str, int]
     """Number of trajectories by stop reason, failures included."""
-
-
-def question_class(question: Question) -> str:
-    """Return the class of a question: its kind by its file, else its dataset."""
-    for key in CLASS_KEYS:
-        if question.metadata.get(key) not in (None, ""):
-            return f"{question.metadata[key]} hops" if key == "hops" else str(question.metadata[key])
-    return question.dataset or "all"
 
 
 def compute_figures(trajectories: Iterable[Trajectory]) -> Figures:

@@ -19,14 +19,15 @@ from pathlib import Path
 from workflow_r1.environment import Environment
 from workflow_r1.errors import BudgetExceededError
 from workflow_r1.evaluation.evaluate import answer_question
-from workflow_r1.evaluation.rows import NO_ANSWER, EvaluationRow, EvaluationStatus, append_rows, iterate_rows
+from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, append_rows, iterate_rows
 from workflow_r1.rollout import derive_seed
 from workflow_r1.rollout.outage import OutageWatch
 from workflow_r1.rollout.places import Places
 from workflow_r1.rollout.policy import Policy
 from workflow_r1.rollout.rollout import first_leaf
 from workflow_r1.trajectory import Question, ScoredTrajectory, StopReason, Trajectory, append_trajectories
-from workflow_r1.trajectory.storage import iterate_trajectories
+from workflow_r1.trajectory.outcome import NO_ANSWER
+from workflow_r1.trajectory.storage import iterate_trajectories, stored_at
 
 ROWS = "rows.jsonl"
 TRAJECTORIES = "trajectories"
@@ -70,7 +71,7 @@ class EvaluationLog:
 
     def trajectories_path(self, method: str, benchmark: str) -> Path:
         """Return the file of a method's trajectories on a benchmark."""
-        return self.directory / TRAJECTORIES / as_file_name(method) / f"{as_file_name(benchmark)}.jsonl"
+        return stored_at(self.directory / TRAJECTORIES / as_file_name(method) / f"{as_file_name(benchmark)}.jsonl")
 
     def trajectories(self, method: str, benchmark: str) -> list[Trajectory]:
         """Return the trajectories of a method on a benchmark, the latest of each id.

@@ -178,7 +178,7 @@ def check_data(data: "DataConfig", demonstrations: str | None) -> Iterable[Findi
     from workflow_r1.assembly.questions import load_files
     from workflow_r1.data import overlaps
     from workflow_r1.data.hub import check_source
-    from workflow_r1.trajectory import load_trajectories
+    from workflow_r1.trajectory.storage import iterate_trajectories
 
     if data.source == "embedded":
         yield ok("data", "questions of the embedded world (a simulation)")
@@ -210,7 +210,7 @@ def check_data(data: "DataConfig", demonstrations: str | None) -> Iterable[Findi
             )
     if demonstrations is not None:
         try:
-            num = len(load_trajectories(demonstrations))
+            num = sum(1 for _ in iterate_trajectories(demonstrations))
         except (UserError, OSError) as error:
             yield problem("warmstart.demonstrations", error)
         else:

@@ -163,10 +163,10 @@ def test_resume_goes_on_from_the_checkpoint(runs: Runs, shims: Mapping[str, str]
     metrics = runs.verl / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + '{"step": 99}\n')  # As if a step had not reached its checkpoint.
     config = load_run_config(runs.verl / "config.toml", ["training.steps=3"])
-    before = (runs.verl / "trajectories.jsonl").read_bytes()
+    before = (runs.verl / "trajectories.jsonl.gz").read_bytes()
     run_verl(runs.verl, config, shims, resume=True)
     assert [row["step"] for row in rows(runs.verl)] == [0, 1, 2, 3]
-    after = (runs.verl / "trajectories.jsonl").read_bytes()
+    after = (runs.verl / "trajectories.jsonl.gz").read_bytes()
     assert after.startswith(before)
     assert len(of_step(runs.verl, 3)) == 16
     assert {t.policy_version for t in of_step(runs.verl, 3)} == {2}

@@ -92,7 +92,7 @@ class Trainer:
 
     Args:
         config: the whole configuration of the run.
-        run_directory: gets ``metrics.jsonl``, ``trajectories.jsonl``, ``evaluations.jsonl``, ``services.jsonl``,
+        run_directory: gets ``metrics.jsonl``, ``trajectories.jsonl.gz``, ``evaluations.jsonl``, ``services.jsonl``,
             ``spent.json``, ``checkpoints/`` and ``policy/``.
         train_questions: questions with golden answers.
         evaluation_questions: held-out questions; the first ``training.evaluation_questions`` of them are asked.
@@ -245,7 +245,7 @@ class Trainer:
             scored = [[_score(trajectory) for trajectory in group] for group in groups]
         scored = self._ranks.gather_shares(scored)
         trajectories = [trajectory for group in scored for trajectory in group]
-        recorder.record_trajectories(trajectories)
+        recorder.record_trajectories(trajectories, step=step)
         self._book_services(step, "training")
         recorder.report_failures(trajectories, step)
         sampled = time.perf_counter()

@@ -185,7 +185,7 @@ class TrlRun:
         self._started = time.perf_counter()
         fields = self._rollouts(prompts, trainer)
         self._sampled, self._sampled_cpu = time.perf_counter(), time.process_time()
-        recorder.record_trajectories(self._rollouts.trajectories)
+        recorder.record_trajectories(self._rollouts.trajectories, step=step)
         recorder.book_services(step, "training")
         recorder.report_failures(self._rollouts.trajectories, step)
         recorder.tell(UpdateStarted(step, self._steps_of_optimiser))
