@@ -43,7 +43,7 @@ _PROGRESS = "progress.json"
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
-    """How far a build has come."""
+    """The progress of a build."""
 
     doing: Literal["reading", "scoring"]
     """``reading`` the corpus, then ``scoring`` its tokens."""
@@ -403,7 +403,7 @@ def _read_vocabulary(path: Path) -> dict[str, int]:
 
 
 def _read_progress(unfinished: Path, fresh: _Progress) -> _Progress | None:
-    """Return the progress of an earlier attempt at the same index; None where there is none that can be used."""
+    """Return the progress of an earlier attempt at the same index; None where no such attempt can be used."""
     try:
         done = _Progress.model_validate_json((unfinished / _PROGRESS).read_bytes())
     except (OSError, ValueError):

@@ -55,7 +55,7 @@ _PROBE = (
 
 
 class CorpusFile(Record):
-    """What identifies a corpus without reading it."""
+    """The marks by which a corpus is known again without reading it."""
 
     name: str
     """File name."""

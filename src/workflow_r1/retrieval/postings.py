@@ -40,6 +40,15 @@ _BLOCKS = 64
 _FIRST_ROUND = 1 << 14
 """Postings that a query takes up before it first compares bounds; every round takes up as many as all before it."""
 
+_POOL = 4
+"""Passages, for each that is wanted, whose whole scores are looked up after a round."""
+
+_CLEAR = 0.6
+"""Share of the score to be reached, below which the bounds of the layers left rule out most candidates at once."""
+
+_LOOKUP = 3
+"""Postings that are added up in the time in which one candidate is looked up in one layer."""
+
 _FEW_CANDIDATES = 64
 """Candidates that are scored exactly without another look at the bounds."""
 
@@ -294,59 +303,110 @@ class Ranking:
         return slice(int(self._layer_starts[first]), int(self._layer_starts[last]))
 
     def _best_by_bounds(self, tokens: list[int], k: int, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Like :meth:`_best_of_all`, looking only at those postings that can matter.
-
-        Passages are added up layer by layer in ``sums``. ``least`` is a score that k passages reach, so that a passage can be
-        left out as soon as its sum and the bounds of all layers left do not reach it.
-        """
+        """Like :meth:`_best_of_all`, looking only at those postings that can matter."""
         lists = {token: _TokenLayers(self, token, count) for token, count in Counter(tokens).items()}
         # Sums in another order differ by roundings.
         slack = 1 - (len(tokens) + 8) * 2.0**-23
-        least = 0.0
-        taken: list[np.ndarray] = []
-        num_taken = 0
-        waiting = [(-each.gain, token) for token, each in lists.items()]
-        heapq.heapify(waiting)
-        while waiting and sum(each.bound for each in lists.values()) >= least * slack:
-            passages, scores, num = [], [], 0
-            left = sum(each.bound for each in lists.values())
-            while waiting and num < max(_FIRST_ROUND, num_taken) and left >= least * slack:
-                _, token = heapq.heappop(waiting)
-                layers = lists[token]
-                before = layers.bound
-                layer = layers.take()
-                left += layers.bound - before
-                passages.append(self._passages[layer])
-                scores.append(self._scores[layer] * np.float32(layers.count))
-                num += layer.stop - layer.start
-                if layers.left:
-                    heapq.heappush(waiting, (-layers.gain, token))
-            of_round = np.concatenate(passages)
-            _add(sums, of_round, np.concatenate(scores))
-            taken.append(of_round)
-            num_taken += num
-            least = max(least, _kth_sum(sums, of_round, k, len(lists)))
-        left = sum(each.bound for each in lists.values())
-        found = np.unique(np.concatenate([each[sums[each] + left >= least * slack] for each in taken]))
-        partial = sums[found]
-        if num_taken * 8 < len(sums):
-            for each in taken:
-                sums[each] = 0
-        else:
-            sums.fill(0)
-        for layers in sorted(lists.values(), key=lambda each: -each.bound):
-            if len(found) <= max(_FEW_CANDIDATES, k) or not layers.left:
-                break
-            partial += np.float32(layers.count) * self._scores_at(found, layers.left)
-            left -= layers.bound
-            least = max(least, float(np.partition(partial, -k)[-k]))
-            kept = partial + max(left, 0.0) >= least * slack
-            found, partial = found[kept], partial[kept]
+        taken, late, least = self._take_up(lists, k, sums, slack)
+        found, partial = _candidates(taken, sums, least * slack - _left(lists))
+        sums[late] = 0
+        found, partial = self._narrow(found, partial, lists, least, k, sums, slack)
+        found.sort()
         exact = {token: self._scores_at(found, layers.all) for token, layers in lists.items()}
         total = np.zeros(len(found), dtype=np.float32)
         for token in tokens:
             total += exact[token]
         return found, total
+
+    def _take_up(
+        self, lists: "dict[int, _TokenLayers]", k: int, sums: np.ndarray, slack: float
+    ) -> tuple[list[np.ndarray], np.ndarray, float]:
+        """Add layers to ``sums`` until no passage outside of them can be among the best, and some more.
+
+        Returns:
+            The passages of the layers until then, those of the further layers, and a score that k passages reach.
+        """
+        least = 0.0
+        best = np.zeros(0, dtype=np.int32)
+        taken: list[np.ndarray] = []
+        num_taken = 0
+        waiting = [(-each.gain, token) for token, each in lists.items()]
+        heapq.heapify(waiting)
+        while waiting and _left(lists) >= least * slack:
+            of_round = self._add_layers(lists, waiting, sums, max(_FIRST_ROUND, num_taken), least * slack)
+            taken.append(of_round)
+            num_taken += len(of_round)
+            best = _greatest_sums(sums, np.concatenate([best, of_round]), _POOL * k, len(lists) + 1)
+            if len(best) >= k:
+                totals = sums[best]
+                for layers in lists.values():
+                    totals += np.float32(layers.count) * self._scores_at(best, layers.left)
+                least = max(least, float(np.partition(totals, -k)[-k]))
+        late = self._add_layers(lists, waiting, sums, num_taken, least * _CLEAR)
+        return taken, late, least
+
+    def _add_layers(
+        self,
+        lists: "dict[int, _TokenLayers]",
+        waiting: list[tuple[float, int]],
+        sums: np.ndarray,
+        most: int,
+        enough: float,
+    ) -> np.ndarray:
+        """Add the layers that lower the bounds most, until there are ``most`` postings or the bounds are below ``enough``.
+
+        Returns:
+            Their passages.
+        """
+        passages, scores, num, left = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)], 0, _left(lists)
+        while waiting and num < most and left >= enough:
+            _, token = heapq.heappop(waiting)
+            layers = lists[token]
+            left -= layers.bound
+            layer = layers.take()
+            left += layers.bound
+            passages.append(self._passages[layer])
+            scores.append(self._scores[layer] * np.float32(layers.count))
+            num += layer.stop - layer.start
+            if layers.left:
+                heapq.heappush(waiting, (-layers.gain, token))
+        added = np.concatenate(passages)
+        _add(sums, added, np.concatenate(scores))
+        return added
+
+    def _narrow(
+        self,
+        found: np.ndarray,
+        partial: np.ndarray,
+        lists: "dict[int, _TokenLayers]",
+        least: float,
+        k: int,
+        sums: np.ndarray,
+        slack: float,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Leave out candidates that cannot be among the best, one token's remaining layers after another."""
+        left = _left(lists)
+        for layers in sorted(lists.values(), key=lambda each: -each.bound):
+            if len(found) <= max(_FEW_CANDIDATES, k) or not layers.left:
+                break
+            num = layers.left[-1].stop - layers.left[0].start
+            if num < _LOOKUP * len(found) * len(layers.left):
+                rest = slice(layers.left[0].start, layers.left[-1].stop)
+                passages = self._passages[rest]
+                sums[found] = partial
+                _add(sums, passages, self._scores[rest] * np.float32(layers.count))
+                partial = sums[found]
+                sums[passages] = 0
+                sums[found] = 0
+            else:
+                order = np.argsort(found)
+                found, partial = found[order], partial[order]
+                partial += np.float32(layers.count) * self._scores_at(found, layers.left)
+            left = max(left - layers.bound, 0.0)
+            least = max(least, float(np.partition(partial, -k)[-k]))
+            kept = np.flatnonzero(partial >= least * slack - left)
+            found, partial = found[kept], partial[kept]
+        return found, partial
 
     def _scores_at(self, passages: np.ndarray, layers: list[slice]) -> np.ndarray:
         """Return the scores of ascending passages in layers of one token; 0 where they lack it."""
@@ -383,9 +443,9 @@ class _TokenLayers:
 
     def _refresh(self) -> None:
         self.bound = self._bounds[0]
-        """What a passage can have from the layers left, at most."""
+        """The most that a passage can have from the layers left."""
         self.gain = 0.0
-        """By how much the bound falls for each posting of the next layer."""
+        """The fall of the bound for each posting of the next layer."""
         if self.left:
             self.gain = (self._bounds[0] - self._bounds[1]) / (self.left[0].stop - self.left[0].start)
 
@@ -395,13 +455,45 @@ def _add(sums: np.ndarray, passages: np.ndarray, scores: np.ndarray) -> None:
     np.add.at(sums, passages, scores)
 
 
-def _kth_sum(sums: np.ndarray, passages: np.ndarray, k: int, most_times: int) -> float:
-    """Return the k-th greatest sum of passages, each of which comes at most ``most_times``; 0 where they are too few."""
-    values = sums[passages]
-    if len(passages) > k * most_times:
-        passages = passages[np.argpartition(values, -k * most_times)[-k * most_times :]]
-    distinct = np.unique(passages)
-    return float(np.partition(sums[distinct], -k)[-k]) if len(distinct) >= k else 0.0
+def _left(lists: dict[int, _TokenLayers]) -> float:
+    """Return the most that a passage can have from all layers left."""
+    return sum(layers.bound for layers in lists.values())
+
+
+def _candidates(taken: list[np.ndarray], sums: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return each passage whose sum is at least ``least``, and its sum; sets all sums to 0."""
+    # 0 is the sum of a passage that was returned already.
+    least = max(least, float(np.finfo(np.float32).tiny))
+    found, partial = [], []
+    for passages in taken:
+        # A row of layers names a passage several times; the last name counts.
+        values = sums[passages]
+        hits = np.flatnonzero(values >= least)
+        if len(hits):
+            distinct = _distinct(passages[hits])
+            found.append(distinct)
+            partial.append(sums[distinct])
+        sums[passages] = 0
+    if not found:
+        return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32)
+    return np.concatenate(found), np.concatenate(partial)
+
+
+def _greatest_sums(sums: np.ndarray, passages: np.ndarray, num: int, most_times: int) -> np.ndarray:
+    """Return the ``num`` different passages of the greatest sums, ascending; each comes at most ``most_times``."""
+    if len(passages) > num * most_times:
+        values = sums[passages]
+        passages = passages[np.argpartition(values, -num * most_times)[-num * most_times :]]
+    distinct = _distinct(passages)
+    if len(distinct) > num:
+        distinct = np.sort(distinct[np.argpartition(sums[distinct], -num)[-num:]])
+    return distinct
+
+
+def _distinct(numbers: np.ndarray) -> np.ndarray:
+    """Return the different numbers, ascending. NumPy's ``unique`` takes many times as long."""
+    ordered = np.sort(numbers)
+    return ordered[np.flatnonzero(np.diff(ordered, prepend=-1))]
 
 
 def best_first(scores: np.ndarray, k: int) -> list[int]:
