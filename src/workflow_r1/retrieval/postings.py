@@ -307,11 +307,9 @@ class Ranking:
         lists = {token: _TokenLayers(self, token, count) for token, count in Counter(tokens).items()}
         # Sums in another order differ by roundings.
         slack = 1 - (len(tokens) + 8) * 2.0**-23
-        taken, late, least = self._take_up(lists, k, sums, slack)
+        taken, least = self._take_up(lists, k, sums, slack)
         found, partial = _candidates(taken, sums, least * slack - _left(lists))
-        sums[late] = 0
-        found, partial = self._narrow(found, partial, lists, least, k, sums, slack)
-        found.sort()
+        found = self._narrow(found, partial, lists, least, k, sums, slack)
         exact = {token: self._scores_at(found, layers.all) for token, layers in lists.items()}
         total = np.zeros(len(found), dtype=np.float32)
         for token in tokens:
@@ -320,30 +318,31 @@ class Ranking:
 
     def _take_up(
         self, lists: "dict[int, _TokenLayers]", k: int, sums: np.ndarray, slack: float
-    ) -> tuple[list[np.ndarray], np.ndarray, float]:
+    ) -> tuple[list[tuple[np.ndarray, np.ndarray]], float]:
         """Add layers to ``sums`` until no passage outside of them can be among the best, and some more.
 
         Returns:
-            The passages of the layers until then, those of the further layers, and a score that k passages reach.
+            The passages of each layer with their sums after it, and a score that k passages reach.
         """
         least = 0.0
-        best = np.zeros(0, dtype=np.int32)
-        taken: list[np.ndarray] = []
+        best = np.zeros(0, dtype=np.intp)
+        taken: list[tuple[np.ndarray, np.ndarray]] = []
         num_taken = 0
         waiting = [(-each.gain, token) for token, each in lists.items()]
         heapq.heapify(waiting)
         while waiting and _left(lists) >= least * slack:
             of_round = self._add_layers(lists, waiting, sums, max(_FIRST_ROUND, num_taken), least * slack)
-            taken.append(of_round)
-            num_taken += len(of_round)
-            best = _greatest_sums(sums, np.concatenate([best, of_round]), _POOL * k, len(lists) + 1)
+            taken += of_round
+            num_taken += sum(len(passages) for passages, _ in of_round)
+            better = [passages[np.flatnonzero(values > least)] for passages, values in of_round]
+            best = _greatest_sums(sums, np.concatenate([best, *better]), _POOL * k, len(of_round) + 1)
             if len(best) >= k:
                 totals = sums[best]
                 for layers in lists.values():
                     totals += np.float32(layers.count) * self._scores_at(best, layers.left)
                 least = max(least, float(np.partition(totals, -k)[-k]))
-        late = self._add_layers(lists, waiting, sums, num_taken, least * _CLEAR)
-        return taken, late, least
+        taken += self._add_layers(lists, waiting, sums, num_taken, least * _CLEAR)
+        return taken, least
 
     def _add_layers(
         self,
@@ -352,26 +351,26 @@ class Ranking:
         sums: np.ndarray,
         most: int,
         enough: float,
-    ) -> np.ndarray:
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Add the layers that lower the bounds most, until there are ``most`` postings or the bounds are below ``enough``.
 
         Returns:
-            Their passages.
+            The passages of each layer and their sums after it.
         """
-        passages, scores, num, left = [np.zeros(0, np.int32)], [np.zeros(0, np.float32)], 0, _left(lists)
+        added = []
+        num, left = 0, _left(lists)
         while waiting and num < most and left >= enough:
             _, token = heapq.heappop(waiting)
             layers = lists[token]
             left -= layers.bound
             layer = layers.take()
             left += layers.bound
-            passages.append(self._passages[layer])
-            scores.append(self._scores[layer] * np.float32(layers.count))
-            num += layer.stop - layer.start
+            # Indexed three times: as the type that NumPy would make of it each time.
+            passages = self._passages[layer].astype(np.intp)
+            added.append((passages, _add_layer(sums, passages, self._scores[layer] * np.float32(layers.count))))
+            num += len(passages)
             if layers.left:
                 heapq.heappush(waiting, (-layers.gain, token))
-        added = np.concatenate(passages)
-        _add(sums, added, np.concatenate(scores))
         return added
 
     def _narrow(
@@ -383,7 +382,7 @@ class Ranking:
         k: int,
         sums: np.ndarray,
         slack: float,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> np.ndarray:
         """Leave out candidates that cannot be among the best, one token's remaining layers after another."""
         left = _left(lists)
         for layers in sorted(lists.values(), key=lambda each: -each.bound):
@@ -399,18 +398,18 @@ class Ranking:
                 sums[passages] = 0
                 sums[found] = 0
             else:
-                order = np.argsort(found)
-                found, partial = found[order], partial[order]
                 partial += np.float32(layers.count) * self._scores_at(found, layers.left)
             left = max(left - layers.bound, 0.0)
             least = max(least, float(np.partition(partial, -k)[-k]))
             kept = np.flatnonzero(partial >= least * slack - left)
             found, partial = found[kept], partial[kept]
-        return found, partial
+        return found
 
     def _scores_at(self, passages: np.ndarray, layers: list[slice]) -> np.ndarray:
         """Return the scores of ascending passages in layers of one token; 0 where they lack it."""
         scores = np.zeros(len(passages), dtype=np.float32)
+        # Of one type, or NumPy would copy the whole layer into the other.
+        passages = passages.astype(np.int32)
         for layer in layers:
             there = self._passages[layer]
             places = np.searchsorted(there, passages)
@@ -455,28 +454,36 @@ def _add(sums: np.ndarray, passages: np.ndarray, scores: np.ndarray) -> None:
     np.add.at(sums, passages, scores)
 
 
+def _add_layer(sums: np.ndarray, passages: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Add scores to the sums of different passages; returns the new sums of these."""
+    values: np.ndarray = sums[passages]
+    values += scores
+    sums[passages] = values
+    return values
+
+
 def _left(lists: dict[int, _TokenLayers]) -> float:
     """Return the most that a passage can have from all layers left."""
     return sum(layers.bound for layers in lists.values())
 
 
-def _candidates(taken: list[np.ndarray], sums: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return each passage whose sum is at least ``least``, and its sum; sets all sums to 0."""
-    # 0 is the sum of a passage that was returned already.
-    least = max(least, float(np.finfo(np.float32).tiny))
-    found, partial = [], []
-    for passages in taken:
-        # A row of layers names a passage several times; the last name counts.
-        values = sums[passages]
-        hits = np.flatnonzero(values >= least)
-        if len(hits):
-            distinct = _distinct(passages[hits])
-            found.append(distinct)
-            partial.append(sums[distinct])
+def _candidates(
+    taken: list[tuple[np.ndarray, np.ndarray]], sums: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the passages whose sum is at least ``least``, and their sums; sets all sums to 0.
+
+    The last layer that names a passage knows its whole sum, so that it suffices to compare what each layer knew.
+
+    Args:
+        taken: passages of each layer and their sums after it.
+        sums: (N,) float32.
+        least: the sum to be reached.
+    """
+    found = _distinct(np.concatenate([passages[np.flatnonzero(values >= least)] for passages, values in taken]))
+    partial = sums[found]
+    for passages, _ in taken:
         sums[passages] = 0
-    if not found:
-        return np.zeros(0, dtype=np.int32), np.zeros(0, dtype=np.float32)
-    return np.concatenate(found), np.concatenate(partial)
+    return found, partial
 
 
 def _greatest_sums(sums: np.ndarray, passages: np.ndarray, num: int, most_times: int) -> np.ndarray:
