@@ -28,6 +28,7 @@ COMMANDS = (
     "doctor",
     "serve",
     "serve-search",
+    "index",
 )
 
 FILES = ("-o", "data.source=files", "-o")

@@ -22,6 +22,7 @@ from workflow_r1.cli.doctor import doctor
 from workflow_r1.cli.evaluate import evaluate
 from workflow_r1.cli.export import export
 from workflow_r1.cli.graph import graph
+from workflow_r1.cli.index import index
 from workflow_r1.cli.operators import operators
 from workflow_r1.cli.report import report
 from workflow_r1.cli.rollout import rollout
@@ -55,7 +56,7 @@ app = typer.Typer(
         "token_normalize_func": lambda token: OLD_SPELLINGS.get(token, token),
     },
 )
-for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search):
+for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search, index):
     app.command()(command)
 app.add_typer(data)
 app.add_typer(export)

@@ -15,7 +15,7 @@ from pydantic import Field, JsonValue
 from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.search import SearchConfig
 from workflow_r1.errors import ConfigError, DataError
-from workflow_r1.retrieval.bm25 import read_index_meta
+from workflow_r1.retrieval.index_files import read_index_meta
 from workflow_r1.services.secrets import mask_addresses
 from workflow_r1.trajectory.records import Record
 from workflow_r1.trajectory.storage import write_atomically
