@@ -26,6 +26,7 @@ from workflow_r1.cli.operators import operators
 from workflow_r1.cli.report import report
 from workflow_r1.cli.rollout import rollout
 from workflow_r1.cli.serve import serve
+from workflow_r1.cli.serve_env import serve_env
 from workflow_r1.cli.serve_search import serve_search
 from workflow_r1.cli.store import store
 from workflow_r1.cli.train import train, warmstart
@@ -55,7 +56,7 @@ app = typer.Typer(
         "token_normalize_func": lambda token: OLD_SPELLINGS.get(token, token),
     },
 )
-for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search):
+for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search, serve_env):
     app.command()(command)
 app.add_typer(data)
 app.add_typer(export)
