@@ -1,5 +1,6 @@
 """``workflow-r1 serve-env``."""
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,7 +54,7 @@ def serve_env(
             served,
             max_sessions=max_sessions,
             rules=AdmissionRules(hosts=tuple(allow_host or ()), api_key=key),
-            lifetime=services,
+            lifetime=aclosing(services),
             on_trajectory=lambda trajectory: _note(console, trajectory, settings.prices.currency),
         )
         place = address_of(listening)
