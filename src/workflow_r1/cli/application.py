@@ -56,7 +56,20 @@ app = typer.Typer(
         "token_normalize_func": lambda token: OLD_SPELLINGS.get(token, token),
     },
 )
-for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search, serve_env):
+for command in (
+    train,
+    ask,
+    serve,
+    evaluate,
+    report,
+    rollout,
+    warmstart,
+    world,
+    operators,
+    doctor,
+    serve_search,
+    serve_env,
+):
     app.command()(command)
 app.add_typer(data)
 app.add_typer(export)

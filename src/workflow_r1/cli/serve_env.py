@@ -24,7 +24,9 @@ def serve_env(
     ] = 8000,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the environment for clients; default: the configuration's name.", show_default=False),
+        typer.Option(
+            help="Name of the environment for clients; default: the configuration's name.", show_default=False
+        ),
     ] = None,
     max_sessions: Annotated[
         int, typer.Option(min=1, metavar="N", help="Episodes that are live at once; one more is refused.")

@@ -68,7 +68,12 @@ def serve_until_stopped(app: "ASGIApp", listening: socket.socket, *, web_sockets
     from workflow_r1.services.connections import server_options
 
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10, **server_options(max_connections=1024, web_sockets=web_sockets))
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            timeout_graceful_shutdown=10,
+            **server_options(max_connections=1024, web_sockets=web_sockets),
+        )
     )
     # uvicorn hands on a signal that it has obeyed: a termination then ends as a Ctrl-C does.
     terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from workflow_r1.serving.openenv import ServedTask
 
 
-def open_served_task(
-    config: "RunConfig", name: str | None = None
-) -> "tuple[ServedTask, OperatorServices, bool]":
+def open_served_task(config: "RunConfig", name: str | None = None) -> "tuple[ServedTask, OperatorServices, bool]":
     """Open a configuration's task with its services.
 
     Args:

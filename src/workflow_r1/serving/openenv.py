@@ -11,7 +11,6 @@ that package leaves open is decided here:
 4. The rewards of an episode add up to its reward: a step has the task's own for the turn, or null; the last has the rest.
 """
 
-import asyncio
 import json
 import logging
 import random
@@ -77,7 +76,9 @@ class TurnObservation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: str = Field(description="what the policy reads next: the prompt after a reset, then observations; empty at the end")
+    text: str = Field(
+        description="what the policy reads next: the prompt after a reset, then observations; empty at the end"
+    )
     messages: list[dict[str, str]] = Field(default_factory=list, description="the same as chat messages to append")
     stop_reason: str | None = Field(default=None, description="reason for the end of the episode")
     success: bool | None = Field(default=None, description="at the end: the policy reached the goal")
@@ -275,7 +276,9 @@ class _Endpoint:
 
     def _split(self, name: Any) -> str:
         if name not in tuple(self._served.instances):
-            raise HTTPException(400, f"expected a split among {', '.join(self._served.instances)}, received {name!r}"[:200])
+            raise HTTPException(
+                400, f"expected a split among {', '.join(self._served.instances)}, received {name!r}"[:200]
+            )
         return str(name)
 
 
@@ -350,7 +353,9 @@ class _Player:
     def _choose(self, arguments: ResetArguments) -> Question:
         if arguments.split not in self._served.instances:
             splits = ", ".join(self._served.instances)
-            raise _RefusedError("VALIDATION_ERROR", f"split: expected one of {splits}, received {arguments.split!r}"[:300])
+            raise _RefusedError(
+                "VALIDATION_ERROR", f"split: expected one of {splits}, received {arguments.split!r}"[:300]
+            )
         instances = self._served.instances[arguments.split]
         if arguments.instance is not None:
             found = next((each for each in instances if each.id == arguments.instance), None)

@@ -10,6 +10,7 @@ import argparse
 import json
 import random
 import time
+from pathlib import Path
 
 import uvicorn
 from openenv.core.env_server import create_app
@@ -74,7 +75,7 @@ class GuessEnvironment(Environment):
 
     def _told(self, text, reward, done):
         if self.log_file:
-            with open(self.log_file, "a") as file:
+            with Path(self.log_file).open("a") as file:
                 file.write(json.dumps({"episode": self._state.episode_id, "text": text, "reward": reward}) + "\n")
         return Hint(text=text, reward=reward, done=done)
 
