@@ -206,7 +206,7 @@ def _leaves(table: Mapping[str, Any], prefix: Location = ()) -> Iterator[Locatio
 
 
 def _drop(table: dict[str, Any], keys: Sequence[Location]) -> bool:
-    """Remove keys; False where there is none to remove."""
+    """Remove keys; False where there are no keys to remove."""
     for *above, name in keys:
         section = table
         for part in above:

@@ -27,6 +27,7 @@ class TimedProtocol(H11Protocol):
     unread_seconds = UNREAD_SECONDS
     _head_timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
+    _is_web_socket = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -36,6 +37,8 @@ class TimedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Read on; between two requests the first byte of the next starts its time."""
         super().data_received(data)
+        if self._is_web_socket:
+            return
         if self.cycle is not None and not self.cycle.response_complete:
             _stop(self._head_timer)
             self._head_timer = None
@@ -45,7 +48,7 @@ class TimedProtocol(H11Protocol):
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Leave the time to the WebSocket's own pings: a session may well be silent between two messages."""
         _stop(self._head_timer)
-        self._head_timer = None
+        self._is_web_socket = True
         super().handle_websocket_upgrade(event)
 
     def pause_writing(self) -> None:

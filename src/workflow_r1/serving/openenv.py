@@ -168,7 +168,7 @@ class _Episode:
 
 
 class _RefusedError(Exception):
-    """A message that is answered by an error; the session goes on."""
+    """A message that is answered by an error; the session stays open."""
 
     def __init__(self, code: str, message: str, errors: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(message)

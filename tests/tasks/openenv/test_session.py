@@ -44,7 +44,6 @@ async def serving(*replies, max_sessions=64):
     async def handle(connection):
         nonlocal live
         if live >= max_sessions:
-            await connection.recv()
             await connection.send(json.dumps(error("CAPACITY_REACHED", active_sessions=live, max_sessions=live)))
             return
         live += 1

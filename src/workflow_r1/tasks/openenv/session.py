@@ -17,6 +17,7 @@ import asyncio
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -65,10 +66,10 @@ class Observation:
 
 
 class ActionRefusedError(Exception):
-    """The server's schema refuses the action: the policy's mistake. The session goes on.
+    """The server's schema refuses the action: the policy's mistake. The session stays open.
 
     Args:
-        problems: what is wrong, one line for each field.
+        problems: mistakes, one line for each field.
     """
 
     def __init__(self, problems: tuple[str, ...]) -> None:
@@ -77,7 +78,7 @@ class ActionRefusedError(Exception):
 
 
 class ExecutionError(ServiceError):
-    """The environment's own code raised on the server. The session goes on."""
+    """The environment's own code raised on the server. The session stays open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,9 @@ class Session:
 
         try:
             async with asyncio.timeout(self.limits.reply_seconds):
-                await self.connection.send(json.dumps({"type": kind, "data": dict(data)}))
+                # A full server says so and closes, perhaps before this message is sent: its words are still to be read.
+                with suppress(ConnectionClosed):
+                    await self.connection.send(json.dumps({"type": kind, "data": dict(data)}))
                 frame = await self.connection.recv()
         except TimeoutError:
             # A late reply would be taken for that of the next step.
@@ -215,7 +218,7 @@ async def open_session(address: str, limits: SessionLimits, *, reset: Mapping[st
         reset: arguments of the environment's ``reset``.
 
     Raises:
-        ConfigError: the address is none of a server, or its proxy cannot be used.
+        ConfigError: the address cannot be that of a server, or its proxy cannot be used.
         ServiceError: the server cannot be reached, fails, or has no free session in time.
     """
     loop = asyncio.get_running_loop()

@@ -82,13 +82,18 @@ class OpenEnv(Task):
         """Take the settings.
 
         Raises:
-            ConfigError: the address is none of a server.
+            ConfigError: the address cannot be that of a server.
             MissingExtraError: the WebSocket library is not installed.
         """
         super().__init__(settings)
         require_websockets()
         web_socket_address(self.settings.address)
         self._schema: ActionSchema | None = None
+
+    @property
+    def says_success(self) -> bool:  # type: ignore[override]
+        """True where the settings say what a success is."""
+        return self.settings.success_return is not None
 
     def instances(self, split: Split, num: int | None) -> Sequence[Question]:
         """Return the server's own tasks of the split, or seeds.
