@@ -29,6 +29,7 @@ from workflow_r1.cli.serve import serve
 from workflow_r1.cli.serve_env import serve_env
 from workflow_r1.cli.serve_search import serve_search
 from workflow_r1.cli.store import store
+from workflow_r1.cli.tasks import tasks
 from workflow_r1.cli.train import train, warmstart
 from workflow_r1.cli.world import world
 from workflow_r1.errors import BudgetExceededError, ProcessLostError, ServiceError, UserError
@@ -66,6 +67,7 @@ for command in (
     warmstart,
     world,
     operators,
+    tasks,
     doctor,
     serve_search,
     serve_env,
