@@ -87,6 +87,7 @@ def build_services(
             max_tokens=config.llm.max_tokens,
             max_attempts=config.llm.max_attempts,
             search_k=config.search.k,
+            passage_chars=config.search.passage_chars,
         ),
         chats=chats,
     )
