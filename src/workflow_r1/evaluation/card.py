@@ -161,8 +161,15 @@ def describe_search(search: SearchConfig, *, world_seed: int) -> Described:
     return described
 
 
-def describe_scoring(*, unicode_normalise: bool) -> Described:
-    """Return the rules by which answers are compared with the golden answers."""
+def describe_scoring(*, unicode_normalise: bool, task: str | None = None) -> Described:
+    """Return the rules by which answers are scored.
+
+    Args:
+        unicode_normalise: let accents, dashes and the like not matter.
+        task: name of a task that judges its own episodes; None for questions with golden answers.
+    """
+    if task is not None:
+        return {"headline": f"success and reward as the task {task} says"}
     return {
         "headline": "exact match with any golden answer",
         "f1": "of tokens, best over the golden answers",

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from workflow_r1.assembly.tasks import build_score, build_task
 from workflow_r1.config import load_run_config
 from workflow_r1.engines.native.batching import draw
 from workflow_r1.engines.native.run import Trainer
@@ -75,6 +76,7 @@ def in_process(directory: Path, *overrides: str, make_environment: Any = None, *
         questions=[questions[index] for index in drawn],
         evaluation_questions=held_out,
         make_environment=make_environment or open_environments(config),
+        score=build_score(build_task(config.chosen_task)),
         **changes,
     )
 
@@ -126,11 +128,21 @@ def test_two_processes_do_what_one_does(whole: Path, tmp_path: Path) -> None:
     assert second["update/loss"] == pytest.approx(first["update/loss"], abs=2e-2)
 
 
-def test_one_optimiser_step_is_that_of_the_native_engine_in_one_and_in_two_processes(tmp_path: Path) -> None:
-    config = load_run_config(
-        "embedded",
-        overrides=[*SETTINGS, "training.steps=1", "training.mini_batch_questions=4", "training.evaluation_questions=0"],
-    )
+OWN_TASK = [
+    f"task={Path(__file__).parents[2] / 'support' / 'letters_task.py'}:CountLetters",
+    "environment.operators=[]",
+]
+
+
+@pytest.mark.parametrize("task", [[], OWN_TASK], ids=["questions", "own task"])
+def test_one_optimiser_step_is_that_of_the_native_engine_in_one_and_in_two_processes(
+    tmp_path: Path, task: list[str]
+) -> None:
+    overrides = [
+        *("training.steps=1", "training.mini_batch_questions=4", "training.evaluation_questions=0"),
+        *task,
+    ]
+    config = load_run_config("embedded", overrides=[*SETTINGS, *overrides])
     questions = train_questions(config)
     Trainer(
         config=config,
@@ -138,8 +150,8 @@ def test_one_optimiser_step_is_that_of_the_native_engine_in_one_and_in_two_proce
         train_questions=questions,
         evaluation_questions=[],
         make_environment=open_environments(config),
+        score=build_score(build_task(config.chosen_task)),
     ).run()
-    overrides = ["training.steps=1", "training.mini_batch_questions=4", "training.evaluation_questions=0"]
     in_process(tmp_path / "one", *overrides).run()
     arguments = [part for setting in [*SETTINGS, *overrides] for part in ("-o", setting)]
     done = command("--engine", "trl", *arguments, "--run-directory", str(tmp_path / "two"), processes=2)
@@ -231,8 +243,11 @@ def test_nothing_but_failures_stops_the_run(tmp_path: Path) -> None:
     class Down:
         config = load_run_config("embedded", overrides=SETTINGS).environment
 
-        def initial_messages(self) -> Any:
+        async def start(self) -> Any:
             raise ServiceUnavailableError("down")
+
+        async def close(self) -> None:
+            pass
 
     with pytest.raises(ServiceUnavailableError):
         in_process(tmp_path, "training.evaluation_questions=0", make_environment=lambda question: Down()).run()

@@ -58,7 +58,7 @@ from workflow_r1.recording.events import (
 )
 from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
 from workflow_r1.recording.recorder import RunRecorder
-from workflow_r1.rewards import score_trajectory
+from workflow_r1.rewards import Score, score_trajectory
 from workflow_r1.rollout import Policy, derive_seed, rollout_groups
 from workflow_r1.rollout.outage import OutageWatch
 from workflow_r1.trajectory import Question, Trajectory
@@ -97,6 +97,7 @@ class Trainer:
         train_questions: questions with golden answers.
         evaluation_questions: held-out questions; the first ``training.evaluation_questions`` of them are asked.
         make_environment: makes a fresh environment for each trajectory.
+        score: scores a trajectory that the policy itself brought to its end.
         on_event: called with progress and warnings.
         accounts: accounts of the environments' services; None where nothing is metered.
         ranks: the processes that train together, each with a trainer of the same arguments; None for a single process.
@@ -114,6 +115,7 @@ class Trainer:
         train_questions: Sequence[Question],
         evaluation_questions: Sequence[Question],
         make_environment: Callable[[Question], Environment],
+        score: Score = score_trajectory,
         on_event: OnEvent = ignore,
         accounts: Accounts | None = None,
         ranks: Ranks | None = None,
@@ -129,6 +131,7 @@ class Trainer:
         self._train_questions = train_questions
         self._evaluation_questions = evaluation_questions[: config.training.evaluation_questions]
         self._make_environment = make_environment
+        self._score = score
         self._ranks = ranks or Ranks()
         self._accounts = accounts or Accounts(budget=Budget(config.budget))
         self._recorder = RunRecorder(
@@ -242,7 +245,7 @@ class Trainer:
         questions = [self._train_questions[index] for index in drawn]
         with self._ranks.agreeing(), whole(self._model):
             groups = self._runner.run(self._sample(questions, step, progress.policy_version))
-            scored = [[_score(trajectory) for trajectory in group] for group in groups]
+            scored = [[_scored(trajectory, self._score) for trajectory in group] for group in groups]
         scored = self._ranks.gather_shares(scored)
         trajectories = [trajectory for group in scored for trajectory in group]
         recorder.record_trajectories(trajectories, step=step)
@@ -342,6 +345,7 @@ class Trainer:
                     make_environment=self._make_environment,
                     seed=self._config.seed,
                     concurrency=self._config.sampling.max_sessions,
+                    score=self._score,
                     on_trajectory=self._recorder.count(len(share)),
                 )
             )
@@ -501,6 +505,6 @@ class Trainer:
         }
 
 
-def _score(trajectory: Trajectory) -> Trajectory:
+def _scored(trajectory: Trajectory, score: Score) -> Trajectory:
     """Return the trajectory with its reward; an infrastructure failure gets no reward and stays as it is."""
-    return trajectory if trajectory.stop_reason.is_infrastructure else score_trajectory(trajectory)
+    return trajectory if trajectory.stop_reason.is_infrastructure else score(trajectory)

@@ -11,7 +11,7 @@ from workflow_r1.config.training import TrainingConfig
 from workflow_r1.environment import Environment
 from workflow_r1.errors import ConfigError, ServiceUnavailableError
 from workflow_r1.policy.packing import pack
-from workflow_r1.rewards import score_trajectory
+from workflow_r1.rewards import Score, score_trajectory
 from workflow_r1.rollout import Policy, derive_seed, rollout
 from workflow_r1.rollout.outage import OutageWatch, check_served
 from workflow_r1.rollout.rollout import first_leaf, name_member
@@ -74,6 +74,7 @@ class Rollouts:
         questions: questions of all steps, ``training.questions_per_step`` for each, in the order in which they are asked.
         make_environment: makes a fresh environment for each trajectory.
         runner: runner whose event loop owns the services' connections.
+        score: scores a trajectory that the policy itself brought to its end.
         on_trajectory: receives each trajectory of this process when it ends.
     """
 
@@ -87,6 +88,7 @@ class Rollouts:
         questions: Sequence[Question],
         make_environment: Callable[[Question], Environment],
         runner: asyncio.Runner,
+        score: Score = score_trajectory,
         on_trajectory: Callable[[Trajectory], None] = lambda trajectory: None,
     ) -> None:
         self._training = training
@@ -96,6 +98,7 @@ class Rollouts:
         self._questions = questions
         self._make_environment = make_environment
         self._runner = runner
+        self._score = score
         self._on_trajectory = on_trajectory
         self.trajectories: list[Trajectory] = []
         """All processes' trajectories of the last step, in the order of the groups: scored, or plain where the
@@ -163,7 +166,7 @@ class Rollouts:
                 )
             outage.observe(trajectory)
             self._on_trajectory(trajectory)
-            return trajectory if trajectory.stop_reason.is_infrastructure else score_trajectory(trajectory)
+            return trajectory if trajectory.stop_reason.is_infrastructure else self._score(trajectory)
 
         try:
             async with asyncio.TaskGroup() as tasks:
