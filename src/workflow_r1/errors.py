@@ -5,6 +5,7 @@
     |  |- ConfigError            a configuration key or value            (also a ValueError)
     |  |- DataError              a question, corpus or trajectory file   (also a ValueError)
     |  |- CheckpointError        a checkpoint that cannot be continued   (also a ValueError)
+    |  |- RewardError            a reward function of the user's own       (also a RuntimeError)
     |  |- UntrustedError         a run directory of somebody else's that would run code or ask services (also a PermissionError)
     |  |- MissingExtraError      an optional dependency is not installed (also an ImportError)
     |  `- StoreError             a store of calls that cannot be used as asked
@@ -46,6 +47,10 @@ class DataError(UserError, ValueError):
 
 class CheckpointError(UserError, ValueError):
     """A checkpoint that is missing, damaged, or belongs to another configuration."""
+
+
+class RewardError(UserError, RuntimeError):
+    """A reward function of the user's own raised an error, or returned no finite number; names file and line."""
 
 
 class UntrustedError(UserError, PermissionError):

@@ -31,9 +31,9 @@ def turn_advantages(
     gradient is biased wherever the policy decides when to stop (verl issue 7244; the test enumerates it).
 
     With states it is the baseline of GiGPO's step groups (arXiv:2505.10978): the mean over the turns of *other*
-    trajectories of the group that began in the same state, and the one above where no other trajectory was there.
-    Deviation: GiGPO adds the two comparisons, takes the trajectory's own turns into the means, and discounts; each of
-    the first two biases the gradient.
+    trajectories of the group that began in the same state, and the one above where no other trajectory was there. GiGPO
+    itself adds the two comparisons, takes the trajectory's own turns into the means, and discounts; each of the first
+    two biases the gradient.
 
     The factor is that of the outcome: :math:`c_n = 1` for ``leave_one_out``, :math:`(n-1)/n` for ``group_centred``, and
     ``group_normalised`` divides the latter by one spread for the whole group: the standard deviation of the n returns,

@@ -21,6 +21,7 @@ from workflow_r1.cli.data import data
 from workflow_r1.cli.doctor import doctor
 from workflow_r1.cli.evaluate import evaluate
 from workflow_r1.cli.export import export
+from workflow_r1.cli.frontier import frontier
 from workflow_r1.cli.graph import graph
 from workflow_r1.cli.operators import operators
 from workflow_r1.cli.report import report
@@ -55,7 +56,20 @@ app = typer.Typer(
         "token_normalize_func": lambda token: OLD_SPELLINGS.get(token, token),
     },
 )
-for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search):
+for command in (
+    train,
+    ask,
+    serve,
+    evaluate,
+    report,
+    frontier,
+    rollout,
+    warmstart,
+    world,
+    operators,
+    doctor,
+    serve_search,
+):
     app.command()(command)
 app.add_typer(data)
 app.add_typer(export)

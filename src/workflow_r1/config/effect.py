@@ -78,6 +78,7 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
     "search.mcp.api_key_env": (Needs("search.mcp.url"),),
     "search.mcp.separator": (Needs("search.mcp.reply", ("text",)),),
     "search.mcp.list_field": (Needs("search.mcp.reply", ("json",)),),
+    "reward.cost.kind": (Needs("reward.cost.dial"),),
     "store.path": (_STORE,),
     "store.by_address": (_STORE,),
     "sampling.server": (
@@ -90,13 +91,13 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
 """Values of other keys with which a key or section has an effect; one of them is enough."""
 
 
-class KeysWithoutEffectError(ValueError):
-    """Keys that are set, and have no effect with the values of others."""
+class KeysError(ValueError):
+    """Keys that cannot have their values together with the values of others."""
 
     def __init__(self, found: Sequence[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{key}: {reason}" for key, reason in found))
         self.found = tuple(found)
-        """Each key, with the reason why it has no effect and the remedy."""
+        """Each key, with the reason and the remedy."""
 
 
 def refuse_keys_without_effect(config: BaseModel) -> None:
@@ -106,7 +107,7 @@ def refuse_keys_without_effect(config: BaseModel) -> None:
         config: the whole configuration.
 
     Raises:
-        KeysWithoutEffectError: names all of them.
+        KeysError: names all of them.
     """
     found = [
         (key, _explain(key, needed, config))
@@ -115,7 +116,7 @@ def refuse_keys_without_effect(config: BaseModel) -> None:
         for key in _set_keys(config, section)
     ]
     if found:
-        raise KeysWithoutEffectError(found)
+        raise KeysError(found)
 
 
 def _explain(key: str, needed: Sequence[Needs], config: BaseModel) -> str:

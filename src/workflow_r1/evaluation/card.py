@@ -16,6 +16,7 @@ from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.search import SearchConfig
 from workflow_r1.errors import ConfigError, DataError
 from workflow_r1.retrieval.bm25 import read_index_meta
+from workflow_r1.rewards.config import RewardConfig
 from workflow_r1.services.secrets import mask_addresses
 from workflow_r1.trajectory.records import Record
 from workflow_r1.trajectory.storage import write_atomically
@@ -161,9 +162,11 @@ def describe_search(search: SearchConfig, *, world_seed: int) -> Described:
     return described
 
 
-def describe_scoring(*, unicode_normalise: bool) -> Described:
-    """Return the rules by which answers are compared with the golden answers."""
+def describe_scoring(*, unicode_normalise: bool, reward: RewardConfig | None = None) -> Described:
+    """Return the rules by which answers are compared with the golden answers, and the reward where it is not the task's own."""
+    changed: Described = {} if reward is None else reward.model_dump(mode="json", exclude_defaults=True)
     return {
+        **({"reward": changed} if changed else {}),
         "headline": "exact match with any golden answer",
         "f1": "of tokens, best over the golden answers",
         "normaliser": "SQuAD" + (", after Unicode normalisation" if unicode_normalise else ""),

@@ -13,6 +13,9 @@ from workflow_r1.rollout.policy import Policy
 from workflow_r1.rollout.rollout import first_leaf
 from workflow_r1.trajectory import Question, Trajectory
 
+Score = Callable[[Trajectory], Trajectory]
+"""Gives a trajectory that the infrastructure did not end its reward."""
+
 
 @dataclass(frozen=True)
 class EvaluationResult:
@@ -39,7 +42,7 @@ async def answer_question(
     environment: Environment,
     trajectory_id: str,
     seed: int,
-    unicode_normalise: bool = False,
+    score: Score = score_trajectory,
 ) -> Trajectory:
     """Let a policy answer one question, and score the answer.
 
@@ -49,7 +52,7 @@ async def answer_question(
         environment: a fresh one, for this question alone.
         trajectory_id: an id that is unique within the evaluation.
         seed: seed of all sampling.
-        unicode_normalise: see :func:`~workflow_r1.rewards.exact_match`.
+        score: gives a trajectory its reward; never called where the infrastructure failed.
 
     Returns:
         A ``ScoredTrajectory``, or a plain one where the infrastructure failed.
@@ -64,7 +67,7 @@ async def answer_question(
     )
     if trajectory.stop_reason.is_infrastructure:
         return trajectory
-    return score_trajectory(trajectory, unicode_normalise=unicode_normalise)
+    return score(trajectory)
 
 
 async def evaluate(
@@ -72,6 +75,7 @@ async def evaluate(
     *,
     policy: Policy,
     make_environment: Callable[[Question], Environment],
+    score: Score = score_trajectory,
     seed: int = 0,
     concurrency: int = 128,
     done: Sequence[Trajectory] = (),
@@ -86,6 +90,7 @@ async def evaluate(
         questions: questions with golden answers; their ids are unique.
         policy: the policy to evaluate.
         make_environment: makes a fresh environment for each question.
+        score: gives a trajectory its reward.
         seed: all sampling derives from it and the question's id.
         concurrency: trajectories that are live at once.
         done: trajectories of an earlier, interrupted evaluation of the same policy; their questions are not asked
@@ -108,6 +113,7 @@ async def evaluate(
                 environment=make_environment(question),
                 trajectory_id=f"evaluation-{question.id}",
                 seed=derive_seed(seed, "evaluation", question.id),
+                score=score,
             )
         finished[question.id] = trajectory
         if on_trajectory is not None:

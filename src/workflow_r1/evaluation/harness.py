@@ -18,8 +18,10 @@ from pathlib import Path
 
 from workflow_r1.environment import Environment
 from workflow_r1.errors import BudgetExceededError
-from workflow_r1.evaluation.evaluate import answer_question
+from workflow_r1.evaluation.evaluate import Score, answer_question
 from workflow_r1.evaluation.rows import NO_ANSWER, EvaluationRow, EvaluationStatus, append_rows, iterate_rows
+from workflow_r1.rewards import score_trajectory
+from workflow_r1.rewards.cost import num_tokens
 from workflow_r1.rollout import derive_seed
 from workflow_r1.rollout.outage import OutageWatch
 from workflow_r1.rollout.places import Places
@@ -118,7 +120,7 @@ async def ask(
     concurrency: int = 32,
     num_calls_left: Callable[[], int | None] = lambda: None,
     attempts: int = 2,
-    unicode_normalise: bool = False,
+    score: Score = score_trajectory,
     on_answer: Callable[[EvaluationRow, Trajectory], None] = lambda row, trajectory: None,
 ) -> None:
     """Let a method answer every question, once for each repeat.
@@ -137,7 +139,7 @@ async def ask(
         num_calls_left: calls that the budget still allows; None where it does not limit them. Near the limit fewer
             trajectories are live.
         attempts: most times that a question is asked where the infrastructure fails.
-        unicode_normalise: see :func:`~workflow_r1.rewards.exact_match`.
+        score: gives a trajectory its reward.
         on_answer: called with every answer that was kept, and every failure.
 
     Raises:
@@ -168,7 +170,7 @@ async def ask(
                         environment=make_environments[repeat](question),
                         trajectory_id=trajectory_id,
                         seed=derive_seed(*name),
-                        unicode_normalise=unicode_normalise,
+                        score=score,
                     )
                 except BudgetExceededError as error:
                     # The others continue as far as they can without another call: calls in flight are paid for.
@@ -198,8 +200,7 @@ async def ask(
 def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, repeat: int) -> EvaluationRow:
     """Return a trajectory as a row of the log.
 
-    Tokens of a policy in this process are those of its context, each counted once: it keeps them between turns. Tokens
-    of LLMs behind services are the services' own figures: a chat is sent anew with each turn.
+    Its tokens are those of :func:`~workflow_r1.rewards.cost.num_tokens`.
 
     Args:
         trajectory: one that is scored, or that the infrastructure ended.
@@ -210,9 +211,6 @@ def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, 
     """
     reward = trajectory.reward if isinstance(trajectory, ScoredTrajectory) else None
     usage = trajectory.usage + trajectory.policy_usage
-    context = len(trajectory.prompt_token_ids) + sum(
-        len(turn.token_ids) + len(turn.context_token_ids) for turn in trajectory.turns
-    )
     own_calls = len(trajectory.turns) if trajectory.prompt_token_ids else 0
     return EvaluationRow(
         method=method,
@@ -225,7 +223,7 @@ def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, 
         f1=None if reward is None else reward.f1,
         turns=len(trajectory.turns),
         llm_calls=usage.llm_calls + own_calls,
-        tokens=usage.prompt_tokens + usage.completion_tokens + context,
+        tokens=num_tokens(trajectory),
         seconds=trajectory.seconds,
         cost=usage.cost,
     )

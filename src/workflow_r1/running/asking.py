@@ -99,12 +99,13 @@ def ask(
         UserError: the configuration cannot be used.
         ServiceError: a service refuses, or cannot be reached at the start.
     """
-    from workflow_r1.rewards import score_trajectory
+    from workflow_r1.rewards import Scorer
     from workflow_r1.rollout import derive_seed, rollout
     from workflow_r1.running.services import check_served_policy, check_services
     from workflow_r1.running.simulation import is_simulated, notes_on
 
     asked = _choose_question(config, text, seed)
+    scorer = Scorer(config.reward)
     opened = open_method(config, method, temperature=temperature, questions=[asked])
     check_services(config.services, opened.services)
     if method == POLICY:
@@ -128,9 +129,7 @@ def ask(
             )
 
     trajectory = run_loop(run, stop)
-    if asked.golden_answers and not trajectory.stop_reason.is_infrastructure:
-        return score_trajectory(trajectory)
-    return trajectory
+    return scorer.one(trajectory) if asked.golden_answers else trajectory
 
 
 def _choose_question(config: "RunConfig", text: str | None, seed: int | None) -> "Question":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workflow_r1.policy.distributed import Ranks
     from workflow_r1.recording.events import OnEvent
     from workflow_r1.recording.metrics import Metrics
+    from workflow_r1.rewards import Scorer
     from workflow_r1.trajectory import Question, Trajectory
 
 Cause = Literal["finished", "budget", "interrupted"]
@@ -84,6 +85,7 @@ class _Material:
     evaluation_questions: "Sequence[Question]"
     make_environment: "Callable[[Question], Environment]"
     accounts: "Accounts"
+    score: "Scorer"
 
 
 def _open_material(config: "RunConfig") -> _Material:
@@ -96,10 +98,12 @@ def _open_material(config: "RunConfig") -> _Material:
     from workflow_r1.assembly.environments import build_environment_factory
     from workflow_r1.assembly.operators import build_operators
     from workflow_r1.assembly.services import build_services, open_accounts
+    from workflow_r1.rewards import Scorer
     from workflow_r1.running.parts import held_out_questions, train_questions
     from workflow_r1.running.policies import special_tokens
     from workflow_r1.running.services import check_services
 
+    score = Scorer(config.reward)
     questions, held_out = train_questions(config), held_out_questions(config)
     accounts = open_accounts(config.prices, config.budget)
     operators = build_operators(config.pool)
@@ -111,7 +115,7 @@ def _open_material(config: "RunConfig") -> _Material:
         services=services,
         special_tokens=special_tokens(config.policy),
     )
-    return _Material(questions, held_out, make_environment, accounts)
+    return _Material(questions, held_out, make_environment, accounts, score)
 
 
 def prepare_native(config: "RunConfig", on_event: "OnEvent") -> Start:
@@ -128,6 +132,7 @@ def prepare_native(config: "RunConfig", on_event: "OnEvent") -> Start:
             make_environment=material.make_environment,
             on_event=on_event,
             accounts=material.accounts,
+            score=material.score,
             ranks=ranks,
         )
 
@@ -169,6 +174,7 @@ def prepare_trl(config: "RunConfig", on_event: "OnEvent") -> Start:
             questions=order_questions(config.training, material.train_questions, seed=config.seed),
             evaluation_questions=material.evaluation_questions,
             make_environment=material.make_environment,
+            score=material.score,
             on_event=on_event,
             accounts=material.accounts,
         )
@@ -199,6 +205,11 @@ def prepare_verl(config: "RunConfig", on_event: "OnEvent") -> Start:
     from workflow_r1.policy.model import model_source
 
     check_possible(config)
+    if material.score.is_relative:
+        raise ConfigError(
+            "reward.weights: expected functions of one trajectory on verl, which scores each trajectory alone, received one "
+            'of a group; use engine = "native" or "trl"'
+        )
 
     def start(*, directory: Path, on_event: "OnEvent", ranks: "Ranks | None") -> EngineRun:
         training = VerlTraining(

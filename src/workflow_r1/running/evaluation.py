@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from workflow_r1.evaluation.comparison import Comparison, MethodFigures
     from workflow_r1.evaluation.rows import EvaluationRow
     from workflow_r1.operators import OperatorServices
+    from workflow_r1.rewards import Scorer
     from workflow_r1.running.reports import WrittenReport
     from workflow_r1.trajectory import Trajectory
 
@@ -74,6 +76,13 @@ class EvaluationPlan:
         return any(one.file is None for one in self.asked) or any(
             is_simulated(one.config, one.method, own_questions=True) for one in self.compared
         )
+
+    @property
+    def scorer(self) -> "Scorer":
+        """Scorer of all answers: every method's by the reward of the one configuration."""
+        from workflow_r1.rewards import Scorer, score_trajectory
+
+        return Scorer(self.config.reward, own=partial(score_trajectory, unicode_normalise=self.unicode_normalise))
 
     @property
     def title(self) -> str:
@@ -272,7 +281,7 @@ def _make_card(plan: EvaluationPlan) -> "EvaluationCard":
         repeats=plan.repeats,
         llm=describe_llm(config.llm, world_seed=config.embedded.seed),
         search=describe_search(config.search, world_seed=config.embedded.seed),
-        scoring=describe_scoring(unicode_normalise=plan.unicode_normalise),
+        scoring=describe_scoring(unicode_normalise=plan.unicode_normalise, reward=config.reward),
         prompts=fingerprint_of_prompts(),
         runs=(describe_environment(),),
     )
@@ -311,6 +320,7 @@ async def _ask_all(
     from workflow_r1.config import change_settings
 
     done = log.done()
+    scorer = plan.scorer
     benchmarks = {one.name: one.questions for one in plan.asked}
     for one in plan.compared:
         for seed in plan.seeds:
@@ -354,7 +364,7 @@ async def _ask_all(
                     concurrency=one.config.sampling.max_sessions,
                     num_calls_left=lambda: accounts.budget.num_calls_left,
                     attempts=plan.attempts,
-                    unicode_normalise=plan.unicode_normalise,
+                    score=scorer.one,
                     on_answer=_Counter(num_done, len(keys), on_event),
                 )
 

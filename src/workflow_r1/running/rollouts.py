@@ -68,7 +68,7 @@ def roll_out(
         BudgetExceededError: the budget is used up; the trajectories that are finished are kept.
         ServiceError: a service refuses, or cannot be reached at the start.
     """
-    from workflow_r1.rewards import score_trajectory
+    from workflow_r1.rewards import Scorer
     from workflow_r1.rollout import rollout_groups
     from workflow_r1.running.services import check_served_policy, check_services
     from workflow_r1.running.simulation import is_simulated
@@ -81,6 +81,7 @@ def roll_out(
     check_can_append(output, option="--output")
     on_event(Preparing("getting ready"))
     heat = config.sampling.temperature if temperature is None else temperature
+    scorer = Scorer(config.reward)
     chosen = open_questions(config, limit)
     opened = open_method(config, method, temperature=heat, as_policy=True, questions=chosen)
     check_services(config.services, opened.services)
@@ -98,8 +99,8 @@ def roll_out(
     def keep(trajectory: "Trajectory") -> None:
         nonlocal done
         done += 1
-        if trajectory.question.golden_answers and not trajectory.stop_reason.is_infrastructure:
-            trajectory = score_trajectory(trajectory)
+        if trajectory.question.golden_answers:
+            trajectory = scorer.one(trajectory)
         append_trajectories(output, [trajectory])
         on_event(TrajectoryFinished(done, total, trajectory))
 

@@ -58,7 +58,7 @@ from workflow_r1.recording.events import (
 )
 from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
 from workflow_r1.recording.recorder import RunRecorder
-from workflow_r1.rewards import score_trajectory
+from workflow_r1.rewards import Scorer
 from workflow_r1.rollout import Policy, derive_seed, rollout_groups
 from workflow_r1.rollout.outage import OutageWatch
 from workflow_r1.trajectory import Question, Trajectory
@@ -99,6 +99,7 @@ class Trainer:
         make_environment: makes a fresh environment for each trajectory.
         on_event: called with progress and warnings.
         accounts: accounts of the environments' services; None where nothing is metered.
+        score: scores the trajectories of a group; None is the configuration's reward.
         ranks: the processes that train together, each with a trainer of the same arguments; None for a single process.
 
     Raises:
@@ -116,6 +117,7 @@ class Trainer:
         make_environment: Callable[[Question], Environment],
         on_event: OnEvent = ignore,
         accounts: Accounts | None = None,
+        score: Scorer | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         if not train_questions:
@@ -129,6 +131,7 @@ class Trainer:
         self._train_questions = train_questions
         self._evaluation_questions = evaluation_questions[: config.training.evaluation_questions]
         self._make_environment = make_environment
+        self._score = score or Scorer(config.reward)
         self._ranks = ranks or Ranks()
         self._accounts = accounts or Accounts(budget=Budget(config.budget))
         self._recorder = RunRecorder(
@@ -242,7 +245,7 @@ class Trainer:
         questions = [self._train_questions[index] for index in drawn]
         with self._ranks.agreeing(), whole(self._model):
             groups = self._runner.run(self._sample(questions, step, progress.policy_version))
-            scored = [[_score(trajectory) for trajectory in group] for group in groups]
+            scored = [self._score(group) for group in groups]
         scored = self._ranks.gather_shares(scored)
         trajectories = [trajectory for group in scored for trajectory in group]
         recorder.record_trajectories(trajectories)
@@ -340,6 +343,7 @@ class Trainer:
                     share,
                     policy=self._sampler(0.0, policy_version),
                     make_environment=self._make_environment,
+                    score=self._score.one,
                     seed=self._config.seed,
                     concurrency=self._config.sampling.max_sessions,
                     on_trajectory=self._recorder.count(len(share)),
@@ -459,6 +463,7 @@ class Trainer:
             temperature=config.sampling.temperature,
             mini_batch_questions=config.training.mini_batch_questions,
             reference=reference,
+            turn_weight=self._score.turn_weight,
             ranks=ranks,
         )
 
@@ -499,8 +504,3 @@ class Trainer:
             "train_questions": digest(self._train_questions),
             "evaluation_questions": digest(self._evaluation_questions),
         }
-
-
-def _score(trajectory: Trajectory) -> Trajectory:
-    """Return the trajectory with its reward; an infrastructure failure gets no reward and stays as it is."""
-    return trajectory if trajectory.stop_reason.is_infrastructure else score_trajectory(trajectory)

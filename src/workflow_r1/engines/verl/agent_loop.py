@@ -19,7 +19,7 @@ from workflow_r1.engines.verl.server_policy import ServerPolicy
 from workflow_r1.environment import Environment
 from workflow_r1.policy.packing import pack
 from workflow_r1.policy.tokenizer import released_end_ids
-from workflow_r1.rewards import score_trajectory
+from workflow_r1.rewards import Scorer
 from workflow_r1.rollout import rollout
 from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory
@@ -35,6 +35,7 @@ class Workplace:
     run: DescribedRun
     renderer: Renderer
     make_environment: Callable[[Question], Environment]
+    score: Scorer
     end_ids: frozenset[int]
     files: RolloutFiles
 
@@ -79,8 +80,7 @@ class WorkflowAgentLoop(AgentLoopBase):
             seed=name.seed,
             policy_version=policy_version(config.training, step if use == "evaluation" else step - 1),
         )
-        if not trajectory.stop_reason.is_infrastructure:
-            trajectory = score_trajectory(trajectory)
+        trajectory = workplace.score.one(trajectory)
         workplace.files.append(trajectory, use=use, step=step)
         return to_output(
             trajectory,
@@ -140,6 +140,7 @@ def _open_workplace(tokenizer: Any, model: str) -> Workplace:
             services=build_services(config.services, config.pool, operators=operators),
             special_tokens=special,
         ),
+        score=Scorer(config.reward),
         end_ids=frozenset(token for token in end_ids if token is not None),
         files=RolloutFiles(run.directory),
     )
