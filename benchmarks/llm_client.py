@@ -26,7 +26,7 @@ try:
 except ImportError:
     openai = None  # type: ignore[assignment]
 
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.inference import (
     ChatModel,
     ChatReply,
@@ -170,7 +170,9 @@ async def roll_out(
     groups = await rollout_groups(
         questions,
         policy=policy,
-        make_environment=lambda question: Environment(question, config=config, operators=operators, services=services),
+        make_environment=lambda question: QuestionEnvironment(
+            question, config=config, operators=operators, services=services
+        ),
         group_size=1,
         seed=0,
         max_concurrency=concurrency,

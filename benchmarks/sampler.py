@@ -42,7 +42,7 @@ from transformers import (
 )
 
 from workflow_r1.config.loading import load_run_config
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.operators import OperatorResult, OperatorServices, operator
 from workflow_r1.policy.local_sampler import LocalSampler, LocalSession
 from workflow_r1.policy.model import load_policy_model
@@ -206,7 +206,7 @@ def run_rollout(sampler: LocalSampler, num: int, *, seed: int) -> tuple[int, int
         rollout_groups(
             questions,
             policy=Caller(sampler),
-            make_environment=lambda question: Environment(
+            make_environment=lambda question: QuestionEnvironment(
                 question, config=config, operators={"Lookup": lookup}, services=services
             ),
             group_size=8,

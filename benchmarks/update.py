@@ -24,7 +24,7 @@ from workflow_r1.engines.native.optimiser import build_optimiser
 from workflow_r1.engines.native.update import PolicyUpdate
 from workflow_r1.policy.model import resolve_device
 from workflow_r1.policy.packing import num_tokens
-from workflow_r1.trajectory import Question, Reward, ScoredTrajectory, StopReason, Trajectory, Turn
+from workflow_r1.trajectory import AnswerReward, Question, ScoredTrajectory, StopReason, Trajectory, Turn
 
 GROUP_SIZE = 8
 
@@ -123,7 +123,7 @@ def make_groups(num: int, vocabulary: int) -> list[list[ScoredTrajectory]]:
             turns=tuple(turns),
             stop_reason=StopReason.ANSWERED,
         )
-        scored = Reward(total=reward, answer=reward, format=0.0, exact_match=reward, f1=reward)
+        scored = AnswerReward(total=reward, answer=reward, format=0.0, exact_match=reward, f1=reward)
         trajectories.append(ScoredTrajectory(**dict(trajectory), reward=scored))
     return [trajectories[start : start + GROUP_SIZE] for start in range(0, num, GROUP_SIZE)]
 

@@ -25,9 +25,7 @@ def test_runs_differ_in_seed_and_dial_alone(tmp_path):
     assert made.runs == [(0.0, 0), (0.5, 0), (0.0, 1), (0.5, 1)]
     settings = made.settings(0.5, 1)
     assert (settings.seed, settings.reward.cost.dial, settings.objective.advantage) == (1, 0.5, "group_centred")
-    assert settings.model_copy(
-        update={"seed": 0, "reward": made.settings(0.0, 0).reward}
-    ) == made.settings(0.0, 0)
+    assert settings.model_copy(update={"seed": 0, "reward": made.settings(0.0, 0).reward}) == made.settings(0.0, 0)
     assert made.place(0.5, 1) == tmp_path / "frontier" / "dial-0.5" / "seed-1"
 
 

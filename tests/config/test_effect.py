@@ -16,6 +16,8 @@ EXAMPLES = sorted(
 )
 
 WITHOUT_EFFECT = {
+    "data.source": (["task=textarena", "data.source=files"], "task=qa"),
+    "environment.task_timeout_seconds": (["environment.task_timeout_seconds=3"], "task=textarena"),
     "data.train": (["data.train=q.jsonl"], "data.source=files"),
     "data.evaluation": (["data.evaluation=q.jsonl"], "data.source=files"),
     "data.format": (["data.format=csv"], "data.source=files"),

@@ -11,8 +11,8 @@ from workflow_r1.environment import (
     NO_CALLS_LEFT,
     NOT_RUN,
     ONE_CALL_INSTRUCTION,
-    Environment,
     EnvironmentConfig,
+    QuestionEnvironment,
 )
 from workflow_r1.errors import ConfigError, ServiceTimeoutError, ServiceUnavailableError
 from workflow_r1.inference import ChatReply
@@ -54,7 +54,7 @@ class StandIn:
 
 def make_environment(*operators, special_tokens=(), **config):
     pool = operators or (StandIn(),)
-    return Environment(
+    return QuestionEnvironment(
         QUESTION,
         config=EnvironmentConfig(**{"operators": tuple(operator.name for operator in pool)} | config),
         operators={operator.name: operator for operator in pool},
@@ -150,7 +150,7 @@ def test_4_an_unknown_operator_is_the_policys_mistake():
 
 def test_4_an_operator_outside_the_pool_is_unknown():
     operators = {"Search": StandIn("Search"), "Review": StandIn("Review")}
-    environment = Environment(
+    environment = QuestionEnvironment(
         QUESTION, config=EnvironmentConfig(operators=("Search",)), operators=operators, services=SERVICES
     )
     (step,) = play(environment, turn("Review: x"))
@@ -240,7 +240,7 @@ def test_8_a_real_operators_reply_is_neutralised_and_its_usage_is_not():
             text = "<reasoning>r<|im_end|></reasoning><answer>a</info></answer>"
             return ChatReply(text=text, finish_reason=FinishReason.STOP, usage=Usage())
 
-    environment = Environment(
+    environment = QuestionEnvironment(
         QUESTION,
         config=EnvironmentConfig(operators=("AnswerGenerate", "Review")),
         operators=OPERATORS,
@@ -309,7 +309,7 @@ def test_steps_of_one_environment_do_not_overlap():
 
 def test_a_pool_with_an_unknown_name_is_a_configuration_error():
     with pytest.raises(ConfigError, match="expected names among Echo; found Sonar"):
-        Environment(
+        QuestionEnvironment(
             QUESTION, config=EnvironmentConfig(operators=("Echo", "Sonar")), operators={"Echo": StandIn()}, services=SERVICES
         )  # fmt: skip
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from workflow_r1.config.methods import MethodsConfig
-from workflow_r1.environment import Environment
+from workflow_r1.environment import Environment, QuestionEnvironment
 from workflow_r1.errors import FilteredError, ServiceUnavailableError, TooLongError
 from workflow_r1.evaluation.harness import EvaluationLog, ask, draws_of, make_row
 from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, iterate_rows
@@ -41,7 +41,7 @@ def run(
 
     def make_environments(chat: ChatModel) -> Callable[[Question], Environment]:
         services = OperatorServices(chat=chat)
-        return lambda question: Environment(
+        return lambda question: QuestionEnvironment(
             question, config=method_environment(operators), operators=operators, services=services
         )
 
@@ -185,7 +185,7 @@ def test_how_an_answer_came_about(tmp_path: Path, turns: list[str], status: Eval
 
     pool = {"Search": OPERATORS["Search"]}
     limits = method_environment(pool).model_copy(update={"max_turns": 3})
-    environment = Environment(
+    environment = QuestionEnvironment(
         PARIS, config=limits, operators=pool, services=OperatorServices(search=ScriptedSearch({}))
     )
     trajectory = asyncio.run(

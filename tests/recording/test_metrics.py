@@ -1,7 +1,7 @@
 import pytest
 
 from workflow_r1.recording.metrics import combine_mini_batches, merge, rollout_metrics
-from workflow_r1.trajectory import OperatorCall, Question, Reward, ScoredTrajectory, StopReason, Trajectory, Turn
+from workflow_r1.trajectory import AnswerReward, OperatorCall, Question, ScoredTrajectory, StopReason, Trajectory, Turn
 
 QUESTION = Question(id="q", text="?", golden_answers=("x",))
 
@@ -11,7 +11,7 @@ def scored(group, total, *, calls=(), answer="x"):
         Turn(index=1, text="<think>ab</think>", token_ids=(1, 2), logprobs=(-1.0, -3.0), well_formed=True, calls=calls),
         Turn(index=2, text="<think>abcd</think>", token_ids=(3,), logprobs=(-2.0,), well_formed=True),
     )
-    reward = Reward(total=total, answer=total, format=0.0, exact_match=float(total == 1), f1=0.0)
+    reward = AnswerReward(total=total, answer=total, format=0.0, exact_match=float(total == 1), f1=0.0)
     return ScoredTrajectory(
         id="t",
         group_id=group,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import Environment, EnvironmentConfig, QuestionEnvironment
 from workflow_r1.errors import DataError, ServiceUnavailableError
 from workflow_r1.evaluation.answers import read_answers
 from workflow_r1.evaluation.card import EvaluationCard
@@ -59,7 +59,7 @@ def directory(tmp_path: Path) -> Path:
     config = EnvironmentConfig(prompt_style="brief", max_turns=3, operators=("AnswerGenerate",))
 
     def make_environment(question: Question) -> Environment:
-        return Environment(question, config=config, operators=OPERATORS, services=services)
+        return QuestionEnvironment(question, config=config, operators=OPERATORS, services=services)
 
     directory = tmp_path / "evaluation"
     directory.mkdir()

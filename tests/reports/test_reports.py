@@ -14,9 +14,9 @@ from workflow_r1.reports import draw_curve, open_trackers, read_run, write_summa
 from workflow_r1.reports.services import operators_table, services_table
 from workflow_r1.reports.summary import evaluation_table, markdown_table, show_trajectory, training_table
 from workflow_r1.trajectory import (
+    AnswerReward,
     OperatorCall,
     Question,
-    Reward,
     ScoredTrajectory,
     StopReason,
     Turn,
@@ -84,7 +84,7 @@ def trajectory(id: str, answer: str) -> ScoredTrajectory:
         ),
         answer=answer,
         stop_reason=StopReason.ANSWERED,
-        reward=Reward(total=right, answer=right, format=0.0, exact_match=right, f1=right),
+        reward=AnswerReward(total=right, answer=right, format=0.0, exact_match=right, f1=right),
     )  # fmt: skip
 
 

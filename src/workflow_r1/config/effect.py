@@ -20,12 +20,16 @@ class Needs:
     """Section and key, with dots."""
     values: tuple[str, ...] = ()
     """Any of these; none stands for any value at all."""
+    but: tuple[str, ...] = ()
+    """Values without the effect; any other has it."""
     off: tuple[str, ...] = ()
     """Values that switch the whole off and leave the other keys as they are."""
 
     def is_met(self, config: BaseModel) -> bool:
         """Return True where the configuration has such a value."""
         value = _look_up(config, self.key)
+        if self.but:
+            return value not in self.but
         return value in (*self.values, *self.off) if self.values else bool(value)
 
     def describe(self, config: BaseModel) -> str:
@@ -35,15 +39,21 @@ class Needs:
 
     def remedy(self) -> str:
         """Describe the value to set."""
+        if self.but:
+            return f"another {self.key}"
         return f"{self.key} = {json.dumps(self.values[0])}" if self.values else self.key
 
 
 _FILES = Needs("data.source", ("files",))
+_QUESTIONS = Needs("task", ("qa",))
+_OTHER_TASKS = Needs("task", but=("qa",))
 _ENDPOINT = Needs("llm.kind", ("openai",))
 _POLICY_SERVER = Needs("policy.base_url")
 _STORE = Needs("store.mode", ("use", "record", "replay"))
 
 _NEEDED: dict[str, tuple[Needs, ...]] = {
+    "data.source": (_QUESTIONS,),
+    "environment.task_timeout_seconds": (_OTHER_TASKS,),
     "data.train": (_FILES,),
     "data.evaluation": (_FILES,),
     "data.format": (_FILES,),

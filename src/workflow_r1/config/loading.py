@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from workflow_r1.config.effect import KeysError
-from workflow_r1.config.run import DERIVED, RunConfig
+from workflow_r1.config.run import DERIVED, QUESTIONS, RunConfig
 from workflow_r1.errors import ConfigError
 from workflow_r1.nearest import did_you_mean, nearest
 from workflow_r1.references import is_file
@@ -38,7 +38,8 @@ def load_run_config(path: Path | str | None = None, overrides: Sequence[str] = (
     Args:
         path: a TOML file, or the name of a preset (``embedded``, ``paper``, ...); None takes the preset ``embedded``.
             Relative paths inside it are relative to the working directory; those of ``plugins``,
-            ``search.callable`` and ``reward.weights``, to the file.
+            ``task``, ``reward.weights`` and
+            ``search.callable``, to the file.
         overrides: ``section.key=value``, later ones win. The value is read as TOML; anything that is not TOML is a bare
             string. An empty value returns the key to its default.
 
@@ -125,6 +126,7 @@ def _read(text: str, file: Path, overrides: Sequence[str]) -> RunConfig:
     for override in overrides:
         _apply_override(table, override, places)
     _make_code_absolute(table, Path())
+    _leave_the_pool_to_the_task(table)
     try:
         # Strict, so that `steps = true` or `steps = "3"` is a mistake; through JSON, where strictness still lets a
         # string be a path and a list a tuple.
@@ -162,6 +164,9 @@ def _make_code_absolute(table: dict[str, Any], directory: Path) -> None:
     plugins = table.get("plugins")
     if isinstance(plugins, list):
         table["plugins"] = [absolute(plugin) for plugin in plugins]
+    task = table.get("task")
+    if isinstance(task, str) and ":" in task:
+        table["task"] = absolute_function(task)
     reward = table.get("reward")
     if isinstance(reward, dict) and isinstance(weights := reward.get("weights"), dict):
         reward["weights"] = {absolute_function(name): weight for name, weight in weights.items()}
@@ -171,6 +176,13 @@ def _make_code_absolute(table: dict[str, Any], directory: Path) -> None:
     function = search.get("callable") if isinstance(search, dict) else None
     if isinstance(function, dict) and isinstance(function.get("function"), str):
         function["function"] = absolute_function(function["function"])
+
+
+def _leave_the_pool_to_the_task(table: dict[str, Any]) -> None:
+    """Without a pool of its own, a task that is not question answering has no operators beside its actions."""
+    environment = table.setdefault("environment", {}) if table.get("task", QUESTIONS) != QUESTIONS else None
+    if isinstance(environment, dict):
+        environment.setdefault("operators", [])
 
 
 def _apply_override(table: dict[str, Any], override: str, places: dict[Location, str]) -> None:

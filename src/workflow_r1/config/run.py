@@ -12,7 +12,7 @@ from workflow_r1.config.effect import refuse_keys_without_effect
 from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.methods import MethodsConfig
 from workflow_r1.config.search import SearchConfig
-from workflow_r1.config.sections import PoolSettings, ServiceSettings
+from workflow_r1.config.sections import PoolSettings, ServiceSettings, TaskChoice
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig, WarmstartConfig
 from workflow_r1.config.trl import TrlConfig
 from workflow_r1.config.verl import VerlConfig
@@ -24,6 +24,9 @@ from workflow_r1.rollout.renderer import TemplateConfig
 from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.store.config import StoreConfig
 from workflow_r1.trajectory.records import Record
+
+QUESTIONS = "qa"
+"""The task of questions with golden answers."""
 
 DERIVED = "derived"
 """Validation context of a configuration that the program makes of another: what the user set may have lost its effect."""
@@ -103,6 +106,12 @@ class RunConfig(Record):
     """Operators of your own: files (``my_operators.py``, relative to the TOML file) and modules (``my_package.operators``)."""
     operators: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of operators of your own, each in a section ``[operators.NAME]``; the operator defines their keys."""
+    task: str = QUESTIONS
+    """Task that the policy learns: ``qa`` (questions with golden answers), ``textarena``, ``openenv``, a class of your own
+    (``path/to/file.py:Class``, relative to the TOML file, or ``my_package.tasks:Class``), or the name of an installed one
+    (entry points of the group ``workflow_r1.tasks``)."""
+    tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of tasks, each in a section ``[tasks.NAME]``; the task defines their keys."""
     data: DataConfig = DataConfig()
     policy: PolicyConfig = PolicyConfig()
     embedded: EmbeddedConfig = EmbeddedConfig()
@@ -136,6 +145,11 @@ class RunConfig(Record):
         return PoolSettings(self.environment.operators, self.plugins, self.operators)
 
     @property
+    def chosen_task(self) -> TaskChoice:
+        """Settings that the task is built from."""
+        return TaskChoice(self.task, self.tasks)
+
+    @property
     def services(self) -> ServiceSettings:
         """Settings of the services that the operators may use."""
         return ServiceSettings(
@@ -158,11 +172,12 @@ class RunConfig(Record):
 
         The questions are, or the LLM or the search that an operator of the pool needs. An operator of the user's own
         may need both; it is not imported to find out, since a report also reads the configurations of other people's
-        runs. ``search.kind = "none"`` says that no operator searches.
+        runs; nor is a task of their own. ``search.kind = "none"`` says that no operator searches.
         """
         pool = [OPERATORS.get(name) for name in self.environment.operators]
         needs = {need for each in pool for need in (("llm", "search") if each is None else each.needs)}
-        return self.data.source == "embedded" or bool(self.simulated_services(needs))
+        asks_embedded = self.task == QUESTIONS and self.data.source == "embedded"
+        return asks_embedded or bool(self.simulated_services(needs))
 
     @property
     def title(self) -> str:

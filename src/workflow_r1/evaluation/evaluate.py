@@ -7,14 +7,11 @@ from functools import cached_property
 
 from workflow_r1.environment import Environment
 from workflow_r1.evaluation.figures import Figures, compute_figures, figures_by_class
-from workflow_r1.rewards import score_trajectory
+from workflow_r1.rewards import Score, score_trajectory
 from workflow_r1.rollout import derive_seed, rollout
 from workflow_r1.rollout.policy import Policy
 from workflow_r1.rollout.rollout import first_leaf
 from workflow_r1.trajectory import Question, Trajectory
-
-Score = Callable[[Trajectory], Trajectory]
-"""Gives a trajectory that the infrastructure did not end its reward."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +44,12 @@ async def answer_question(
     """Let a policy answer one question, and score the answer.
 
     Args:
-        question: a question with golden answers.
+        question: a question, or an instance of another task.
         policy: the policy to evaluate.
         environment: a fresh one, for this question alone.
         trajectory_id: an id that is unique within the evaluation.
         seed: seed of all sampling.
-        score: gives a trajectory its reward; never called where the infrastructure failed.
+        score: scores a trajectory that the policy itself brought to its end.
 
     Returns:
         A ``ScoredTrajectory``, or a plain one where the infrastructure failed.
@@ -75,10 +72,10 @@ async def evaluate(
     *,
     policy: Policy,
     make_environment: Callable[[Question], Environment],
-    score: Score = score_trajectory,
     seed: int = 0,
     concurrency: int = 128,
     done: Sequence[Trajectory] = (),
+    score: Score = score_trajectory,
     on_trajectory: Callable[[Trajectory], None] | None = None,
 ) -> EvaluationResult:
     """Let a policy answer each question once, and score the answers.
@@ -87,14 +84,14 @@ async def evaluate(
     or on the order in which trajectories finish.
 
     Args:
-        questions: questions with golden answers; their ids are unique.
+        questions: questions, or instances of another task; their ids are unique.
         policy: the policy to evaluate.
         make_environment: makes a fresh environment for each question.
-        score: gives a trajectory its reward.
         seed: all sampling derives from it and the question's id.
         concurrency: trajectories that are live at once.
         done: trajectories of an earlier, interrupted evaluation of the same policy; their questions are not asked
             again. Questions of infrastructure failures are asked again.
+        score: scores a trajectory that the policy itself brought to its end.
         on_trajectory: called with each new trajectory as soon as it is finished, e.g. to keep it.
 
     Raises:

@@ -15,19 +15,20 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from workflow_r1.environment import Environment
 from workflow_r1.errors import BudgetExceededError
-from workflow_r1.evaluation.evaluate import Score, answer_question
+from workflow_r1.evaluation.evaluate import answer_question
 from workflow_r1.evaluation.rows import NO_ANSWER, EvaluationRow, EvaluationStatus, append_rows, iterate_rows
-from workflow_r1.rewards import score_trajectory
+from workflow_r1.rewards import Score, score_trajectory
 from workflow_r1.rewards.cost import num_tokens
 from workflow_r1.rollout import derive_seed
 from workflow_r1.rollout.outage import OutageWatch
 from workflow_r1.rollout.places import Places
 from workflow_r1.rollout.policy import Policy
 from workflow_r1.rollout.rollout import first_leaf
-from workflow_r1.trajectory import Question, ScoredTrajectory, StopReason, Trajectory, append_trajectories
+from workflow_r1.trajectory import Question, Reward, ScoredTrajectory, StopReason, Trajectory, append_trajectories
 from workflow_r1.trajectory.storage import iterate_trajectories
 
 ROWS = "rows.jsonl"
@@ -139,7 +140,7 @@ async def ask(
         num_calls_left: calls that the budget still allows; None where it does not limit them. Near the limit fewer
             trajectories are live.
         attempts: most times that a question is asked where the infrastructure fails.
-        score: gives a trajectory its reward.
+        score: scores a trajectory that the policy itself brought to its end.
         on_answer: called with every answer that was kept, and every failure.
 
     Raises:
@@ -219,8 +220,9 @@ def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, 
         seed=seed,
         repeat=repeat,
         status=_status(trajectory),
-        exact_match=None if reward is None else reward.exact_match,
-        f1=None if reward is None else reward.f1,
+        exact_match=None if reward is None else reward.parts.get("exact_match"),
+        f1=None if reward is None else reward.parts.get("f1"),
+        **_of_task(reward),
         turns=len(trajectory.turns),
         llm_calls=usage.llm_calls + own_calls,
         tokens=num_tokens(trajectory),
@@ -229,9 +231,18 @@ def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, 
     )
 
 
+def _of_task(reward: Reward | None) -> dict[str, Any]:
+    """Return the figures of a task without golden answers; none for an answer that was compared with some."""
+    if reward is None or "exact_match" in reward.parts:
+        return {}
+    return {"success": None if reward.success is None else float(reward.success), "reward": reward.total}
+
+
 def _status(trajectory: Trajectory) -> EvaluationStatus:
     if trajectory.stop_reason.is_infrastructure:
         return EvaluationStatus.FAILED
+    if trajectory.stop_reason is StopReason.DONE:
+        return EvaluationStatus.ANSWERED
     if trajectory.stop_reason is StopReason.CONTENT_REFUSED:
         return EvaluationStatus.NO_ANSWER
     if trajectory.stop_reason is StopReason.ANSWERED:

@@ -4,20 +4,23 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from workflow_r1.evaluation.figures import Figures, Proportion
+from workflow_r1.evaluation.figures import Figures, Measure, Proportion
 from workflow_r1.printable import printable
 from workflow_r1.prompts import parse_turn
 from workflow_r1.recording.metrics import tell_left_out
 from workflow_r1.reports.run_record import Row, RunRecord
 from workflow_r1.reports.services import SERVICES_NOTE, services_table
 from workflow_r1.services.secrets import mask_addresses
-from workflow_r1.trajectory import ScoredTrajectory, Trajectory
+from workflow_r1.trajectory import Reward, ScoredTrajectory, Trajectory
 
 NUM_EXAMPLES = 3
 """Trajectories that a summary shows."""
 
 MAX_EXAMPLE_CHARS = 600
 """Longest thought, input or observation in an example."""
+
+MEASURES: dict[Measure, str] = {"exact_match": "exact match", "success": "success", "reward": "reward"}
+"""Names of the figures that say how good a policy is, in words."""
 
 CLASS_PREFIX = "evaluation/class/"
 
@@ -112,16 +115,19 @@ def figures_table(results: Iterable[tuple[str, Figures]]) -> tuple[list[str], li
     """
     results = list(results)
     some_left_out = any(figures.num_failed for _, figures in results)
-    header = ["", "questions", "exact match [95%]", "F1", "turns", "LLM calls", "LLM tokens"]
+    measure = next((MEASURES[figures.measure] for _, figures in results), "exact match")
+    interval = "" if measure == "reward" else " [95%]"
+    with_f1 = any(figures.f1 is not None for _, figures in results)
+    header = ["", "questions", f"{measure}{interval}", *(["F1"] if with_f1 else []), "turns", "LLM calls", "LLM tokens"]
     if some_left_out:
         header[3:3] = ["left out", "if wrong"]
     rows = [
         [
             name,
-            str(figures.exact_match.total),
-            str(figures.exact_match),
-            *([str(figures.num_failed), f"{figures.exact_match_if_left_out_wrong:.3f}"] if some_left_out else []),
-            f"{figures.f1:.3f}",
+            str(figures.well_formed.total),
+            f"{figures.reward:.3f}" if figures.headline is None else str(figures.headline),
+            *([str(figures.num_failed), _show(figures.headline_if_left_out_wrong)] if some_left_out else []),
+            *([_show(figures.f1)] if with_f1 else []),
             f"{figures.turns:.1f}",
             f"{figures.llm_calls:.1f}",
             f"{figures.llm_prompt_tokens + figures.llm_completion_tokens:.0f}",
@@ -181,15 +187,25 @@ def show_trajectory(trajectory: Trajectory) -> str:
     return "\n\n".join(lines)
 
 
+def _show(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 def _outcome(trajectory: Trajectory) -> str:
     gold = ", ".join(trajectory.question.golden_answers) or "unknown"
     answer = f"Answer: {trajectory.answer!r}" if trajectory.answer is not None else "No answer"
     score = (
-        f"reward {trajectory.reward.total:g} (answer {trajectory.reward.answer:g}, format {trajectory.reward.format:g})"
+        f"reward {trajectory.reward.total:g}{_show_parts(trajectory.reward)}"
         if isinstance(trajectory, ScoredTrajectory)
         else "not scored"
     )
     return f"{escape_markdown(answer)}; gold: {escape_markdown(gold)}; {trajectory.stop_reason}; {score}."
+
+
+def _show_parts(reward: Reward) -> str:
+    """Show the terms of the total, for questions; all parts, for other tasks."""
+    names: list[str] = [name for name in ("answer", "format") if name in reward.parts] or list(reward.parts)
+    return f" ({', '.join(f'{escape_markdown(name)} {reward.parts[name]:g}' for name in names)})" if names else ""
 
 
 def _choose_examples(run: RunRecord) -> list[Trajectory]:
@@ -198,7 +214,7 @@ def _choose_examples(run: RunRecord) -> list[Trajectory]:
     recent.sort(key=lambda trajectory: len(trajectory.turns), reverse=True)
     chosen: dict[Any, Trajectory] = {}
     for trajectory in recent:
-        right = isinstance(trajectory, ScoredTrajectory) and trajectory.reward.exact_match == 1.0
+        right = isinstance(trajectory, ScoredTrajectory) and trajectory.reward.success is True
         chosen.setdefault((not right, str(trajectory.stop_reason)), trajectory)
     return [chosen[key] for key in sorted(chosen)][:NUM_EXAMPLES]
 

@@ -2,13 +2,13 @@
 
 import inspect
 import math
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from workflow_r1.errors import ConfigError, RewardError
-from workflow_r1.references import load_reference
+from workflow_r1.references import load_reference, place_of_error
 from workflow_r1.trajectory import ScoredTrajectory
 
 GROUP = "group"
@@ -57,7 +57,7 @@ class RewardFunction:
             return self.function(given)
         except Exception as error:
             raise RewardError(
-                f"{self._place_of(error)}: the reward function {self.name} raised {type(error).__name__}: {error} "
+                f"{place_of_error(error, Path(self.place.rpartition(':')[0])) or self.place}: the reward function {self.name} raised {type(error).__name__}: {error} "
                 f"({asked}); mend it, or take it out of reward.weights"
             ) from error
 
@@ -78,12 +78,6 @@ class RewardFunction:
             f"{self.place}: expected the reward function {self.name} to return {expected}, received {received} ({asked})"
         )
 
-    def _place_of(self, error: Exception) -> str:
-        """Return the innermost line of the function's own file in a traceback."""
-        file = self.place.rpartition(":")[0]
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-        return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else self.place
-
 
 def load_function(reference: str) -> RewardFunction:
     """Import a reward function.
@@ -100,7 +94,10 @@ def load_function(reference: str) -> RewardFunction:
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"{key}: expected to import it, received {type(error).__name__}: {error}; mend it") from error
+        place = place_of_error(error) or reference
+        raise ConfigError(
+            f"{key}: {place}: expected to import it, received {type(error).__name__}: {error}; mend it"
+        ) from error
     name = reference.rpartition(":")[2].rpartition(".")[2]
     if not callable(found):
         raise ConfigError(f"{key}: expected a function, found {type(found).__name__}")

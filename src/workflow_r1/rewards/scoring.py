@@ -7,7 +7,7 @@ from workflow_r1.errors import ConfigError
 from workflow_r1.rewards.config import CostConfig, RewardConfig
 from workflow_r1.rewards.cost import cost_of, cost_reductions
 from workflow_r1.rewards.functions import RewardFunction, load_function
-from workflow_r1.rewards.score import score_trajectory
+from workflow_r1.rewards.score import Score, score_trajectory
 from workflow_r1.trajectory import ScoredTrajectory, TaskReward, Trajectory
 
 COST = "cost"
@@ -46,7 +46,7 @@ class Scorer:
         self,
         config: RewardConfig | None = None,
         *,
-        own: Callable[[Trajectory], ScoredTrajectory] = score_trajectory,
+        own: Score = score_trajectory,
         counts_turn_rewards: bool = False,
     ) -> None:
         config = config or RewardConfig()
@@ -86,16 +86,20 @@ class Scorer:
             ValueError: a question has no golden answer.
         """
         owned = [self._own(each) for each in group if not each.stop_reason.is_infrastructure]
-        scored = iter(self._weigh(owned) if self._parts or self._cost.dial else owned)
+        scored = iter(self._scored(owned))
         return [each if each.stop_reason.is_infrastructure else next(scored) for each in group]
 
-    def one(self, trajectory: Trajectory) -> Trajectory:
-        """Score a trajectory as a group of its own: its cost is then compared with nothing."""
-        return self([trajectory])[0]
+    def one(self, trajectory: Trajectory) -> ScoredTrajectory:
+        """Score a trajectory as a group of its own: its cost is then compared with nothing.
 
-    def _weigh(self, group: list[ScoredTrajectory]) -> list[ScoredTrajectory]:
-        if not group:
-            return []
+        Raises:
+            ValueError: the infrastructure ended it, or its question has no golden answer.
+        """
+        return self._scored([self._own(trajectory)])[0]
+
+    def _scored(self, group: list[ScoredTrajectory]) -> list[ScoredTrajectory]:
+        if not group or not (self._parts or self._cost.dial):
+            return group
         own = group[0].reward.parts
         for part in self._parts:
             if part.is_function and part.name in own:

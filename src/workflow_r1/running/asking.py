@@ -80,11 +80,12 @@ def ask(
     on_event: Callable[[AskEvent], None] | None = None,
     stop: Stop | None = None,
 ) -> "Trajectory":
-    """Ask one question.
+    """Ask one question, or play one instance of another task.
 
     Args:
         config: configuration of the policy, its operators and its limits.
-        text: the question; None draws a held-out one of the configuration, whose answer is then scored.
+        text: the question, or the id of a task's instance; None draws a held-out one of the configuration, whose answer is
+            then scored.
         method: ``policy``, or the name of a fixed workflow.
         temperature: temperature of the policy; 0 is greedy.
         seed: draws the held-out question, and seeds the sampling.
@@ -99,13 +100,12 @@ def ask(
         UserError: the configuration cannot be used.
         ServiceError: a service refuses, or cannot be reached at the start.
     """
-    from workflow_r1.rewards import Scorer
     from workflow_r1.rollout import derive_seed, rollout
+    from workflow_r1.running.parts import is_scored
     from workflow_r1.running.services import check_served_policy, check_services
     from workflow_r1.running.simulation import is_simulated, notes_on
 
     asked = _choose_question(config, text, seed)
-    scorer = Scorer(config.reward)
     opened = open_method(config, method, temperature=temperature, questions=[asked])
     check_services(config.services, opened.services)
     if method == POLICY:
@@ -129,17 +129,21 @@ def ask(
             )
 
     trajectory = run_loop(run, stop)
-    return scorer.one(trajectory) if asked.golden_answers else trajectory
+    if is_scored(config, asked) and not trajectory.stop_reason.is_infrastructure:
+        return opened.score(trajectory)
+    return trajectory
 
 
 def _choose_question(config: "RunConfig", text: str | None, seed: int | None) -> "Question":
     import random
 
-    from workflow_r1.running.parts import held_out_questions
+    from workflow_r1.running.parts import asked_instance, held_out_questions
     from workflow_r1.trajectory import Question
 
     if text is None:
         held_out = held_out_questions(config, max(1, config.training.evaluation_questions))
         return random.Random(seed).choice(held_out)
+    if (instance := asked_instance(config, text.strip())) is not None:
+        return instance
     _refuse_path(text)
     return Question(id="asked", text=text.strip(), golden_answers=())

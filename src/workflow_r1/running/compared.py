@@ -146,7 +146,9 @@ class Asked:
     questions: "Sequence[Question]"
     """Questions with ids that are unique among them."""
     file: Path | None
-    """File of the questions; None for the embedded world."""
+    """File of the questions; None for the embedded world, and for another task."""
+    is_embedded: bool = False
+    """True for questions of the embedded world."""
 
     def describe(self) -> "Described":
         """Describe the conditions of its figures, for the card."""
@@ -184,17 +186,26 @@ def read_benchmarks(config: "RunConfig", given: Iterable[str], *, directory: Pat
         DataError: a file is missing, empty or malformed.
     """
     from workflow_r1.config import change_settings
+    from workflow_r1.config.run import QUESTIONS
     from workflow_r1.running.configuration import open_questions
 
-    if not list(given := _split(given)):
+    given = _split(given)
+    if config.task != QUESTIONS:
+        if given:
+            raise ConfigError(
+                f"benchmark: expected none with task = {config.task!r}, which holds out instances of its own, received "
+                f"{', '.join(given)}; leave it out"
+            )
+        return [Asked(_name_of_task(config), open_questions(config, limit), None)]
+    if not given:
         questions = open_questions(config, limit)
         file = config.data.evaluation if config.data.source == "files" else None
-        return [Asked(_name_of(questions, file), questions, file)]
+        return [Asked(_name_of(questions, file), questions, file, is_embedded=file is None)]
     asked = []
     for each in given:
         if each == "embedded":
             embedded = change_settings(config, {"data.source": "embedded"})
-            asked.append(Asked(each, open_questions(embedded, limit), None))
+            asked.append(Asked(each, open_questions(embedded, limit), None, is_embedded=True))
             continue
         name, file = _find_benchmark(each, directory)
         questions = open_questions(change_settings(config, {"data.source": "files", "data.evaluation": file}), limit)
@@ -233,6 +244,14 @@ def _name_of(questions: "Sequence[Question]", file: Path | None) -> str:
         return "embedded"
     datasets = {question.dataset for question in questions} - {""}
     return datasets.pop() if len(datasets) == 1 else file.name.split(".")[0]
+
+
+def _name_of_task(config: "RunConfig") -> str:
+    from workflow_r1.assembly.tasks import build_task
+
+    task = build_task(config.chosen_task)
+    assert task is not None
+    return task.name
 
 
 def _split(given: Iterable[str]) -> list[str]:

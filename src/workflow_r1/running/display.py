@@ -78,7 +78,7 @@ class TrainingBoard:
                 self._done, self._total = event.done, event.total
                 reward = getattr(event.trajectory, "reward", None)
                 self._live["scored"] += reward is not None
-                self._live["right"] += reward is not None and reward.exact_match == 1.0
+                self._live["right"] += reward is not None and reward.success is True
             case events.UpdateStarted():
                 self._enter(f"step {event.step}: update, {event.num_mini_batches} mini-batches")
             case events.StepFinished():
@@ -458,7 +458,7 @@ class TrajectoryCounter:
         reward = getattr(trajectory, "reward", None)
         self._failed += trajectory.stop_reason.is_infrastructure
         self._scored += reward is not None
-        self._right += reward is not None and reward.exact_match == 1.0
+        self._right += reward is not None and reward.success is True
         tenth = max(1, self._total // 10)
         if self._live is None and (self._done % tenth == 0 or self._done == self._total):
             self._console.print(Text(f"{self._title}: {self._done}/{self._total}  {self._so_far()}"), soft_wrap=True)

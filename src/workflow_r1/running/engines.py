@@ -84,8 +84,8 @@ class _Material:
     train_questions: "Sequence[Question]"
     evaluation_questions: "Sequence[Question]"
     make_environment: "Callable[[Question], Environment]"
-    accounts: "Accounts"
     score: "Scorer"
+    accounts: "Accounts"
 
 
 def _open_material(config: "RunConfig") -> _Material:
@@ -95,27 +95,33 @@ def _open_material(config: "RunConfig") -> _Material:
         UserError: the configuration or a file cannot be used.
         ServiceError: a service refuses or cannot be reached.
     """
-    from workflow_r1.assembly.environments import build_environment_factory
     from workflow_r1.assembly.operators import build_operators
     from workflow_r1.assembly.services import build_services, open_accounts
-    from workflow_r1.rewards import Scorer
+    from workflow_r1.assembly.tasks import build_environments, build_scorer, build_task, needs_of
     from workflow_r1.running.parts import held_out_questions, train_questions
     from workflow_r1.running.policies import special_tokens
     from workflow_r1.running.services import check_services
+    from workflow_r1.tasks.instances import check_apart
 
-    score = Scorer(config.reward)
+    task = build_task(config.chosen_task)
+    score = build_scorer(config.reward, task)
     questions, held_out = train_questions(config), held_out_questions(config)
+    if task is not None:
+        check_apart(task, questions, held_out)
     accounts = open_accounts(config.prices, config.budget)
     operators = build_operators(config.pool)
-    services = build_services(config.services, config.pool, operators=operators, accounts=accounts)
+    services = build_services(
+        config.services, config.pool, operators=operators, accounts=accounts, needs=needs_of(task)
+    )
     check_services(config.services, services)
-    make_environment = build_environment_factory(
+    make_environment = build_environments(
+        task,
         config.environment,
         operators=operators,
         services=services,
         special_tokens=special_tokens(config.policy),
     )
-    return _Material(questions, held_out, make_environment, accounts, score)
+    return _Material(questions, held_out, make_environment, score, accounts)
 
 
 def prepare_native(config: "RunConfig", on_event: "OnEvent") -> Start:
@@ -130,9 +136,9 @@ def prepare_native(config: "RunConfig", on_event: "OnEvent") -> Start:
             train_questions=material.train_questions,
             evaluation_questions=material.evaluation_questions,
             make_environment=material.make_environment,
+            score=material.score,
             on_event=on_event,
             accounts=material.accounts,
-            score=material.score,
             ranks=ranks,
         )
 

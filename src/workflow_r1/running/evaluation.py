@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from workflow_r1.evaluation.comparison import Comparison, MethodFigures
     from workflow_r1.evaluation.rows import EvaluationRow
     from workflow_r1.operators import OperatorServices
-    from workflow_r1.rewards import Scorer
     from workflow_r1.running.reports import WrittenReport
     from workflow_r1.trajectory import Trajectory
 
@@ -73,16 +71,9 @@ class EvaluationPlan:
         """True where any question, or any service that a method needs, is the embedded world's."""
         from workflow_r1.running.simulation import is_simulated
 
-        return any(one.file is None for one in self.asked) or any(
+        return any(one.is_embedded for one in self.asked) or any(
             is_simulated(one.config, one.method, own_questions=True) for one in self.compared
         )
-
-    @property
-    def scorer(self) -> "Scorer":
-        """Scorer of all answers: every method's by the reward of the one configuration."""
-        from workflow_r1.rewards import Scorer, score_trajectory
-
-        return Scorer(self.config.reward, own=partial(score_trajectory, unicode_normalise=self.unicode_normalise))
 
     @property
     def title(self) -> str:
@@ -244,10 +235,16 @@ def evaluate(
 def _shared_services(plan: EvaluationPlan, accounts: "Accounts") -> "OperatorServices":
     """Return the services of all methods' operators: one client for each endpoint, one index, one budget."""
     from workflow_r1.assembly.services import build_services
+    from workflow_r1.assembly.tasks import build_task, needs_of
 
     operators = {name: each for one in plan.compared for name, each in pool_of(one.config, one.method).items()}
     return build_services(
-        plan.config.services, plan.config.pool, names=tuple(operators), operators=operators, accounts=accounts
+        plan.config.services,
+        plan.config.pool,
+        names=tuple(operators),
+        operators=operators,
+        accounts=accounts,
+        needs=needs_of(build_task(plan.config.chosen_task)),
     )
 
 
@@ -320,7 +317,6 @@ async def _ask_all(
     from workflow_r1.config import change_settings
 
     done = log.done()
-    scorer = plan.scorer
     benchmarks = {one.name: one.questions for one in plan.asked}
     for one in plan.compared:
         for seed in plan.seeds:
@@ -341,6 +337,7 @@ async def _ask_all(
                 services=services.redrawn(draws_of(seed, 0)),
                 questions=[question for questions in benchmarks.values() for question in questions],
                 directory=log.search_directory(one.name, seed),
+                unicode_normalise=plan.unicode_normalise,
                 notify=lambda line: on_event(Noted(line)),
             )
             title = f"{one.config.titled(simulation=plan.is_simulated)}: {one.name}" + (
@@ -364,7 +361,7 @@ async def _ask_all(
                     concurrency=one.config.sampling.max_sessions,
                     num_calls_left=lambda: accounts.budget.num_calls_left,
                     attempts=plan.attempts,
-                    score=scorer.one,
+                    score=opened.score,
                     on_answer=_Counter(num_done, len(keys), on_event),
                 )
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """Trajectories that were sampled, scored where their questions have golden answers."""
+    """Trajectories that were sampled, scored where their questions have golden answers, or their task knows the outcome."""
 
     file: Path
     """JSONL of the trajectories, in the order in which they ended; absent where there are no trajectories."""
@@ -68,8 +68,8 @@ def roll_out(
         BudgetExceededError: the budget is used up; the trajectories that are finished are kept.
         ServiceError: a service refuses, or cannot be reached at the start.
     """
-    from workflow_r1.rewards import Scorer
     from workflow_r1.rollout import rollout_groups
+    from workflow_r1.running.parts import is_scored
     from workflow_r1.running.services import check_served_policy, check_services
     from workflow_r1.running.simulation import is_simulated
     from workflow_r1.store.lock import held_alone
@@ -81,7 +81,6 @@ def roll_out(
     check_can_append(output, option="--output")
     on_event(Preparing("getting ready"))
     heat = config.sampling.temperature if temperature is None else temperature
-    scorer = Scorer(config.reward)
     chosen = open_questions(config, limit)
     opened = open_method(config, method, temperature=heat, as_policy=True, questions=chosen)
     check_services(config.services, opened.services)
@@ -99,8 +98,8 @@ def roll_out(
     def keep(trajectory: "Trajectory") -> None:
         nonlocal done
         done += 1
-        if trajectory.question.golden_answers:
-            trajectory = scorer.one(trajectory)
+        if is_scored(config, trajectory.question) and not trajectory.stop_reason.is_infrastructure:
+            trajectory = opened.score(trajectory)
         append_trajectories(output, [trajectory])
         on_event(TrajectoryFinished(done, total, trajectory))
 

@@ -25,8 +25,14 @@ def is_simulated(config: "RunConfig", method: str = POLICY, *, own_questions: bo
     Raises:
         ConfigError: the method does not exist, or an operator or plug-in cannot be used.
     """
+    from workflow_r1.assembly.tasks import build_task, needs_of
+
     needs = {need for operator in pool_of(config, method).values() for need in operator.needs}
-    return bool(config.simulated_services(needs)) or (config.data.source == "embedded" and not own_questions)
+    task = build_task(config.chosen_task) if method == POLICY else None
+    simulated = bool(config.simulated_services(needs | needs_of(task)))
+    if task is not None:
+        return simulated or task.is_simulation
+    return simulated or (config.data.source == "embedded" and not own_questions)
 
 
 def notes_on(config: "RunConfig", question: str, method: str = POLICY) -> Sequence[str]:

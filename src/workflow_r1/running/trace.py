@@ -16,7 +16,7 @@ from rich.text import Text
 from workflow_r1.prompts import cut_middle, parse_turn
 from workflow_r1.rollout.events import TurnFinished, TurnSampled, TurnStarted
 from workflow_r1.running.asking import AskEvent, QuestionAsked
-from workflow_r1.trajectory import ScoredTrajectory
+from workflow_r1.trajectory import ScoredTrajectory, StopReason
 
 if TYPE_CHECKING:
     from workflow_r1.trajectory import Question, Trajectory, Turn, Usage
@@ -87,13 +87,19 @@ class LiveTrace:
     def show_outcome(self, trajectory: "Trajectory") -> None:
         """Show the answer and the whole usage."""
         line = Text("\n")
-        if trajectory.answer is None:
+        if trajectory.stop_reason is StopReason.DONE:
+            line.append("done", style="bold")
+        elif trajectory.answer is None:
             line.append(f"no answer ({trajectory.stop_reason})", style="bold red")
         else:
             line.append(_shown(trajectory.answer), style="bold")
         if isinstance(trajectory, ScoredTrajectory):
-            right = trajectory.reward.exact_match == 1.0
-            line.append("  ✓ right" if right else "  ✗ wrong", style="bold green" if right else "bold red")
+            success, of_answer = trajectory.reward.success, "exact_match" in trajectory.reward.parts
+            words = ("right", "wrong") if of_answer else ("success", "no success")
+            if success is not None:
+                line.append(
+                    f"  ✓ {words[0]}" if success else f"  ✗ {words[1]}", style="bold green" if success else "bold red"
+                )
             line.append(f"   reward {trajectory.reward.total:g}", style="dim")
         self._print(line)
         self._print(Text(", ".join(outcome_parts(trajectory, self._currency)), style="dim"))

@@ -54,6 +54,11 @@ def effects_of(config: "RunConfig") -> list[Effect]:
     from workflow_r1.config import RunConfig
 
     found = [Effect(f"run the Python code of {_quote(plugin)}", frozenset({("plugins",)})) for plugin in config.plugins]
+    if ":" in config.task:
+        found.append(_effect(f"run the Python code of the task {_quote(config.task)}", "task"))
+    for name, settings in config.tasks.items():
+        chosen = frozenset(("tasks", name, key) for key in settings)
+        found.append(Effect(f"give settings to the task {_quote(name)}, which may ask addresses", chosen))
     search = config.search
     if search.callable is not None:
         found.append(_effect(f"run the Python function {_quote(search.callable.function)}", "search.callable.function"))

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from workflow_r1.environment import Environment
+from workflow_r1.environment import Environment, QuestionEnvironment
 from workflow_r1.errors import BudgetExceededError, UserError
 from workflow_r1.rollout import Policy, RolloutEvent, SampledPolicy, TurnSampled, derive_seed, rollout
 from workflow_r1.services.admission import Admission, AdmissionRules, Refusal
@@ -344,7 +344,10 @@ class _Endpoint:
             if len(text) > max_tokens * CHARS_PER_TOKEN:
                 return False
             environment = served.make_environment(Question(id="asked", text=text, golden_answers=()))
-            return count_tokens is None or count_tokens(environment.initial_messages()) <= max_tokens
+            # Another task's prompt is not made of the text, and so cannot be shortened with it.
+            if count_tokens is None or not isinstance(environment, QuestionEnvironment):
+                return True
+            return count_tokens(environment.initial_messages()) <= max_tokens
 
         asked = await asyncio.to_thread(ask_within, wanted, served.history, fits=fits)
         if asked is None:

@@ -19,7 +19,7 @@ def score(trajectory, total, turn_rewards=TURN_REWARDS, observation=None):
         turn.model_copy(
             update={"reward": reward, "observation": turn.observation if observation is None else observation}
         )
-        for turn, reward in zip(trajectory.turns, itertools.cycle(turn_rewards))  # noqa: B905
+        for turn, reward in zip(trajectory.turns, itertools.cycle(turn_rewards))
     )
     changed = trajectory.model_copy(update={"turns": turns})
     return ScoredTrajectory.of(changed, TaskReward(total=total, success=total > 0))

@@ -169,7 +169,7 @@ def test_a_budget_of_minutes_ends_a_run_at_the_end_of_a_step(whole, tiny_run, wa
 def paying(tiny_run, config):
     """Accounts, and environments whose operator asks a metered LLM once."""
     from workflow_r1.assembly.services import open_accounts
-    from workflow_r1.environment import Environment
+    from workflow_r1.environment import QuestionEnvironment
     from workflow_r1.inference import ChatRequest, ScriptedChatModel
     from workflow_r1.operators import OperatorResult, operator
     from workflow_r1.trajectory import Message
@@ -185,7 +185,7 @@ def paying(tiny_run, config):
     services = OperatorServices(chat=accounts.meter_chat(limited, endpoint="gpt-x"))
 
     def make_environment(question):
-        return Environment(question, config=config.environment, operators={"Echo": Echo}, services=services)
+        return QuestionEnvironment(question, config=config.environment, operators={"Echo": Echo}, services=services)
 
     return {"accounts": accounts, "make_environment": make_environment}, chat
 
@@ -249,7 +249,7 @@ def test_a_budget_stops_a_run_that_a_resume_finishes(paid, tiny_run, warm_direct
 
 
 def test_failing_services_are_counted_and_left_out(tiny_run, warm_directory, tmp_path):
-    from workflow_r1.environment import Environment
+    from workflow_r1.environment import QuestionEnvironment
     from workflow_r1.operators import operator
 
     num_calls = 0
@@ -265,7 +265,9 @@ def test_failing_services_are_counted_and_left_out(tiny_run, warm_directory, tmp
     config = tiny_run.tiny_config(warm_directory, training={"steps": 1, "questions_per_step": 8})
 
     def make_environment(question):
-        return Environment(question, config=config.environment, operators={"Echo": Echo}, services=OperatorServices())
+        return QuestionEnvironment(
+            question, config=config.environment, operators={"Echo": Echo}, services=OperatorServices()
+        )
 
     events = []
     tiny_run.make_trainer(config, tmp_path, events.append, make_environment=make_environment).run()

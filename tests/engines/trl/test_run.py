@@ -231,8 +231,11 @@ def test_nothing_but_failures_stops_the_run(tmp_path: Path) -> None:
     class Down:
         config = load_run_config("embedded", overrides=SETTINGS).environment
 
-        def initial_messages(self) -> Any:
+        async def start(self) -> Any:
             raise ServiceUnavailableError("down")
+
+        async def close(self) -> None:
+            pass
 
     with pytest.raises(ServiceUnavailableError):
         in_process(tmp_path, "training.evaluation_questions=0", make_environment=lambda question: Down()).run()

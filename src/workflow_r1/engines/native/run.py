@@ -97,9 +97,9 @@ class Trainer:
         train_questions: questions with golden answers.
         evaluation_questions: held-out questions; the first ``training.evaluation_questions`` of them are asked.
         make_environment: makes a fresh environment for each trajectory.
+        score: scores the trajectories of a group; None is the configuration's reward of questions.
         on_event: called with progress and warnings.
         accounts: accounts of the environments' services; None where nothing is metered.
-        score: scores the trajectories of a group; None is the configuration's reward.
         ranks: the processes that train together, each with a trainer of the same arguments; None for a single process.
 
     Raises:
@@ -115,9 +115,9 @@ class Trainer:
         train_questions: Sequence[Question],
         evaluation_questions: Sequence[Question],
         make_environment: Callable[[Question], Environment],
+        score: Scorer | None = None,
         on_event: OnEvent = ignore,
         accounts: Accounts | None = None,
-        score: Scorer | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         if not train_questions:
@@ -343,9 +343,9 @@ class Trainer:
                     share,
                     policy=self._sampler(0.0, policy_version),
                     make_environment=self._make_environment,
-                    score=self._score.one,
                     seed=self._config.seed,
                     concurrency=self._config.sampling.max_sessions,
+                    score=self._score.one,
                     on_trajectory=self._recorder.count(len(share)),
                 )
             )

@@ -73,8 +73,8 @@ class Rollouts:
         make_sampler: the policy that samples, from the trainer's model as it is now.
         questions: questions of all steps, ``training.questions_per_step`` for each, in the order in which they are asked.
         make_environment: makes a fresh environment for each trajectory.
-        score: scores the trajectories of a group.
         runner: runner whose event loop owns the services' connections.
+        score: scores the trajectories of a group.
         on_trajectory: receives each trajectory of this process when it ends.
     """
 
@@ -87,8 +87,8 @@ class Rollouts:
         make_sampler: Callable[[Any], Policy],
         questions: Sequence[Question],
         make_environment: Callable[[Question], Environment],
-        score: Scorer,
         runner: asyncio.Runner,
+        score: Scorer,
         on_trajectory: Callable[[Trajectory], None] = lambda trajectory: None,
     ) -> None:
         self._training = training
@@ -97,8 +97,8 @@ class Rollouts:
         self._make_sampler = make_sampler
         self._questions = questions
         self._make_environment = make_environment
-        self._score = score
         self._runner = runner
+        self._score = score
         self._on_trajectory = on_trajectory
         self.trajectories: list[Trajectory] = []
         """All processes' trajectories of the last step, in the order of the groups: scored, or plain where the

@@ -71,7 +71,7 @@ class TrlRun:
         questions: questions, ``training.questions_per_step`` for each step, in the order in which they are asked.
         evaluation_questions: held-out questions.
         make_environment: makes a fresh environment for each trajectory.
-        score: scores the trajectories of a group; None is the configuration's reward.
+        score: scores the trajectories of a group; None is the configuration's reward of questions.
         on_event: called with progress and warnings.
         accounts: accounts of the environments' services; None where nothing is metered.
 
@@ -142,8 +142,8 @@ class TrlRun:
             make_sampler=lambda model: self._sampler(model, config.sampling.temperature),
             questions=self._questions,
             make_environment=self._make_environment,
-            score=self._score,
             runner=self._runner,
+            score=self._score,
             on_trajectory=lambda trajectory: self._count(trajectory),
         )
         objective = config.objective
@@ -245,9 +245,9 @@ class TrlRun:
                 self._evaluation_questions,
                 policy=self._sampler(self._model, 0.0),
                 make_environment=self._make_environment,
-                score=self._score.one,
                 seed=config.seed,
                 concurrency=config.sampling.max_sessions,
+                score=self._score.one,
                 on_trajectory=self._recorder.count(len(self._evaluation_questions)),
             )
         )
