@@ -50,6 +50,9 @@ Measure = Literal["exact_match", "success", "reward"]
 """The figure that says how good a policy is: answers that match golden ones, or the goal of a task as the task itself
 says; the reward where it does not say."""
 
+MEASURES: dict[Measure, str] = {"exact_match": "exact match", "success": "success", "reward": "reward"}
+"""Their names in words."""
+
 
 def _is_absent(value: object) -> bool:
     return value is None or value == {}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from workflow_r1.evaluation.evaluate import EvaluationResult
-from workflow_r1.evaluation.figures import Figures, compute_figures
+from workflow_r1.evaluation.figures import MEASURES, Figures, Measure, compute_figures
 from workflow_r1.prompts import parse_turn
 from workflow_r1.trajectory import ScoredTrajectory, StopReason, Trajectory
 
@@ -138,7 +138,7 @@ def tell_left_out(row: Mapping[str, float | int | None], prefix: str) -> str:
     return f"; {row.get(f'{prefix}/num_failed')} left out, {at_least:.3f} if wrong"
 
 
-def headline_of(row: Mapping[str, float | int | None], prefix: str) -> str:
+def headline_of(row: Mapping[str, float | int | None], prefix: str) -> Measure:
     """Return the quantity that says how good a policy is, by a row of metrics: ``exact_match`` for questions, ``success``
     for other tasks, ``reward`` where a task does not say success.
 
@@ -146,7 +146,7 @@ def headline_of(row: Mapping[str, float | int | None], prefix: str) -> str:
         row: a row of ``metrics.jsonl`` or ``evaluations.jsonl``.
         prefix: ``rollout``, ``evaluation`` or ``evaluation/class/NAME``.
     """
-    return next((name for name in ("exact_match", "success") if f"{prefix}/{name}" in row), "reward")
+    return next((name for name in MEASURES if f"{prefix}/{name}" in row), "reward")
 
 
 def _if_left_out_wrong(prefix: str, figures: Figures) -> Metrics:

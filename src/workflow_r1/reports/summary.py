@@ -4,23 +4,23 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from workflow_r1.evaluation.figures import Figures, Measure, Proportion
+from workflow_r1.config import RunConfig
+from workflow_r1.config.run import QUESTIONS
+from workflow_r1.evaluation.figures import MEASURES, Figures, Proportion
 from workflow_r1.printable import printable
 from workflow_r1.prompts import parse_turn
-from workflow_r1.recording.metrics import tell_left_out
+from workflow_r1.recording.metrics import headline_of, tell_left_out
 from workflow_r1.reports.run_record import Row, RunRecord
 from workflow_r1.reports.services import SERVICES_NOTE, services_table
+from workflow_r1.rewards.config import RewardConfig
 from workflow_r1.services.secrets import mask_addresses
-from workflow_r1.trajectory import Reward, ScoredTrajectory, Trajectory
+from workflow_r1.trajectory import AnswerReward, Reward, ScoredTrajectory, Trajectory
 
 NUM_EXAMPLES = 3
 """Trajectories that a summary shows."""
 
 MAX_EXAMPLE_CHARS = 600
 """Longest thought, input or observation in an example."""
-
-MEASURES: dict[Measure, str] = {"exact_match": "exact match", "success": "success", "reward": "reward"}
-"""Names of the figures that say how good a policy is, in words."""
 
 CLASS_PREFIX = "evaluation/class/"
 
@@ -39,7 +39,9 @@ def write_summary(run: RunRecord, *, pictures: Sequence[str] = ()) -> str:
             "how the system learns, and nothing about real questions."
         )
     parts += [f"![Curve]({picture})" for picture in pictures]
-    parts += ["## Held-out exact match", _table_of_text(*evaluation_table(run))] if run.evaluations else []
+    if run.evaluations:
+        measure = MEASURES[headline_of(run.evaluations[-1], "evaluation")]
+        parts += [f"## Held-out {measure}", _table_of_text(*evaluation_table(run))]
     parts += ["## Training", _table_of_text(*training_table(run))]
     parts += ["## Services", _table_of_text(*services_table(run)), SERVICES_NOTE] if run.services else []
     examples = _choose_examples(run)
@@ -59,10 +61,12 @@ def _describe(run: RunRecord) -> list[str]:
         ("Operators", ", ".join(f"`{name}`" for name in config.environment.operators)),
         ("LLM behind them", "the embedded world's simulated expert" if config.llm.kind == "embedded"
                             else f"`{config.llm.model}` at {mask_addresses(config.llm.base_url or 'the default endpoint')}"),
-        ("Questions", "embedded world" if config.data.source == "embedded" else f"`{config.data.train}`, held out `{config.data.evaluation}`"),
+        _describe_task(config),
         ("Search", f"`{config.search.kind}`, {config.search.k} passages"
                    + (f", corpus `{config.search.corpus}`" if config.search.corpus else "")),
-        ("Exact match", "SQuAD normalisation, any golden answer; intervals are 95% (Wilson)"),
+        ("Exact match", "SQuAD normalisation, any golden answer; intervals are 95% (Wilson)") if config.task == QUESTIONS
+        else ("Success", "as the task says; intervals are 95% (Wilson)"),
+        *_reward_row(config.reward),
         ("Seed", str(config.seed)),
         ("Done", f"{steps} of {config.training.steps} steps, {minutes:.1f} minutes of training"),
         ("Revision", str(environment.get("git_revision") or "unknown")),
@@ -71,13 +75,31 @@ def _describe(run: RunRecord) -> list[str]:
     return [markdown_table(("", ""), rows)]
 
 
+def _describe_task(config: RunConfig) -> tuple[str, str]:
+    if config.task != QUESTIONS:
+        return "Task", f"`{escape_markdown(config.task)}`"
+    if config.data.source == "embedded":
+        return "Questions", "embedded world"
+    return "Questions", f"`{config.data.train}`, held out `{config.data.evaluation}`"
+
+
+def _reward_row(reward: RewardConfig) -> list[tuple[str, str]]:
+    """Describe the reward where it is not the task's own."""
+    terms = [f"{weight:g} `{escape_markdown(name)}`" for name, weight in reward.weights.items()] or ["the task's own"]
+    cost = [f"less the cost in {reward.cost.kind} of right trajectories, dial {reward.cost.dial:g}"]
+    if reward == RewardConfig():
+        return []
+    return [("Reward", ", ".join([" + ".join(terms), *(cost if reward.cost.dial else [])]))]
+
+
 def evaluation_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: held-out exact match at the first and the last evaluation, over all and per class."""
+    """Header and rows: held-out exact match (success, or reward, of another task) at the first and the last evaluation, over all and per class."""
     first, last = run.evaluations[0], run.evaluations[-1]
+    measure = headline_of(last, "evaluation")
     prefixes = {"all": "evaluation"} | {name: f"{CLASS_PREFIX}{name}" for name in _classes(last)}
     rows = []
     for name, prefix in prefixes.items():
-        change = _difference(first.get(f"{prefix}/exact_match"), last.get(f"{prefix}/exact_match"))
+        change = _difference(first.get(f"{prefix}/{measure}"), last.get(f"{prefix}/{measure}"))
         number = last.get(f"{prefix}/num_scored", last.get("evaluation/num_questions", ""))
         shown = [_interval(row, prefix) + tell_left_out(row, prefix) for row in (first, last)]
         rows.append([name, str(number), *shown, change])
@@ -90,6 +112,8 @@ def training_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
     quantities = [
         ("reward", "rollout/reward"),
         ("exact match, sampled", "rollout/exact_match"),
+        ("success, sampled", "rollout/success"),
+        *((f"part {key.rsplit('/', 1)[-1]}", key) for key in run.keys("rollout/part/")),
         ("turns", "rollout/turns"),
         ("policy tokens", "rollout/policy_tokens"),
         ("LLM calls", "rollout/llm_calls"),
@@ -97,6 +121,7 @@ def training_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
         *((f"calls of {key.rsplit('/', 1)[-1]}", key) for key in run.keys("rollout/calls/")),
         ("left out: infrastructure failures", "rollout/num_failed"),
         ("exact match, sampled, if left out were wrong", "rollout/exact_match_if_left_out_wrong"),
+        ("success, sampled, if left out had failed", "rollout/success_if_left_out_wrong"),
         ("seconds per step", "time/step_seconds"),
     ]
     rows = []
@@ -111,7 +136,7 @@ def training_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
 def figures_table(results: Iterable[tuple[str, Figures]]) -> tuple[list[str], list[list[str]]]:
     """Header and rows: one row per class or method of an evaluation; narrow enough for a terminal.
 
-    Where anything was left out, each row says how much, and the exact match if all of it were wrong.
+    Where anything was left out, each row says how much, and the figure if all of it were wrong.
     """
     results = list(results)
     some_left_out = any(figures.num_failed for _, figures in results)
@@ -203,8 +228,8 @@ def _outcome(trajectory: Trajectory) -> str:
 
 
 def _show_parts(reward: Reward) -> str:
-    """Show the terms of the total, for questions; all parts, for other tasks."""
-    names: list[str] = [name for name in ("answer", "format") if name in reward.parts] or list(reward.parts)
+    """Show the terms of the total, for the paper's reward; all parts, for another."""
+    names = ["answer", "format"] if isinstance(reward, AnswerReward) else list(reward.parts)
     return f" ({', '.join(f'{escape_markdown(name)} {reward.parts[name]:g}' for name in names)})" if names else ""
 
 
@@ -220,16 +245,19 @@ def _choose_examples(run: RunRecord) -> list[Trajectory]:
 
 
 def _classes(row: Row) -> list[str]:
-    suffix = "/exact_match"
+    suffix = f"/{headline_of(row, 'evaluation')}"
     keys = [key for key in row if key.startswith(CLASS_PREFIX) and key.endswith(suffix)]
     return sorted(key.removeprefix(CLASS_PREFIX).removesuffix(suffix) for key in keys)
 
 
 def _interval(row: Row, prefix: str) -> str:
-    rate = row.get(f"{prefix}/exact_match")
+    measure = headline_of(row, "evaluation")
+    rate = row.get(f"{prefix}/{measure}")
     if rate is None:
         return "-"
-    low, high = row[f"{prefix}/exact_match_low"], row[f"{prefix}/exact_match_high"]
+    if measure == "reward":
+        return f"{rate:.3f}"
+    low, high = row[f"{prefix}/{measure}_low"], row[f"{prefix}/{measure}_high"]
     return str(Proportion(successes=0, total=0, rate=rate, low=low, high=high))
 
 

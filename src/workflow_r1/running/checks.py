@@ -46,7 +46,7 @@ SLOW_CPU_PARAMETERS = 500_000_000
 """Number of parameters from which on a policy on a CPU takes patience."""
 
 
-ACTING = ("operators", "llm", "search", "prices", "policy", "sampling.server")
+ACTING = ("task", "operators", "llm", "search", "prices", "policy", "sampling.server")
 """Checks that run code or ask services which the configuration names."""
 
 
@@ -59,11 +59,16 @@ def plan(config: "RunConfig", *, directory: Path | None = None, overrides: Seque
             nothing of it and ask none of its services.
         overrides: overrides of the command line.
     """
+    from workflow_r1.config.run import QUESTIONS
     from workflow_r1.running.trust import untrusted_effects
 
     checks: dict[str, Check] = {
         "run directory": lambda: check_directory(config.directory),
-        "data": lambda: check_data(config.data, config.warmstart.demonstrations),
+        **(
+            {"data": lambda: check_data(config.data, config.warmstart.demonstrations)}
+            if config.task == QUESTIONS
+            else {"task": lambda: check_task(config)}
+        ),
         "operators": lambda: check_operators(config.pool),
         "llm": lambda: check_llm(config.services, config.pool),
         "search": lambda: check_search(config.services, config.pool),
@@ -217,6 +222,39 @@ def check_data(data: "DataConfig", demonstrations: str | None) -> Iterable[Findi
             yield problem("warmstart.demonstrations", error)
         else:
             yield ok("warmstart.demonstrations", f"{num} trajectories in {demonstrations}")
+
+
+def check_task(config: "RunConfig") -> Iterable[Finding]:
+    """The task: its code, its settings, the instances of both splits, and one episode that is opened and closed."""
+    from workflow_r1.assembly.tasks import build_task
+    from workflow_r1.running.parts import held_out_questions, train_questions
+    from workflow_r1.tasks.instances import check_apart
+
+    try:
+        task = build_task(config.chosen_task)
+        assert task is not None
+        train, held_out = train_questions(config), held_out_questions(config)
+        check_apart(task, train, held_out)
+        prompt = asyncio.run(_open_once(config, train[0]))
+    except (UserError, ServiceError) as error:
+        yield problem("task", error)
+        return
+    actions = ", ".join(task.actions) or "any"
+    yield ok(
+        "task",
+        f"{task.name}{' (a simulation)' if task.is_simulation else ''}: {len(train)} instances to train on, {len(held_out)} held "
+        f"out; actions {actions}, in the format {task.action_format}; a prompt of {len(prompt)} characters",
+    )
+
+
+async def _open_once(config: "RunConfig", instance: "Question") -> str:
+    from workflow_r1.running.parts import open_environments
+
+    environment = open_environments(config)(instance)
+    try:
+        return "".join(message.content for message in await environment.start())
+    finally:
+        await environment.close()
 
 
 # ----------------------------------------------------------------------------------------------- operators and services

@@ -291,12 +291,13 @@ def order_questions(training: "TrainingConfig", questions: "Sequence[Question]",
 
 def _demonstrations(config: "RunConfig", on_event: "OnEvent") -> "list[Trajectory]":
     """Return the configured file's demonstrations, or those of the embedded world's demonstrators."""
+    from workflow_r1.config.run import QUESTIONS
     from workflow_r1.recording.events import Preparing
     from workflow_r1.trajectory import load_trajectories
 
     if config.warmstart.demonstrations is not None:
         return load_trajectories(config.warmstart.demonstrations)
-    if config.data.source != "embedded":
+    if config.data.source != "embedded" or config.task != QUESTIONS:
         raise ConfigError(
             "warmstart.demonstrations: expected a JSONL of trajectories to imitate, since only the embedded world makes its "
             "own; `workflow-r1 rollout` samples some from a stronger policy or a fixed workflow"

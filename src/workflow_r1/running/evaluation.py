@@ -278,10 +278,16 @@ def _make_card(plan: EvaluationPlan) -> "EvaluationCard":
         repeats=plan.repeats,
         llm=describe_llm(config.llm, world_seed=config.embedded.seed),
         search=describe_search(config.search, world_seed=config.embedded.seed),
-        scoring=describe_scoring(unicode_normalise=plan.unicode_normalise, reward=config.reward),
+        scoring=describe_scoring(unicode_normalise=plan.unicode_normalise, task=_task_of(plan), reward=config.reward),
         prompts=fingerprint_of_prompts(),
         runs=(describe_environment(),),
     )
+
+
+def _task_of(plan: EvaluationPlan) -> str | None:
+    """Return the name of the task, where it judges its own episodes."""
+    described = plan.asked[0].task
+    return None if described is None else str(described["name"])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The numbered behaviours of ``environment.environment``."""
+"""The numbered behaviours of ``environment.questions``."""
 
 import asyncio
 import gc
