@@ -53,7 +53,14 @@ def draw_curve(run: RunRecord) -> list[Path]:
         raise MissingExtraError(
             f"the picture needs matplotlib, which is not installed; run: {install_command('train')}"
         ) from None
-    settings: Any = {"font.size": 9, "svg.hashsalt": "workflow-r1", "svg.fonttype": "path", "axes.unicode_minus": True}
+    settings: Any = {
+        "font.size": 9,
+        "svg.hashsalt": "workflow-r1",
+        "svg.fonttype": "path",
+        "axes.unicode_minus": True,
+        # A name is not a formula: a stranger's might be no valid one.
+        "text.parse_math": False,
+    }
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(12.0, 4.2), layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)

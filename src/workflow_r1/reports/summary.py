@@ -85,7 +85,8 @@ def _describe_task(config: RunConfig) -> tuple[str, str]:
 
 def _reward_row(reward: RewardConfig) -> list[tuple[str, str]]:
     """Describe the reward where it is not the task's own."""
-    terms = [f"{weight:g} `{escape_markdown(name)}`" for name, weight in reward.weights.items()] or ["the task's own"]
+    named = ((re.split(r"[/\\]", name)[-1], weight) for name, weight in reward.weights.items())
+    terms = [f"{weight:g} {escape_markdown(name)}" for name, weight in named] or ["the task's own"]
     cost = [f"less the cost in {reward.cost.kind} of right trajectories, dial {reward.cost.dial:g}"]
     if reward == RewardConfig():
         return []
