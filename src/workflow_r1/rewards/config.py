@@ -11,7 +11,7 @@ CostKind = Literal["tokens", "calls", "turns", "seconds", "money"]
 
 
 class CostConfig(Record):
-    """Weigh the cost of right trajectories, within their group."""
+    """Cost of right trajectories, weighed within their group."""
 
     dial: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Largest part of its lead over the wrong ones that a right trajectory loses by its cost; 0 leaves the cost out."""
@@ -21,13 +21,14 @@ class CostConfig(Record):
 
 
 class RewardConfig(Record):
-    """Reward of a trajectory, in training and in every evaluation. ``reward = "f1"`` is short for one weight of 1."""
+    """Reward of a trajectory, in training and in every evaluation."""
 
     weights: dict[str, FiniteFloat] = Field(default_factory=dict)
     """Weight of each part; the reward is their weighted sum. A part is a figure of the task's own reward (for questions
     ``answer``, ``format``, ``exact_match``, ``f1``), ``task`` (that reward as a whole), ``success`` (1 or 0),
     ``turn_rewards`` (their sum), or a function of your own: ``"path/file.py:function"`` or ``"package.module:function"``.
-    Empty is the task's own reward: ``answer`` plus ``format`` for questions, the paper's."""
+    Empty is the task's own reward: ``answer`` plus ``format`` for questions, the paper's. ``reward = "f1"`` in place of the
+    table is short for one part with the weight 1."""
     cost: CostConfig = CostConfig()
 
     @model_validator(mode="before")

@@ -108,7 +108,9 @@ def _open_material(config: "RunConfig") -> _Material:
     questions, held_out = train_questions(config), held_out_questions(config)
     if task is not None:
         check_apart(task, questions, held_out)
-    accounts = open_accounts(config.prices, config.budget)
+    cost = config.reward.cost
+    prices_for = "reward.cost.kind" if cost.dial > 0 and cost.kind == "money" else None
+    accounts = open_accounts(config.prices, config.budget, prices_for=prices_for)
     operators = build_operators(config.pool)
     services = build_services(
         config.services, config.pool, operators=operators, accounts=accounts, needs=needs_of(task)
