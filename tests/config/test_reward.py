@@ -80,3 +80,11 @@ def test_a_function_in_somebody_elses_configuration_is_code_that_it_would_run() 
     (effect,) = effects_of(config)
     assert effect.does.startswith("run the Python function ")
     assert "somebody/rewards.py:theirs" in effect.does
+
+
+def test_a_contradiction_is_not_settled_by_dropping_what_a_file_inherits(tmp_path: Path) -> None:
+    """Unlike a key that loses its effect: here both have one."""
+    (tmp_path / "base.toml").write_text('[objective]\ncredit = "return_to_go"\n')
+    (tmp_path / "mine.toml").write_text('extends = "base.toml"\nengine = "trl"\n')
+    with pytest.raises(ConfigError, match=r"base\.toml:2: objective\.credit: expected .outcome."):
+        load_run_config(tmp_path / "mine.toml")

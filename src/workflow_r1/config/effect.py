@@ -110,6 +110,10 @@ class KeysError(ValueError):
         """Each key, with the reason and the remedy."""
 
 
+class KeysWithoutEffectError(KeysError):
+    """Keys that are set, and have no effect with the values of others."""
+
+
 def refuse_keys_without_effect(config: BaseModel) -> None:
     """Refuse keys that are set and have no effect.
 
@@ -117,7 +121,7 @@ def refuse_keys_without_effect(config: BaseModel) -> None:
         config: the whole configuration.
 
     Raises:
-        KeysError: names all of them.
+        KeysWithoutEffectError: names all of them.
     """
     found = [
         (key, _explain(key, needed, config))
@@ -126,7 +130,7 @@ def refuse_keys_without_effect(config: BaseModel) -> None:
         for key in _set_keys(config, section)
     ]
     if found:
-        raise KeysError(found)
+        raise KeysWithoutEffectError(found)
 
 
 def _explain(key: str, needed: Sequence[Needs], config: BaseModel) -> str:
