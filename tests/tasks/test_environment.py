@@ -155,6 +155,14 @@ def test_3_a_turn_without_an_action_runs_nothing_and_says_how_to_act():
     assert step.observation.startswith("<info>Nothing was run. Think first")
 
 
+@pytest.mark.parametrize("action_format", ["tags", "json"])
+def test_3_a_name_that_nothing_has_is_recorded_as_a_call_that_was_not_valid(action_format):
+    text = turn("Jump: far") if action_format == "tags" else '<think>t</think>{"name": "Jump", "arguments": {}}'
+    step, *_ = play(make_environment(task_of(None, action_format=action_format)), text)
+    assert [(call.operator, call.valid) for call in step.calls] == [("Jump", False)]
+    assert "There is no such action. Actions: Move." in step.observation and step.well_formed
+
+
 def test_4_a_refused_action_is_the_policys_mistake():
     step, *_ = play(make_environment(), turn("Guess: x"), turn("Guess: 1"))
     assert step.observation == "<info>Write a whole number.</info>"

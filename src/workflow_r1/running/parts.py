@@ -46,6 +46,18 @@ def held_out_questions(config: "RunConfig", num: int | None = None) -> "list[Que
     return build_evaluation_questions(config.data, num, world_seed=config.embedded.seed)
 
 
+def question_of(config: "RunConfig", text: str) -> "Question":
+    """Return the question that a text is, or the instance of another task that it names.
+
+    Raises:
+        DataError: the task has no such instance.
+        TaskError: the task is wrong.
+    """
+    from workflow_r1.trajectory import Question
+
+    return asked_instance(config, text) or Question(id="asked", text=text, golden_answers=())
+
+
 def asked_instance(config: "RunConfig", text: str) -> "Question | None":
     """Return the instance of a task that a person asks for; None where the text is a question.
 

@@ -48,6 +48,10 @@ def notes_on(config: "RunConfig", question: str | None, method: str = POLICY) ->
         One sentence where the embedded world answers a question that names nothing of it, and one for each part of the
         configuration that the embedded policy has not learnt.
     """
+    from workflow_r1.config.run import QUESTIONS
+
+    if config.task != QUESTIONS:
+        return ()
     embedded_policy = method == POLICY and config.policy.base_url is None and config.policy.model == "embedded"
     notes = tuple(f"{finding.found}; {finding.remedy}." for finding in unlearnt(config)) if embedded_policy else ()
     if question is None or not (embedded_policy or is_simulated(config, method, own_questions=True)):

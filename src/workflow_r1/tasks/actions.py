@@ -27,6 +27,8 @@ class ReadTurn:
     """The turn follows the format to the letter."""
     problem: str | None = None
     """Text for the policy, where there is nothing to act on."""
+    unknown: ParsedCall | None = None
+    """The call of a name that is neither an action nor an operator; ``problem`` says so."""
 
 
 def read_turn(
@@ -95,7 +97,8 @@ def _read_tags(text: str, actions: Mapping[str, str], operators: Collection[str]
     if own:
         return ReadTurn(action=Action(own[0].operator, own[0].input), well_formed=turn.well_formed)
     if all(call.operator not in operators for call in turn.calls):
-        return ReadTurn(problem=_no_such(actions, operators, "tags"), well_formed=False)
+        problem = _no_such(actions, operators, "tags")
+        return ReadTurn(problem=problem, unknown=turn.calls[0], well_formed=turn.well_formed)
     return ReadTurn(calls=turn.calls, well_formed=turn.well_formed)
 
 
@@ -120,7 +123,8 @@ def _read_json(text: str, actions: Mapping[str, str], operators: Collection[str]
         written = json.dumps(arguments, ensure_ascii=False)
         return ReadTurn(action=Action(name, written, arguments), well_formed=well_formed)
     if name not in operators:
-        return ReadTurn(problem=_no_such(actions, operators, "json"))
+        unknown = ParsedCall(name, json.dumps(arguments, ensure_ascii=False))
+        return ReadTurn(problem=_no_such(actions, operators, "json"), unknown=unknown, well_formed=well_formed)
     # Operators take one argument as it stands, several in tags of their names.
     values = [
         value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in arguments.values()

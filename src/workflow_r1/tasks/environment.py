@@ -7,7 +7,7 @@ Numbered behaviours of :meth:`TaskEnvironment.step`; the tests use the same numb
  2. A reply that is ``done`` ends the trajectory (``done``); its observation is kept in the record, and the policy never
     reads it.
  3. A turn without an action, or with several calls where ``parallel_calls`` is off, runs nothing: the observation says
-    how to act.
+    how to act. A name that is neither an action nor an operator is recorded as a call that was not valid.
  4. A reply that is not ``valid`` is the policy's mistake: the observation says so, and the trajectory continues.
  5. Operators of the pool may be called in turns of their own, in the formats ``tags`` and ``json``; they keep the
     behaviours 2, 4, 5, 8, 9, 10 and 11 of a question's environment. Only their calls count against
@@ -31,7 +31,7 @@ from workflow_r1.environment import ONE_CALL_INSTRUCTION, EnvironmentConfig, Ope
 from workflow_r1.environment.pool import reward_of, within
 from workflow_r1.errors import ContentRejectedError, ServiceError
 from workflow_r1.operators import Operator, OperatorServices
-from workflow_r1.prompts import cut_middle, format_observation, neutralise
+from workflow_r1.prompts import ParsedCall, cut_middle, format_observation, neutralise
 from workflow_r1.tasks.actions import ANSWER, ReadTurn, how_to_act, read_turn
 from workflow_r1.tasks.calling import blame, call_task
 from workflow_r1.tasks.task import Action, Episode, Reply, Task
@@ -146,7 +146,7 @@ class TaskEnvironment:
         if len(turn.calls) > 1 and not self._config.parallel_calls:
             problem = ONE_CALL_INSTRUCTION
         if problem is not None:
-            return self._step(turn, texts=[problem])
+            return self._step(turn, calls=_refused(turn.unknown, problem), texts=[problem])
         calls = await self._pool.run(turn.calls)
         return self._step(
             turn,
@@ -274,6 +274,12 @@ class TaskEnvironment:
             parts={name: value for name, value in parts.items() if value is not None},
             valid=bool(reply.valid),
         )
+
+
+def _refused(unknown: ParsedCall | None, problem: str) -> tuple[OperatorCall, ...]:
+    if unknown is None:
+        return ()
+    return (OperatorCall(operator=unknown.operator, input=unknown.input, observation=problem, valid=False),)
 
 
 def _number(value: Any) -> float | None:

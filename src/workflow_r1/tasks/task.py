@@ -122,6 +122,8 @@ class Task(ABC):
     says_success = True
     """True where each episode that ends says whether it succeeded. A task without such a thing sets it to False, as an
     attribute or a property, and its reward is all that is shown."""
+    counts_turn_rewards = True
+    """True where the total of ``score`` contains the turns' rewards, as the default's does."""
     unfinished_reward = 0.0
     """Reward added to a trajectory that a budget ended before its episode: where a bad end costs something, let stalling
     cost no less. An attribute or a property."""
