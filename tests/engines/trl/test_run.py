@@ -126,11 +126,24 @@ def test_two_processes_do_what_one_does(whole: Path, tmp_path: Path) -> None:
     assert second["update/loss"] == pytest.approx(first["update/loss"], abs=2e-2)
 
 
-def test_one_optimiser_step_is_that_of_the_native_engine_in_one_and_in_two_processes(tmp_path: Path) -> None:
-    config = load_run_config(
-        "embedded",
-        overrides=[*SETTINGS, "training.steps=1", "training.mini_batch_questions=4", "training.evaluation_questions=0"],
-    )
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ["training.mini_batch_questions=4"],
+        # The cost is compared within the group, of which each of two processes samples a part: three groups, six each.
+        [
+            *("training.questions_per_step=3", "training.mini_batch_questions=3", "trl.micro_batch_rows=3"),
+            *("reward.cost.dial=0.5", "objective.advantage=group_centred"),
+        ],
+    ],
+    ids=["paper", "cost"],
+)
+def test_one_optimiser_step_is_that_of_the_native_engine_in_one_and_in_two_processes(
+    tmp_path: Path, changed: list[str]
+) -> None:
+    overrides = ["training.steps=1", "training.evaluation_questions=0", *changed]
+    in_native = ["engine=native", "trl.micro_batch_rows=8"]
+    config = load_run_config("embedded", overrides=[*SETTINGS, *overrides, *in_native])
     questions = train_questions(config)
     Trainer(
         config=config,
@@ -139,7 +152,6 @@ def test_one_optimiser_step_is_that_of_the_native_engine_in_one_and_in_two_proce
         evaluation_questions=[],
         make_environment=open_environments(config),
     ).run()
-    overrides = ["training.steps=1", "training.mini_batch_questions=4", "training.evaluation_questions=0"]
     in_process(tmp_path / "one", *overrides).run()
     arguments = [part for setting in [*SETTINGS, *overrides] for part in ("-o", setting)]
     done = command("--engine", "trl", *arguments, "--run-directory", str(tmp_path / "two"), processes=2)
