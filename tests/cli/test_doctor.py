@@ -235,7 +235,7 @@ def test_search_asks_once_and_builds_no_index(examine: Callable, tmp_path: Path)
     code, findings = examine(*bm25)
     assert "search.corpus" in findings["search"]["found"]
     _, findings = examine(*bm25, "-o", "environment.operators=['Review']")
-    assert findings["search"]["found"] == "no operator of the pool needs it"
+    assert findings["search"]["found"] == "nothing in the run needs it"
     _, findings = examine()
     assert findings["search"]["found"].startswith("embedded: 1 passages in ")
 

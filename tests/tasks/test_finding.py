@@ -80,6 +80,11 @@ def test_a_task_has_no_operators_unless_they_are_named(configure):
     assert configure("environment.max_turns=3").environment.operators == ()
     assert configure("environment.operators=['Search']").environment.operators == ("Search",)
     assert load_run_config(None).environment.operators
+    assert load_run_config("embedded", ["task=textarena"]).environment.operators == ()
+    assert load_run_config(
+        "embedded", ["task=textarena", "environment.operators=['Search']"]
+    ).environment.operators == ("Search",)
+    assert load_run_config("embedded", ["task=qa"]) == load_run_config("embedded")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.errors import ConfigError
 from workflow_r1.operators import Operator, OperatorServices
 from workflow_r1.operators.operator import Need
-from workflow_r1.rewards import RewardConfig, Scorer, score_trajectory
+from workflow_r1.rewards import RewardConfig, Score, Scorer, score_trajectory
 from workflow_r1.tasks import Task, TaskEnvironment
 from workflow_r1.tasks.calling import blame, judge
 from workflow_r1.tasks.finding import make_task
@@ -83,6 +83,18 @@ def build_environments(
     )
 
 
+def build_score(task: Task | None, *, unicode_normalise: bool = False) -> Score:
+    """Return the function that gives a trajectory the task's own reward.
+
+    Args:
+        task: the task; None for questions with golden answers.
+        unicode_normalise: see :func:`~workflow_r1.rewards.exact_match`.
+    """
+    if task is None:
+        return partial(score_trajectory, unicode_normalise=unicode_normalise)
+    return partial(_score, task)
+
+
 def build_scorer(config: RewardConfig, task: Task | None, *, unicode_normalise: bool = False) -> Scorer:
     """Return the scorer of a task's trajectories by the configured reward.
 
@@ -94,9 +106,8 @@ def build_scorer(config: RewardConfig, task: Task | None, *, unicode_normalise: 
     Raises:
         ConfigError: a reward function cannot be used.
     """
-    if task is None:
-        return Scorer(config, own=partial(score_trajectory, unicode_normalise=unicode_normalise))
-    return Scorer(config, own=partial(_score, task), counts_turn_rewards=True)
+    own = build_score(task, unicode_normalise=unicode_normalise)
+    return Scorer(config, own=own, counts_turn_rewards=task is not None)
 
 
 def _score(task: Task, trajectory: Trajectory) -> ScoredTrajectory:

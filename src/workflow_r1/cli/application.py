@@ -29,6 +29,7 @@ from workflow_r1.cli.rollout import rollout
 from workflow_r1.cli.serve import serve
 from workflow_r1.cli.serve_search import serve_search
 from workflow_r1.cli.store import store
+from workflow_r1.cli.tasks import tasks
 from workflow_r1.cli.train import train, warmstart
 from workflow_r1.cli.world import world
 from workflow_r1.errors import BudgetExceededError, ProcessLostError, ServiceError, UserError
@@ -57,18 +58,8 @@ app = typer.Typer(
     },
 )
 for command in (
-    train,
-    ask,
-    serve,
-    evaluate,
-    report,
-    frontier,
-    rollout,
-    warmstart,
-    world,
-    operators,
-    doctor,
-    serve_search,
+    *(train, ask, serve, evaluate, report, frontier, rollout, warmstart),
+    *(world, operators, tasks, doctor, serve_search),
 ):
     app.command()(command)
 app.add_typer(data)

@@ -126,6 +126,9 @@ def _read(text: str, file: Path, overrides: Sequence[str]) -> RunConfig:
         _apply_override(table, override, places)
         inherited = {location: place for location, place in inherited.items() if location not in places}
     _make_code_absolute(table, Path())
+    chosen_now = ("task",) in places and table.get("task") != QUESTIONS
+    if chosen_now and ("environment", "operators") not in places:
+        table.get("environment", {}).pop("operators", None)  # That pool is the other task's.
     _leave_the_pool_to_the_task(table)
     try:
         return _validate(table)
@@ -180,6 +183,8 @@ def _extended(text: str, file: Path, chain: tuple[Path, ...]) -> tuple[dict[str,
             f"{place}: {EXTENDS}: expected a file that does not extend this one, found a circle: {circle}"
         )
     merged, inherited = _extended(base_text, base, (*chain, base))
+    if "task" in table:
+        merged.get("environment", {}).pop("operators", None)  # That pool is the other task's.
     inherited = {key: inherited.get(key) or _place(key, base, base_text, {}) for key in _leaves(merged)}
     _merge(merged, table)
     own = set(_leaves(table))

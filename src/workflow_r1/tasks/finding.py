@@ -22,6 +22,12 @@ SHIPPED: Mapping[str, str] = {
 }
 """Tasks that ship with the package, besides question answering; each may need an extra, and is imported when it is used."""
 
+SHIPPED_PURPOSES: Mapping[str, str] = {
+    "textarena": "text games for one player (TextArena)",
+    "openenv": "an environment behind an address (OpenEnv)",
+}
+"""A phrase on each of them."""
+
 _SUBCLASS = "name a subclass of workflow_r1.tasks.Task"
 
 
