@@ -188,4 +188,6 @@ class RunConfig(Record):
         """Name of the run, marked as a simulation where it is one."""
         if not simulation:
             return self.name
+        if self.task != QUESTIONS:
+            return f"{self.name} (a simulation)"
         return f"{'' if self.name == 'embedded' else f'{self.name}: '}embedded world (a simulation)"

@@ -25,6 +25,16 @@ MAX_EXAMPLE_CHARS = 600
 CLASS_PREFIX = "evaluation/class/"
 
 
+SIMULATED_QUESTIONS = (
+    "Questions, passages or the LLM behind the operators are the embedded world's: **a simulation**. The figures say "
+    "how the system learns, and nothing about real questions."
+)
+SIMULATED_TASK = (
+    "The task, or the LLM or search that it uses, is **a simulation**. The figures say how the system learns, and nothing about "
+    "the world outside."
+)
+
+
 def write_summary(run: RunRecord, *, pictures: Sequence[str] = ()) -> str:
     """Put a run into Markdown.
 
@@ -34,10 +44,7 @@ def write_summary(run: RunRecord, *, pictures: Sequence[str] = ()) -> str:
     """
     parts = [f"# {escape_markdown(run.title)}", *_describe(run)]
     if run.is_simulation:
-        parts.append(
-            "Questions, passages or the LLM behind the operators are the embedded world's: **a simulation**. The figures say "
-            "how the system learns, and nothing about real questions."
-        )
+        parts.append(SIMULATED_QUESTIONS if run.config.task == QUESTIONS else SIMULATED_TASK)
     parts += [f"![Curve]({picture})" for picture in pictures]
     if run.evaluations:
         measure = MEASURES[headline_of(run.evaluations[-1], "evaluation")]
@@ -72,6 +79,8 @@ def _describe(run: RunRecord) -> list[str]:
         ("Revision", str(environment.get("git_revision") or "unknown")),
         ("Versions", versions or "unknown"),
     ]  # fmt: skip
+    if config.task != QUESTIONS and not config.environment.operators:
+        rows = [row for row in rows if row[0] not in ("Operators", "LLM behind them", "Search")]
     return [markdown_table(("", ""), rows)]
 
 

@@ -29,6 +29,8 @@ class QuestionAsked:
     """Name of the policy or method that answers."""
     notes: tuple[str, ...] = ()
     """Notes on this question for a person, such as that the embedded world cannot know it."""
+    writes_tags: bool = True
+    """False for a task whose actions are JSON or plain text: its turns are not to be read by our grammar."""
 
 
 FILE_ENDINGS = (".toml", ".json", ".jsonl", ".md", ".txt", ".py", ".csv", ".tsv", ".parquet", ".yaml", ".yml", ".gz")
@@ -101,7 +103,7 @@ def ask(
         ServiceError: a service refuses, or cannot be reached at the start.
     """
     from workflow_r1.rollout import derive_seed, rollout
-    from workflow_r1.running.parts import is_scored
+    from workflow_r1.running.parts import is_scored, writes_tags
     from workflow_r1.running.services import check_served_policy, check_services
     from workflow_r1.running.simulation import is_simulated, notes_on
 
@@ -113,7 +115,8 @@ def ask(
     if on_event is not None:
         simulated = is_simulated(config, method, own_questions=text is not None)
         notes = notes_on(config, text if text is None else asked.text, method)
-        on_event(QuestionAsked(asked, config.titled(simulation=simulated), opened.policy.name, tuple(notes)))
+        title = config.titled(simulation=simulated)
+        on_event(QuestionAsked(asked, title, opened.policy.name, tuple(notes), writes_tags(config)))
     name = f"ask-{uuid.uuid4().hex[:16]}"
 
     async def run() -> "Trajectory":

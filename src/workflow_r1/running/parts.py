@@ -79,6 +79,14 @@ def is_scored(config: "RunConfig", question: "Question") -> bool:
     return config.task != QUESTIONS or bool(question.golden_answers)
 
 
+def writes_tags(config: "RunConfig") -> bool:
+    """Return True where turns follow our grammar, as those of questions do."""
+    from workflow_r1.assembly.tasks import build_task
+
+    task = build_task(config.chosen_task)
+    return task is None or task.action_format == "tags"
+
+
 def open_environments(
     config: "RunConfig", *, special_tokens: Sequence[str] = ()
 ) -> "Callable[[Question], Environment]":

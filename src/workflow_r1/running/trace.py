@@ -37,6 +37,7 @@ class LiveTrace:
         self._console = console
         self._currency = currency
         self._waiting_for = ""
+        self._writes_tags = True
         self._since = 0.0
         self._spinner = Spinner("dots")
 
@@ -75,6 +76,7 @@ class LiveTrace:
         """Show one event."""
         match event:
             case QuestionAsked():
+                self._writes_tags = event.writes_tags
                 self.show_question(event.question, title=event.title, policy=event.policy)
                 self._wait_for("the policy's first turn")
             case TurnStarted():
@@ -116,12 +118,13 @@ class LiveTrace:
     def _show_turn(self, event: TurnSampled) -> None:
         sampled = event.sampled
         parsed = parse_turn(sampled.text)
-        # Everything of a malformed turn is shown: its fault stands there.
+        # Everything of a malformed turn is shown: its fault stands there. So is everything of another format.
+        malformed = parsed.malformed and self._writes_tags
         line = Text(f"\n{event.index}", style="bold cyan")
         line.append(" ")
         line.append(
-            _shown(sampled.text if parsed.malformed else parsed.think or ""),
-            style="red" if parsed.malformed else "italic",
+            _shown(sampled.text if parsed.malformed or not self._writes_tags else parsed.think or ""),
+            style="red" if malformed else "italic",
         )
         tokens = len(sampled.token_ids) or sampled.usage.completion_tokens
         took = [
