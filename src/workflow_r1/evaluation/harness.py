@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from workflow_r1.environment import Environment
 from workflow_r1.errors import BudgetExceededError
@@ -29,6 +28,7 @@ from workflow_r1.rollout.places import Places
 from workflow_r1.rollout.policy import Policy
 from workflow_r1.rollout.rollout import first_leaf
 from workflow_r1.trajectory import Question, Reward, ScoredTrajectory, StopReason, Trajectory, append_trajectories
+from workflow_r1.trajectory.records import compares_answers
 from workflow_r1.trajectory.storage import iterate_trajectories
 
 ROWS = "rows.jsonl"
@@ -220,9 +220,7 @@ def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, 
         seed=seed,
         repeat=repeat,
         status=_status(trajectory),
-        exact_match=None if reward is None else reward.parts.get("exact_match"),
-        f1=None if reward is None else reward.parts.get("f1"),
-        **_of_task(reward),
+        **_scores(reward),
         turns=len(trajectory.turns),
         llm_calls=usage.llm_calls + own_calls,
         tokens=num_tokens(trajectory),
@@ -231,11 +229,14 @@ def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, 
     )
 
 
-def _of_task(reward: Reward | None) -> dict[str, Any]:
-    """Return the figures of a task without golden answers; none for an answer that was compared with some."""
-    if reward is None or "exact_match" in reward.parts:
-        return {}
-    return {"success": None if reward.success is None else float(reward.success), "reward": reward.total}
+def _scores(reward: Reward | None) -> dict[str, float | None]:
+    """Return exact match and F1 of an answer; success and reward of a task without golden answers; nothing for a failure."""
+    if reward is None:
+        return {"exact_match": None, "f1": None}
+    if compares_answers(reward):
+        return {name: reward.parts[name] for name in ("exact_match", "f1")}
+    success = None if reward.success is None else float(reward.success)
+    return {"exact_match": None, "f1": None, "success": success, "reward": reward.total}
 
 
 def _status(trajectory: Trajectory) -> EvaluationStatus:

@@ -17,6 +17,7 @@ from workflow_r1.prompts import cut_middle, parse_turn
 from workflow_r1.rollout.events import TurnFinished, TurnSampled, TurnStarted
 from workflow_r1.running.asking import AskEvent, QuestionAsked
 from workflow_r1.trajectory import AnswerReward, Reward, ScoredTrajectory, StopReason
+from workflow_r1.trajectory.records import compares_answers
 
 if TYPE_CHECKING:
     from workflow_r1.trajectory import Question, Trajectory, Turn, Usage
@@ -96,8 +97,8 @@ class LiveTrace:
         else:
             line.append(_shown(trajectory.answer), style="bold")
         if isinstance(trajectory, ScoredTrajectory):
-            success, of_answer = trajectory.reward.success, "exact_match" in trajectory.reward.parts
-            words = ("right", "wrong") if of_answer else ("success", "no success")
+            success = trajectory.reward.success
+            words = ("right", "wrong") if compares_answers(trajectory.reward) else ("success", "no success")
             if success is not None:
                 line.append(
                     f"  ✓ {words[0]}" if success else f"  ✗ {words[1]}", style="bold green" if success else "bold red"

@@ -296,6 +296,11 @@ Reward = AnswerReward | TaskReward
 """A reward: all have ``total``, ``success`` and ``parts``, and generic code reads nothing else."""
 
 
+def compares_answers(reward: Reward) -> bool:
+    """Return True where an answer was compared with golden ones, whatever the total is made of."""
+    return {"exact_match", "f1"} <= reward.parts.keys()
+
+
 class ScoredTrajectory(Trajectory):
     """A trajectory with its reward. Infrastructure failures have none: they stay plain ``Trajectory``."""
 
