@@ -49,7 +49,9 @@ def test_every_command_works_for_a_task_of_ones_own(call: Callable[..., Called],
     (tmp_path / "letters.toml").write_text(RUN)
 
     told = succeed(call, "doctor", "letters.toml")
-    assert "letters: 96 instances to train on, 3 held out; actions any, in the format tags" in " ".join(told.split())
+    assert "letters (a simulation): 96 instances to train on, 3 held out; actions any, in the format tags" in " ".join(
+        told.split()
+    )
     told = succeed(call, "tasks", "letters.toml", "--limit", "2")
     assert "CountLetters in" in told and "evaluation-1" in told and "Question: Who is the spouse of" in told
     assert "LLM calls" in succeed(call, "train", "letters.toml", "--dry-run")
@@ -85,12 +87,13 @@ def test_every_command_works_for_a_task_of_ones_own(call: Callable[..., Called],
     assert summary["figures"][0]["success"]["estimate"] == sum(each["success"] for each in rows) / 6
     card = json.loads((tmp_path / "figures" / "card.json").read_text())
     assert card["benchmarks"]["letters"]["task"] == {"name": "letters", "settings": {}}
-    assert not card["is_simulation"]
+    assert card["is_simulation"]
     assert "success [95%]" in succeed(call, "report", "figures")
 
     told = succeed(call, "report", "run")
     assert "held-out success [95% interval]" in told
     page = (tmp_path / "run" / "report.md").read_text()
+    assert "# letters (a simulation)" in page and "embedded world" not in page
     assert "## Held-out success" in page and "CountLetters" in page and "(actions " in page
 
     told = succeed(call, "ask", "run", "evaluation-1")

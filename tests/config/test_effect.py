@@ -50,6 +50,7 @@ WITHOUT_EFFECT = {
     "search.mcp.api_key_env": (["search.kind=mcp", "search.mcp.tool=t", "search.mcp.api_key_env=K"], "search.mcp.url=http://127.0.0.1:9"),
     "search.mcp.separator": (["search.kind=mcp", "search.mcp.tool=t", "search.mcp.reply=json", "search.mcp.separator=x"], "search.mcp.reply=text"),
     "search.mcp.list_field": (["search.kind=mcp", "search.mcp.tool=t", "search.mcp.list_field=x"], "search.mcp.reply=json"),
+    "reward.cost.kind": (["objective.advantage=group_centred", "reward.cost.kind=turns"], "reward.cost.dial=0.5"),
     "store.path": (["store.path=s.sqlite3"], "store.mode=use"),
     "store.by_address": (["store.by_address=false"], "store.mode=record"),
     "sampling.server": (["engine=trl", "sampling.server.max_lag=1"], "engine=native"),

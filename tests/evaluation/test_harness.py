@@ -15,7 +15,7 @@ from workflow_r1.methods import METHODS, MethodContext
 from workflow_r1.methods.method import method_environment
 from workflow_r1.operators import OperatorServices
 from workflow_r1.rollout.doubles import ScriptedPolicy
-from workflow_r1.trajectory import Message, Question, ScoredTrajectory, StopReason, Trajectory, Turn, Usage
+from workflow_r1.trajectory import Message, Question, ScoredTrajectory, StopReason, TaskReward, Trajectory, Turn, Usage
 
 PARIS = Question(id="1", text="What is the capital of France?", golden_answers=("Paris",))
 ROME = Question(id="2", text="What is the capital of Italy?", golden_answers=("Rome",))
@@ -211,6 +211,25 @@ def test_what_a_row_counts() -> None:
     assert (row.llm_calls, row.tokens, row.cost, row.seconds, row.turns) == (3, 22, 0.5, 2.0, 2)
     assert (row.seed, row.repeat, row.status, row.exact_match) == (3, 1, EvaluationStatus.FAILED, None)
     assert not isinstance(trajectory, ScoredTrajectory)
+
+
+@pytest.mark.parametrize(
+    ("reward", "figures"),
+    [
+        (TaskReward(total=2.5, success=True, parts={"moves": 3}), (None, None, 1.0, 2.5)),
+        (TaskReward(total=-1.0, success=None), (None, None, None, -1.0)),
+        # Another total for an answer that was compared with golden ones.
+        (
+            TaskReward(total=0.4, success=True, parts={"exact_match": 1.0, "f1": 1.0, "cost": 0.6}),
+            (1.0, 1.0, None, None),
+        ),
+    ],
+)
+def test_a_row_holds_the_figures_of_its_kind_of_task(reward: TaskReward, figures: tuple[float | None, ...]) -> None:
+    played = Trajectory(id="t", group_id="t", question=PARIS, stop_reason=StopReason.DONE)
+    row = make_row(ScoredTrajectory.of(played, reward), method="m", benchmark="b", seed=0, repeat=0)
+    assert (row.exact_match, row.f1, row.success, row.reward) == figures
+    assert row.status is EvaluationStatus.ANSWERED
 
 
 def test_seeds_and_repeats_draw_apart() -> None:

@@ -34,6 +34,7 @@ class CountLetters(Task):
     """The task."""
 
     name = "letters"
+    is_simulation = True
 
     def instances(self, split: Split, num: int | None) -> Sequence[Question]:
         """Return instances whose texts are unique in each split."""

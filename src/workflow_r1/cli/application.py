@@ -21,6 +21,7 @@ from workflow_r1.cli.data import data
 from workflow_r1.cli.doctor import doctor
 from workflow_r1.cli.evaluate import evaluate
 from workflow_r1.cli.export import export
+from workflow_r1.cli.frontier import frontier
 from workflow_r1.cli.graph import graph
 from workflow_r1.cli.index import index
 from workflow_r1.cli.operators import operators
@@ -59,20 +60,8 @@ app = typer.Typer(
     },
 )
 for command in (
-    train,
-    ask,
-    serve,
-    evaluate,
-    report,
-    rollout,
-    warmstart,
-    world,
-    operators,
-    tasks,
-    doctor,
-    serve_search,
-    serve_env,
-    index,
+    *(train, ask, serve, evaluate, report, frontier, rollout, warmstart),
+    *(world, operators, tasks, doctor, serve_search, serve_env, index),
 ):
     app.command()(command)
 app.add_typer(data)

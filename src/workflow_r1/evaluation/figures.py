@@ -12,7 +12,7 @@ from workflow_r1.accounting import POLICY
 from workflow_r1.evaluation.usage import OperatorUsage, usage_by_operator
 from workflow_r1.trajectory import ScoredTrajectory, Trajectory, Usage
 from workflow_r1.trajectory.outcome import question_class
-from workflow_r1.trajectory.records import Record
+from workflow_r1.trajectory.records import Record, compares_answers
 
 Z_95 = 1.959963984540054
 """Standard normal quantile of a two-sided 95% interval."""
@@ -187,7 +187,7 @@ def measure_of(trajectories: Sequence[Trajectory]) -> Measure:
     """Return the figure that says how good a policy is. Where nothing is scored, golden answers decide."""
     rewards = [trajectory.reward for trajectory in trajectories if isinstance(trajectory, ScoredTrajectory)]
     if rewards:
-        if any("exact_match" in reward.parts for reward in rewards):
+        if any(compares_answers(reward) for reward in rewards):
             return "exact_match"
         return "success" if any(reward.success is not None for reward in rewards) else "reward"
     return "exact_match" if all(trajectory.question.golden_answers for trajectory in trajectories) else "success"

@@ -12,8 +12,9 @@ from workflow_r1.prompts import parse_turn
 from workflow_r1.recording.metrics import headline_of, tell_left_out
 from workflow_r1.reports.run_record import Row, RunRecord
 from workflow_r1.reports.services import SERVICES_NOTE, services_table
+from workflow_r1.rewards.config import RewardConfig
 from workflow_r1.services.secrets import mask_addresses
-from workflow_r1.trajectory import Reward, ScoredTrajectory, Trajectory
+from workflow_r1.trajectory import AnswerReward, Reward, ScoredTrajectory, Trajectory
 
 NUM_EXAMPLES = 3
 """Trajectories that a summary shows."""
@@ -22,6 +23,16 @@ MAX_EXAMPLE_CHARS = 600
 """Longest thought, input or observation in an example."""
 
 CLASS_PREFIX = "evaluation/class/"
+
+
+SIMULATED_QUESTIONS = (
+    "Questions, passages or the LLM behind the operators are the embedded world's: **a simulation**. The figures say "
+    "how the system learns, and nothing about real questions."
+)
+SIMULATED_TASK = (
+    "The task, or the LLM or search that it uses, is **a simulation**. The figures say how the system learns, and nothing about "
+    "the world outside."
+)
 
 
 def write_summary(run: RunRecord, *, pictures: Sequence[str] = ()) -> str:
@@ -33,10 +44,7 @@ def write_summary(run: RunRecord, *, pictures: Sequence[str] = ()) -> str:
     """
     parts = [f"# {escape_markdown(run.title)}", *_describe(run)]
     if run.is_simulation:
-        parts.append(
-            "Questions, passages or the LLM behind the operators are the embedded world's: **a simulation**. The figures say "
-            "how the system learns, and nothing about real questions."
-        )
+        parts.append(SIMULATED_QUESTIONS if run.config.task == QUESTIONS else SIMULATED_TASK)
     parts += [f"![Curve]({picture})" for picture in pictures]
     if run.evaluations:
         measure = MEASURES[headline_of(run.evaluations[-1], "evaluation")]
@@ -65,11 +73,14 @@ def _describe(run: RunRecord) -> list[str]:
                    + (f", corpus `{config.search.corpus}`" if config.search.corpus else "")),
         ("Exact match", "SQuAD normalisation, any golden answer; intervals are 95% (Wilson)") if config.task == QUESTIONS
         else ("Success", "as the task says; intervals are 95% (Wilson)"),
+        *_reward_row(config.reward),
         ("Seed", str(config.seed)),
         ("Done", f"{steps} of {config.training.steps} steps, {minutes:.1f} minutes of training"),
         ("Revision", str(environment.get("git_revision") or "unknown")),
         ("Versions", versions or "unknown"),
     ]  # fmt: skip
+    if config.task != QUESTIONS and not config.environment.operators:
+        rows = [row for row in rows if row[0] not in ("Operators", "LLM behind them", "Search")]
     return [markdown_table(("", ""), rows)]
 
 
@@ -79,6 +90,16 @@ def _describe_task(config: RunConfig) -> tuple[str, str]:
     if config.data.source == "embedded":
         return "Questions", "embedded world"
     return "Questions", f"`{config.data.train}`, held out `{config.data.evaluation}`"
+
+
+def _reward_row(reward: RewardConfig) -> list[tuple[str, str]]:
+    """Describe the reward where it is not the task's own."""
+    named = ((re.split(r"[/\\]", name)[-1], weight) for name, weight in reward.weights.items())
+    terms = [f"{weight:g} {escape_markdown(name)}" for name, weight in named] or ["the task's own"]
+    cost = [f"less the cost in {reward.cost.kind} of right trajectories, dial {reward.cost.dial:g}"]
+    if reward == RewardConfig():
+        return []
+    return [("Reward", ", ".join([" + ".join(terms), *(cost if reward.cost.dial else [])]))]
 
 
 def evaluation_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
@@ -217,8 +238,8 @@ def _outcome(trajectory: Trajectory) -> str:
 
 
 def _show_parts(reward: Reward) -> str:
-    """Show the terms of the total, for questions; all parts, for other tasks."""
-    names: list[str] = [name for name in ("answer", "format") if name in reward.parts] or list(reward.parts)
+    """Show the terms of the total, for the paper's reward; all parts, for another."""
+    names = ["answer", "format"] if isinstance(reward, AnswerReward) else list(reward.parts)
     return f" ({', '.join(f'{escape_markdown(name)} {reward.parts[name]:g}' for name in names)})" if names else ""
 
 

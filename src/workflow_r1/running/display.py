@@ -436,7 +436,9 @@ def _held_out_rate(row: Mapping[str, Any]) -> str:
 
 def _name_of(reward: "Reward") -> str:
     """The word for success of a reward; empty where it says none."""
-    if "exact_match" in reward.parts:
+    from workflow_r1.trajectory.records import compares_answers
+
+    if compares_answers(reward):
         return "exact match"
     return "" if reward.success is None else "success"
 

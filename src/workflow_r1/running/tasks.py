@@ -1,4 +1,4 @@
-"""What there is to know of a task before it is trained on: its parts, its first instances, a prompt."""
+"""Describes a task before it is trained on: its parts, its first instances, a prompt."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

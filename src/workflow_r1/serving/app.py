@@ -86,7 +86,7 @@ class Served:
     count_tokens: Callable[[Sequence[Message]], int] | None = None
     """Counter of a prompt's tokens, called in a thread before the policy gets it; None leaves that to the policy."""
     question_of: Callable[[str], Question] = lambda text: Question(id="asked", text=text, golden_answers=())
-    """The question, or the instance of another task, that a text asks for; it raises a ``DataError`` where there is none."""
+    """The question, or the instance of another task, that a text asks for; it raises a ``DataError`` for an unknown one."""
     warn: Callable[[str], Sequence[str]] = lambda question: ()
     """Warnings against false readings of an answer, by the question's text."""
 

@@ -146,7 +146,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def open(self, instance: Question, services: OperatorServices) -> Episode:
+    def open(self, instance: Question, services: OperatorServices) -> Episode | Awaitable[Episode]:
         """Return a fresh episode of an instance.
 
         Args:

@@ -157,6 +157,8 @@ class OperatorCall(Record):
     """LLM use of this call."""
     seconds: float = 0.0
     """Wall time of this call."""
+    reward: float | None = Field(default=None, allow_inf_nan=False, exclude_if=_is_none)
+    """The operator's score of this call; None where it scores none."""
 
 
 class Turn(Record):
@@ -186,7 +188,7 @@ class Turn(Record):
     """Optimiser steps of the weights that wrote the turn, where a server may lag behind; None is the trajectory's."""
     # Left out of a row where it is None: rows of questions stay as they were.
     reward: float | None = Field(default=None, allow_inf_nan=False, exclude_if=_is_none)
-    """The task's own reward for this turn; None where it gives none by turn."""
+    """Reward for this turn: the task's own, or the sum of the scores of its operator calls; None where there is neither."""
 
 
 class Ending(Record):
@@ -305,6 +307,11 @@ class TaskReward(Record):
 
 Reward = AnswerReward | TaskReward
 """A reward: all have ``total``, ``success`` and ``parts``, and generic code reads nothing else."""
+
+
+def compares_answers(reward: Reward) -> bool:
+    """Return True where an answer was compared with golden ones, whatever the total is made of."""
+    return {"exact_match", "f1"} <= reward.parts.keys()
 
 
 class ScoredTrajectory(Trajectory):

@@ -380,3 +380,22 @@ def test_two_processes_do_not_train_in_one_directory(tiny_run, warm_directory, t
     with hold_run_directory(tmp_path / "run"), pytest.raises(UserError, match="is at work there"):
         tiny_run.make_trainer(config, tmp_path / "run").run()
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_rollouts_and_held_out_questions_are_scored_by_the_configured_reward(tiny_run, warm_directory, tmp_path):
+    """Half the F1, less the cost in turns; alone in its group, a held-out answer has nothing to be dearer than."""
+    config = tiny_run.tiny_config(
+        warm_directory,
+        reward={"weights": {"f1": 0.5}, "cost": {"dial": 0.5, "kind": "turns"}},
+        objective={"advantage": "group_centred", "credit": "return_to_go"},
+        training={"steps": 1, "evaluate_every": 0},
+    )
+    tiny_run.make_trainer(config, tmp_path / "run").run()
+    start, step = rows(tmp_path / "run")
+    assert start["evaluation/f1"] > 0
+    assert start["evaluation/reward"] == pytest.approx(0.5 * start["evaluation/f1"])
+    assert start["evaluation/part/cost"] == 0
+    assert step["rollout/part/cost"] < 0
+    assert step["rollout/reward"] == pytest.approx(0.5 * step["rollout/f1"] + step["rollout/part/cost"])
+    scored = load_trajectories(tmp_path / "run" / "trajectories.jsonl")
+    assert {"f1", "cost", "exact_match"} <= scored[0].reward.parts.keys()

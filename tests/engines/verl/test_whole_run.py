@@ -16,7 +16,7 @@ pytest.importorskip("verl", reason="verl has an environment of its own: make tes
 
 from safetensors.torch import load_file
 
-from workflow_r1.assembly.tasks import build_score, build_task
+from workflow_r1.assembly.tasks import build_scorer, build_task
 from workflow_r1.config import RunConfig, dump_toml, load_run_config
 from workflow_r1.embedded import policy_directory
 from workflow_r1.engines.native.run import Trainer
@@ -111,7 +111,7 @@ def test_the_first_step_of_an_own_task_is_the_native_ones(
         train_questions=train_questions(config),
         evaluation_questions=[],
         make_environment=open_environments(config, special_tokens=special_tokens(config.policy)),
-        score=build_score(build_task(config.chosen_task)),
+        score=build_scorer(config.reward, build_task(config.chosen_task)),
     ).run()
     ours, native = of_step(tmp_path / "verl", 1), of_step(tmp_path / "native", 1)
     assert len(ours) == 16 and len({t.reward.total for t in ours}) > 2
