@@ -458,6 +458,7 @@ class Trainer:
             settings=config.optimiser,
             temperature=config.sampling.temperature,
             mini_batch_questions=config.training.mini_batch_questions,
+            samples_as_trained=config.sampling.server is None and config.optimiser.precision == "float32",
             reference=reference,
             ranks=ranks,
         )
