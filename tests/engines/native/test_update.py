@@ -1,4 +1,3 @@
-import dataclasses
 import math
 
 import pytest
@@ -9,6 +8,7 @@ from workflow_r1.engines.native import update as update_module
 from workflow_r1.engines.native.optimiser import build_optimiser
 from workflow_r1.engines.native.update import PolicyUpdate, resolve_objective
 from workflow_r1.policy.model import load_policy_model
+from workflow_r1.policy.prefix_trees import PrefixTree
 from workflow_r1.trajectory import Reward, ScoredTrajectory, StopReason
 
 GROUP = 4
@@ -274,6 +274,13 @@ def groups_alike(groups):
     return made
 
 
+def one_tree_a_row(rows, *, hidden_size):
+    return [
+        PrefixTree(row, [*range(-1, len(row) - 1)], [*range(len(row))], {index: [*range(len(row))]})
+        for index, row in enumerate(rows)
+    ]
+
+
 @pytest.mark.parametrize("objective", [{"preset": "gsspo"}, {"preset": "grpo", "weight": "batch"}])
 def test_shared_beginnings_change_no_gradient(run_config, groups_alike, monkeypatch, objective):
     """Rows keep their own advantage, old log-probabilities and reference: only the model's work is shared."""
@@ -282,15 +289,7 @@ def test_shared_beginnings_change_no_gradient(run_config, groups_alike, monkeypa
     for alone in (True, False):
         update, model = make_update(config, perturb=True)
         if alone:
-            one = update_module.prefix_trees
-            monkeypatch.setattr(
-                update_module,
-                "prefix_trees",
-                lambda rows, **settings: [
-                    dataclasses.replace(one([row], **settings)[0], paths={index: list(range(len(row)))})
-                    for index, row in enumerate(rows)
-                ],
-            )
+            monkeypatch.setattr(update_module, "prefix_trees", one_tree_a_row)
         else:
             monkeypatch.undo()
         seen = []
