@@ -31,7 +31,7 @@ from workflow_r1.engines.native.optimiser import build_optimiser
 from workflow_r1.engines.native.update import PolicyUpdate
 from workflow_r1.policy.forward import autocast, decoder_and_head
 from workflow_r1.policy.model import resolve_device
-from workflow_r1.policy.packing import PackedBatch
+from workflow_r1.policy.packing import PackedBatch, pack
 from workflow_r1.policy.prefix_trees import prefix_trees
 from workflow_r1.trajectory import Question, Reward, ScoredTrajectory, StopReason, Trajectory, Turn, load_trajectories
 
@@ -76,6 +76,7 @@ def compare(model: LlamaForCausalLM, groups: Groups, precision: str, *, rounds: 
     """Time update and limits in one precision, and print them."""
     device = next(model.parameters()).device
     one, two = (make_update(model, precision, mini_batches=count, num_groups=len(groups)) for count in (1, 2))
+    groups = sampled_by(one, groups)
     (mini_batch,) = one.mini_batches(groups)
     rows, work = streams(mini_batch.batch, model.config.hidden_size)
     print(
@@ -198,6 +199,29 @@ def in_groups(trajectories: Iterator[Trajectory]) -> Groups:
     for trajectory in trajectories:
         groups.setdefault(trajectory.group_id, []).append(trajectory)
     return list(groups.values())
+
+
+def sampled_by(update: PolicyUpdate, groups: Groups) -> Groups:
+    """Return the groups with the model's own log-probabilities, as if it had sampled them."""
+    (mini_batch,) = update.mini_batches(groups)
+    values = dict(zip(map(repr, mini_batch.batch.input_ids.tolist()), update.logprobs(mini_batch.batch), strict=True))
+    width = mini_batch.batch.input_ids.shape[1]
+
+    def renewed(trajectory: Trajectory) -> Trajectory:
+        batch = pack([trajectory])
+        padding = width - batch.input_ids.shape[1]
+        row = values.get(repr(batch.input_ids[0].tolist() + [0] * padding)) if padding >= 0 else None
+        if row is None:  # Its group's rewards are equal: it is not learned from.
+            return trajectory
+        turns = [
+            turn.model_copy(
+                update={"logprobs": tuple(row[: -padding or None][batch.turn_ids[0] == turn.index].tolist())}
+            )
+            for turn in trajectory.turns
+        ]
+        return trajectory.model_copy(update={"turns": tuple(turns)})
+
+    return [[renewed(trajectory) for trajectory in group] for group in groups]
 
 
 def make_update(model: LlamaForCausalLM, precision: str, *, mini_batches: int, num_groups: int) -> PolicyUpdate:
