@@ -145,6 +145,7 @@ class Trainer:
             writes=self._ranks.is_main,
         )
         self._evaluation: Metrics = {}
+        self._evaluated: tuple[int, tuple[Trajectory, ...]] = (-1, ())
         self._stop = False
         self._sampler_is_checked = False
 
@@ -331,12 +332,17 @@ class Trainer:
         )
 
     def _evaluate(self, step: int, policy_version: int) -> Metrics:
-        """Ask the held-out questions greedily; returns no figures where there are no questions."""
+        """Ask the held-out questions greedily; returns no figures where there are no questions.
+
+        Questions that the same weights have answered in the last evaluation are not asked again.
+        """
         if not self._evaluation_questions:
             return {}
         self._recorder.tell(EvaluationStarted(step, len(self._evaluation_questions)))
         started = time.perf_counter()
         share = self._ranks.share(self._evaluation_questions)
+        evaluated_version, evaluated = self._evaluated
+        done = evaluated if evaluated_version == policy_version else ()
         with self._ranks.agreeing(), whole(self._model):
             own = self._runner.run(
                 evaluate(
@@ -346,9 +352,11 @@ class Trainer:
                     seed=self._config.seed,
                     concurrency=self._config.sampling.max_sessions,
                     score=self._score.one,
+                    done=done,
                     on_trajectory=self._recorder.count(len(share)),
                 )
             )
+        self._evaluated = policy_version, own.trajectories
         result = EvaluationResult(tuple(self._ranks.gather_shares(own.trajectories)))
         metrics = {**evaluation_metrics(result), "time/evaluation_seconds": time.perf_counter() - started}
         self._book_services(step, "evaluation")
@@ -462,6 +470,7 @@ class Trainer:
             settings=config.optimiser,
             temperature=config.sampling.temperature,
             mini_batch_questions=config.training.mini_batch_questions,
+            samples_as_trained=config.sampling.server is None and config.optimiser.precision == "float32",
             reference=reference,
             turn_weight=self._score.turn_weight,
             ranks=ranks,

@@ -30,12 +30,13 @@ from workflow_r1.algorithms import (
     unit_ids,
 )
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig
-from workflow_r1.engines.native.batching import Pass, micro_batch_tokens, passes
+from workflow_r1.engines.native.batching import micro_batch_tokens, passes
 from workflow_r1.engines.native.optimiser import linear_warmup, set_learning_rate
 from workflow_r1.policy.distributed import Ranks
-from workflow_r1.policy.forward import token_scores
+from workflow_r1.policy.forward import base_model, shares_prefixes, token_scores
 from workflow_r1.policy.model import has_adapters
 from workflow_r1.policy.packing import PackedBatch, pack
+from workflow_r1.policy.prefix_trees import TreeBatch, prefix_trees, tree_batch
 from workflow_r1.policy.sharding import full, is_sharded
 from workflow_r1.recording.metrics import Metrics, combine_mini_batches
 from workflow_r1.trajectory import ScoredTrajectory, Trajectory
@@ -66,10 +67,14 @@ class UpdateResult:
     num_optimiser_steps: int
     """Optimiser steps that were taken."""
     num_tokens: int
-    """Tokens, padding left out, that went through forward and backward."""
+    """Tokens of the rows that were learned from, padding left out; a beginning that rows share counts in each of them."""
     warnings: tuple[str, ...] = ()
     """Warnings for a person."""
 
+
+SAMPLER_ERROR = 1e-4
+"""Largest difference, in nats, of one token's log-probability between sampler and trainer for which the sampler's stands
+in for the trainer's. In float32 the quickstart's policy has at most 1e-5; the ratio of a unit is wrong by less than that."""
 
 SERVED_CORRECTION_CAP = 2.0
 """``objective.correction_cap`` where a server samples and the configuration gives none; verl's default."""
@@ -100,6 +105,8 @@ class PolicyUpdate:
         settings: learning rate, gradient norm, precision and micro-batches of the optimiser.
         temperature: temperature of the sampling.
         mini_batch_questions: groups that make one optimiser step.
+        samples_as_trained: True where the sampler is this model in this precision, and the policy before the first
+            optimiser step: its log-probabilities then are the old policy's up to rounding, and :meth:`step` checks it.
         reference: the frozen copy, where the caller had to make it first (of a model that is sharded since).
         turn_weight: weight of the turn rewards in the reward; only credits by turn read it.
         ranks: the processes that share the rows; each must be given the same groups.
@@ -115,6 +122,7 @@ class PolicyUpdate:
         settings: OptimiserConfig,
         temperature: float,
         mini_batch_questions: int,
+        samples_as_trained: bool = False,
         reference: nn.Module | None = None,
         turn_weight: float = 0.0,
         ranks: Ranks | None = None,
@@ -128,11 +136,15 @@ class PolicyUpdate:
         self._temperature = temperature
         self._mini_batch_questions = mini_batch_questions
         self._turn_weight = turn_weight
+        self._samples_as_trained = samples_as_trained
         self._device = next(model.parameters()).device
         self._micro_batch_tokens = micro_batch_tokens(settings.micro_batch_tokens, self._device)
         self._reference = reference or reference_copy(model, objective)
         self._ranks = ranks or Ranks()
         self._is_sharded = is_sharded(model)
+        self._hidden_size: int | None = (
+            base_model(model).config.get_text_config().hidden_size if shares_prefixes(model) else None
+        )
 
     def step(self, groups: Sequence[Sequence[Trajectory]], *, policy_version: int) -> UpdateResult:
         """Make one optimiser step per mini-batch of groups.
@@ -141,8 +153,9 @@ class PolicyUpdate:
         mini-batch in which no trajectory has an advantage makes no optimiser step: there is nothing to learn, and
         momentum alone would move the policy.
 
-        The old policy's log-probabilities are recomputed by this engine before the first optimiser step, except for the
-        first mini-batch: there they equal the current ones, so those stand in, and the ratio is 1.
+        The old policy's log-probabilities are this engine's from before the first optimiser step. In the first mini-batch
+        they equal the current ones, so those stand in, and the ratio is 1. In the others they are recomputed, or they are
+        the sampler's where those are the same up to rounding: the first mini-batch shows it, in every step again.
 
         Args:
             groups: scored trajectories, one list per question.
@@ -151,10 +164,10 @@ class PolicyUpdate:
         mini_batches = self.mini_batches(groups)
         # Deviation: a mini-batch without any gradient makes no optimiser step; in the release's engine momentum makes one.
         learning = [mini_batch for mini_batch in mini_batches if mini_batch.batch.num_rows > 0]
-        old = [None if index == 0 else self.logprobs(m.batch) for index, m in enumerate(learning)]
+        old = [self._old_logprobs(m.batch, is_first=index == 0) for index, m in enumerate(learning)]
         references = [self._reference_logprobs(mini_batch.batch) for mini_batch in learning]
         parts, num_steps, num_tokens, warnings = [], 0, 0, []
-        for mini_batch, old_logprobs, ref_logprobs in zip(learning, old, references, strict=True):
+        for index, (mini_batch, ref_logprobs) in enumerate(zip(learning, references, strict=True)):
             learning_rate = linear_warmup(
                 policy_version + num_steps + 1,
                 peak=self._settings.learning_rate,
@@ -162,7 +175,13 @@ class PolicyUpdate:
             )
             set_learning_rate(self._optimiser, learning_rate)
             self._optimiser.zero_grad(set_to_none=True)
-            gradient = self.accumulate_gradient(mini_batch, old_logprobs, ref_logprobs)
+            gradient = self.accumulate_gradient(mini_batch, old[index], ref_logprobs)
+            if (
+                index == 0
+                and self._samples_as_trained
+                and _sampler_error(mini_batch.batch, gradient.logprobs) > SAMPLER_ERROR
+            ):
+                old[1:] = [self.logprobs(other.batch) for other in learning[1:]]
             norm = full(torch.nn.utils.clip_grad_norm_(self._trainable(), self._settings.max_grad_norm)).item()
             if norm == norm and norm != float("inf"):
                 self._optimiser.step()
@@ -265,11 +284,11 @@ class PolicyUpdate:
         entropy = torch.zeros_like(logprobs)
         loss, kl = 0.0, 0.0
         self._model.train()
-        for one in self._passes(batch):
-            indices = one.indices
+        for trees, is_padding in self._passes(batch):
+            indices = trees.rows
             rows = batch.rows(indices)
             width = rows.input_ids.shape[1]
-            scores = self._scores(rows, statistics=True)
+            scores = self._scores(rows, trees, statistics=True)
             current = scores.logprobs.detach()
             old = current if old_logprobs is None else old_logprobs[indices, :width]
             units = unit_ids(rows.turn_ids, switches.unit)
@@ -294,10 +313,10 @@ class PolicyUpdate:
                     weight=switches.weight,
                     **counts,
                 )
-                kl += 0.0 if one.is_padding else part_kl.item()
+                kl += 0.0 if is_padding else part_kl.item()
                 part = part + coefficient * part_kl
-            (part * self._gradient_scale(one)).backward()
-            if one.is_padding:
+            (part * self._gradient_scale(is_padding=is_padding)).backward()
+            if is_padding:
                 continue
             loss += part.item()
             logprobs[indices, :width] = current
@@ -312,27 +331,39 @@ class PolicyUpdate:
         """Return the policy's log-probabilities of its tokens, without gradient; 0 elsewhere."""
         logprobs = torch.zeros_like(batch.sampler_logprobs)
         with torch.no_grad():
-            for one in self._passes(batch):
-                rows = batch.rows(one.indices)
-                scores = self._scores(rows)
-                if not one.is_padding:
-                    logprobs[one.indices, : rows.input_ids.shape[1]] = scores.logprobs
+            for trees, is_padding in self._passes(batch):
+                rows = batch.rows(trees.rows)
+                scores = self._scores(rows, trees)
+                if not is_padding:
+                    logprobs[trees.rows, : rows.input_ids.shape[1]] = scores.logprobs.to(logprobs.dtype)
         self._ranks.add_([logprobs])
         return logprobs
 
-    def _passes(self, batch: PackedBatch) -> list[Pass]:
-        """Return the forward passes of this process; a sharded model is gathered in each, by all processes together."""
-        return passes(
-            batch.lengths.tolist(),
+    def _old_logprobs(self, batch: PackedBatch, *, is_first: bool) -> Float[Tensor, "batch time"] | None:
+        """Return the log-probabilities that the ratio starts from; None where they are those of the first forward pass."""
+        if is_first:
+            return None
+        return batch.sampler_logprobs if self._samples_as_trained else self.logprobs(batch)
+
+    def _passes(self, batch: PackedBatch) -> Iterator[tuple[TreeBatch, bool]]:
+        """Yield the rows of each forward pass of this process, and whether the pass only keeps step with another process.
+
+        A sharded model is gathered in each pass, by all processes together.
+        """
+        rows = [ids[:length] for ids, length in zip(batch.input_ids.tolist(), batch.lengths.tolist(), strict=True)]
+        trees = prefix_trees(rows, hidden_size=self._hidden_size)
+        for one in passes(
+            [len(tree) for tree in trees],
             self._micro_batch_tokens,
             rank=self._ranks.rank,
             size=self._ranks.size,
             in_step=self._is_sharded,
-        )
+        ):
+            yield tree_batch([trees[index] for index in one.indices], batch, self._pad_token_id), one.is_padding
 
-    def _gradient_scale(self, one: Pass) -> float:
+    def _gradient_scale(self, *, is_padding: bool) -> float:
         """Return the factor of a pass's loss: a sharded model's backward pass takes the mean over processes."""
-        if one.is_padding:
+        if is_padding:
             return 0.0
         return float(self._ranks.size) if self._is_sharded else 1.0
 
@@ -368,10 +399,11 @@ class PolicyUpdate:
         finally:
             self._model = policy
 
-    def _scores(self, rows: PackedBatch, *, statistics: bool = False) -> Any:
+    def _scores(self, rows: PackedBatch, trees: TreeBatch, *, statistics: bool = False) -> Any:
         return token_scores(
             self._model,
             rows,
+            trees=trees,
             temperature=self._temperature,
             precision=self._settings.precision,
             statistics=statistics,
@@ -408,12 +440,13 @@ class PolicyUpdate:
             "clip_reference_length": self._objective.clip_reference_length,
         }
         by_unit = policy_loss(**common, unit_ids=unit_ids(batch.turn_ids, switches.unit)).metrics
-        by_token = {
-            "entropy": gradient.entropy[mask].mean().item(),
-            "sampler_kl": kl_estimate(batch.sampler_logprobs, old, "k3")[mask].mean().item(),
-            "sampler_difference": (batch.sampler_logprobs - old)[mask].abs().mean().item(),
-            "sampler_difference_max": (batch.sampler_logprobs - old)[mask].abs().max().item(),
-        }
+        by_token = {"entropy": gradient.entropy[mask].mean().item()}
+        if old_logprobs is not batch.sampler_logprobs:
+            by_token |= {
+                "sampler_kl": kl_estimate(batch.sampler_logprobs, old, "k3")[mask].mean().item(),
+                "sampler_difference": (batch.sampler_logprobs - old)[mask].abs().mean().item(),
+                "sampler_difference_max": _sampler_error(batch, old),
+            }
         if ref_logprobs is not None:
             by_token["kl"] = kl_estimate(gradient.logprobs, ref_logprobs, "k3")[mask].mean().item()
         correction = self._correction(batch, old)
@@ -512,6 +545,11 @@ def _pad(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
 def _of_tokens(advantages: Tensor, turn_ids: Tensor) -> Tensor:
     """Return advantages as the objective takes them: one per trajectory, or one per token where each turn has its own."""
     return advantages if advantages.ndim == 1 else spread_turns(advantages, turn_ids)
+
+
+def _sampler_error(batch: PackedBatch, logprobs: Float[Tensor, "batch time"]) -> float:
+    """Return the largest difference, in nats, between the sampler's and the given log-probability of a token."""
+    return (batch.sampler_logprobs - logprobs)[batch.turn_ids > 0].abs().max().item()
 
 
 def _num_units(trajectory: Trajectory, unit: str) -> int:
