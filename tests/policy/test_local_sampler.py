@@ -9,6 +9,7 @@ import torch
 
 from workflow_r1.errors import ServiceRejectedError, UserError
 from workflow_r1.policy.local_sampler import LocalSampler
+from workflow_r1.policy.precision import CastWeights
 from workflow_r1.rollout import SamplingConfig
 from workflow_r1.trajectory import FinishReason, Message
 
@@ -484,6 +485,21 @@ def test_bfloat16_is_close(tokenizer_of, model_of):
         logprobs = [logprob for turn in turns for logprob in turn.logprobs]
         differences += [abs(expected[c - 1, context[c]].item() - lp) for c, lp in zip(own, logprobs, strict=True)]
     assert 1e-4 < np.mean(differences) < 0.2
+
+
+def test_weights_cast_once_a_rollout_are_the_current_ones_to_the_last_bit(tokenizer_of, model_of):
+    model, plans = model_of(), make_plans(6)
+    sampler = LocalSampler(model, tokenizer_of(), autocast=torch.bfloat16)
+    plain = LocalSampler(model, tokenizer_of(), autocast=torch.bfloat16)
+    plain._cast = CastWeights(model, None)
+    first = play_all(sampler, plans)
+    assert first == play_all(plain, plans)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+    second = play_all(sampler, plans)
+    assert second == play_all(plain, plans)
+    assert tokens_of(second) != tokens_of(first)
 
 
 def test_a_model_with_attention_of_its_own_is_refused(tokenizer_of, model_of):

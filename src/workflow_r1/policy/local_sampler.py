@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from workflow_r1.errors import TooLongError, UserError
 from workflow_r1.policy.drawing import draw, uniform_numbers
+from workflow_r1.policy.precision import CastWeights
 from workflow_r1.policy.ragged_attention import ATTENTION_NAME, RaggedBatch, SlotCache, attention_groups, put
 from workflow_r1.policy.slots import Slots
 from workflow_r1.prompts import CLOSING_TAGS, action_end
@@ -76,7 +77,8 @@ class LocalSampler:
             template: arguments of its chat template besides the messages.
             name: name in records and reports.
             autocast: run the forward passes, and keep the cache, in this type (``torch.bfloat16``). Log-probabilities
-                are always computed in float32.
+                are always computed in float32. The sampler holds the matrices in this type from its first session on,
+                2 bytes a weight, and casts those anew that were trained between rollouts.
             max_prefill_tokens: most prompt and observation tokens in one step; bounds the memory of activations.
 
         Raises:
@@ -100,6 +102,7 @@ class LocalSampler:
         """Most tokens that a session can hold: the model's own limit."""
         self._configs = _attention_configs(model)
         self._parameters = list(model.parameters())
+        self._cast = CastWeights(model, autocast)
         self._device = self._parameters[0].device
         vocabulary = max(inner.get_output_embeddings().weight.shape[0], len(tokenizer))
         self._is_end = np.zeros(vocabulary, dtype=bool)
@@ -144,7 +147,7 @@ class LocalSampler:
         await self._acquire()
         session = LocalSession(self, slot=len(self._sessions))
         if not self._sessions:
-            self._weights_version = self._read_weights_version()
+            self._take_weights()
         self._sessions.append(session)
         self._slots.open(
             session.slot, seed=seed, temperature=self.sampling.temperature if temperature is None else temperature
@@ -383,6 +386,7 @@ class LocalSampler:
         """Return the logits ``(outputs, vocabulary)``."""
         with (
             self._own_attention(),
+            self._cast.in_place(),
             torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None),
         ):
             result = self._model(
@@ -476,6 +480,11 @@ class LocalSampler:
                 config._attn_implementation_internal = implementation
             if training:
                 self._model.train()
+
+    def _take_weights(self) -> None:
+        """Sample from the weights as they are now."""
+        self._weights_version = self._read_weights_version()
+        self._cast.refresh()
 
     def _read_weights_version(self) -> int:
         """Return a number that changes whenever a trainable weight is changed in place.
