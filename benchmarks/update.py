@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from ratios import note
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from workflow_r1.config.run import RunConfig
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--ratios", type=Path, help="file to which the ratios are appended")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = resolve_device(arguments.device)
@@ -71,6 +73,11 @@ def main() -> None:
     limit = max(speed for name, speed in speeds.items() if name.startswith("limit"))
     for name, speed in speeds.items():
         print(f"{name:26s} {speed:9.0f} tokens/s   {speed / limit:5.2f} of the limit")
+    best = seconds[next(name for name, speed in speeds.items() if speed == limit)]
+    for name, values in seconds.items():
+        if name.startswith("update"):
+            each = [theirs / ours for theirs, ours in zip(best, values, strict=True)]
+            note(arguments.ratios, name, each, to="plain forward and backward, no padding")
     print("two mini-batches also recompute the old policy's log-probabilities of the second: half a forward pass more")
 
 

@@ -73,6 +73,7 @@ def assert_logprobs_are_those_of_a_full_forward(model, played, *, temperature=1.
     assert num > 0
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize(
     ("kind", "num_kv_heads"),
     [
@@ -86,9 +87,9 @@ def assert_logprobs_are_those_of_a_full_forward(model, played, *, temperature=1.
         ("mixtral", 2),
     ],
 )
-def test_logprobs_equal_a_full_forward(tokenizer_of, model_of, kind, num_kv_heads):
+def test_logprobs_equal_a_full_forward(tokenizer_of, model_of, kind, num_kv_heads, compiled):
     model = model_of(kind, num_kv_heads=num_kv_heads)
-    sampler = LocalSampler(model, tokenizer_of(), sampling=SamplingConfig(max_sessions=6))
+    sampler = LocalSampler(model, tokenizer_of(), sampling=SamplingConfig(max_sessions=6, compiled=compiled))
     played = play_all(sampler, make_plans(14))
     assert_logprobs_are_those_of_a_full_forward(model, played)
     assert len({len(context) for _, context, _ in played}) > 5
@@ -210,24 +211,34 @@ def test_company_changes_no_token(tokenizer_of, model_of, settings, max_prefill_
     assert shuffled == [alone[index] for index in order]
 
 
-def test_prompts_that_begin_alike_are_computed_once_and_change_no_token(tokenizer_of, model_of):
+def test_prompts_that_begin_alike_are_computed_once_and_change_no_token(monkeypatch, tokenizer_of, model_of):
     model, tokenizer = model_of(), tokenizer_of()
     menu = "The operators are these. " * 4
     plans = [(seed, 0, [(menu + f"Question {seed // 4}", 8), ("and", 5)]) for seed in range(12)]
     fed = []
-
-    def count(module, arguments, keywords):
-        fed.append(keywords["input_ids"].shape[1])
-
     alone = [tokens_of(play_all(LocalSampler(model, tokenizer), [plan]))[0] for plan in plans]
-    handle = model.register_forward_pre_hook(count, with_kwargs=True)
-    played = play_all(LocalSampler(model, tokenizer), plans)
-    handle.remove()
+    sampler = LocalSampler(model, tokenizer)
+    real = sampler._forward
+    monkeypatch.setattr(sampler, "_forward", lambda ids, *others: fed.append(len(ids)) or real(ids, *others))
+    played = play_all(sampler, plans)
     assert tokens_of(played) == alone
     assert_logprobs_are_those_of_a_full_forward(model, played)
     prompts = sum(own[0] for _, _, own in played)
     others = sum(len(context) - own[0] for _, context, own in played)
     assert sum(fed) < 0.2 * prompts + others
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("kind", ["llama", "mistral", "gemma2"])
+def test_a_long_prompt_among_short_ones_changes_nothing(monkeypatch, tokenizer_of, model_of, kind, compiled):
+    monkeypatch.setattr("workflow_r1.policy.ragged_attention.UNCUT_PAIRS", 0)
+    monkeypatch.setattr("workflow_r1.policy.ragged_attention.CALL_PAIRS", 64)
+    monkeypatch.setattr("workflow_r1.policy.local_sampler.FEW_TOKENS", 8)
+    model = model_of(kind)
+    plans = make_plans(8)
+    plans[3] = (3, 0, [("river " * 100, 4), ("tower " * 60, 4)])
+    sampler = LocalSampler(model, tokenizer_of(), sampling=SamplingConfig(compiled=compiled))
+    assert_logprobs_are_those_of_a_full_forward(model, play_all(sampler, plans))
 
 
 def test_slots_are_reused_and_waited_for_in_order(tokenizer_of, model_of):
