@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from workflow_r1.config.loading import load_run_config
 from workflow_r1.policy.precision import CastWeights, cast_for_good
+from workflow_r1.running.policies import open_policy
 
 KINDS = ["llama", "qwen3", "gemma2", "gpt2", "mixtral", "adapters", "adapters of experts"]
 
@@ -93,3 +95,10 @@ def test_a_policy_that_is_only_sampled_from_keeps_its_matrices_in_one_type(make)
     assert model.get_output_embeddings().weight.dtype == torch.bfloat16
     assert model.get_input_embeddings().weight.dtype == torch.float32
     assert model.model.norm.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_an_evaluated_policy_is_held_in_the_precision_of_the_configuration(precision, dtype):
+    config = load_run_config("embedded", [f"optimiser.precision={precision}", "policy.threads=1"])
+    policy, _ = open_policy(config, temperature=0.0, accounts=None)
+    assert policy._model.get_output_embeddings().weight.dtype == dtype

@@ -94,13 +94,21 @@ static inline uint16_t to_bfloat16(float x) { /* to nearest, ties to even; NaN s
 ATTENTION(float, float, from_float, to_float)
 ATTENTION(bfloat16, uint16_t, from_bfloat16, to_bfloat16)
 
-/* Put new tokens' keys or values into their slots; sizes and strides in bytes. */
+/* Put new tokens' keys or values into their slots; sizes and strides in bytes. No place was touched before, so each is
+asked for some tokens ahead. */
 void store(char *cache, const char *added, const int64_t *slots, const int64_t *positions, int64_t tokens,
            int64_t kv_heads, int64_t capacity, int64_t bytes, int64_t token_stride, int64_t head_stride) {
-    for (int64_t t = 0; t < tokens; t++)
-        for (int64_t head = 0; head < kv_heads; head++)
-            memcpy(cache + ((slots[t] * kv_heads + head) * capacity + positions[t]) * bytes,
-                   added + t * token_stride + head * head_stride, bytes);
+    enum { AHEAD = 8 };
+    for (int64_t t = -AHEAD; t < tokens; t++)
+        for (int64_t head = 0; head < kv_heads; head++) {
+            const int64_t next = t + AHEAD;
+            if (next < tokens)
+                for (int64_t b = 0; b < bytes; b += 64)
+                    __builtin_prefetch(cache + ((slots[next] * kv_heads + head) * capacity + positions[next]) * bytes + b, 1);
+            if (t >= 0)
+                memcpy(cache + ((slots[t] * kv_heads + head) * capacity + positions[t]) * bytes,
+                       added + t * token_stride + head * head_stride, bytes);
+        }
 }
 
 /* x / sqrt(mean(x^2) + eps) * weight of each row. */
