@@ -23,9 +23,9 @@ def note(path: Path | None, figure: str, ratios: Sequence[float], *, to: str) ->
 
     Args:
         path: the file; None where nobody asked for it.
-        figure: what was measured.
+        figure: name of the figure.
         ratios: its ratio in each repeat.
-        to: what it is a ratio to.
+        to: name of the limit or peer.
     """
     if path is not None:
         with path.open("a", encoding="utf-8") as lines:

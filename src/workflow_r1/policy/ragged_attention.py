@@ -237,7 +237,7 @@ def attention_groups(
         decoding: ``(decoding,)``: slots with one new token each, in ascending order; empty where the compiled function
             takes them.
         filling: slots with further new tokens, group by group in packed order.
-        sizes: how many tokens each of those has.
+        sizes: numbers of new tokens of those slots.
         positions: ``(tokens,)``: position of every packed token within its slot.
         num_direct: packed tokens, the first ones, that belong to no group.
         device: where the tensors go.
@@ -372,7 +372,7 @@ def attend_ragged(
         query: ``(tokens, heads, head dim)``, packed.
         key: ``(tokens, key-value heads, head dim)``, likewise.
         value: as ``key``.
-        ragged: how they are taken apart.
+        ragged: the batch, which takes the tokens apart.
         scaling: factor of the scores; None is ``head dim ** -0.5``.
         sliding_window: most positions that a query sees.
         softcap: bound of the scores.
