@@ -15,6 +15,8 @@ Keys and values are written into their slot before anything is attended to, and 
 0..p of its own slot. Older contents of a slot beyond that (an earlier session's tokens) are never seen.
 """
 
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +43,9 @@ MOST_PAIRS = 2**22
 
 CALL_PAIRS = 2**12
 """Pairs that take as long as a further call."""
+
+LARGE_PAGE_RUN = 2**16
+"""Longest run of one head's keys in a slot, in bytes, for which the cache is kept in large pages (of 2 MiB on Linux)."""
 
 
 class SlotCache:
@@ -129,11 +134,15 @@ def _grow(held: int, needed: int, *, smallest: int) -> int:
 def _zeros(like: Tensor, *shape: int) -> Tensor:
     """Return zeros of the type and on the device of ``like``.
 
-    On a CPU they come from numpy: the operating system's own zero pages, which cost nothing until they are written to.
+    On a CPU they are the operating system's own zero pages, which take no memory until they are written to. Large pages
+    are quicker to find, and are asked for while a run of one head's tokens is so short that all of them will be used.
     """
     if like.device.type != "cpu":
         return like.new_zeros(shape)
-    return torch.from_numpy(np.zeros((*shape[:-1], shape[-1] * like.element_size()), dtype=np.uint8)).view(like.dtype)
+    memory = mmap.mmap(-1, math.prod(shape) * like.element_size())
+    if hasattr(mmap, "MADV_HUGEPAGE") and shape[-2] * shape[-1] * like.element_size() <= LARGE_PAGE_RUN:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=like.dtype).view(shape)
 
 
 @dataclass(slots=True)
