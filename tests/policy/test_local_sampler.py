@@ -228,6 +228,24 @@ def test_prompts_that_begin_alike_are_computed_once_and_change_no_token(monkeypa
     assert sum(fed) < 0.2 * prompts + others
 
 
+def test_compiled_decoding_is_as_near_to_double_precision_as_torch(tokenizer_of, model_of):
+    model, tokenizer, plans = model_of(), tokenizer_of(), make_plans(10)
+    exact = model_of().double()
+    errors, tokens = [], []
+    for compiled in (False, True):
+        played = play_all(LocalSampler(model, tokenizer, sampling=SamplingConfig(compiled=compiled)), plans)
+        tokens.append(tokens_of(played))
+        differences = []
+        for turns, context, own in played:
+            with torch.no_grad():
+                expected = exact(input_ids=torch.tensor([context]), use_cache=False).logits[0].log_softmax(-1)
+            found = [logprob for turn in turns for logprob in turn.logprobs]
+            differences += [abs(expected[c - 1, context[c]].item() - lp) for c, lp in zip(own, found, strict=True)]
+        errors.append(np.mean(differences))
+    assert tokens[0] == tokens[1]
+    assert errors[1] < 2 * errors[0] < 1e-5
+
+
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("kind", ["llama", "mistral", "gemma2"])
 def test_a_long_prompt_among_short_ones_changes_nothing(monkeypatch, tokenizer_of, model_of, kind, compiled):

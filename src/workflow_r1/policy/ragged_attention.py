@@ -15,6 +15,7 @@ Keys and values are written into their slot before anything is attended to, and 
 0..p of its own slot. Older contents of a slot beyond that (an earlier session's tokens) are never seen.
 """
 
+import contextlib
 import math
 import mmap
 from collections.abc import Sequence
@@ -141,7 +142,8 @@ def _zeros(like: Tensor, *shape: int) -> Tensor:
         return like.new_zeros(shape)
     memory = mmap.mmap(-1, math.prod(shape) * like.element_size())
     if hasattr(mmap, "MADV_HUGEPAGE") and shape[-2] * shape[-1] * like.element_size() <= LARGE_PAGE_RUN:
-        memory.madvise(mmap.MADV_HUGEPAGE)
+        with contextlib.suppress(OSError):  # A kernel without large pages.
+            memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=like.dtype).view(shape)
 
 
