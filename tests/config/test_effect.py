@@ -54,6 +54,7 @@ WITHOUT_EFFECT = {
     "store.path": (["store.path=s.sqlite3"], "store.mode=use"),
     "store.by_address": (["store.by_address=false"], "store.mode=record"),
     "sampling.server": (["engine=trl", "sampling.server.max_lag=1"], "engine=native"),
+    "sampling.compiled": (["engine=verl", "sampling.compiled=false"], "engine=native"),
     "trl.micro_batch_rows": (["trl.micro_batch_rows=3"], "engine=trl"),
     "verl.options": (["verl.options.trainer.device=cpu"], "engine=verl"),
     "methods.aflow.temperature": (["methods.aflow.proposer=random", "methods.aflow.temperature=1"], "methods.aflow.proposer=llm"),

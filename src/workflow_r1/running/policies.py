@@ -71,10 +71,13 @@ def open_policy(
 
     from workflow_r1.policy.local_sampler import LocalSampler
     from workflow_r1.policy.model import load_policy_model
+    from workflow_r1.policy.precision import cast_for_good
 
     # Adapters of a trained policy are merged into it; new ones would change nothing and cost time.
     model, tokenizer = load_policy_model(config.policy)
     autocast = torch.bfloat16 if config.optimiser.precision == "bfloat16" else None
+    if autocast is not None:
+        cast_for_good(model, autocast)
     sampler = LocalSampler(
         model,
         tokenizer,
