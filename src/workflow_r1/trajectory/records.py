@@ -190,15 +190,6 @@ class Turn(Record):
     reward: float | None = Field(default=None, allow_inf_nan=False, exclude_if=_is_none)
     """Reward for this turn: the task's own, or the sum of the scores of its operator calls; None where there is neither."""
 
-
-class Ending(Record):
-    """The end of an episode, as its task judges it."""
-
-    success: bool | None = None
-    """The policy reached the goal; None where the task does not say."""
-    parts: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
-    """Named figures of the outcome."""
-
     @field_validator("logprobs")
     @classmethod
     def _round_to_float32(cls, logprobs: tuple[float, ...]) -> tuple[float, ...]:
@@ -208,6 +199,15 @@ class Ending(Record):
     def _shorten(self, logprobs: tuple[float, ...]) -> tuple[float, ...]:
         # Nine digits tell every float32 from its neighbours; as a float64 it has seventeen.
         return tuple(float(f"{logprob:.9g}") for logprob in logprobs)
+
+
+class Ending(Record):
+    """The end of an episode, as its task judges it."""
+
+    success: bool | None = None
+    """The policy reached the goal; None where the task does not say."""
+    parts: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
+    """Named figures of the outcome."""
 
 
 class Trajectory(Record):
