@@ -24,6 +24,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from ratios import note
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from workflow_r1.config.run import RunConfig
@@ -33,7 +34,15 @@ from workflow_r1.policy.forward import autocast, decoder_and_head
 from workflow_r1.policy.model import resolve_device
 from workflow_r1.policy.packing import PackedBatch, pack
 from workflow_r1.policy.prefix_trees import prefix_trees
-from workflow_r1.trajectory import Question, Reward, ScoredTrajectory, StopReason, Trajectory, Turn, load_trajectories
+from workflow_r1.trajectory import (
+    AnswerReward,
+    Question,
+    ScoredTrajectory,
+    StopReason,
+    Trajectory,
+    Turn,
+    load_trajectories,
+)
 
 GROUP_SIZE = 8
 Groups = list[list[Trajectory]]
@@ -58,6 +67,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
+    parser.add_argument("--ratios", type=Path, help="file to which the ratios are appended")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = resolve_device(arguments.device)
@@ -69,10 +79,12 @@ def main() -> None:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{parameters / 1e6:.1f}M parameters, {arguments.threads} thread(s), {device}")
     for precision in arguments.precisions:
-        compare(model, groups, precision, rounds=arguments.rounds)
+        compare(model, groups, precision, rounds=arguments.rounds, ratios=arguments.ratios)
 
 
-def compare(model: LlamaForCausalLM, groups: Groups, precision: str, *, rounds: int) -> None:
+def compare(
+    model: LlamaForCausalLM, groups: Groups, precision: str, *, rounds: int, ratios: Path | None = None
+) -> None:
     """Time update and limits in one precision, and print them."""
     device = next(model.parameters()).device
     one, two = (make_update(model, precision, mini_batches=count, num_groups=len(groups)) for count in (1, 2))
@@ -106,6 +118,12 @@ def compare(model: LlamaForCausalLM, groups: Groups, precision: str, *, rounds: 
     for name, speed in speeds.items():
         of_rows, of_work = (speed / limit for limit in limits)
         print(f"  {name:26s} {speed:9.0f} tokens/s   {of_rows:5.2f} of the rows' limit   {of_work:5.2f} of the work's")
+    for limit, kind in zip(limits, ("rows", "work"), strict=True):
+        best = seconds[next(name for name, speed in speeds.items() if speed == limit)]
+        for name, values in seconds.items():
+            if name.startswith("update"):
+                each = [theirs / ours for theirs, ours in zip(best, values, strict=True)]
+                note(ratios, f"{name}, {precision}", each, to=f"plain forward and backward of the {kind}, no padding")
 
 
 def load_model(directory: Path | None) -> LlamaForCausalLM:
@@ -188,7 +206,7 @@ def make_groups(num: int, vocabulary: int) -> Groups:
             turns=tuple(own),
             stop_reason=StopReason.ANSWERED,
         )
-        scored = Reward(total=reward, answer=reward, format=0.0, exact_match=reward, f1=reward)
+        scored = AnswerReward(total=reward, answer=reward, format=0.0, exact_match=reward, f1=reward)
         trajectories.append(ScoredTrajectory(**dict(trajectory), reward=scored))
     return in_groups(iter(trajectories))
 

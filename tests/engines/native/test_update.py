@@ -9,13 +9,13 @@ from workflow_r1.engines.native.optimiser import build_optimiser
 from workflow_r1.engines.native.update import PolicyUpdate, resolve_objective
 from workflow_r1.policy.model import load_policy_model
 from workflow_r1.policy.prefix_trees import PrefixTree
-from workflow_r1.trajectory import Reward, ScoredTrajectory, StopReason
+from workflow_r1.trajectory import AnswerReward, ScoredTrajectory, StopReason
 
 GROUP = 4
 
 
 def score(trajectory, total):
-    reward = Reward(total=total, answer=total, format=0.0, exact_match=total, f1=total)
+    reward = AnswerReward(total=total, answer=total, format=0.0, exact_match=total, f1=total)
     return ScoredTrajectory(**dict(trajectory), reward=reward)
 
 

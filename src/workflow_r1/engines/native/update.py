@@ -6,6 +6,7 @@ micro-batches.
 """
 
 import copy
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from workflow_r1.algorithms import (
     kl_loss,
     policy_loss,
     resolve_preset,
+    spread_turns,
+    turn_advantages,
     turn_correction,
     turn_metrics,
     unit_ids,
@@ -45,8 +48,8 @@ class MiniBatch:
 
     batch: PackedBatch
     """The trajectories that are run through the model, on its device."""
-    advantages: Float[Tensor, " batch"]
-    """One per row."""
+    advantages: Float[Tensor, " batch"] | Float[Tensor, "batch turns"]
+    """One per row, or one per turn, as ``objective.credit`` says."""
     num_trajectories: int
     """Trajectories of the mini-batch that were scored, those left out of ``batch`` included."""
     num_units: int
@@ -105,6 +108,7 @@ class PolicyUpdate:
         samples_as_trained: True where the sampler is this model in this precision, and the policy before the first
             optimiser step: its log-probabilities then are the old policy's up to rounding, and :meth:`step` checks it.
         reference: the frozen copy, where the caller had to make it first (of a model that is sharded since).
+        turn_weight: weight of the turn rewards in the reward; only credits by turn read it.
         ranks: the processes that share the rows; each must be given the same groups.
     """
 
@@ -120,6 +124,7 @@ class PolicyUpdate:
         mini_batch_questions: int,
         samples_as_trained: bool = False,
         reference: nn.Module | None = None,
+        turn_weight: float = 0.0,
         ranks: Ranks | None = None,
     ) -> None:
         self._model = model
@@ -130,6 +135,7 @@ class PolicyUpdate:
         self._settings = settings
         self._temperature = temperature
         self._mini_batch_questions = mini_batch_questions
+        self._turn_weight = turn_weight
         self._samples_as_trained = samples_as_trained
         self._device = next(model.parameters()).device
         self._micro_batch_tokens = micro_batch_tokens(settings.micro_batch_tokens, self._device)
@@ -237,16 +243,16 @@ class PolicyUpdate:
         size = self._mini_batch_questions
         cut = []
         for start in range(0, len(groups), size):
-            rows = _with_advantages(groups[start : start + size], self._objective)
+            rows = _with_advantages(groups[start : start + size], self._objective, self._turn_weight)
             if not rows:
                 continue
             # Without a KL, a trajectory whose advantage is 0 has a gradient of 0: only its count matters. So it is with one
             # whose prompt alone filled the context: it has no tokens of the policy's.
-            kept = [row for row in rows if row[0].turns and (row[1] != 0.0 or self._objective.kl_coefficient > 0)]
+            kept = [row for row in rows if row[0].turns and (row[1].any() or self._objective.kl_coefficient > 0)]
             cut.append(
                 MiniBatch(
                     batch=self._pack([trajectory for trajectory, _ in kept]),
-                    advantages=torch.tensor([advantage for _, advantage in kept], device=self._device),
+                    advantages=torch.stack([advantage for _, advantage in kept] or [torch.zeros(0)]).to(self._device),
                     num_trajectories=len(rows),
                     num_units=sum(_num_units(trajectory, self._switches.unit) for trajectory, _ in rows),
                     num_zero_advantage=len(rows) - len(kept),
@@ -289,7 +295,7 @@ class PolicyUpdate:
             part = policy_loss(
                 logprobs=scores.logprobs,
                 old_logprobs=old,
-                advantages=mini_batch.advantages[indices],
+                advantages=_of_tokens(mini_batch.advantages[indices], rows.turn_ids),
                 unit_ids=units,
                 clip_low=switches.clip_low,
                 clip_high=switches.clip_high,
@@ -428,7 +434,7 @@ class PolicyUpdate:
         common: dict[str, Any] = {
             "logprobs": gradient.logprobs,
             "old_logprobs": old,
-            "advantages": mini_batch.advantages,
+            "advantages": _of_tokens(mini_batch.advantages, batch.turn_ids),
             "clip_low": switches.clip_low,
             "clip_high": switches.clip_high,
             "clip_reference_length": self._objective.clip_reference_length,
@@ -486,16 +492,59 @@ def resolve_objective(config: ObjectiveConfig) -> ObjectivePreset:
 
 
 def _with_advantages(
-    groups: Sequence[Sequence[Trajectory]], objective: ObjectiveConfig
-) -> list[tuple[ScoredTrajectory, float]]:
-    """Return the scored trajectories with their advantages within their group, in order."""
+    groups: Sequence[Sequence[Trajectory]], objective: ObjectiveConfig, turn_weight: float
+) -> list[tuple[ScoredTrajectory, Tensor]]:
+    """Return the scored trajectories with their advantages within their group, in order: one number, or one for each turn."""
     rows = [(t, index) for index, group in enumerate(groups) for t in group if isinstance(t, ScoredTrajectory)]
     if not rows:
         return []
-    rewards = torch.tensor([trajectory.reward.total for trajectory, _ in rows], dtype=torch.float64)
+    trajectories = [trajectory for trajectory, _ in rows]
     group_ids = torch.tensor([index for _, index in rows])
-    values = advantages(rewards, group_ids, kind=objective.advantage).float().tolist()
-    return [(trajectory, value) for (trajectory, _), value in zip(rows, values, strict=True)]
+    if objective.credit == "outcome":
+        rewards = torch.tensor([trajectory.reward.total for trajectory in trajectories], dtype=torch.float64)
+        values = advantages(rewards, group_ids, kind=objective.advantage)
+    else:
+        values = turn_advantages(
+            _pad([returns_to_go(trajectory, turn_weight) for trajectory in trajectories], torch.float64),
+            torch.tensor([len(trajectory.turns) for trajectory in trajectories]),
+            group_ids,
+            states=_states(trajectories) if objective.credit == "anchor_state" else None,
+            kind=objective.advantage,
+        )
+    return list(zip(trajectories, values.float(), strict=True))
+
+
+def returns_to_go(trajectory: ScoredTrajectory, turn_weight: float) -> list[float]:
+    """Return what is still to come at each turn: the reward less the turn rewards before; the reward where there is no turn.
+
+    Args:
+        trajectory: a trajectory with its reward.
+        turn_weight: weight of the turn rewards in the reward.
+    """
+    rewards = [turn_weight * (turn.reward or 0.0) for turn in trajectory.turns[:-1]]
+    return [trajectory.reward.total - before for before in itertools.accumulate(rewards, initial=0.0)]
+
+
+def _states(trajectories: Sequence[Trajectory]) -> Tensor:
+    """Number the states in which turns begin: the prompt, or the observation just before."""
+    numbers: dict[str | None, int] = {}
+    return _pad(
+        [
+            [numbers.setdefault(text, len(numbers)) for text in (None, *(turn.observation for turn in each.turns[:-1]))]
+            for each in trajectories
+        ],
+        torch.long,
+    )
+
+
+def _pad(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
+    longest = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], dtype=dtype)
+
+
+def _of_tokens(advantages: Tensor, turn_ids: Tensor) -> Tensor:
+    """Return advantages as the objective takes them: one per trajectory, or one per token where each turn has its own."""
+    return advantages if advantages.ndim == 1 else spread_turns(advantages, turn_ids)
 
 
 def _sampler_error(batch: PackedBatch, logprobs: Float[Tensor, "batch time"]) -> float:
