@@ -128,7 +128,7 @@ def score_tokens(
         temperature: logits are divided by it.
         statistics: also compute the last two results.
         depths: position of each token; None where it is the token's place in its row.
-        attends: which token sees which; None where each sees all before it.
+        attends: True where a token sees another one; None where each sees all before it.
 
     Returns:
         Log-probabilities, entropies, and whether the target is the most likely token.

@@ -319,8 +319,8 @@ class PolicyUpdate:
             if is_padding:
                 continue
             loss += part.item()
-            logprobs[indices, :width] = current
-            entropy[indices, :width] = scores.entropy
+            logprobs[indices, :width] = current.to(logprobs.dtype)
+            entropy[indices, :width] = scores.entropy.to(entropy.dtype)
         self._model.eval()
         loss, kl = self._add_up(loss, kl, logprobs, entropy)
         gradient = _Gradient(loss, kl, logprobs, entropy)
