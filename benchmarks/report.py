@@ -83,7 +83,7 @@ def make_card(methods: tuple[str, ...], num_seeds: int) -> dict[str, object]:
         "seeds": list(range(num_seeds)),
         "repeats": 1,
         "llm": {"kind": "openai", "model": "made-up"},
-        "search": {"kind": "bm25", "k": 5, "corpus": "made-up.jsonl", "versions": {"bm25s": "0.3.16"}},
+        "search": {"kind": "bm25", "k": 5, "corpus": "made-up.jsonl", "versions": {"PyStemmer": "3.1.0"}},
         "scoring": {"headline": "exact match with any golden answer", "normaliser": "SQuAD"},
         "prompts": "0" * 64,
         "runs": [{"git_revision": "0" * 40, "packages": {"numpy": np.__version__}}],

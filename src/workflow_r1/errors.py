@@ -6,6 +6,7 @@
     |  |- DataError              a question, corpus or trajectory file   (also a ValueError)
     |  |- CheckpointError        a checkpoint that cannot be continued   (also a ValueError)
     |  |- TaskError              the code of a task of the user's own     (also a RuntimeError)
+    |  |- RewardError            a reward function of the user's own       (also a RuntimeError)
     |  |- UntrustedError         a run directory of somebody else's that would run code or ask services (also a PermissionError)
     |  |- MissingExtraError      an optional dependency is not installed (also an ImportError)
     |  `- StoreError             a store of calls that cannot be used as asked
@@ -52,6 +53,10 @@ class CheckpointError(UserError, ValueError):
 
 class TaskError(UserError, RuntimeError):
     """A task of the user's own raised an error, or gave something other than the seam asks for; names file and line."""
+
+
+class RewardError(UserError, RuntimeError):
+    """A reward function of the user's own raised an error, or returned no finite number; names file and line."""
 
 
 class UntrustedError(UserError, PermissionError):

@@ -256,6 +256,18 @@ def test_plugins_and_entry_points(examine: Callable, tmp_path: Path, monkeypatch
     assert "absent_package" in findings["entry points"]["found"]
 
 
+def test_a_reward_of_ones_own_is_imported(examine: Callable, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def brevity(group):\n    return [0.0 for _ in group]\n")
+    code, findings = examine("-o", 'reward.weights={f1 = 1.0, "mine.py:brevity" = 0.5}')
+    assert code == 0
+    assert findings["reward"]["found"].startswith("1 f1 + 0.5 ")
+    assert findings["reward"]["found"].endswith("mine.py:brevity; compared within each group")
+    code, findings = examine("-o", "reward=mine.py:brevty")
+    assert code == 2
+    assert "did you mean 'brevity'" in findings["reward"]["found"]
+    assert "reward" not in examine()[1]
+
+
 def test_a_configuration_that_is_wrong_is_a_finding(examine: Callable) -> None:
     code, findings = examine("-o", "training.stpes=3")
     assert code == 2

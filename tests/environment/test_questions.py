@@ -32,8 +32,9 @@ class StandIn:
     usage = "<tool>...</tool>"
     arguments = ()
 
-    def __init__(self, name="Echo", *, error=None, valid=True, reply=None):
+    def __init__(self, name="Echo", *, error=None, valid=True, reply=None, reward=None):
         self.name = name
+        self.reward = reward
         self.error = error
         self.valid = valid
         self.reply = reply
@@ -49,7 +50,7 @@ class StandIn:
             raise self.error
         self.finished.append(input)
         reply = self.reply if self.reply is not None else f"{self.name}({input})"
-        return OperatorResult(observation=reply, valid=self.valid, usage=Usage(llm_calls=1))
+        return OperatorResult(observation=reply, valid=self.valid, usage=Usage(llm_calls=1), reward=self.reward)
 
 
 def make_environment(*operators, special_tokens=(), **config):
@@ -360,3 +361,13 @@ def test_11_the_papers_twenty_calls_fit():
 def test_11_a_turn_has_room_for_one_observation():
     with pytest.raises(ValidationError, match="max_turn_observation_chars"):
         EnvironmentConfig(max_observation_chars=4096, max_turn_observation_chars=4095)
+
+
+def test_12_the_scores_that_operators_give_their_calls_add_up_to_the_turns_reward():
+    good, bad, silent = StandIn("Good", reward=0.5), StandIn("Bad", valid=False, reward=-0.25), StandIn("Silent")
+    environment = make_environment(good, bad, silent)
+    both, none, answered = play(environment, turn("Good: x", "Bad: y", "Silent: z"), turn("Silent: x"), ANSWER)
+    assert [call.reward for call in both.calls] == [0.5, -0.25, None]
+    assert both.reward == 0.25
+    assert none.reward is None
+    assert answered.reward is None

@@ -254,6 +254,7 @@ COMMANDS = {
     "ask": ("ask", "Who?", "-c", "DIR", "--no-save"),
     "evaluate": ("evaluate", "DIR"),
     "evaluate --methods": ("evaluate", "--methods", "theirs=DIR"),
+    "frontier": ("frontier", "DIR"),
     "serve": ("serve", "DIR"),
     "serve-search": ("serve-search", "DIR"),
     "train": ("train", "DIR"),

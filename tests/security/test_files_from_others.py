@@ -109,7 +109,7 @@ def test_neither_is_an_index(tmp_path: Path) -> None:
     import numpy as np
 
     np.save(tmp_path / "offsets.npy", np.array([Exploit()], dtype=object), allow_pickle=True)
-    from workflow_r1.retrieval.bm25 import StoredPassages
+    from workflow_r1.retrieval.index_files import StoredPassages
 
     with pytest.raises(ValueError, match="Python objects"):
         StoredPassages(tmp_path)

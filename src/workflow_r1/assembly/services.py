@@ -16,16 +16,21 @@ from workflow_r1.retrieval import SearchBackend
 from workflow_r1.store import open_store
 
 
-def open_accounts(prices: PricesConfig, budget: BudgetConfig, *, timed: bool = False) -> Accounts:
+def open_accounts(
+    prices: PricesConfig, budget: BudgetConfig, *, timed: bool = False, prices_for: str | None = None
+) -> Accounts:
     """Prices, an empty ledger and the budget, for the services of one run.
 
     Args:
         prices: prices of the services.
         budget: limits of what may be used.
         timed: hold ``budget.minutes`` before each call, from now on; training holds it at the end of a step.
+        prices_for: configuration key that needs every price, besides ``budget.money``.
     """
     currency = prices.currency
-    limits = Budget.timed(budget, currency=currency) if timed else Budget(budget, currency=currency)
+    limits = (
+        Budget.timed(budget, currency=currency) if timed else Budget(budget, currency=currency, prices_for=prices_for)
+    )
     return Accounts(prices=prices, budget=limits)
 
 
@@ -87,6 +92,7 @@ def build_services(
             max_tokens=config.llm.max_tokens,
             max_attempts=config.llm.max_attempts,
             search_k=config.search.k,
+            passage_chars=config.search.passage_chars,
         ),
         chats=chats,
     )

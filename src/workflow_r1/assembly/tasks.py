@@ -12,7 +12,7 @@ from workflow_r1.environment import Environment, EnvironmentConfig
 from workflow_r1.errors import ConfigError
 from workflow_r1.operators import Operator, OperatorServices
 from workflow_r1.operators.operator import Need
-from workflow_r1.rewards import Score, score_trajectory
+from workflow_r1.rewards import RewardConfig, Score, Scorer, score_trajectory
 from workflow_r1.tasks import Task, TaskEnvironment
 from workflow_r1.tasks.calling import blame, judge
 from workflow_r1.tasks.finding import make_task
@@ -84,7 +84,7 @@ def build_environments(
 
 
 def build_score(task: Task | None, *, unicode_normalise: bool = False) -> Score:
-    """Return the function that scores a trajectory.
+    """Return the function that gives a trajectory the task's own reward.
 
     Args:
         task: the task; None for questions with golden answers.
@@ -93,6 +93,21 @@ def build_score(task: Task | None, *, unicode_normalise: bool = False) -> Score:
     if task is None:
         return partial(score_trajectory, unicode_normalise=unicode_normalise)
     return partial(_score, task)
+
+
+def build_scorer(config: RewardConfig, task: Task | None, *, unicode_normalise: bool = False) -> Scorer:
+    """Return the scorer of a task's trajectories by the configured reward.
+
+    Args:
+        config: the reward.
+        task: the task; None for questions with golden answers.
+        unicode_normalise: see :func:`~workflow_r1.rewards.exact_match`.
+
+    Raises:
+        ConfigError: a reward function cannot be used.
+    """
+    own = build_score(task, unicode_normalise=unicode_normalise)
+    return Scorer(config, own=own, counts_turn_rewards=task is not None)
 
 
 def _score(task: Task, trajectory: Trajectory) -> ScoredTrajectory:

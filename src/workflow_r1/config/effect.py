@@ -88,11 +88,13 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
     "search.mcp.api_key_env": (Needs("search.mcp.url"),),
     "search.mcp.separator": (Needs("search.mcp.reply", ("text",)),),
     "search.mcp.list_field": (Needs("search.mcp.reply", ("json",)),),
+    "reward.cost.kind": (Needs("reward.cost.dial"),),
     "store.path": (_STORE,),
     "store.by_address": (_STORE,),
     "sampling.server": (
         Needs("engine", ("native", "verl")),
     ),  # The engine for verl refuses it with a reason of its own.
+    "sampling.compiled": (Needs("engine", ("native", "trl")),),  # The engine for verl samples by a server of its own.
     "trl": (Needs("engine", ("trl",)),),
     "verl": (Needs("engine", ("verl",)),),
     "methods.aflow.temperature": (Needs("methods.aflow.proposer", ("auto", "llm")),),
@@ -100,13 +102,17 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
 """Values of other keys with which a key or section has an effect; one of them is enough."""
 
 
-class KeysWithoutEffectError(ValueError):
-    """Keys that are set, and have no effect with the values of others."""
+class KeysError(ValueError):
+    """Keys that cannot have their values together with the values of others."""
 
     def __init__(self, found: Sequence[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{key}: {reason}" for key, reason in found))
         self.found = tuple(found)
-        """Each key, with the reason why it has no effect and the remedy."""
+        """Each key, with the reason and the remedy."""
+
+
+class KeysWithoutEffectError(KeysError):
+    """Keys that are set, and have no effect with the values of others."""
 
 
 def refuse_keys_without_effect(config: BaseModel) -> None:

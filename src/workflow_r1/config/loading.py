@@ -7,11 +7,11 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from workflow_r1.config.effect import KeysWithoutEffectError
+from workflow_r1.config.effect import KeysError, KeysWithoutEffectError
 from workflow_r1.config.run import DERIVED, QUESTIONS, RunConfig
 from workflow_r1.errors import ConfigError
 from workflow_r1.nearest import did_you_mean, nearest
@@ -41,8 +41,8 @@ def load_run_config(path: Path | str | None = None, overrides: Sequence[str] = (
     Args:
         path: a TOML file, or the name of a preset (``embedded``, ``paper``, ...); None takes the preset ``embedded``.
             Relative paths inside it are relative to the working directory; those of ``plugins``, ``task``,
-            ``search.callable`` and ``extends``, to the file. ``extends = "embedded"`` starts from that preset or file
-            and changes some keys.
+            ``reward.weights``, ``search.callable`` and ``extends``, to the file. ``extends = "embedded"`` starts from that
+            preset or file and changes some keys.
         overrides: ``section.key=value``, later ones win. The value is read as TOML; anything that is not TOML is a bare
             string. An empty value returns the key to its default.
 
@@ -245,18 +245,25 @@ def _make_code_absolute(table: dict[str, Any], directory: Path) -> None:
     def absolute(file: object) -> object:
         return str((directory / file).resolve()) if isinstance(file, str) and is_file(file) else file
 
+    def absolute_function(reference: str) -> str:
+        source, separator, name = reference.rpartition(":")
+        return f"{absolute(source)}{separator}{name}"
+
     plugins = table.get("plugins")
     if isinstance(plugins, list):
         table["plugins"] = [absolute(plugin) for plugin in plugins]
     task = table.get("task")
     if isinstance(task, str) and ":" in task:
-        source, separator, name = task.rpartition(":")
-        table["task"] = f"{absolute(source)}{separator}{name}"
+        table["task"] = absolute_function(task)
+    reward = table.get("reward")
+    if isinstance(reward, dict) and isinstance(weights := reward.get("weights"), dict):
+        reward["weights"] = {absolute_function(name): weight for name, weight in weights.items()}
+    elif isinstance(reward, str):
+        table["reward"] = absolute_function(reward)
     search = table.get("search")
     function = search.get("callable") if isinstance(search, dict) else None
     if isinstance(function, dict) and isinstance(function.get("function"), str):
-        source, separator, name = function["function"].rpartition(":")
-        function["function"] = f"{absolute(source)}{separator}{name}"
+        function["function"] = absolute_function(function["function"])
 
 
 def _leave_the_pool_to_the_task(table: dict[str, Any]) -> None:
@@ -315,7 +322,7 @@ def _explain(
     told: set[Location] = set()
     for detail in error.errors():
         cause = detail.get("ctx", {}).get("error")
-        if isinstance(cause, KeysWithoutEffectError):
+        if isinstance(cause, KeysError):
             for key, reason in cause.found:
                 yield f"{place_of(_split_key(key))}: {key}: {reason}"
             continue
@@ -406,8 +413,10 @@ def describe(annotation: Any) -> str:
             name = f"a list of {number}{inner}"
         elif get_origin(part) is dict:
             entry = get_args(part)[1]
-            is_list = get_origin(entry) is tuple
-            name = f"{describe(entry) if is_list else 'values' if entry is Any else 'a section'} for each name"
+            if get_origin(entry) is Annotated:
+                entry = get_args(entry)[0]
+            is_section = get_origin(entry) is dict or (isinstance(entry, type) and issubclass(entry, BaseModel))
+            name = f"{'a section' if is_section else 'values' if entry is Any else describe(entry)} for each name"
         else:
             name = names.get(part, str(part))
         words = f"{words} or {name}" if words else name

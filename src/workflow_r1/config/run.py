@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationInfo, model_validator
 
 from workflow_r1.accounting import BudgetConfig, PricesConfig
+from workflow_r1.config.conflicts import refuse_keys_that_conflict
 from workflow_r1.config.effect import refuse_keys_without_effect
 from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.methods import MethodsConfig
@@ -18,6 +19,7 @@ from workflow_r1.config.verl import VerlConfig
 from workflow_r1.data import FileFormat, QuestionField
 from workflow_r1.environment.config import EnvironmentConfig
 from workflow_r1.operators import OPERATORS
+from workflow_r1.rewards.config import RewardConfig
 from workflow_r1.rollout.renderer import TemplateConfig
 from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.store.config import StoreConfig
@@ -120,6 +122,7 @@ class RunConfig(Record):
     budget: BudgetConfig = BudgetConfig()
     environment: EnvironmentConfig = EnvironmentConfig()
     sampling: SamplingConfig = SamplingConfig()
+    reward: RewardConfig = RewardConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     training: TrainingConfig = TrainingConfig()
@@ -133,6 +136,7 @@ class RunConfig(Record):
     def _refuse_keys_without_effect(self, info: ValidationInfo) -> Self:
         if not (info.context or {}).get(DERIVED):
             refuse_keys_without_effect(self)
+            refuse_keys_that_conflict(self)
         return self
 
     @property

@@ -110,6 +110,7 @@ class OperatorPool:
             valid=result.valid,
             usage=charge.fuller(result.usage),
             seconds=time.perf_counter() - started,
+            reward=result.reward,
         )
 
     def _explain_unknown(self, call: ParsedCall) -> str:
@@ -117,6 +118,12 @@ class OperatorPool:
         near = nearest(call.operator[:_MAX_QUOTED_CHARS], self.operators)
         hint = f" Did you mean {near}?" if near else ""
         return f"There is no operator {name!r}.{hint} Operators: {', '.join(self.operators) or 'none'}."
+
+
+def reward_of(calls: Sequence[OperatorCall]) -> float | None:
+    """Return the sum of the operators' scores of a turn's calls; None where no call has one."""
+    rewards = [call.reward for call in calls if call.reward is not None]
+    return sum(rewards) if rewards else None
 
 
 def within(texts: Sequence[str], max_chars: int) -> list[str]:

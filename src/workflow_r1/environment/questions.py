@@ -21,6 +21,7 @@ Numbered behaviours of :meth:`QuestionEnvironment.step`; the tests use the same 
     a policy that copies a passage into an argument must not let the passage end it.
 11. The observations of a turn come back whole, from the first on, until the next would pass ``max_turn_observation_chars``;
     one line says how many are left out. Their calls were run, or not run, as if there were no such limit.
+12. The scores that operators give their calls add up to the turn's reward.
 
 The token budgets (``max_prompt_tokens``, ``max_response_tokens``) are kept by the rollout, which sees the tokens.
 """
@@ -29,7 +30,7 @@ from collections.abc import Mapping, Sequence
 
 from workflow_r1.environment.config import EnvironmentConfig
 from workflow_r1.environment.environment import Reading, Step
-from workflow_r1.environment.pool import OperatorPool, within
+from workflow_r1.environment.pool import OperatorPool, reward_of, within
 from workflow_r1.operators import Operator, OperatorServices
 from workflow_r1.prompts import MALFORMED_INSTRUCTION, format_observation, parse_turn, render_prompt
 from workflow_r1.trajectory import Message, OperatorCall, Question, StopReason
@@ -143,6 +144,7 @@ class QuestionEnvironment:
             observation=observation,
             messages=(Message(role="user", content=observation),),
             stop_reason=None,
+            reward=reward_of(calls),
         )
 
     async def close(self) -> None:

@@ -10,14 +10,12 @@ from pydantic import Field
 
 from workflow_r1.accounting import POLICY
 from workflow_r1.evaluation.usage import OperatorUsage, usage_by_operator
-from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory, Usage
+from workflow_r1.trajectory import ScoredTrajectory, Trajectory, Usage
+from workflow_r1.trajectory.outcome import question_class
 from workflow_r1.trajectory.records import Record, compares_answers
 
 Z_95 = 1.959963984540054
 """Standard normal quantile of a two-sided 95% interval."""
-
-CLASS_KEYS = ("kind", "type", "hops", "prop")
-"""Metadata that tells classes of questions apart, the most telling first."""
 
 
 def wilson_interval(successes: int, total: int, *, z: float = Z_95) -> tuple[float, float]:
@@ -137,14 +135,6 @@ class Figures(Record):
     def headline_if_left_out_wrong(self) -> float | None:
         """The headline where everything that was left out counts as wrong; None where there is a reward alone."""
         return self.success_if_left_out_wrong if self.exact_match is None else self.exact_match_if_left_out_wrong
-
-
-def question_class(question: Question) -> str:
-    """Return the class of a question: its kind by its file, else its dataset."""
-    for key in CLASS_KEYS:
-        if question.metadata.get(key) not in (None, ""):
-            return f"{question.metadata[key]} hops" if key == "hops" else str(question.metadata[key])
-    return question.dataset or "all"
 
 
 def compute_figures(trajectories: Iterable[Trajectory]) -> Figures:

@@ -19,9 +19,6 @@ Count = Annotated[int, Field(ge=0, le=1 << 53)]
 Score = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-NO_ANSWER = "\u2205"
-"""Answer of a workflow without one: an empty ``<answer>`` would be a malformed turn, and no golden answer equals this text."""
-
 
 class EvaluationStatus(StrEnum):
     """Status of an answer, or the reason for its absence."""

@@ -1,6 +1,7 @@
 """The curve of a run as PNG and SVG: whether it learns, how fast, and by which operators."""
 
 import io
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ OPERATOR_COLOURS = {
 SPARE_COLOURS = ("#b08968", "#7f5539", "#adb5bd", "#495057")
 """Colours for operators that a user added."""
 
-CALLS = "rollout/calls/"
+CALLS, PARTS = "rollout/calls/", "rollout/part/"
 
 
 def draw_curve(run: RunRecord) -> list[Path]:
@@ -52,7 +53,14 @@ def draw_curve(run: RunRecord) -> list[Path]:
         raise MissingExtraError(
             f"the picture needs matplotlib, which is not installed; run: {install_command('train')}"
         ) from None
-    settings: Any = {"font.size": 9, "svg.hashsalt": "workflow-r1", "svg.fonttype": "path", "axes.unicode_minus": True}
+    settings: Any = {
+        "font.size": 9,
+        "svg.hashsalt": "workflow-r1",
+        "svg.fonttype": "path",
+        "axes.unicode_minus": True,
+        # A name is not a formula: a stranger's might be no valid one.
+        "text.parse_math": False,
+    }
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(12.0, 4.2), layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
@@ -98,6 +106,9 @@ def _draw_training(axes: "Axes", run: RunRecord) -> None:
         axes.plot(
             steps, _smooth(values), color=colour, linewidth=2.0, label=label, marker="o" if len(steps) == 1 else ""
         )
+    for key, colour in zip(run.keys(PARTS), itertools.cycle(SPARE_COLOURS), strict=False):
+        steps, values = run.series(key)
+        axes.plot(steps, _smooth(values), color=colour, linewidth=1.2, linestyle="--", label=key.removeprefix(PARTS))
     axes.legend(frameon=False, loc="best", labelcolor=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 

@@ -12,8 +12,9 @@ from workflow_r1.prompts import parse_turn
 from workflow_r1.recording.metrics import headline_of, tell_left_out
 from workflow_r1.reports.run_record import Row, RunRecord
 from workflow_r1.reports.services import SERVICES_NOTE, services_table
+from workflow_r1.rewards.config import RewardConfig
 from workflow_r1.services.secrets import mask_addresses
-from workflow_r1.trajectory import Reward, ScoredTrajectory, Trajectory
+from workflow_r1.trajectory import AnswerReward, Reward, ScoredTrajectory, Trajectory
 
 NUM_EXAMPLES = 3
 """Trajectories that a summary shows."""
@@ -72,6 +73,7 @@ def _describe(run: RunRecord) -> list[str]:
                    + (f", corpus `{config.search.corpus}`" if config.search.corpus else "")),
         ("Exact match", "SQuAD normalisation, any golden answer; intervals are 95% (Wilson)") if config.task == QUESTIONS
         else ("Success", "as the task says; intervals are 95% (Wilson)"),
+        *_reward_row(config.reward),
         ("Seed", str(config.seed)),
         ("Done", f"{steps} of {config.training.steps} steps, {minutes:.1f} minutes of training"),
         ("Revision", str(environment.get("git_revision") or "unknown")),
@@ -88,6 +90,16 @@ def _describe_task(config: RunConfig) -> tuple[str, str]:
     if config.data.source == "embedded":
         return "Questions", "embedded world"
     return "Questions", f"`{config.data.train}`, held out `{config.data.evaluation}`"
+
+
+def _reward_row(reward: RewardConfig) -> list[tuple[str, str]]:
+    """Describe the reward where it is not the task's own."""
+    named = ((re.split(r"[/\\]", name)[-1], weight) for name, weight in reward.weights.items())
+    terms = [f"{weight:g} {escape_markdown(name)}" for name, weight in named] or ["the task's own"]
+    cost = [f"less the cost in {reward.cost.kind} of right trajectories, dial {reward.cost.dial:g}"]
+    if reward == RewardConfig():
+        return []
+    return [("Reward", ", ".join([" + ".join(terms), *(cost if reward.cost.dial else [])]))]
 
 
 def evaluation_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
@@ -226,8 +238,8 @@ def _outcome(trajectory: Trajectory) -> str:
 
 
 def _show_parts(reward: Reward) -> str:
-    """Show the terms of the total, for questions; all parts, for other tasks."""
-    names: list[str] = [name for name in ("answer", "format") if name in reward.parts] or list(reward.parts)
+    """Show the terms of the total, for the paper's reward; all parts, for another."""
+    names = ["answer", "format"] if isinstance(reward, AnswerReward) else list(reward.parts)
     return f" ({', '.join(f'{escape_markdown(name)} {reward.parts[name]:g}' for name in names)})" if names else ""
 
 

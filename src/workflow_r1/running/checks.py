@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from workflow_r1.config.sections import PoolSettings, ServiceSettings
     from workflow_r1.environment import EnvironmentConfig
     from workflow_r1.inference import OpenAIChatConfig
+    from workflow_r1.rewards import RewardConfig
     from workflow_r1.rollout.renderer import TemplateConfig
     from workflow_r1.store import StoreConfig
     from workflow_r1.trajectory import Question
@@ -44,7 +45,7 @@ SLOW_CPU_PARAMETERS = 500_000_000
 """Number of parameters from which on a policy on a CPU takes patience."""
 
 
-ACTING = ("task", "operators", "llm", "search", "prices", "policy", "sampling.server")
+ACTING = ("task", "reward", "operators", "llm", "search", "prices", "policy", "sampling.server")
 """Checks that run code or ask services which the configuration names."""
 
 
@@ -58,6 +59,7 @@ def plan(config: "RunConfig", *, directory: Path | None = None, overrides: Seque
         overrides: overrides of the command line.
     """
     from workflow_r1.config.run import QUESTIONS
+    from workflow_r1.rewards import RewardConfig
     from workflow_r1.running.trust import untrusted_effects
 
     checks: dict[str, Check] = {
@@ -67,6 +69,7 @@ def plan(config: "RunConfig", *, directory: Path | None = None, overrides: Seque
             if config.task == QUESTIONS
             else {"task": lambda: check_task(config)}
         ),
+        **({"reward": lambda: check_reward(config.reward)} if config.reward != RewardConfig() else {}),
         "operators": lambda: check_operators(config.pool),
         "llm": lambda: check_llm(config.services, config.pool, also=_needs_of_task(config)),
         "search": lambda: check_search(config.services, config.pool, also=_needs_of_task(config)),
@@ -183,7 +186,7 @@ def check_data(data: "DataConfig", demonstrations: str | None) -> Iterable[Findi
     from workflow_r1.assembly.questions import load_files
     from workflow_r1.data import overlaps
     from workflow_r1.data.hub import check_source
-    from workflow_r1.trajectory import load_trajectories
+    from workflow_r1.trajectory.storage import iterate_trajectories
 
     if data.source == "embedded":
         yield ok("data", "questions of the embedded world (a simulation)")
@@ -215,7 +218,7 @@ def check_data(data: "DataConfig", demonstrations: str | None) -> Iterable[Findi
             )
     if demonstrations is not None:
         try:
-            num = len(load_trajectories(demonstrations))
+            num = sum(1 for _ in iterate_trajectories(demonstrations))
         except (UserError, OSError) as error:
             yield problem("warmstart.demonstrations", error)
         else:
@@ -247,6 +250,21 @@ def check_task(config: "RunConfig") -> Iterable[Finding]:
 
 
 # ----------------------------------------------------------------------------------------------- operators and services
+
+
+def check_reward(reward: "RewardConfig") -> Iterable[Finding]:
+    """Import the reward functions of the user's own."""
+    from workflow_r1.rewards import Scorer
+
+    try:
+        scorer = Scorer(reward)
+    except UserError as error:
+        yield problem("reward", error)
+        return
+    terms = " + ".join(f"{weight:g} {name}" for name, weight in reward.weights.items()) or "the task's own"
+    cost = f", less the cost in {reward.cost.kind} (dial {reward.cost.dial:g})" if reward.cost.dial else ""
+    alone = "; compared within each group" if scorer.is_relative else ""
+    yield ok("reward", f"{terms}{cost}{alone}")
 
 
 def check_operators(pool: "PoolSettings") -> Iterable[Finding]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workflow_r1.policy.distributed import Ranks
     from workflow_r1.recording.events import OnEvent
     from workflow_r1.recording.metrics import Metrics
-    from workflow_r1.rewards import Score
+    from workflow_r1.rewards import Scorer
     from workflow_r1.trajectory import Question, Trajectory
 
 Cause = Literal["finished", "budget", "interrupted"]
@@ -84,7 +84,7 @@ class _Material:
     train_questions: "Sequence[Question]"
     evaluation_questions: "Sequence[Question]"
     make_environment: "Callable[[Question], Environment]"
-    score: "Score"
+    score: "Scorer"
     accounts: "Accounts"
 
 
@@ -97,17 +97,20 @@ def _open_material(config: "RunConfig") -> _Material:
     """
     from workflow_r1.assembly.operators import build_operators
     from workflow_r1.assembly.services import build_services, open_accounts
-    from workflow_r1.assembly.tasks import build_environments, build_score, build_task, needs_of
+    from workflow_r1.assembly.tasks import build_environments, build_scorer, build_task, needs_of
     from workflow_r1.running.parts import held_out_questions, train_questions
     from workflow_r1.running.policies import special_tokens
     from workflow_r1.running.services import check_services
     from workflow_r1.tasks.instances import check_apart
 
     task = build_task(config.chosen_task)
+    score = build_scorer(config.reward, task)
     questions, held_out = train_questions(config), held_out_questions(config)
     if task is not None:
         check_apart(task, questions, held_out)
-    accounts = open_accounts(config.prices, config.budget)
+    cost = config.reward.cost
+    prices_for = "reward.cost.kind" if cost.dial > 0 and cost.kind == "money" else None
+    accounts = open_accounts(config.prices, config.budget, prices_for=prices_for)
     operators = build_operators(config.pool)
     services = build_services(
         config.services, config.pool, operators=operators, accounts=accounts, needs=needs_of(task)
@@ -120,7 +123,7 @@ def _open_material(config: "RunConfig") -> _Material:
         services=services,
         special_tokens=special_tokens(config.policy),
     )
-    return _Material(questions, held_out, make_environment, build_score(task), accounts)
+    return _Material(questions, held_out, make_environment, score, accounts)
 
 
 def prepare_native(config: "RunConfig", on_event: "OnEvent") -> Start:
@@ -210,6 +213,11 @@ def prepare_verl(config: "RunConfig", on_event: "OnEvent") -> Start:
     from workflow_r1.policy.model import model_source
 
     check_possible(config)
+    if material.score.is_relative:
+        raise ConfigError(
+            "reward.weights: expected functions of one trajectory on verl, which scores each trajectory alone, received one "
+            'of a group; use engine = "native" or "trl"'
+        )
 
     def start(*, directory: Path, on_event: "OnEvent", ranks: "Ranks | None") -> EngineRun:
         training = VerlTraining(

@@ -278,7 +278,7 @@ def _make_card(plan: EvaluationPlan) -> "EvaluationCard":
         repeats=plan.repeats,
         llm=describe_llm(config.llm, world_seed=config.embedded.seed),
         search=describe_search(config.search, world_seed=config.embedded.seed),
-        scoring=describe_scoring(unicode_normalise=plan.unicode_normalise, task=_task_of(plan)),
+        scoring=describe_scoring(unicode_normalise=plan.unicode_normalise, task=_task_of(plan), reward=config.reward),
         prompts=fingerprint_of_prompts(),
         runs=(describe_environment(),),
     )

@@ -71,10 +71,13 @@ def open_policy(
 
     from workflow_r1.policy.local_sampler import LocalSampler
     from workflow_r1.policy.model import load_policy_model
+    from workflow_r1.policy.precision import cast_for_good
 
     # Adapters of a trained policy are merged into it; new ones would change nothing and cost time.
     model, tokenizer = load_policy_model(config.policy)
     autocast = torch.bfloat16 if config.optimiser.precision == "bfloat16" else None
+    if autocast is not None:
+        cast_for_good(model, autocast)
     sampler = LocalSampler(
         model,
         tokenizer,
@@ -327,7 +330,7 @@ def open_method(
     from workflow_r1.assembly.environments import build_environment_factory
     from workflow_r1.assembly.operators import build_operators
     from workflow_r1.assembly.services import build_services, open_accounts
-    from workflow_r1.assembly.tasks import build_environments, build_score, build_task, needs_of
+    from workflow_r1.assembly.tasks import build_environments, build_scorer, build_task, needs_of
     from workflow_r1.methods import MethodContext
     from workflow_r1.methods.method import method_environment
     from workflow_r1.running.parts import train_questions
@@ -347,7 +350,7 @@ def open_method(
                 task, config.environment, operators=known, services=shared, special_tokens=tokens
             ),
             services,
-            build_score(task, unicode_normalise=unicode_normalise),
+            build_scorer(config.reward, task, unicode_normalise=unicode_normalise).one,
             accounts,
             server=server,
             count_tokens=None if server is not None else _token_counter(policy),
@@ -383,7 +386,7 @@ def open_method(
         make_policy=lambda: chosen.make_policy(context),
         make_environments=make_environments,
         services=services,
-        score=build_score(None, unicode_normalise=unicode_normalise),
+        score=build_scorer(config.reward, None, unicode_normalise=unicode_normalise).one,
         accounts=accounts,
         search=None if prepare is None else lambda: prepare(context),
     )

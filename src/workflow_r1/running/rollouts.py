@@ -23,7 +23,8 @@ class Rollouts:
     """Trajectories that were sampled, scored where their questions have golden answers, or their task knows the outcome."""
 
     file: Path
-    """JSONL of the trajectories, in the order in which they ended; absent where there are no trajectories."""
+    """JSONL of the trajectories, in the order in which they ended; absent where there are no trajectories. Compressed where
+    its name ends in ``.gz``."""
     accounts: "Accounts"
     """Accounts of the services."""
 
@@ -74,9 +75,10 @@ def roll_out(
     from workflow_r1.running.simulation import is_simulated
     from workflow_r1.store.lock import held_alone
     from workflow_r1.trajectory import append_trajectories
+    from workflow_r1.trajectory.storage import stored_at
 
     check_at_least(1, group_size=group_size)
-    if output.exists():
+    if stored_at(output).exists():
         raise _taken(output)
     check_can_append(output, option="--output")
     on_event(Preparing("getting ready"))
@@ -117,7 +119,7 @@ def roll_out(
             )
 
     with held_alone(output.with_name(f".{output.name}.lock"), place=output):
-        if output.exists():
+        if stored_at(output).exists():
             raise _taken(output)
         run_loop(run, stop)
     return Rollouts(output, opened.accounts)

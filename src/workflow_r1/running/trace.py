@@ -16,7 +16,7 @@ from rich.text import Text
 from workflow_r1.prompts import cut_middle, parse_turn
 from workflow_r1.rollout.events import TurnFinished, TurnSampled, TurnStarted
 from workflow_r1.running.asking import AskEvent, QuestionAsked
-from workflow_r1.trajectory import ScoredTrajectory, StopReason
+from workflow_r1.trajectory import AnswerReward, Reward, ScoredTrajectory, StopReason
 from workflow_r1.trajectory.records import compares_answers
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class LiveTrace:
                 line.append(
                     f"  ✓ {words[0]}" if success else f"  ✗ {words[1]}", style="bold green" if success else "bold red"
                 )
-            line.append(f"   reward {trajectory.reward.total:g}", style="dim")
+            line.append(f"   reward {trajectory.reward.total:g}{_further_parts(trajectory.reward)}", style="dim")
         self._print(line)
         self._print(Text(", ".join(outcome_parts(trajectory, self._currency)), style="dim"))
 
@@ -164,6 +164,12 @@ class LiveTrace:
 
 def _shown(text: str) -> str:
     return cut_middle(text, MAX_TEXT_CHARS)
+
+
+def _further_parts(reward: Reward) -> str:
+    """Show the parts of a reward that is not the paper's."""
+    parts = {} if isinstance(reward, AnswerReward) else reward.parts
+    return f" ({', '.join(f'{name} {value:g}' for name, value in parts.items())})" if parts else ""
 
 
 def outcome_parts(trajectory: "Trajectory", currency: str) -> list[str]:

@@ -29,7 +29,7 @@ from workflow_r1.recording.events import (
     Warned,
     ignore,
 )
-from workflow_r1.recording.run_files import METRICS, TRAJECTORIES
+from workflow_r1.recording.run_files import METRICS, trajectories_file
 from workflow_r1.running.configuration import Overrides, open_config
 from workflow_r1.running.engines import ENGINES, Cause, Engine, EngineRun, Outcome
 from workflow_r1.running.interrupts import Stop
@@ -84,7 +84,7 @@ class TrainResult:
         """
         from workflow_r1.trajectory.storage import iterate_trajectories
 
-        file = self.directory / TRAJECTORIES
+        file = trajectories_file(self.directory)
         return iterate_trajectories(file) if file.is_file() else iter(())
 
 

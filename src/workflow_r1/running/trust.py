@@ -62,6 +62,9 @@ def effects_of(config: "RunConfig") -> list[Effect]:
     search = config.search
     if search.callable is not None:
         found.append(_effect(f"run the Python function {_quote(search.callable.function)}", "search.callable.function"))
+    for name in config.reward.weights:
+        if ":" in name:
+            found.append(Effect(f"run the Python function {_quote(name)}", frozenset({("reward", "weights", name)})))
     if search.mcp is not None and search.mcp.command:
         seen = f", which sees {', '.join(map(_quote, search.mcp.environment))}" if search.mcp.environment else ""
         command = _quote(" ".join(search.mcp.command))

@@ -28,7 +28,7 @@ from typing import Any
 
 from workflow_r1.accounting import charged_to
 from workflow_r1.environment import ONE_CALL_INSTRUCTION, EnvironmentConfig, OperatorPool, Reading, Step
-from workflow_r1.environment.pool import within
+from workflow_r1.environment.pool import reward_of, within
 from workflow_r1.errors import ContentRejectedError, ServiceError
 from workflow_r1.operators import Operator, OperatorServices
 from workflow_r1.prompts import ParsedCall, cut_middle, format_observation, neutralise
@@ -152,6 +152,7 @@ class TaskEnvironment:
             turn,
             calls=calls,
             texts=within([call.observation for call in calls], self._config.turn_observation_chars),
+            reward=reward_of(calls),
         )
 
     async def close(self) -> None:

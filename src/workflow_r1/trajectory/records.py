@@ -3,10 +3,11 @@
 Each stage of the path returns a new type: a ``Trajectory`` never has a reward, a ``ScoredTrajectory`` always has one.
 """
 
+from array import array
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
 SCHEMA_VERSION = 1
 """Version of the trajectory rows in JSONL files; a file of another version is refused."""
@@ -156,6 +157,8 @@ class OperatorCall(Record):
     """LLM use of this call."""
     seconds: float = 0.0
     """Wall time of this call."""
+    reward: float | None = Field(default=None, allow_inf_nan=False, exclude_if=_is_none)
+    """The operator's score of this call; None where it scores none."""
 
 
 class Turn(Record):
@@ -168,7 +171,7 @@ class Turn(Record):
     token_ids: tuple[int, ...] = ()
     """Exactly the tokens that were sampled, the end-of-turn token included; empty for a chat server."""
     logprobs: tuple[float, ...] = ()
-    """The sampler's log-probability of each of ``token_ids``, in nats, of the distribution sampled from."""
+    """The sampler's log-probability of each of ``token_ids``, in nats, of the distribution sampled from; float32 numbers."""
     finish_reason: FinishReason = FinishReason.STOP
     """Reason for the end of sampling."""
     well_formed: bool
@@ -185,7 +188,17 @@ class Turn(Record):
     """Optimiser steps of the weights that wrote the turn, where a server may lag behind; None is the trajectory's."""
     # Left out of a row where it is None: rows of questions stay as they were.
     reward: float | None = Field(default=None, allow_inf_nan=False, exclude_if=_is_none)
-    """The task's own reward for this turn; None where it gives none by turn."""
+    """Reward for this turn: the task's own, or the sum of the scores of its operator calls; None where there is neither."""
+
+    @field_validator("logprobs")
+    @classmethod
+    def _round_to_float32(cls, logprobs: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(array("f", logprobs))
+
+    @field_serializer("logprobs", when_used="json")
+    def _shorten(self, logprobs: tuple[float, ...]) -> tuple[float, ...]:
+        # Nine digits tell every float32 from its neighbours; as a float64 it has seventeen.
+        return tuple(float(f"{logprob:.9g}") for logprob in logprobs)
 
 
 class Ending(Record):
@@ -212,6 +225,8 @@ class Trajectory(Record):
     """Name of the policy that was sampled."""
     policy_version: int = 0
     """Number of optimiser steps that the policy had taken."""
+    step: int | None = None
+    """Training step that it was sampled for; None outside of training, and in files of earlier versions."""
     seed: int = 0
     """Seed of all sampling in this trajectory."""
     prompt: tuple[Message, ...] = ()

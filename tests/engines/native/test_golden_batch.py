@@ -89,6 +89,7 @@ def test_native_engine_makes_of_the_golden_batch_what_the_formulas_say(
     monkeypatch: pytest.MonkeyPatch, weight: Any, micro_batch_tokens: int, kl_coefficient: float
 ) -> None:
     monkeypatch.setattr(update, "token_scores", look_up)
+    monkeypatch.setattr(update, "shares_prefixes", lambda model: False)
     model = Table()
     objective = ObjectiveConfig(
         weight=weight,

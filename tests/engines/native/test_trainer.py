@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from workflow_r1.engines.native.update import PolicyUpdate, UpdateResult
 from workflow_r1.errors import CheckpointError, ConfigError, DataError, ServiceUnavailableError, UserError
 from workflow_r1.operators import OperatorResult, OperatorServices
 from workflow_r1.recording.events import (
@@ -380,3 +381,47 @@ def test_two_processes_do_not_train_in_one_directory(tiny_run, warm_directory, t
     with hold_run_directory(tmp_path / "run"), pytest.raises(UserError, match="is at work there"):
         tiny_run.make_trainer(config, tmp_path / "run").run()
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_rollouts_and_held_out_questions_are_scored_by_the_configured_reward(tiny_run, warm_directory, tmp_path):
+    """Half the F1, less the cost in turns; alone in its group, a held-out answer has nothing to be dearer than."""
+    config = tiny_run.tiny_config(
+        warm_directory,
+        reward={"weights": {"f1": 0.5}, "cost": {"dial": 0.5, "kind": "turns"}},
+        objective={"advantage": "group_centred", "credit": "return_to_go"},
+        training={"steps": 1, "evaluate_every": 0},
+    )
+    tiny_run.make_trainer(config, tmp_path / "run").run()
+    start, step = rows(tmp_path / "run")
+    assert start["evaluation/f1"] > 0
+    assert start["evaluation/reward"] == pytest.approx(0.5 * start["evaluation/f1"])
+    assert start["evaluation/part/cost"] == 0
+    assert step["rollout/part/cost"] < 0
+    assert step["rollout/reward"] == pytest.approx(0.5 * step["rollout/f1"] + step["rollout/part/cost"])
+    scored = load_trajectories(tmp_path / "run" / "trajectories.jsonl")
+    assert {"f1", "cost", "exact_match"} <= scored[0].reward.parts.keys()
+
+
+@pytest.mark.parametrize(("num_optimiser_steps", "times"), [(0, 1), (1, 3)])
+def test_a_question_is_not_asked_again_of_the_weights_that_answered_it(
+    tiny_run, warm_directory, tmp_path, monkeypatch, num_optimiser_steps, times
+):
+    """Steps without an optimiser step leave the weights alone: the evaluations after them have the first one's figures."""
+    config = tiny_run.tiny_config(warm_directory, training={"steps": 2, "evaluate_every": 1, "evaluation_questions": 3})
+    held_out = [each.model_copy(update={"id": f"held-out-{each.id}"}) for each in tiny_run.QUESTIONS[:3]]
+    asked = []
+
+    def make_environment(question):
+        asked.append(question.id)
+        return tiny_run.make_environment(config, question)
+
+    monkeypatch.setattr(
+        PolicyUpdate,
+        "step",
+        lambda *_, **__: UpdateResult(metrics={}, num_optimiser_steps=num_optimiser_steps, num_tokens=0),
+    )
+    tiny_run.make_trainer(config, tmp_path, evaluation_questions=held_out, make_environment=make_environment).run()
+    assert sorted(name for name in asked if "held-out" in name) == sorted(times * [each.id for each in held_out])
+    first, *others = rows(tmp_path, "evaluations.jsonl")
+    assert len(others) == 2
+    assert all({**other, "step": 0} == first for other in others)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from workflow_r1.assembly.tasks import build_score, build_task
+from workflow_r1.assembly.tasks import build_scorer, build_task
 from workflow_r1.config import load_run_config
 from workflow_r1.engines.native.batching import draw
 from workflow_r1.engines.native.run import Trainer
@@ -76,7 +76,7 @@ def in_process(directory: Path, *overrides: str, make_environment: Any = None, *
         questions=[questions[index] for index in drawn],
         evaluation_questions=held_out,
         make_environment=make_environment or open_environments(config),
-        score=build_score(build_task(config.chosen_task)),
+        score=build_scorer(config.reward, build_task(config.chosen_task)),
         **changes,
     )
 
@@ -132,17 +132,23 @@ OWN_TASK = [
     f"task={Path(__file__).parents[2] / 'support' / 'letters_task.py'}:CountLetters",
     "environment.operators=[]",
 ]
+COST = [
+    # The cost is compared within the group, of which each of two processes samples a part: three groups, six each.
+    *("training.questions_per_step=3", "training.mini_batch_questions=3", "trl.micro_batch_rows=3"),
+    *("reward.cost.dial=0.5", "objective.advantage=group_centred"),
+]
 
 
-@pytest.mark.parametrize("task", [[], OWN_TASK], ids=["questions", "own task"])
+@pytest.mark.parametrize("changed", [[], OWN_TASK, COST], ids=["questions", "own task", "cost"])
 def test_one_optimiser_step_is_that_of_the_native_engine_in_one_and_in_two_processes(
-    tmp_path: Path, task: list[str]
+    tmp_path: Path, changed: list[str]
 ) -> None:
     overrides = [
         *("training.steps=1", "training.mini_batch_questions=4", "training.evaluation_questions=0"),
-        *task,
+        *changed,
     ]
-    config = load_run_config("embedded", overrides=[*SETTINGS, *overrides])
+    in_native = ["engine=native", "trl.micro_batch_rows=8"]
+    config = load_run_config("embedded", overrides=[*SETTINGS, *overrides, *in_native])
     questions = train_questions(config)
     Trainer(
         config=config,
@@ -150,7 +156,7 @@ def test_one_optimiser_step_is_that_of_the_native_engine_in_one_and_in_two_proce
         train_questions=questions,
         evaluation_questions=[],
         make_environment=open_environments(config),
-        score=build_score(build_task(config.chosen_task)),
+        score=build_scorer(config.reward, build_task(config.chosen_task)),
     ).run()
     in_process(tmp_path / "one", *overrides).run()
     arguments = [part for setting in [*SETTINGS, *overrides] for part in ("-o", setting)]

@@ -16,7 +16,7 @@ pytest.importorskip("verl", reason="verl has an environment of its own: make tes
 
 from safetensors.torch import load_file
 
-from workflow_r1.assembly.tasks import build_score, build_task
+from workflow_r1.assembly.tasks import build_scorer, build_task
 from workflow_r1.config import RunConfig, dump_toml, load_run_config
 from workflow_r1.embedded import policy_directory
 from workflow_r1.engines.native.run import Trainer
@@ -111,7 +111,7 @@ def test_the_first_step_of_an_own_task_is_the_native_ones(
         train_questions=train_questions(config),
         evaluation_questions=[],
         make_environment=open_environments(config, special_tokens=special_tokens(config.policy)),
-        score=build_score(build_task(config.chosen_task)),
+        score=build_scorer(config.reward, build_task(config.chosen_task)),
     ).run()
     ours, native = of_step(tmp_path / "verl", 1), of_step(tmp_path / "native", 1)
     assert len(ours) == 16 and len({t.reward.total for t in ours}) > 2
@@ -194,10 +194,10 @@ def test_resume_goes_on_from_the_checkpoint(runs: Runs, shims: Mapping[str, str]
     metrics = runs.verl / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + '{"step": 99}\n')  # As if a step had not reached its checkpoint.
     config = load_run_config(runs.verl / "config.toml", ["training.steps=3"])
-    before = (runs.verl / "trajectories.jsonl").read_bytes()
+    before = (runs.verl / "trajectories.jsonl.gz").read_bytes()
     run_verl(runs.verl, config, shims, resume=True)
     assert [row["step"] for row in rows(runs.verl)] == [0, 1, 2, 3]
-    after = (runs.verl / "trajectories.jsonl").read_bytes()
+    after = (runs.verl / "trajectories.jsonl.gz").read_bytes()
     assert after.startswith(before)
     assert len(of_step(runs.verl, 3)) == 16
     assert {t.policy_version for t in of_step(runs.verl, 3)} == {2}

@@ -11,7 +11,7 @@ from workflow_r1.config.training import TrainingConfig
 from workflow_r1.environment import Environment
 from workflow_r1.errors import ConfigError, ServiceUnavailableError
 from workflow_r1.policy.packing import pack
-from workflow_r1.rewards import Score, score_trajectory
+from workflow_r1.rewards import Scorer
 from workflow_r1.rollout import Policy, derive_seed, rollout
 from workflow_r1.rollout.outage import OutageWatch, check_served
 from workflow_r1.rollout.rollout import first_leaf, name_member
@@ -74,7 +74,7 @@ class Rollouts:
         questions: questions of all steps, ``training.questions_per_step`` for each, in the order in which they are asked.
         make_environment: makes a fresh environment for each trajectory.
         runner: runner whose event loop owns the services' connections.
-        score: scores a trajectory that the policy itself brought to its end.
+        score: scores the trajectories of a group.
         on_trajectory: receives each trajectory of this process when it ends.
     """
 
@@ -88,7 +88,7 @@ class Rollouts:
         questions: Sequence[Question],
         make_environment: Callable[[Question], Environment],
         runner: asyncio.Runner,
-        score: Score = score_trajectory,
+        score: Scorer,
         on_trajectory: Callable[[Trajectory], None] = lambda trajectory: None,
     ) -> None:
         self._training = training
@@ -138,9 +138,15 @@ class Rollouts:
                 "version of TRL deals them out differently; use a tested minor"
             )
         trajectories = self._runner.run(self._sample(trainer, asked, members, step))
-        self.trajectories = gather_object(trajectories)
+        gathered = gather_object(trajectories)
+        # Scored once all are here: a group may be spread over processes.
+        groups = [
+            gathered[start : start + training.group_size] for start in range(0, len(gathered), training.group_size)
+        ]
+        self.trajectories = [trajectory for group in groups for trajectory in self._score(group)]
         _refuse_an_outage(self.trajectories, step)
-        return to_fields(trajectories, pad_token_id=trainer.processing_class.pad_token_id)
+        own = self.trajectories[first : first + len(prompts)]
+        return to_fields(own, pad_token_id=trainer.processing_class.pad_token_id)
 
     async def _sample(
         self, trainer: Any, asked: Sequence[Question], members: Sequence[tuple[int, int]], step: int
@@ -166,7 +172,7 @@ class Rollouts:
                 )
             outage.observe(trajectory)
             self._on_trajectory(trajectory)
-            return trajectory if trajectory.stop_reason.is_infrastructure else self._score(trajectory)
+            return trajectory
 
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -10,7 +10,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 
 from workflow_r1.assembly.operators import build_operators
 from workflow_r1.assembly.services import build_services
-from workflow_r1.assembly.tasks import build_environments, build_score, build_task, needs_of
+from workflow_r1.assembly.tasks import build_environments, build_scorer, build_task, needs_of
 from workflow_r1.engines.verl.described_run import DescribedRun, require_described_run
 from workflow_r1.engines.verl.naming import name_trajectory, policy_version
 from workflow_r1.engines.verl.options import AGENT_LOOP
@@ -143,7 +143,7 @@ def _open_workplace(tokenizer: Any, model: str) -> Workplace:
             services=build_services(config.services, config.pool, operators=operators, needs=needs_of(task)),
             special_tokens=special,
         ),
-        score=build_score(task),
+        score=build_scorer(config.reward, task).one,
         end_ids=frozenset(token for token in end_ids if token is not None),
         files=RolloutFiles(run.directory),
     )

@@ -4,7 +4,8 @@ import csv
 import io
 
 from workflow_r1.printable import printable
-from workflow_r1.reports.evaluation.record import EvaluationReport, Outcome
+from workflow_r1.reports.evaluation.record import EvaluationReport
+from workflow_r1.trajectory.outcome import Outcome
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "＝", "＋", "－", "＠")
 """A cell that starts so is taken for a formula by some spreadsheet, and may then call a program or an address."""
