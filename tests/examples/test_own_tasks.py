@@ -1,7 +1,6 @@
 """The example tasks: their rules, and the way from nothing to a trained policy by the commands that their files print."""
 
 import asyncio
-import json
 from pathlib import Path
 
 import pytest
@@ -86,8 +85,8 @@ def test_a_policy_is_made_taught_and_trained_from_the_file_alone(tmp_path):
     changes = {**SMALL, "policy.model": str(start.policy_directory)}
     result = train(EXAMPLES / "lost_key.toml", changes, output=tmp_path / "run")
     assert result.cause == "finished" and "evaluation/success" in result.evaluation
-    rows = [json.loads(line) for line in (tmp_path / "run" / "trajectories.jsonl").read_text().splitlines()]
-    assert len(rows) == 4 and rows[0]["prompt"][0]["content"].startswith("A note says")
+    trajectories = list(result.trajectories())
+    assert len(trajectories) == 4 and trajectories[0].prompt[0].content.startswith("A note says")
 
 
 def test_the_policy_that_the_file_names_is_made_first(tmp_path, monkeypatch):
