@@ -83,6 +83,8 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
     "sampling.server": (
         Needs("engine", ("native", "verl")),
     ),  # The engine for verl refuses it with a reason of its own.
+    "objective.correction_cap": (Needs("objective.trust_region", ("current",)),),
+    "training.overlap": (Needs("training.staleness"),),
     "trl": (Needs("engine", ("trl",)),),
     "verl": (Needs("engine", ("verl",)),),
     "methods.aflow.temperature": (Needs("methods.aflow.proposer", ("auto", "llm")),),

@@ -2,10 +2,12 @@
 
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Literal
 
 from workflow_r1.config.run import PolicyConfig
+from workflow_r1.engines.native.weights import held_by_nobody
 from workflow_r1.policy.local_sampler import end_ids
 from workflow_r1.policy.model import has_adapters
 from workflow_r1.policy.portable import make_portable
@@ -89,6 +91,10 @@ class AdapterSync:
         if len(self._written) == KEPT:
             for old in set(self._directory.iterdir()) - set(self._written):
                 remove_directory(old)
+
+    def holding(self) -> AbstractAsyncContextManager[None]:
+        """Hold nothing: the server has weights of its own, and takes others between two turns."""
+        return held_by_nobody()
 
     def sampler(self, temperature: float) -> ServedSampler:
         """Return a sampler of the weights that the server was given last."""

@@ -68,8 +68,8 @@ class UpdateResult:
     """Warnings for a person."""
 
 
-SERVED_CORRECTION_CAP = 2.0
-"""``objective.correction_cap`` where a server samples and the configuration gives none; verl's default."""
+DEFAULT_CORRECTION_CAP = 2.0
+"""``objective.correction_cap`` where a server or weights that are behind sample, and none is given; verl's default."""
 
 
 @dataclass(slots=True)
@@ -93,10 +93,11 @@ class PolicyUpdate:
         model: the policy.
         optimiser: over its trainable parameters.
         pad_token_id: fills the end of rows.
-        objective: the loss; see :func:`with_correction` where a server samples.
+        objective: the loss; see :func:`with_correction` where another policy samples.
         settings: learning rate, gradient norm, precision and micro-batches of the optimiser.
         temperature: temperature of the sampling.
         mini_batch_questions: groups that make one optimiser step.
+        epochs: passes over the groups of a step.
         reference: the frozen copy, where the caller had to make it first (of a model that is sharded since).
         ranks: the processes that share the rows; each must be given the same groups.
     """
@@ -111,6 +112,7 @@ class PolicyUpdate:
         settings: OptimiserConfig,
         temperature: float,
         mini_batch_questions: int,
+        epochs: int = 1,
         reference: nn.Module | None = None,
         ranks: Ranks | None = None,
     ) -> None:
@@ -122,6 +124,7 @@ class PolicyUpdate:
         self._settings = settings
         self._temperature = temperature
         self._mini_batch_questions = mini_batch_questions
+        self._epochs = epochs
         self._device = next(model.parameters()).device
         self._micro_batch_tokens = micro_batch_tokens(settings.micro_batch_tokens, self._device)
         self._reference = reference or reference_copy(model, objective)
@@ -129,14 +132,15 @@ class PolicyUpdate:
         self._is_sharded = is_sharded(model)
 
     def step(self, groups: Sequence[Sequence[Trajectory]], *, policy_version: int) -> UpdateResult:
-        """Make one optimiser step per mini-batch of groups.
+        """Make one optimiser step per mini-batch of groups, and epoch.
 
         Infrastructure failures (plain ``Trajectory``) enter neither the statistics of their group nor the loss. A
         mini-batch in which no trajectory has an advantage makes no optimiser step: there is nothing to learn, and
         momentum alone would move the policy.
 
-        The old policy's log-probabilities are recomputed by this engine before the first optimiser step, except for the
-        first mini-batch: there they equal the current ones, so those stand in, and the ratio is 1.
+        The ratio is that to one old policy in all optimiser steps, by ``objective.trust_region``. Where it is the policy
+        before the first of them, its log-probabilities are recomputed by this engine then. Only the first mini-batch of
+        a single epoch needs none: there they equal the current ones, so those stand in, and the ratio is 1.
 
         Args:
             groups: scored trajectories, one list per question.
@@ -145,10 +149,10 @@ class PolicyUpdate:
         mini_batches = self.mini_batches(groups)
         # Deviation: a mini-batch without any gradient makes no optimiser step; in the release's engine momentum makes one.
         learning = [mini_batch for mini_batch in mini_batches if mini_batch.batch.num_rows > 0]
-        old = [None if index == 0 else self.logprobs(m.batch) for index, m in enumerate(learning)]
+        old = [self._old_logprobs(m.batch, is_first=index == 0) for index, m in enumerate(learning)]
         references = [self._reference_logprobs(mini_batch.batch) for mini_batch in learning]
         parts, num_steps, num_tokens, warnings = [], 0, 0, []
-        for mini_batch, old_logprobs, ref_logprobs in zip(learning, old, references, strict=True):
+        for mini_batch, old_logprobs, ref_logprobs in self._epochs * list(zip(learning, old, references, strict=True)):
             learning_rate = linear_warmup(
                 policy_version + num_steps + 1,
                 peak=self._settings.learning_rate,
@@ -345,6 +349,12 @@ class PolicyUpdate:
         self._ranks.add_([logprobs, entropy, sums])
         return sums[0].item(), sums[1].item()
 
+    def _old_logprobs(self, batch: PackedBatch, *, is_first: bool) -> Float[Tensor, "batch time"] | None:
+        """Return the log-probabilities that the ratio starts from; None where they are those of the first forward pass."""
+        if self._objective.trust_region == "sampler":
+            return batch.sampler_logprobs
+        return None if is_first and self._epochs == 1 else self.logprobs(batch)
+
     def _reference_logprobs(self, batch: PackedBatch) -> Float[Tensor, "batch time"] | None:
         if self._objective.kl_coefficient == 0:
             return None
@@ -395,6 +405,8 @@ class PolicyUpdate:
         """Describe a mini-batch by the objective's own units, by token, and by turn index."""
         batch, switches, mask = mini_batch.batch, self._switches, mini_batch.batch.turn_ids > 0
         old = gradient.logprobs if old_logprobs is None else old_logprobs
+        # Where the sampler's own are the old ones, the policy of this pass shows how far it has come from there.
+        trained = gradient.logprobs if self._objective.trust_region == "sampler" else old
         common: dict[str, Any] = {
             "logprobs": gradient.logprobs,
             "old_logprobs": old,
@@ -406,9 +418,9 @@ class PolicyUpdate:
         by_unit = policy_loss(**common, unit_ids=unit_ids(batch.turn_ids, switches.unit)).metrics
         by_token = {
             "entropy": gradient.entropy[mask].mean().item(),
-            "sampler_kl": kl_estimate(batch.sampler_logprobs, old, "k3")[mask].mean().item(),
-            "sampler_difference": (batch.sampler_logprobs - old)[mask].abs().mean().item(),
-            "sampler_difference_max": (batch.sampler_logprobs - old)[mask].abs().max().item(),
+            "sampler_kl": kl_estimate(batch.sampler_logprobs, trained, "k3")[mask].mean().item(),
+            "sampler_difference": (batch.sampler_logprobs - trained)[mask].abs().mean().item(),
+            "sampler_difference_max": (batch.sampler_logprobs - trained)[mask].abs().max().item(),
         }
         if ref_logprobs is not None:
             by_token["kl"] = kl_estimate(gradient.logprobs, ref_logprobs, "k3")[mask].mean().item()
@@ -440,11 +452,16 @@ def reference_copy(model: Any, objective: ObjectiveConfig) -> nn.Module | None:
     return frozen
 
 
-def with_correction(objective: ObjectiveConfig, *, is_served: bool) -> ObjectiveConfig:
-    """Return the objective, with the per-turn correction where a server samples and nothing else is said."""
-    if not is_served or objective.correction_cap is not None:
+def with_correction(objective: ObjectiveConfig, *, is_off_policy: bool) -> ObjectiveConfig:
+    """Return the objective, with the per-turn correction where another policy samples and nothing else is said.
+
+    Args:
+        objective: the configured objective.
+        is_off_policy: True where a server samples, or weights that are behind.
+    """
+    if not is_off_policy or objective.correction_cap is not None or objective.trust_region == "sampler":
         return objective
-    return objective.model_copy(update={"correction_cap": SERVED_CORRECTION_CAP})
+    return objective.model_copy(update={"correction_cap": DEFAULT_CORRECTION_CAP})
 
 
 def resolve_objective(config: ObjectiveConfig) -> ObjectivePreset:
