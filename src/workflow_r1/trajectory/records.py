@@ -209,6 +209,11 @@ class Trajectory(Record):
         return sum(len(turn.token_ids) for turn in self.turns)
 
     @property
+    def turn_versions(self) -> tuple[int, ...]:
+        """Optimiser steps of the weights that wrote each turn."""
+        return tuple(self.policy_version if turn.policy_version is None else turn.policy_version for turn in self.turns)
+
+    @property
     def policy_usage(self) -> Usage:
         """Usage of the policy's own server."""
         return sum((turn.usage for turn in self.turns), start=Usage())

@@ -19,6 +19,7 @@ from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.native.batching import draw
 from workflow_r1.engines.native.update import UpdateResult
 from workflow_r1.environment import Environment
+from workflow_r1.errors import ConfigError
 from workflow_r1.policy.distributed import Ranks
 from workflow_r1.recording.metrics import Metrics
 from workflow_r1.rollout import Policy, derive_seed, rollout_groups
@@ -284,15 +285,39 @@ def lag_metrics(trajectories: Sequence[Trajectory], version: int) -> Metrics:
         trajectories: those of a step.
         version: optimiser steps that the policy has taken before it learns from them.
     """
-    lags = [
-        version - (each.policy_version if turn.policy_version is None else turn.policy_version)
-        for each in trajectories
-        for turn in each.turns
-    ]
+    lags = [version - sampled for trajectory in trajectories for sampled in trajectory.turn_versions]
     return {
         "rollout/lag_mean": sum(lags) / len(lags) if lags else None,
         "rollout/lag_max": max(lags, default=None),
     }
+
+
+def refuse_impossible(config: RunConfig, ranks: Ranks) -> None:
+    """Refuse settings that cannot be followed with rollouts ahead of the updates.
+
+    Raises:
+        ConfigError: names the key to change.
+    """
+    training = config.training
+    if not training.staleness:
+        return
+    if ranks.size > 1:
+        raise ConfigError(
+            f"training.staleness: expected 0 where several processes train together, received {training.staleness}: leave it "
+            "out, or train in one process"
+        )
+    if not training.overlap:
+        return
+    if config.sampling.schedule != "continuous":
+        raise ConfigError(
+            'sampling.schedule: expected "continuous" where rollouts and updates overlap (training.staleness), since rounds wait '
+            "for the slowest operator; change it, or set training.overlap = false"
+        )
+    if config.sampling.server is not None and config.sampling.server.max_lag:
+        raise ConfigError(
+            "sampling.server.max_lag: expected 0 where rollouts and updates overlap, since training.staleness bounds how far "
+            "weights may be behind; leave it out"
+        )
 
 
 def _take_out(restored: dict[str, Trajectory], groups: Groups) -> None:

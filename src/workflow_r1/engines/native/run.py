@@ -18,7 +18,7 @@ import torch
 
 from workflow_r1.accounting import Accounts, Budget
 from workflow_r1.config.run import RunConfig
-from workflow_r1.engines.native.adapter_sync import AdapterSync
+from workflow_r1.engines.native.adapter_sync import AdapterSync, refuse_unservable
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
 from workflow_r1.engines.native.optimiser import build_optimiser
@@ -28,8 +28,9 @@ from workflow_r1.engines.native.rollouts import (
     StepRollouts,
     Weights,
     lag_metrics,
+    refuse_impossible,
 )
-from workflow_r1.engines.native.sampler_check import refuse_another_distribution
+from workflow_r1.engines.native.sampler_check import of_version, refuse_another_distribution
 from workflow_r1.engines.native.update import PolicyUpdate, UpdateResult, reference_copy, with_correction
 from workflow_r1.engines.native.weights import FreshSamplers, StandingSampler
 from workflow_r1.environment import Environment
@@ -45,14 +46,12 @@ from workflow_r1.policy.distributed import Ranks, lost_process_explained
 from workflow_r1.policy.forward import out_of_memory_explained
 from workflow_r1.policy.local_sampler import LocalSampler
 from workflow_r1.policy.model import (
-    adapts_tied_head,
     describe,
-    has_adapters,
     load_policy_model,
     resolve_device,
     save_policy,
 )
-from workflow_r1.policy.sharding import is_sharded, shard, whole
+from workflow_r1.policy.sharding import shard, whole
 from workflow_r1.policy.threads import explain_threads
 from workflow_r1.recording.events import (
     EvaluationStarted,
@@ -86,10 +85,6 @@ class TrainingResult:
     """The last evaluation's figures (``evaluation/...``); empty where there was no evaluation."""
     exceeded: BudgetExceededError | None = None
     """The reached limit and the amount spent, where the cause is ``budget``."""
-
-
-CHECKED_TRAJECTORIES = 16
-"""Trajectories on which a server's log-probabilities are compared with the trainer's."""
 
 
 class Trainer:
@@ -361,19 +356,13 @@ class Trainer:
     def _check_sampler(self, trajectories: Sequence[Trajectory], policy_version: int) -> None:
         """Compare the server's log-probabilities with the trainer's, once in each start of a run: in the first step with turns enough.
 
-        Only turns of the same weights can be compared.
-
         Raises:
             UserError: the server's log-probabilities belong to another distribution.
         """
         if self._sync is None or self._sampler_is_checked:
             return
         sampling = self._config.sampling
-        first = [
-            each
-            for each in trajectories
-            if not each.stop_reason.is_infrastructure and not lag_metrics([each], policy_version)["rollout/lag_max"]
-        ][:CHECKED_TRAJECTORIES]
+        first = of_version(trajectories, policy_version)
         with out_of_memory_explained(), lost_process_explained():
             differences = self._update.sampler_differences(first)
             raw = [] if sampling.temperature == 1.0 else self._update.sampler_differences(first, temperature=1.0)
@@ -385,22 +374,7 @@ class Trainer:
         settings = self._config.sampling.server
         if settings is None:
             return None
-        if is_sharded(self._model):
-            raise ConfigError(
-                'optimiser.sharding: expected "none" where a policy server samples (sampling.server); shards are not written '
-                "for it"
-            )
-        if not has_adapters(self._model) and self._model.config.tie_word_embeddings:
-            raise ConfigError(
-                "optimiser.lora: expected adapters where a policy server samples (sampling.server) a model whose head is its "
-                "embedding, since vLLM 0.32 keeps the old head when it reloads all weights; set optimiser.lora.rank"
-            )
-        if has_adapters(self._model) and adapts_tied_head(self._model):
-            raise ConfigError(
-                "optimiser.lora.target_modules: expected neither head nor embedding where a policy server samples "
-                "(sampling.server) a model whose head is its embedding, since the server has one tensor for the two; leave "
-                "them out"
-            )
+        refuse_unservable(self._model)
         return AdapterSync(
             self._model,
             self._tokenizer,
@@ -437,6 +411,7 @@ class Trainer:
 
     def _open_rollouts(self) -> RolloutsInTurn | RolloutStream:
         """Return the order of rollouts and updates that the configuration names."""
+        refuse_impossible(self._config, self._ranks)
         kind = RolloutStream if self._overlaps else RolloutsInTurn
         return kind(
             self._runner,
