@@ -1,6 +1,7 @@
 """Turns sampled on a server: tokens in, tokens out, and the server may go away and come back."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,10 @@ def test_new_weights_wait_for_the_turns_under_way(tmp_path):
     policy = LoopbackPolicy(draw)
     answer = policy.routes["/v1/completions"]
 
+    begun = threading.Semaphore(0)
+
     async def slow(request):
+        begun.release()
         await asyncio.sleep(0.05)
         return await answer(request)
 
@@ -135,7 +139,8 @@ def test_new_weights_wait_for_the_turns_under_way(tmp_path):
             client = connect(server)
             client.publish(weights(tmp_path, 1))
             early = [asyncio.create_task(complete(client, seed=seed)) for seed in range(3)]
-            await asyncio.sleep(0.03)
+            for _ in early:
+                await asyncio.to_thread(begun.acquire)
             client.publish(weights(tmp_path, 2))
             late = [asyncio.create_task(complete(client, seed=seed)) for seed in range(3)]
             completions = [await each for each in (*early, *late)]
