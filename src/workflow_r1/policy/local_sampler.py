@@ -177,11 +177,13 @@ class LocalSampler:
                 LOOP_TURNS
             ):  # What was waiting for these turns moves on first, however long the context takes.
                 await asyncio.sleep(0)
-            yield
+            try:
+                yield
+            finally:
+                self._read_weights()
         finally:
             self._is_held = False
-            self._read_weights()
-            if self._to_fill:
+            if self._to_fill and self._scheduler is None:
                 self._scheduler = asyncio.get_running_loop().create_task(self._run())
 
     def _read_weights(self) -> None:

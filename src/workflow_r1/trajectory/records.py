@@ -168,7 +168,7 @@ class Turn(Record):
     usage: Usage = Usage()
     """Usage of writing the turn where the policy is behind a chat server; zeros for a policy in this process."""
     policy_version: int | None = None
-    """Optimiser steps of the weights that wrote the turn, where a server may lag behind; None is the trajectory's."""
+    """Optimiser steps of the weights that wrote the turn, where they may change within a trajectory; None is the trajectory's."""
 
 
 class Trajectory(Record):

@@ -235,8 +235,9 @@ class RolloutStream:
     async def _update(self, step: int, learn: Callable[[], UpdateResult]) -> UpdateResult:
         async with self._weights.holding():
             result = await asyncio.to_thread(learn)
-            self._version += result.num_optimiser_steps
-            await asyncio.to_thread(self._weights.publish, self._version)
+            version = self._version + result.num_optimiser_steps
+            await asyncio.to_thread(self._weights.publish, version)
+            self._version = version
         self._admit(step + 1)
         return result
 
