@@ -30,7 +30,10 @@ workflow-r1 train my.toml -o training.steps=5 -o optimiser.lora.rank=8
 workflow-r1 evaluate runs/NAME-TIME                 # a run directory: its configuration and its trained policy
 ```
 
-* Presets ({presets}) are files in [`config/presets/`](../../src/workflow_r1/config/presets): copy one to begin with.
+* Presets ({presets}) are files in [`config/presets/`](../../src/workflow_r1/config/presets).
+* `extends = "embedded"`, at the top of a file, starts from that preset, or from another TOML file, named relative to this one.
+  A key of the file takes the place of the inherited one; a section is laid over key by key, a list as a whole.
+  An inherited key that loses its effect by what the file says is left out.
 * `-o section.key=value` sets one key and may be repeated; the last one wins.
   The value is read as TOML; anything that is not TOML is a bare string.
   An empty value returns the key to its default.

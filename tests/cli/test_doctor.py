@@ -288,7 +288,7 @@ def test_budgets_and_a_prompt_that_the_policy_cannot_follow(examine: Callable, t
     code, findings = examine("my.toml", policy=True)
     assert code == 2
     assert "room for 2,048 tokens, and a trajectory may take 9,472" in findings["budgets"]["found"]
-    assert "environment.max_response_tokens" in findings["budgets"]["remedy"]
+    assert "environment.max_response_tokens" in findings["budgets"]["found"]
     assert 'environment.prompt_style = "brief"' in findings["prompt"]["remedy"]
     code, findings = examine(
         "-o", "environment.max_response_tokens=1920", policy=True

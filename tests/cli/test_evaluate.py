@@ -92,7 +92,9 @@ def test_a_method_is_added_to_what_is_there(call: Call) -> None:
 def test_policies_by_name(call: Call, tmp_path: Path) -> None:
     for seed, pool in (("0", "Search"), ("1", "Search"), ("2", "Review")):
         (tmp_path / f"run{seed}").mkdir()
-        (tmp_path / f"run{seed}" / "config.toml").write_text(f"[environment]\noperators = ['{pool}']\n")
+        (tmp_path / f"run{seed}" / "config.toml").write_text(
+            f"[environment]\noperators = ['{pool}']\nmax_response_tokens = 512\n"
+        )
     options = ("-m", "policy+search,mine=run{seed}", "--limit", "2", "--output", "e")
     code, _, errors = call("evaluate", *options, "--seeds", "0")
     assert code == 0, errors

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_r1.config import RunConfig
+from workflow_r1.config import RunConfig, load_run_config
 from workflow_r1.embedded.world import EmbeddedWorld
 from workflow_r1.running.run_directory import make_run_directory
 from workflow_r1.running.simulation import is_simulated, notes_on
@@ -66,14 +66,14 @@ def test_an_operator_of_ones_own_counts_by_what_it_needs_and_a_report_reads_that
     ],
 )
 def test_a_question_that_names_nothing_of_the_world_gets_a_note(question: str) -> None:
-    (note,) = notes_on(RunConfig(), question)
+    (note,) = notes_on(load_run_config("embedded"), question)
     assert "the answer is invented" in note
 
 
 def test_a_name_of_the_world_is_found_in_any_case_and_form() -> None:
     name = next(iter(EmbeddedWorld(0).entities))
     for question in (f"Who directed {name}?", f"who is {name.lower()}'s spouse?", f"\u05de\u05d9 {name}?"):
-        assert notes_on(RunConfig(), question) == ()
+        assert notes_on(load_run_config("embedded"), question) == ()
     other = next(name for name in EmbeddedWorld(1).entities if name not in EmbeddedWorld(0).entities)
     assert notes_on(RunConfig(), f"Who directed {other}?")
 

@@ -20,6 +20,9 @@ from workflow_r1.references import is_file
 PRESETS = Path(__file__).parent / "presets"
 """Configurations that ship with the package, one TOML file each."""
 
+EXTENDS = "extends"
+"""Key of a file that starts from a preset or from another file; the resolved configuration has it no more."""
+
 DEFAULT_PRESET = "embedded"
 """Preset of a command without a configuration."""
 
@@ -37,8 +40,8 @@ def load_run_config(path: Path | str | None = None, overrides: Sequence[str] = (
 
     Args:
         path: a TOML file, or the name of a preset (``embedded``, ``paper``, ...); None takes the preset ``embedded``.
-            Relative paths inside it are relative to the working directory; those of ``plugins`` and
-            ``search.callable``, to the file.
+            Relative paths inside it are relative to the working directory; those of ``plugins``, ``search.callable`` and
+            ``extends``, to the file. ``extends = "embedded"`` starts from that preset or file and changes some keys.
         overrides: ``section.key=value``, later ones win. The value is read as TOML; anything that is not TOML is a bare
             string. An empty value returns the key to its default.
 
@@ -116,21 +119,101 @@ def _as_text(value: object) -> str:
 
 
 def _read(text: str, file: Path, overrides: Sequence[str]) -> RunConfig:
+    table, inherited = _extended(text, file, (file,))
+    places: dict[Location, str] = {}
+    for override in overrides:
+        _apply_override(table, override, places)
+        inherited = {location: place for location, place in inherited.items() if location not in places}
+    _make_code_absolute(table, Path())
+    try:
+        return _validate(table)
+    except ValidationError as error:
+        if not _drop(table, [key for key in _keys_without_effect(error) if key in inherited]):
+            raise ConfigError("\n".join(_explain(error, file, text, places, inherited))) from None
+    # What the file itself says has taken the effect of keys that it inherits.
+    try:
+        return _validate(table)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(error, file, text, places, inherited))) from None
+
+
+def _validate(table: Mapping[str, Any]) -> RunConfig:
+    # Strict, so that `steps = true` or `steps = "3"` is a mistake; through JSON, where strictness still lets a
+    # string be a path and a list a tuple.
+    return RunConfig.model_validate_json(json.dumps(table, default=str), strict=True)
+
+
+def _extended(text: str, file: Path, chain: tuple[Path, ...]) -> tuple[dict[str, Any], dict[Location, str]]:
+    """Read a file's table into that of the preset or file which it extends.
+
+    Args:
+        text: TOML of the file.
+        file: the file.
+        chain: the file and those that extend it, to refuse a circle.
+
+    Returns:
+        The table, and the place of each key that is another file's.
+    """
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # Also a number of too many digits, and brackets nested too deep.
         raise ConfigError(f"{file}: expected TOML: {error}") from None
-    places: dict[Location, str] = {}
     _make_code_absolute(table, file.parent)
-    for override in overrides:
-        _apply_override(table, override, places)
-    _make_code_absolute(table, Path())
+    source = table.pop(EXTENDS, None)
+    if source is None:
+        return table, {}
+    place = _place((EXTENDS,), file, text, {})
+    if not isinstance(source, str) or not source.strip():
+        raise ConfigError(
+            f"{place}: {EXTENDS}: expected the name of a preset ({', '.join(preset_names())}) or a TOML file, received "
+            f"{_short(source)}"
+        )
     try:
-        # Strict, so that `steps = true` or `steps = "3"` is a mistake; through JSON, where strictness still lets a
-        # string be a path and a list a tuple.
-        return RunConfig.model_validate_json(json.dumps(table, default=str), strict=True)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(error, file, text, places))) from None
+        base, base_text = _read_source(source if source in preset_names() else file.parent / source)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {EXTENDS}: {error}") from None
+    if any(base.resolve() == earlier.resolve() for earlier in chain):
+        circle = " -> ".join(str(each) for each in (*chain, base))
+        raise ConfigError(
+            f"{place}: {EXTENDS}: expected a file that does not extend this one, found a circle: {circle}"
+        )
+    merged, inherited = _extended(base_text, base, (*chain, base))
+    inherited = {key: inherited.get(key) or _place(key, base, base_text, {}) for key in _leaves(merged)}
+    _merge(merged, table)
+    own = set(_leaves(table))
+    return merged, {key: where for key, where in inherited.items() if key not in own}
+
+
+def _merge(below: dict[str, Any], above: Mapping[str, Any]) -> None:
+    """Lay a table over another: a section key by key, any other value, lists too, as a whole."""
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(below.get(key), dict):
+            _merge(below[key], value)
+        else:
+            below[key] = value
+
+
+def _leaves(table: Mapping[str, Any], prefix: Location = ()) -> Iterator[Location]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*prefix, key))
+        else:
+            yield (*prefix, key)
+
+
+def _drop(table: dict[str, Any], keys: Sequence[Location]) -> bool:
+    """Remove keys; False where there is none to remove."""
+    for *above, name in keys:
+        section = table
+        for part in above:
+            section = section[part]
+        del section[name]
+    return bool(keys)
+
+
+def _keys_without_effect(error: ValidationError) -> list[Location]:
+    causes = [detail.get("ctx", {}).get("error") for detail in error.errors()]
+    return [_split_key(key) for cause in causes if isinstance(cause, KeysWithoutEffectError) for key, _ in cause.found]
 
 
 def _read_source(path: Path | str | None) -> tuple[Path, str]:
@@ -139,7 +222,7 @@ def _read_source(path: Path | str | None) -> tuple[Path, str]:
         file = PRESETS / f"{path}.toml"
     if not file.is_file():
         found = "a directory" if file.is_dir() else "nothing"
-        near = did_you_mean(str(path), preset_names())
+        near = did_you_mean(file.name, preset_names())
         raise ConfigError(
             f"expected a TOML file or the name of a preset ({', '.join(preset_names())}), found {found} at {file}{near}"
         )
@@ -170,6 +253,10 @@ def _apply_override(table: dict[str, Any], override: str, places: dict[Location,
     location = _split_key(key)
     if not separator or not all(location):
         raise ConfigError(f"expected an override of the form section.key=value, received {override!r}")
+    if location == (EXTENDS,):
+        raise ConfigError(
+            f"override {override!r}: {EXTENDS} stands in a file; on the command line name the preset or file itself as CONFIG"
+        )
     places[location] = f"override {override!r}"
     parent = table
     for part in location[:-1]:
@@ -195,14 +282,24 @@ def _parse_value(text: str) -> Any:
 # ---------------------------------------------------------------------------------------------------------- messages
 
 
-def _explain(error: ValidationError, file: Path, text: str, places: Mapping[Location, str]) -> Iterator[str]:
+def _explain(
+    error: ValidationError,
+    file: Path,
+    text: str,
+    places: Mapping[Location, str],
+    inherited: Mapping[Location, str] = types.MappingProxyType({}),
+) -> Iterator[str]:
     """One line per wrong key or value."""
+
+    def place_of(location: Location) -> str:
+        return inherited[location] if location in inherited else _place(location, file, text, places)
+
     told: set[Location] = set()
     for detail in error.errors():
         cause = detail.get("ctx", {}).get("error")
         if isinstance(cause, KeysWithoutEffectError):
             for key, reason in cause.found:
-                yield f"{_place(_split_key(key), file, text, places)}: {key}: {reason}"
+                yield f"{place_of(_split_key(key))}: {key}: {reason}"
             continue
         # Pydantic appends the alternatives of a union and the indices of a list to the location.
         location = _longest_field(tuple(str(part) for part in detail["loc"]))
@@ -212,7 +309,7 @@ def _explain(error: ValidationError, file: Path, text: str, places: Mapping[Loca
         if location in told:
             continue
         told.add(location)
-        place = _place(location, file, text, places)
+        place = place_of(location)
         key = ".".join(location)
         if unknown:
             yield f"{place}: unknown key {key!r}{_suggest_key(location)}"

@@ -147,7 +147,7 @@ class LocalSampler:
         await self._acquire()
         session = LocalSession(self, slot=len(self._sessions))
         if not self._sessions:
-            self._weights_version = self._read_weights_version()
+            self._read_weights()
         self._sessions.append(session)
         self._slots.open(
             session.slot, seed=seed, temperature=self.sampling.temperature if temperature is None else temperature
@@ -181,14 +181,14 @@ class LocalSampler:
                 yield
             finally:
                 self._read_weights()
+                self._feed_anew()
         finally:
             self._is_held = False
             if self._to_fill and self._scheduler is None:
                 self._scheduler = asyncio.get_running_loop().create_task(self._run())
 
-    def _read_weights(self) -> None:
-        """Take the weights as they are now: nothing that was computed with others is kept."""
-        self._weights_version = self._read_weights_version()
+    def _feed_anew(self) -> None:
+        """Keep nothing of the open sessions that was computed with other weights."""
         self._prompts = {}
         for session in self._sessions:
             session.pending = list(session.context)
@@ -513,6 +513,10 @@ class LocalSampler:
                 config._attn_implementation_internal = implementation
             if training:
                 self._model.train()
+
+    def _read_weights(self) -> None:
+        """Sample from the weights as they are now."""
+        self._weights_version = self._read_weights_version()
 
     def _read_weights_version(self) -> int:
         """Return a number that changes whenever a trainable weight is changed in place.

@@ -1,4 +1,5 @@
-"""Watch a run: for late collapse, the known illness of GRPO on search tasks, and for processors that others use.
+"""Watch a run: for late collapse, the known illness of GRPO on search tasks, for steps that teach nothing, and for
+processors that others use.
 
 In a collapse the think text degenerates first and the final reward follows late (Search-R1 issues 88 and 89, verl-agent
 188): a curve of rewards alone shows it when it is over. The watch compares smoothed quantities with their own past.
@@ -96,6 +97,76 @@ class CollapseWatch:
         now = float(value) if before is None else SMOOTHING * before + (1 - SMOOTHING) * float(value)
         self._memory[name] = now
         return now
+
+
+class SignalWatch:
+    """Says at once, and again at the end, where a run has nothing to learn from.
+
+    The advantage of a group whose rewards are all equal is 0 (GRPO's normalisation): a step of such groups alone changes
+    nothing. One such step may be chance; said are the first step, a tenth in a row, and a run without any other.
+
+    Args:
+        remembered: value of :attr:`remembered` at the checkpoint; empty for a new run.
+    """
+
+    def __init__(self, remembered: Mapping[str, float] | None = None) -> None:
+        given = remembered or {}
+        self._memory = {name: given.get(name, 0.0) for name in ("signal_steps", "silent_steps", "silent_in_a_row")}
+
+    @property
+    def remembered(self) -> dict[str, float]:
+        """The watch's whole state, as plain numbers."""
+        return dict(self._memory)
+
+    def observe(self, metrics: Mapping[str, float | int | None], *, is_last: bool) -> str | None:
+        """Take in the metrics of a step.
+
+        Args:
+            metrics: the line of the step.
+            is_last: True for the run's last step.
+
+        Returns:
+            The warning, where one is due.
+        """
+        memory = self._memory
+        num_groups = metrics.get("rollout/num_groups") or 0
+        is_silent = num_groups > 0 and metrics.get("rollout/num_groups_without_signal") == num_groups
+        memory["signal_steps"] += num_groups > 0 and not is_silent
+        memory["silent_steps"] += is_silent
+        memory["silent_in_a_row"] = memory["silent_in_a_row"] + 1 if is_silent else 0
+        if not is_silent:
+            return None
+        num_steps = int(memory["silent_steps"])
+        remedy = _signal_remedy(metrics)
+        if is_last and not memory["signal_steps"]:
+            steps = "its only step" if num_steps == 1 else f"all {num_steps} steps"
+            return f"this run could not learn: in {steps} the rewards of every group were equal. {remedy}"
+        if memory["silent_in_a_row"] == 10:
+            return f"nothing was learned in the last 10 steps: the rewards of every group were equal. {remedy}"
+        if num_steps == 1 and not memory["signal_steps"]:
+            return (
+                f"the rewards of all {num_groups:g} groups are equal within the group, so that this step teaches nothing, "
+                f"and a run of such steps cannot learn. {remedy}"
+            )
+        return None
+
+
+def _signal_remedy(metrics: Mapping[str, float | int | None]) -> str:
+    success = metrics.get("rollout/exact_match", metrics.get("rollout/success"))
+    if success == 1.0:
+        return "Every trajectory is right: train on harder tasks"
+    malformed, unanswered = metrics.get("rollout/malformed_rate"), metrics.get("rollout/no_answer_rate")
+    if malformed == 1.0:
+        return "No trajectory follows the grammar: begin with a warm start (`workflow-r1 warmstart`)"
+    if unanswered == 1.0:
+        return (
+            "No trajectory gives an answer: begin with a warm start (`workflow-r1 warmstart`), or raise the limits in "
+            "[environment]"
+        )
+    return (
+        "Raise training.group_size or sampling.temperature, train on easier tasks, begin with a warm start (`workflow-r1 "
+        "warmstart`), or give a reward that also tells wrong trajectories apart"
+    )
 
 
 class ContentionWatch:

@@ -21,7 +21,7 @@ from workflow_r1.recording.events import (
     Warned,
     ignore,
 )
-from workflow_r1.recording.health import CollapseWatch, ContentionWatch
+from workflow_r1.recording.health import CollapseWatch, ContentionWatch, SignalWatch
 from workflow_r1.recording.metrics import Metrics
 from workflow_r1.recording.run_files import EVALUATIONS, METRICS, SERVICES, SPENT, RunFiles
 from workflow_r1.recording.run_lock import hold_run_directory
@@ -49,7 +49,7 @@ class RunRecorder:
         self.writes = writes
         self._on_event = on_event if writes else ignore
         self._counts_spent = False
-        self._collapse = CollapseWatch()
+        self._collapse, self._signal = CollapseWatch(), SignalWatch()
         self._contention = ContentionWatch()
 
     # ------------------------------------------------------------------------------------------------ start and resume
@@ -89,10 +89,11 @@ class RunRecorder:
             ConfigError: money is limited, and how much was spent is unknown.
         """
         self._files.cut_back(file_lengths)
-        self._collapse = CollapseWatch(watched)
+        self._collapse, self._signal = CollapseWatch(watched), SignalWatch(watched)
         if watched is None and self.writes:
             for row in self._kept_steps():
                 self._collapse.observe(row)
+                self._signal.observe(row, is_last=False)
         if self.accounts is not None:
             spent = Spent.read(self.directory / SPENT) if self.writes else Spent()
             self.accounts.budget.restart(spent, tally=tally)
@@ -105,8 +106,8 @@ class RunRecorder:
 
     @property
     def watched(self) -> dict[str, float]:
-        """Memory of the watch for collapse, for a checkpoint."""
-        return self._collapse.remembered
+        """Memory of the watches for collapse and for signal, for a checkpoint."""
+        return self._collapse.remembered | self._signal.remembered
 
     def _kept_steps(self) -> Iterator[Metrics]:
         file = self.directory / METRICS
@@ -174,10 +175,13 @@ class RunRecorder:
         self.warn(f"step {step}: {len(failed)} of {len(trajectories)} trajectories failed, the first with: {example}")
 
     def record_step(self, row: Metrics, *, num_steps: int) -> None:
-        """Write the line of a step, and warn where the watch for collapse sees an illness in it."""
+        """Write the line of a step, and warn where a watch sees a collapse, or nothing to learn from, in it."""
         step = int(row["step"] or 0)
         self._files.append(METRICS, row)
-        for message in self._collapse.observe(row):
+        messages = self._collapse.observe(row)
+        if (silence := self._signal.observe(row, is_last=step == num_steps)) is not None:
+            messages.append(silence)
+        for message in messages:
             self.warn(f"step {step}: {message}")
         self._on_event(StepFinished(step, num_steps, row))
 

@@ -111,7 +111,7 @@ def ask(
         check_served_policy(config.policy, config.llm)
     if on_event is not None:
         simulated = is_simulated(config, method, own_questions=text is not None)
-        notes = notes_on(config, asked.text, method) if text is not None else ()
+        notes = notes_on(config, text if text is None else asked.text, method)
         on_event(QuestionAsked(asked, config.titled(simulation=simulated), opened.policy.name, tuple(notes)))
     name = f"ask-{uuid.uuid4().hex[:16]}"
 

@@ -20,11 +20,10 @@ from workflow_r1.errors import ConfigError, ServiceError, UserError
 from workflow_r1.installation import DISTRIBUTION, install_command
 from workflow_r1.nearest import did_you_mean
 from workflow_r1.running.findings import Check, Finding, Status, ok, problem, warning
+from workflow_r1.running.policy_fit import misfits
 from workflow_r1.running.policy_server_check import check_policy_server
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
-
     from workflow_r1.config import RunConfig
     from workflow_r1.config.llm import LLMConfig
     from workflow_r1.config.run import DataConfig, PolicyConfig
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from workflow_r1.environment import EnvironmentConfig
     from workflow_r1.inference import OpenAIChatConfig
     from workflow_r1.rollout.renderer import TemplateConfig
-    from workflow_r1.rollout.sampling import SamplingConfig
     from workflow_r1.store import StoreConfig
     from workflow_r1.trajectory import Question
 
@@ -472,7 +470,7 @@ def check_policy(config: "RunConfig") -> Iterable[Finding]:
         yield problem("policy", f"{found}, but no {', '.join(absent)}", "copy the model's weights again")
     else:
         yield ok("policy", found)
-    yield from _misfits(settings, config.policy, config.environment, config.sampling)
+    yield from misfits(config)
     device = resolve_device(config.policy.device)
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
@@ -482,26 +480,6 @@ def check_policy(config: "RunConfig") -> Iterable[Finding]:
         yield warning("device", f"{device}, {os.cpu_count()} cores", "a policy of this size wants a GPU")
     else:
         yield ok("device", f"{device}, {os.cpu_count()} cores, torch {torch.__version__}")
-
-
-def _misfits(
-    settings: "PretrainedConfig", policy: "PolicyConfig", environment: "EnvironmentConfig", sampling: "SamplingConfig"
-) -> Iterable[Finding]:
-    """Return the budgets and the prompt settings that the policy in this process cannot follow."""
-    room = getattr(settings, "max_position_embeddings", None)
-    budget = environment.max_prompt_tokens + environment.max_response_tokens
-    if room is not None and budget > room:
-        yield problem(
-            "budgets",
-            f"the policy's context has room for {room:,} tokens, and a trajectory may take {budget:,}",
-            "lower `environment.max_prompt_tokens` and `environment.max_response_tokens`, so that together they fit it",
-        )
-    if policy.model == "embedded" and (environment.prompt_style != "brief" or sampling.turn_end != "action"):
-        yield problem(
-            "prompt",
-            "the embedded policy knows the bare question and turns that end with their action",
-            'set environment.prompt_style = "brief" and sampling.turn_end = "action", as the preset `embedded` does',
-        )
 
 
 def _examine_template(template: "TemplateConfig", environment: "EnvironmentConfig", tokenizer: Any) -> "Finding | None":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from workflow_r1.errors import ConfigError
 from workflow_r1.running.configuration import require
+from workflow_r1.running.policy_fit import refuse_misfit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,6 +64,7 @@ def open_policy(
         limited = accounts.limit_chat(client, endpoint=POLICY, model=config.policy.model)
         chat = accounts.meter_chat(limited, endpoint=POLICY, model=config.policy.model)
         return ChatPolicy(chat, name=config.policy.model, sampling=sampling), chat
+    refuse_misfit(config)
     require_engine("a policy in this process")
     import torch
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from workflow_r1.running.policies import POLICY, pool_of
+from workflow_r1.running.policy_fit import unlearnt
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
@@ -29,24 +30,27 @@ def is_simulated(config: "RunConfig", method: str = POLICY, *, own_questions: bo
     return bool(config.simulated_services(needs)) or (config.data.source == "embedded" and not own_questions)
 
 
-def notes_on(config: "RunConfig", question: str, method: str = POLICY) -> Sequence[str]:
+def notes_on(config: "RunConfig", question: str | None, method: str = POLICY) -> Sequence[str]:
     """Warn against a false reading of the answer to a question of one's own.
 
     Args:
         config: configuration of the policy that answers.
-        question: text of the question.
+        question: text of the question; None where the configuration's own is asked.
         method: the method that answers.
 
     Returns:
-        One sentence where the embedded world answers a question that names nothing of it; otherwise no sentence.
+        One sentence where the embedded world answers a question that names nothing of it, and one for each part of the
+        configuration that the embedded policy has not learnt.
     """
     embedded_policy = method == POLICY and config.policy.base_url is None and config.policy.model == "embedded"
-    if not (embedded_policy or is_simulated(config, method, own_questions=True)):
-        return ()
+    notes = tuple(f"{finding.found}; {finding.remedy}." for finding in unlearnt(config)) if embedded_policy else ()
+    if question is None or not (embedded_policy or is_simulated(config, method, own_questions=True)):
+        return notes
     names = _names(config.embedded.seed)
     if any(word.casefold() in names for word in re.findall(r"[^\W\d_]+", question)):
-        return ()
+        return notes
     return (
+        *notes,
         "The question names nothing of the embedded world (a simulation), which knows its own invented names only: the answer "
         "is invented, too. `workflow-r1 ask` without a question asks one that it can answer.",
     )

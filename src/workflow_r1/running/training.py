@@ -143,8 +143,10 @@ def train(
         ProcessLostError: another process of the run was lost.
     """
     from workflow_r1.running.policies import require_trainable
+    from workflow_r1.running.policy_fit import refuse_misfit, unlearnt
 
     require_trainable(config.policy)
+    refuse_misfit(config)
     engine = engine or ENGINES[config.engine]
     with joined(config.policy.device, timeout_minutes=config.training.peer_timeout_minutes) as ranks:
         is_main = ranks is None or ranks.is_main
@@ -161,6 +163,8 @@ def train(
             place = _open_directory(config, directory, engine, resume=resume) if is_main or resume else Path()
         place = place if ranks is None else ranks.from_main(place)
         tell(RunOpened(place, engine.title.format(title=config.title)))
+        for finding in unlearnt(config):
+            tell(Warned(f"{finding.found}; {finding.remedy}"))
         try:
             with _followed(config, place, tell, is_main=is_main, resume=resume) as receive:
                 run = start(directory=place, on_event=receive, ranks=ranks)

@@ -171,8 +171,6 @@ class PolicyUpdate:
             parts.append((gradient, norm, learning_rate))
         self._optimiser.zero_grad(set_to_none=True)
         num_failed = sum(not isinstance(trajectory, ScoredTrajectory) for group in groups for trajectory in group)
-        if mini_batches and not learning:
-            warnings.append("every group's rewards are equal: there is nothing to learn from in this step")
         return UpdateResult(
             metrics={
                 "update/loss": _mean([gradient.loss for gradient, _, _ in parts]),

@@ -1,0 +1,1 @@
+"""Tasks: what a policy learns to do. The seam is in ``tasks.task``."""

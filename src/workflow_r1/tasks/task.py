@@ -1,0 +1,133 @@
+"""The task seam: everything that a multi-turn task gives, and nothing about how it is trained.
+
+A task is one class. It lists its instances and opens an episode for each; an episode says its prompt, acts on the
+policy's actions one at a time, and says when it is over. Rollouts, training, evaluation and the servers see nothing
+else of it.
+
+    class HotOrCold(Task):
+        name = "hot-or-cold"
+        actions = {"Guess": "a whole number from 1 to 20"}
+
+        def instances(self, split, num): ...
+        def open(self, instance, services): return Game(secret=instance.metadata["secret"])
+        def score(self, trajectory): return TaskReward.of(trajectory)
+
+Question answering is the first implementation. Its instances are the questions, and its environment is older than this
+seam; see ``docs/explanation/tasks.md``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel
+
+from workflow_r1.operators import OperatorServices
+from workflow_r1.trajectory import Message, Question
+
+Split = Literal["train", "evaluation"]
+"""Use of instances: ``train`` to learn from, ``evaluation`` held out."""
+
+ActionFormat = Literal["tags", "json", "text"]
+"""Form in which the policy writes an action.
+
+``tags``: our grammar, ``<think>...</think><tool>Name: input</tool>`` or ``<answer>...</answer>``.
+``json``: a tool call in the model's own tool format, ``{"name": ..., "arguments": {...}}``.
+``text``: everything after the thought, as it stands.
+"""
+
+
+class TaskSettings(BaseModel, extra="forbid", frozen=True):
+    """Settings of a task, from its table ``[tasks.NAME]``; subclass it to have some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One action of the policy, read from its turn."""
+
+    name: str
+    """Name of the action, one of the task's ``actions``; ``answer`` where the policy wrote an answer; empty in
+    the format ``text``."""
+    input: str
+    """Text of the action: what stands behind the colon, in the answer, or in the whole reply; JSON arguments as text."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of a tool call in the format ``json``; empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An episode's reply to one action."""
+
+    observation: str = ""
+    """Text for the policy; it is neutralised and cut like an operator's. Not read where ``done`` is True."""
+    done: bool = False
+    """True where the episode is over."""
+    reward: float | None = None
+    """Reward of this turn, where the task gives one by turn or at the end; a finite number."""
+    success: bool | None = None
+    """At the end: the policy reached the goal. None where the task does not say."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """At the end: named figures of the outcome, each finite."""
+    valid: bool = True
+    """False where the action was refused: the policy's mistake, from which it learns."""
+
+
+class Episode(ABC):
+    """One trajectory's share of a task: single-use, with a state of its own.
+
+    Every method may be a coroutine function instead. A failing *service* raises ``workflow_r1.errors.ServiceError``,
+    which ends the trajectory and is never scored. Any other exception is a programming error and names its file and line.
+    """
+
+    @abstractmethod
+    def start(self) -> str | Sequence[Message] | Awaitable[str | Sequence[Message]]:
+        """Return the prompt: a text (it becomes the user's message) or the messages."""
+
+    @abstractmethod
+    def act(self, action: Action) -> Reply | Awaitable[Reply]:
+        """Act on one action of the policy."""
+
+    def close(self) -> None | Awaitable[None]:
+        """Give back what the episode holds. Called once, on every way out."""
+
+
+class Task(ABC):
+    """A multi-turn task."""
+
+    name: ClassVar[str]
+    """Name of the task, and of its table ``[tasks.NAME]``."""
+    Settings: ClassVar[type[TaskSettings]] = TaskSettings
+    """Type of its settings."""
+    actions: ClassVar[Mapping[str, str]] = {}
+    """The actions by name, each with one line on its input; shown in instructions to a policy that erred."""
+    action_format: ClassVar[ActionFormat] = "tags"
+    """Form of an action."""
+    is_simulation: ClassVar[bool] = False
+    """True where its figures say nothing about the world outside."""
+
+    def __init__(self, settings: TaskSettings) -> None:
+        """Take the settings, which are checked already."""
+        self.settings = settings
+
+    @abstractmethod
+    def instances(self, split: Split, num: int | None) -> Sequence[Question]:
+        """Return the instances of a split, in an order that never changes.
+
+        Args:
+            split: their use; the two share no instance.
+            num: at most so many; None for all (a task without an end of them chooses a number).
+
+        Returns:
+            Instances with unique ids. ``text`` says the instance in a line, for people; ``metadata`` holds what the
+            episode needs, e.g. its seed; ``golden_answers`` stays empty where the episode itself knows the outcome.
+        """
+
+    @abstractmethod
+    def open(self, instance: Question, services: OperatorServices) -> Episode:
+        """Return a fresh episode of an instance.
+
+        Args:
+            instance: the instance.
+            services: LLM and search of the configuration, for a task that uses them.
+        """
