@@ -9,6 +9,7 @@ from workflow_r1.installation import install_command
 
 EXTRAS = (
     "accelerate",
+    "bm25s",
     "huggingface_hub",
     "inspect_ai",
     "jaxtyping",

@@ -1,6 +1,7 @@
 """A recorded training run repeats itself from the store of calls with the service stopped."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -42,7 +43,8 @@ def expert_server(world: EmbeddedWorld, draws: Iterator[int]) -> AbstractContext
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        return [json.loads(line) for line in file]
 
 
 def metrics(run: Path) -> list[str]:
@@ -62,13 +64,13 @@ def trajectories(run: Path) -> list[dict[str, Any]]:
             return {key: strip(inner) for key, inner in value.items() if key not in left_out}
         return [strip(inner) for inner in value] if isinstance(value, list) else value
 
-    return [strip(row) for row in rows(run / "trajectories.jsonl")]
+    return [strip(row) for row in rows(run / "trajectories.jsonl.gz")]
 
 
 def usage(run: Path, key: str) -> int:
     return sum(
         call["usage"][key]
-        for row in rows(run / "trajectories.jsonl")
+        for row in rows(run / "trajectories.jsonl.gz")
         for turn in row["turns"]
         for call in turn["calls"]
     )

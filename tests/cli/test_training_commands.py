@@ -16,6 +16,7 @@ from workflow_r1.engines.native.embedded_policy import BuildSettings, new_policy
 from workflow_r1.engines.native.run import Trainer
 from workflow_r1.errors import ServiceUnavailableError
 from workflow_r1.policy.model import save_policy
+from workflow_r1.trajectory import load_trajectories
 
 TINY = (
     "-o", "training.steps=2", "-o", "training.questions_per_step=2", "-o", "training.mini_batch_questions=1",
@@ -44,12 +45,12 @@ def test_a_run_from_start_to_report(call, policy: Path, tmp_path: Path) -> None:
     assert code == 0, errors
     (run,) = (tmp_path / "runs").iterdir()
     assert {path.name for path in run.iterdir()} == {
-        "config.toml", "environment.json", "metrics.jsonl", "evaluations.jsonl", "trajectories.jsonl", "checkpoints",
-        "policy", "services.jsonl", "spent.json", "curve.png", "curve.svg", "report.md", *(["tensorboard"] if tracked else []),
+        "config.toml", "environment.json", "metrics.jsonl", "evaluations.jsonl", "trajectories.jsonl.gz",
+        "trajectories.index.jsonl.gz", "checkpoints", "policy", "services.jsonl", "spent.json", "curve.png", "curve.svg", "report.md", *(["tensorboard"] if tracked else []),
     }  # fmt: skip
     assert [row["step"] for row in rows(run / "metrics.jsonl")] == [0, 1, 2]
     assert [row["step"] for row in rows(run / "evaluations.jsonl")] == [0, 2]
-    assert len(rows(run / "trajectories.jsonl")) == 8
+    assert len(load_trajectories(run / "trajectories.jsonl")) == 8
     assert load_run_config(run / "config.toml").training.steps == 2
     assert json.loads((run / "environment.json").read_text())["packages"]["torch"]
     assert "step 2/2" in output

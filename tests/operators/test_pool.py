@@ -357,6 +357,15 @@ def test_passages_one_to_a_line() -> None:
     assert search.requests == [SearchRequest("Who directed Jaws?", 2)]
 
 
+def test_each_passage_is_cut_around_the_query_and_the_title_stays() -> None:
+    text = (
+        "Jaws is a film. It was shot on an island at sea. The director was S. Berg. It ran in many cinemas for a year."
+    )
+    search = ScriptedSearch(lambda _: [Passage("1", "Jaws", text, 2.0), Passage("2", "", "Untitled.", 1.0)])
+    result = find("Who was the director of Jaws?", search, search_k=2, passage_chars=60)
+    assert result.observation == "[1] Jaws: Jaws is a film. ... The director was S. Berg. ...\n[2] Untitled."
+
+
 def test_nothing_found_is_said() -> None:
     assert find("x", ScriptedSearch()).observation == "No passages were found. Try other words."
 

@@ -120,7 +120,7 @@ def test_a_process_that_leaves_the_files_to_another_writes_and_tells_nothing(tmp
     with first.holding(resume=False), other.holding(resume=False):
         other.continue_from({})
         other.record_step(row(1), num_steps=2)
-        other.record_trajectories([trajectory()])
+        other.record_trajectories([trajectory()], step=1)
         other.warn("unheard")
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     assert told == []

@@ -3,13 +3,15 @@
 import asyncio
 import time
 import unicodedata
+from array import array
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workflow_r1.retrieval import BM25Index, Passage
-from workflow_r1.retrieval.tokens import _MOST_MARKS, Tokenizer
+from workflow_r1.retrieval import tokens as module
+from workflow_r1.retrieval.tokens import _MOST_MARKS, STOPWORDS, Tokenizer, TokenNumbers
 
 TEXTS = {
     "shark": "Jaws is a film about a shark.",
@@ -129,3 +131,36 @@ def test_rows_of_marks_are_cut_before_they_are_normalised() -> None:
     tokenize = Tokenizer()
     mark = "\u093f"
     assert tokenize("\u0939" + mark * (_MOST_MARKS + 9)) == ["\u0939" + mark * _MOST_MARKS]
+
+
+def in_bulk(text: str) -> list[str]:
+    vocabulary: dict[str, int] = {}
+    numbers = array("i", TokenNumbers(vocabulary).of(text))
+    return sorted(list(vocabulary)[number] for number in numbers)
+
+
+_PIECES = "a The x Jaws 7 1,976 , . ' \u2019s o'b U.S. C++ # + - ( _ \xe9 e\u0301 \u0301 \u200d \u6771 \u4eac \u0939 \u093f \ufdfa"
+_BLANKS = " \n\x1f\xa0\u2028\u3000"
+_PARTS = st.sampled_from([*_PIECES.split(" "), *_BLANKS])
+
+
+@given(st.text() | st.lists(_PARTS, max_size=12).map("".join))
+def test_in_bulk_the_tokens_are_the_same(text: str) -> None:
+    assert in_bulk(text) == sorted(Tokenizer()(text))
+
+
+@pytest.mark.parametrize("text", TEXTS.values())
+def test_in_bulk_they_are_the_same_in_every_script(text: str) -> None:
+    assert in_bulk(text) == sorted(Tokenizer()(text))
+
+
+def test_words_that_are_forgotten_keep_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_WORDS", 2)
+    numbers = TokenNumbers({})
+    assert array("i", numbers.of("one two three four, one Two")).tolist() == [0, 1, 2, 3, 0, 1]
+    assert len(numbers) <= 2
+
+
+def test_the_stop_words_are_those_of_bm25s() -> None:
+    stopwords = pytest.importorskip("bm25s.stopwords")
+    assert frozenset(stopwords.STOPWORDS_EN) == STOPWORDS

@@ -78,6 +78,7 @@ def write_reader_files(folder: Path) -> None:
     for name in ("questions.jsonl", "test.jsonl", "data/eval/bamboogle.jsonl"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in questions), encoding="utf-8")
+    (folder / "corpus.jsonl").write_text('{"id": "7", "title": "Jaws", "text": "A film."}\n', encoding="utf-8")
     database = CallDatabase(folder / "store" / "calls.sqlite3")
     database.put(StoredCall("1", "llm", "my-llm", "{}", '{"text": "yes"}', 1000.0), replace=False)
     database.close()

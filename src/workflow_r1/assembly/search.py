@@ -17,6 +17,7 @@ from workflow_r1.retrieval import (
     WebSearch,
     WebSearchConfig,
 )
+from workflow_r1.retrieval.index_build import BuildProgress
 
 
 def build_limited_search(config: SearchConfig, world_seed: int, accounts: Accounts) -> SearchBackend:
@@ -31,14 +32,14 @@ def name_search(config: SearchConfig) -> str:
 
 
 def build_search(
-    config: SearchConfig, world_seed: int, *, on_progress: Callable[[int], None] | None = None
+    config: SearchConfig, world_seed: int, *, on_progress: Callable[[BuildProgress], None] | None = None
 ) -> SearchBackend:
     """Return the search of the Search operator. A missing index is built from its corpus first.
 
     Args:
         config: kind and settings of the search.
         world_seed: seed of the embedded world.
-        on_progress: called with the number of passages read so far while an index is built.
+        on_progress: called now and then while an index is built.
 
     Raises:
         ConfigError: no search is configured, or something that it needs is missing.
@@ -70,7 +71,7 @@ def build_search(
             )
 
 
-def _open_index(config: SearchConfig, on_progress: Callable[[int], None] | None) -> BM25Index:
+def _open_index(config: SearchConfig, on_progress: Callable[[BuildProgress], None] | None) -> BM25Index:
     if config.index is None:
         raise ConfigError(
             'search.index: expected the index\'s directory, since search.kind = "bm25"; set search.index (it is built '

@@ -21,13 +21,17 @@ from workflow_r1.cli.data import data
 from workflow_r1.cli.doctor import doctor
 from workflow_r1.cli.evaluate import evaluate
 from workflow_r1.cli.export import export
+from workflow_r1.cli.frontier import frontier
 from workflow_r1.cli.graph import graph
+from workflow_r1.cli.index import index
 from workflow_r1.cli.operators import operators
 from workflow_r1.cli.report import report
 from workflow_r1.cli.rollout import rollout
 from workflow_r1.cli.serve import serve
+from workflow_r1.cli.serve_env import serve_env
 from workflow_r1.cli.serve_search import serve_search
 from workflow_r1.cli.store import store
+from workflow_r1.cli.tasks import tasks
 from workflow_r1.cli.train import train, warmstart
 from workflow_r1.cli.world import world
 from workflow_r1.errors import BudgetExceededError, ProcessLostError, ServiceError, UserError
@@ -55,7 +59,10 @@ app = typer.Typer(
         "token_normalize_func": lambda token: OLD_SPELLINGS.get(token, token),
     },
 )
-for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search):
+for command in (
+    *(train, ask, serve, evaluate, report, frontier, rollout, warmstart),
+    *(world, operators, tasks, doctor, serve_search, serve_env, index),
+):
     app.command()(command)
 app.add_typer(data)
 app.add_typer(export)

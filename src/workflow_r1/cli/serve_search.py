@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workflow_r1.cli.index import showing_build
 from workflow_r1.cli.parameters import AllowHost, ApiKeyEnv, Overrides, Source, Trust
 from workflow_r1.running.configuration import open_config
 
@@ -90,12 +91,11 @@ def serve_search(
 def _open(config: "SearchConfig", world_seed: int, console: "Console") -> "SearchBackend":
     from workflow_r1.assembly.search import build_search
 
-    is_new = config.kind == "bm25" and config.index is not None and not config.index.exists()
-    doing = f"building the index in {config.index}" if is_new else "opening the search"
-    with console.status(doing) as status:
-        return build_search(
-            config, world_seed, on_progress=lambda number: status.update(f"{doing}: {number:,} passages read")
-        )
+    if config.kind == "bm25" and config.index is not None and not config.index.exists():
+        with showing_build(console, config.index) as show:
+            return build_search(config, world_seed, on_progress=show)
+    with console.status("opening the search"):
+        return build_search(config, world_seed)
 
 
 def describe(config: "SearchConfig", search: "SearchBackend", default_k: int) -> dict[str, Any]:

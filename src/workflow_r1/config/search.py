@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from workflow_r1.retrieval import CallableSearchConfig, MCPSearchConfig, RetrievalServerConfig, WebSearchConfig
+from workflow_r1.retrieval.excerpts import LEAST_CHARS
 from workflow_r1.trajectory.records import Record
 
 
@@ -25,6 +26,9 @@ class SearchConfig(Record):
     """Directory of the saved index; built from ``corpus`` where absent."""
     k: int = Field(default=5, ge=1)
     """Passages per query. Paper: 5."""
+    passage_chars: int | None = Field(default=None, ge=LEAST_CHARS)
+    """Longest text of one passage, without its title: the sentences that tell most about the query stay. None leaves
+    passages whole, and ``environment.max_observation_chars`` cuts all of them together in the middle."""
     server: RetrievalServerConfig | None = None
     web: WebSearchConfig | None = None
     callable: CallableSearchConfig | None = None

@@ -5,7 +5,8 @@
 """
 
 from workflow_r1.evaluation.evaluate import EvaluationResult, evaluate
-from workflow_r1.evaluation.figures import Figures, Proportion, compute_figures, question_class, wilson_interval
+from workflow_r1.evaluation.figures import Figures, Proportion, compute_figures, wilson_interval
+from workflow_r1.trajectory.outcome import question_class
 
 __all__ = [
     "EvaluationResult",

@@ -3,11 +3,9 @@
 from collections.abc import Iterable
 
 from workflow_r1.accounting import POLICY
-from workflow_r1.trajectory import OperatorCall, Trajectory, Usage
+from workflow_r1.trajectory import Trajectory, Usage
+from workflow_r1.trajectory.outcome import operator_of
 from workflow_r1.trajectory.records import Record
-
-INVALID = "(invalid)"
-"""Stands for an operator where a call ran nothing: no such operator, or wrong arguments."""
 
 
 class OperatorUsage(Record):
@@ -41,8 +39,3 @@ def usage_by_operator(trajectories: Iterable[Trajectory]) -> dict[str, OperatorU
             this = OperatorUsage(calls=len(trajectory.turns), usage=trajectory.policy_usage)
             operators[POLICY] = operators.get(POLICY, OperatorUsage()) + this
     return dict(sorted(operators.items()))
-
-
-def operator_of(call: OperatorCall) -> str:
-    """Name of the operator that a call ran."""
-    return call.operator if call.valid or call.usage.llm_calls else INVALID

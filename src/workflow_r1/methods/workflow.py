@@ -5,9 +5,9 @@ import re
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 
-from workflow_r1.evaluation.rows import NO_ANSWER
 from workflow_r1.rollout.policy import SampledTurn
 from workflow_r1.trajectory import FinishReason, Message
+from workflow_r1.trajectory.outcome import NO_ANSWER
 
 Workflow = Generator[Sequence[str], list[str], str]
 """Yields calls (``Operator: input``) that run side by side, receives an observation of each, returns the answer (empty

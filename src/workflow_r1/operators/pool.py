@@ -8,6 +8,7 @@ from types import MappingProxyType
 from workflow_r1.operators.asking import TaggedReply, ask_llm
 from workflow_r1.operators.operator import Operator, operator
 from workflow_r1.operators.services import OperatorResult, OperatorServices
+from workflow_r1.retrieval.excerpts import excerpt
 from workflow_r1.trajectory import Usage
 
 _ANSWER_INSTRUCTIONS = (
@@ -118,10 +119,12 @@ async def search(query: str, *, services: OperatorServices) -> OperatorResult:
     passages = await services.require_search()(query, k=services.config.search_k)
     if not passages:
         return OperatorResult(observation="No passages were found. Try other words.")
+    limit = services.config.passage_chars
     lines = []
     for number, passage in enumerate(passages, start=1):
         title = f"{passage.title}: " if passage.title else ""
-        lines.append(f"[{number}] " + " ".join(f"{title}{passage.text}".split()))
+        text = passage.text if limit is None else excerpt(passage.text, query, limit, title=passage.title)
+        lines.append(f"[{number}] " + " ".join(f"{title}{text}".split()))
     return OperatorResult(observation="\n".join(lines))
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 from workflow_r1.errors import ConfigError
 from workflow_r1.inference import ChatModel, HoldsConnections, RedrawnChatModel
 from workflow_r1.retrieval import SearchBackend
+from workflow_r1.retrieval.excerpts import LEAST_CHARS
 from workflow_r1.trajectory import Usage
 from workflow_r1.trajectory.records import Record
 
@@ -23,6 +24,8 @@ class OperatorConfig(Record):
     """Longest reply of the LLM, in its own tokens."""
     search_k: int = Field(default=5, ge=1)
     """Passages of one Search. Paper: 5."""
+    passage_chars: int | None = Field(default=None, ge=LEAST_CHARS)
+    """Longest text of one passage; None leaves passages whole."""
     max_attempts: int = Field(default=3, ge=1)
     """Most replies asked of the LLM in one call, where they lack something."""
 
@@ -99,3 +102,5 @@ class OperatorResult:
     """False where the policy called it wrongly: the observation then says how to call it."""
     usage: Usage = field(default_factory=Usage)
     """LLM use of the call, all attempts and samples together."""
+    reward: float | None = None
+    """The operator's score of the call, a finite number: part of its turn's reward. None where it scores none."""

@@ -152,9 +152,9 @@ class RunRecorder:
 
     # ----------------------------------------------------------------------------------------------------------- files
 
-    def record_trajectories(self, trajectories: Sequence[Trajectory]) -> None:
+    def record_trajectories(self, trajectories: Sequence[Trajectory], *, step: int) -> None:
         """Write a step's trajectories."""
-        self._files.append_trajectories(trajectories)
+        self._files.append_trajectories(trajectories, step=step)
 
     def report_failures(self, trajectories: Sequence[Trajectory], step: int) -> None:
         """Report the number of a step's trajectories that the infrastructure failed.

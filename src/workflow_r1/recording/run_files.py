@@ -10,14 +10,16 @@ from typing import Any
 
 from workflow_r1.errors import CheckpointError, UserError
 from workflow_r1.recording.atomic import full_disk_explained
-from workflow_r1.trajectory import Trajectory, append_trajectories
+from workflow_r1.trajectory import Trajectory
+from workflow_r1.trajectory.blocks import COMPRESSED
+from workflow_r1.trajectory.index import append_indexed
 
 logger = logging.getLogger(__name__)
 
 METRICS = "metrics.jsonl"
 """One JSON object per step."""
-TRAJECTORIES = "trajectories.jsonl"
-"""Every trajectory that was sampled for training."""
+TRAJECTORIES = "trajectories.jsonl.gz"
+"""Every trajectory that was sampled for training, compressed. A run that an earlier version began keeps its plain file."""
 EVALUATIONS = "evaluations.jsonl"
 """One JSON object per evaluation."""
 SERVICES = "services.jsonl"
@@ -25,7 +27,15 @@ SERVICES = "services.jsonl"
 SPENT = "spent.json"
 """Amounts spent on services in all. Never cut back: a repeated step is paid twice."""
 
-_APPENDED = (METRICS, TRAJECTORIES, EVALUATIONS, SERVICES)
+_PLAIN_TRAJECTORIES = TRAJECTORIES.removesuffix(COMPRESSED)
+
+_ROWS = (METRICS, EVALUATIONS, SERVICES)
+
+
+def trajectories_file(directory: Path) -> Path:
+    """Return the path of a run's trajectories, whether there is such a file yet or not."""
+    compressed, plain = directory / TRAJECTORIES, directory / _PLAIN_TRAJECTORIES
+    return plain if plain.exists() and not compressed.exists() else compressed
 
 
 class RunFiles:
@@ -47,7 +57,7 @@ class RunFiles:
             return
         with full_disk_explained(directory):
             directory.mkdir(parents=True, exist_ok=True)
-        if not resume and any((directory / name).exists() for name in _APPENDED):
+        if not resume and any((directory / name).exists() for name in (*_ROWS, _PLAIN_TRAJECTORIES, TRAJECTORIES)):
             raise UserError(f"{directory} already holds a run: resume it, or give the new run another name")
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
@@ -67,22 +77,16 @@ class RunFiles:
             self._cut(name, before)
             raise
 
-    def append_trajectories(self, trajectories: Sequence[Trajectory]) -> None:
-        """Append one line per trajectory to ``trajectories.jsonl``."""
-        if not self._writes:
-            return
-        path = self.directory / TRAJECTORIES
-        before = self._length(TRAJECTORIES)
-        try:
+    def append_trajectories(self, trajectories: Sequence[Trajectory], *, step: int) -> None:
+        """Append the trajectories of a step to ``trajectories.jsonl.gz``, and their rows to its index."""
+        if self._writes:
+            path = trajectories_file(self.directory)
             with full_disk_explained(path):
-                append_trajectories(path, trajectories)
-        except BaseException:
-            self._cut(TRAJECTORIES, before)
-            raise
+                append_indexed(path, [trajectory.model_copy(update={"step": step}) for trajectory in trajectories])
 
     def lengths(self) -> dict[str, int]:
         """Return the length of each file in bytes (0 where it does not exist), for a checkpoint."""
-        return {name: self._length(name) for name in _APPENDED}
+        return {name: self._length(name) for name in self._appended()}
 
     def cut_back(self, lengths: Mapping[str, int]) -> None:
         """Cut each file to its length at the checkpoint, so that no step stands in it twice.
@@ -93,16 +97,19 @@ class RunFiles:
         Raises:
             CheckpointError: a file is shorter than it was.
         """
-        for name in _APPENDED if self._writes else ():
+        if not self._writes:
+            return
+        for name in (*_ROWS, _PLAIN_TRAJECTORIES, TRAJECTORIES):
             wanted, found = lengths.get(name, 0), self._length(name)
             if found < wanted:
                 raise CheckpointError(
                     f"expected at least {wanted} bytes in {self.directory / name}, as at the checkpoint, but found "
                     f"{found}: put the file back, or start a new run from the saved policy"
                 )
-            self._cut(name, wanted)
-            if name != TRAJECTORIES:  # Which may be as large as the disk.
-                self._warn_of_damage(name)
+        for name in self._appended():
+            self._cut(name, lengths.get(name, 0))
+        for name in _ROWS:  # The trajectories may be as large as the disk.
+            self._warn_of_damage(name)
 
     def _warn_of_damage(self, name: str) -> None:
         """Name the lines of a file that are not JSON: the run continues after them, and no report can be written of it."""
@@ -116,6 +123,9 @@ class RunFiles:
                     path,
                     number,
                 )
+
+    def _appended(self) -> tuple[str, ...]:
+        return (*_ROWS, trajectories_file(self.directory).name)
 
     def _length(self, name: str) -> int:
         path = self.directory / name

@@ -1,7 +1,6 @@
 """The record that a run has left in its directory so far."""
 
 import json
-from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -9,8 +8,10 @@ from typing import Any
 
 from workflow_r1.config import RunConfig, load_run_config
 from workflow_r1.errors import DataError, found_at
+from workflow_r1.recording.run_files import trajectories_file
 from workflow_r1.trajectory import Trajectory
-from workflow_r1.trajectory.storage import iterate_lines, iterate_trajectories
+from workflow_r1.trajectory.index import TrajectoryIndex
+from workflow_r1.trajectory.storage import iterate_lines
 
 Row = dict[str, Any]
 """One line of ``metrics.jsonl`` or ``evaluations.jsonl``."""
@@ -47,9 +48,12 @@ class RunRecord:
         return sum(row.get("time/step_seconds") or 0.0 for row in self.metrics if row["step"] <= step) / 60
 
     def last_trajectories(self, num: int) -> list[Trajectory]:
-        """The last ``num`` trajectories that were sampled."""
-        path = self.directory / "trajectories.jsonl"
-        return list(deque(iterate_trajectories(path), maxlen=num)) if path.exists() else []
+        """The last ``num`` trajectories that were sampled; no others are read where their file has its index."""
+        path = trajectories_file(self.directory)
+        if not path.exists():
+            return []
+        index = TrajectoryIndex(path)
+        return list(index.read_all(index.rows[-num:]))
 
     @property
     def is_simulation(self) -> bool:

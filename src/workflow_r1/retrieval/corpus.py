@@ -8,13 +8,82 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Self, cast
 
 from workflow_r1.errors import DataError, found_at
 from workflow_r1.retrieval.backend import Passage
 from workflow_r1.retrieval.passages import split_contents
 from workflow_r1.services.attempts import encodable
+
+
+class CorpusReader:
+    """Reads the passages of a corpus one at a time, and can continue where another reader stopped.
+
+    Args:
+        path: a JSONL file; one whose name ends in ``.gz`` is decompressed.
+
+    Raises:
+        DataError: the file is missing.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        if not self._path.is_file():
+            raise DataError(f"expected a corpus file, found {found_at(self._path)}")
+        self._size = self._path.stat().st_size
+        self._file = self._path.open("rb")
+        self._lines: IO[bytes] = (
+            cast(IO[bytes], gzip.GzipFile(fileobj=self._file)) if self._path.suffix == ".gz" else self._file
+        )
+        self.line = 0
+        """Lines read so far."""
+        self.position = 0
+        """Bytes read so far, after decompression."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._file.close()
+
+    @property
+    def share(self) -> float:
+        """Share of the file that is read."""
+        return min(1.0, self._file.tell() / self._size) if self._size else 1.0
+
+    def skip(self, *, line: int, position: int) -> None:
+        """Continue where :attr:`line` and :attr:`position` had these values; a compressed file is read up to there."""
+        with self._damage_explained():
+            self._lines.seek(position)
+        self.line, self.position = line, position
+
+    def __iter__(self) -> Iterator[Passage]:
+        """Yield the passages in the order of the file, with score 0. A title may be empty, a text never is.
+
+        Raises:
+            DataError: the file is empty, is not UTF-8 or not gzip, or a line holds no passage; names the line.
+        """
+        with self._damage_explained():
+            # Not `for line in file`, which forbids to ask for the position.
+            while line := self._lines.readline():
+                self.line += 1
+                self.position += len(line)
+                if line.strip():
+                    yield _read_passage(line, f"{self._path}:{self.line}")
+        if self.line == 0:
+            raise DataError(f"{self._path}: expected at least one passage, found an empty file")
+
+    @contextmanager
+    def _damage_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise DataError(
+                f"{self._path}: expected gzip data, found it damaged after line {self.line} ({error})"
+            ) from None
 
 
 def iterate_corpus(path: Path | str) -> Iterator[Passage]:
@@ -29,19 +98,8 @@ def iterate_corpus(path: Path | str) -> Iterator[Passage]:
     Raises:
         DataError: the file is missing or empty, is not UTF-8 or not gzip, or a line holds no passage; names the line.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"expected a corpus file, found {found_at(path)}")
-    number = 0
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _read_passage(line, f"{path}:{number}")
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: expected gzip data, found it damaged after line {number} ({error})") from None
-    if number == 0:
-        raise DataError(f"{path}: expected at least one passage, found an empty file")
+    with CorpusReader(path) as reader:
+        yield from reader
 
 
 def _read_passage(line: bytes, place: str) -> Passage:

@@ -19,6 +19,8 @@ All of it takes time linear in the text.
 
 import re
 import unicodedata
+from array import array
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import groupby, pairwise
 
@@ -63,6 +65,18 @@ _LETTERS = {
 
 _LETTER = re.compile(f"[{''.join(_LETTERS)}]")
 
+_STOPWORDS = """
+a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to was will with
+"""
+STOPWORDS = frozenset(_STOPWORDS.split())
+"""English words that are no tokens: those of Lucene's StandardAnalyzer, and of bm25s."""
+
+_MOST_WORDS = 1 << 20
+"""Words whose tokens are kept while passages are read."""
+
+_AROUND_WORDS = ',.;:()"!?'
+"""Characters that end or begin no token."""
+
 _MOST_MARKS = 30
 """Marks in a row that are kept: Unicode's Stream-Safe Text Format (UAX #15). Normalising longer rows is not linear."""
 
@@ -82,10 +96,9 @@ class Tokenizer:
     """Turns a text into its tokens, by the table above."""
 
     def __init__(self) -> None:
-        from bm25s.stopwords import STOPWORDS_EN
-
-        self._stopwords = frozenset(STOPWORDS_EN)
         self._stemmer = Stemmer.Stemmer("english")
+        self.stem: Callable[[str], str] = self._stemmer.stemWord
+        """Stem of one word in lower case."""
 
     def __call__(self, text: str, *, is_query: bool = False) -> list[str]:
         """Return the tokens of a text.
@@ -100,7 +113,7 @@ class Tokenizer:
         if "'" in text:
             text = _ENDING.sub(" ", text)
         words = _WORD.findall(text) if text.isascii() else _words_of_any_script(text, with_characters=not is_query)
-        tokens: list[str] = self._stemmer.stemWords([word for word in words if word not in self._stopwords])
+        tokens: list[str] = self._stemmer.stemWords([word for word in words if word not in STOPWORDS])
         if "+" in text or "#" in text:
             bare = [token.rstrip("+#") for token in tokens if token[-1] in "+#"]
             tokens += self._stemmer.stemWords([word for word in bare if len(word) > 1])
@@ -111,6 +124,40 @@ class Tokenizer:
         if _DOT_OF_INITIALS.search(text):
             tokens += [initials.replace(".", "") for initials in _INITIALS.findall(text)]
         return tokens
+
+
+class TokenNumbers(dict[str, bytes]):
+    """Numbers of the tokens of passages, in bulk.
+
+    Every rule of the tokens looks at characters between two blanks only. So a passage is parted at its blanks, and what
+    stands between them is tokenised once, however often it comes.
+
+    Args:
+        vocabulary: numbers of the tokens known so far; new ones are added.
+    """
+
+    def __init__(self, vocabulary: dict[str, int]) -> None:
+        self._vocabulary = vocabulary
+        self._tokenize = Tokenizer()
+
+    def of(self, text: str) -> bytes:
+        """Return the numbers of a passage's tokens, those of :class:`Tokenizer` in another order, as a row of int32."""
+        return b"".join(map(self.__getitem__, text.split()))
+
+    def __missing__(self, word: str) -> bytes:
+        if len(self) >= _MOST_WORDS:
+            self.clear()
+        vocabulary = self._vocabulary
+        bare = word.strip(_AROUND_WORDS)
+        if bare.isascii() and bare.isalnum():
+            # Most words: no rule but two concerns them.
+            bare = bare.lower()
+            tokens = [] if bare in STOPWORDS else [self._tokenize.stem(bare)]
+        else:
+            tokens = self._tokenize(word)
+        numbers = array("i", [vocabulary.setdefault(token, len(vocabulary)) for token in tokens]).tobytes()
+        self[word] = numbers
+        return numbers
 
 
 def _fold(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a configuration asks of the policy in this process, against what that policy can do.
+"""Compares a configuration with the abilities of the policy in this process.
 
 Read from the model's ``config.json`` alone, in milliseconds: a run that cannot fit is refused before it begins, not
 reported as a failed service in the middle of it.

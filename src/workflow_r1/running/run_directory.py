@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CONFIG = "config.toml"
 ENVIRONMENT = "environment.json"
 
-PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy", "bm25s", "httpx2", "pydantic")
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "peft", "numpy", "PyStemmer", "httpx2", "pydantic")
 """Packages whose versions can change a number."""
 
 

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -28,7 +27,7 @@ from workflow_r1.services.secrets import hide_in_logs, mask, without_login
 from workflow_r1.trajectory.records import Record
 
 if TYPE_CHECKING:
-    import httpx2
+    import httpcore2
 
 MAX_REPLY_BYTES = 32 * 2**20
 """Longest reply that is read, decompressed; a longer one can be neither a page of passages nor a text."""
@@ -40,9 +39,6 @@ _KEEP_ALIVE_SECONDS = 4.0
 """Longest time that an idle connection is kept: less than the five seconds after which many servers close theirs, since
 a request that meets a closing connection fails.
 """
-
-_CONNECTIONS_PER_POOL = 8
-"""The HTTP library looks at all connections of a pool for each request. Small pools halve the cost of a call at 64."""
 
 _MIN_KEY_CHARS = 8
 """Shortest key that any service gives out."""
@@ -102,8 +98,8 @@ class JSONService:
     ) -> None:
         if not is_web_address(url):
             raise ConfigError(f"{key}: expected an address such as http://127.0.0.1:8000")
-        shown = without_login(url)
-        if "@" in urlsplit(url).netloc:
+        shown, parts = without_login(url), urlsplit(url)
+        if "@" in parts.netloc:
             raise ConfigError(
                 f"{key}: expected no login in the address, received one for {shown}; keys stand in environment variables"
             )
@@ -112,22 +108,24 @@ class JSONService:
         self._key = key
         self._kind = kind
         self._place = place or f"{kind} at {shown}"
-        self._headers = {
+        named = {
+            "Host": parts.netloc,
             "Content-Type": "application/json",
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": "workflow-r1",
             **(headers or {}),
         }
+        self._headers = [(name.encode("ascii"), value.encode("utf-8")) for name, value in named.items()]
         self._secrets = secrets
         # A short secret, such as a value in an address's query, would garble the JSON around its place.
         self._keys = [secret for secret in secrets if len(secret) >= _MIN_KEY_CHARS]
         self._remedies = remedies or {}
         hide_in_logs(secrets)
-        self._targets: dict[str, httpx2.URL] = {}
+        self._targets: dict[str, httpcore2.URL] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._slots: asyncio.LifoQueue[httpx2.AsyncHTTPTransport] | None = None
-        self._lifetime: AsyncGenerator[asyncio.LifoQueue[httpx2.AsyncHTTPTransport], None] | None = None
+        self._slots: asyncio.LifoQueue[httpcore2.AsyncConnectionPool] | None = None
+        self._lifetime: AsyncGenerator[asyncio.LifoQueue[httpcore2.AsyncConnectionPool], None] | None = None
         self.failures: Counter[FailureKind] = Counter()
         """Failed attempts so far, by kind, including those that a retry made good."""
         self.retries: Counter[FailureKind] = Counter()
@@ -160,7 +158,7 @@ class JSONService:
             ConfigError: the environment names a proxy that cannot be used, or allows too few connections.
         """
         slots = await self._connect()
-        transport = await slots.get()
+        pool = await slots.get()
         target = self._targets.get(path) or self._target(path)
         content = None if request is None else json.dumps(request).encode()
         limit = 0 if request is None else int(request.get("max_tokens") or request.get("max_completion_tokens") or 0)
@@ -168,7 +166,7 @@ class JSONService:
         async def attempt() -> Reply:
             nonlocal content
             while True:
-                status, headers, body = await self._attempt(transport, target, content)
+                status, headers, body = await self._attempt(pool, target, content)
                 if 200 <= status < 300:
                     break
                 refusal = read_refusal(status, body, max_tokens=limit)
@@ -195,7 +193,7 @@ class JSONService:
                 retries=self.retries,
             )
         finally:
-            slots.put_nowait(transport)
+            slots.put_nowait(pool)
 
     async def aclose(self) -> None:
         """Close the connections; a later request opens new ones."""
@@ -203,7 +201,7 @@ class JSONService:
         if lifetime is not None:
             await lifetime.aclose()
 
-    async def _connect(self) -> "asyncio.LifoQueue[httpx2.AsyncHTTPTransport]":
+    async def _connect(self) -> "asyncio.LifoQueue[httpcore2.AsyncConnectionPool]":
         """Return the slots of the running event loop, one for each request in flight: connections belong to one loop."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
@@ -214,79 +212,85 @@ class JSONService:
             self._slots = await anext(self._lifetime)
         return self._slots
 
-    async def _live(self) -> "AsyncGenerator[asyncio.LifoQueue[httpx2.AsyncHTTPTransport], None]":
-        import httpx2  # here, since --help need not wait for it
+    async def _live(self) -> "AsyncGenerator[asyncio.LifoQueue[httpcore2.AsyncConnectionPool], None]":
+        import httpcore2  # here, since --help need not wait for it
+
+        from workflow_r1.services.sockets import SocketBackend, open_pool
 
         proxy = find_proxy(self._url)
         if proxy is not None and "through the proxy" not in self._place:
             self._place += f" through the proxy of {proxy.variable}"
-        verify = httpx2.create_ssl_context() if self._url.startswith("https:") else True
-        slots: asyncio.LifoQueue[httpx2.AsyncHTTPTransport] = asyncio.LifoQueue()
-        transports = []
-        with ExitStack() as stack:
-            stack.enter_context(reserve_open_files(self._config.concurrency, place=self._place))
-            for first in range(0, self._config.concurrency, _CONNECTIONS_PER_POOL):
-                num = min(_CONNECTIONS_PER_POOL, self._config.concurrency - first)
-                transport = httpx2.AsyncHTTPTransport(
-                    verify=verify,
-                    proxy=None if proxy is None else proxy.url,
-                    limits=httpx2.Limits(
-                        max_connections=num, max_keepalive_connections=num, keepalive_expiry=_KEEP_ALIVE_SECONDS
-                    ),
-                )
-                transports.append(transport)
-                for _ in range(num):
-                    slots.put_nowait(transport)
+        # A context reads all certificates of the system: one for all connections, and none where nothing is encrypted.
+        context = httpcore2.default_ssl_context() if self._url.startswith("https:") else None
+        # One connection each: the library looks at all connections of a pool for every request.
+        backend = SocketBackend()
+        pools = [
+            open_pool(backend, context, proxy, keep_alive_seconds=_KEEP_ALIVE_SECONDS)
+            for _ in range(self._config.concurrency)
+        ]
+        slots: asyncio.LifoQueue[httpcore2.AsyncConnectionPool] = asyncio.LifoQueue()
+        for pool in pools:
+            slots.put_nowait(pool)
+        with reserve_open_files(self._config.concurrency, place=self._place):
             try:
                 yield slots
             finally:
-                for transport in transports:
-                    await transport.aclose()
+                for pool in pools:
+                    await pool.aclose()
 
-    def _target(self, path: str) -> "httpx2.URL":
-        import httpx2
+    def _target(self, path: str) -> "httpcore2.URL":
+        import httpcore2
 
         parts = urlsplit(self._url)
         joined = parts._replace(path=parts.path.rstrip("/") + path if path else parts.path, fragment="")
-        return self._targets.setdefault(path, httpx2.URL(joined.geturl()))
+        return self._targets.setdefault(path, httpcore2.URL(joined.geturl()))
 
     async def _attempt(
-        self, transport: "httpx2.AsyncHTTPTransport", target: "httpx2.URL", content: bytes | None
-    ) -> "tuple[int, httpx2.Headers, bytes]":
-        """Ask once, and return status, headers and body of the answer.
+        self, pool: "httpcore2.AsyncConnectionPool", target: "httpcore2.URL", content: bytes | None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Ask once, and return status, headers (by their names in lower case) and body of the answer.
 
         Raises:
             AttemptError: there is no answer.
         """
-        import httpx2
+        import httpcore2
 
         total, idle = self._config.timeout_seconds, self._config.idle_timeout_seconds
         # Asked without a client in between, which would keep cookies and look for logins at every call.
-        request = httpx2.Request(
+        request = httpcore2.Request(
             "GET" if content is None else "POST",
             target,
-            headers=self._headers,
+            headers=self._headers if content is None else [*self._headers, (b"Content-Length", b"%d" % len(content))],
             content=content,
             extensions={"timeout": {"connect": min(CONNECT_SECONDS, idle), "read": idle, "write": idle, "pool": None}},
         )
         try:
             async with asyncio.timeout(total):
-                response = await transport.handle_async_request(request)
+                response = await pool.handle_async_request(request)
                 try:
-                    body = await read_bounded(response, MAX_REPLY_BYTES)
+                    headers = {
+                        name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers
+                    }
+                    encoding = headers.get("content-encoding", "")
+                    body = await read_bounded(response.aiter_stream(), encoding=encoding, max_bytes=MAX_REPLY_BYTES)
                 finally:
                     await response.aclose()
         except TimeoutError:
             raise self._failed(FailureKind.TIMEOUT, f"no complete reply within {total:g} s") from None
-        except (httpx2.ReadTimeout, httpx2.WriteTimeout):
+        except (httpcore2.ReadTimeout, httpcore2.WriteTimeout):
             raise self._failed(FailureKind.IDLE, f"not a byte for {idle:g} s") from None
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError, httpx2.UnsupportedProtocol) as error:
+        except (
+            httpcore2.ConnectError,
+            httpcore2.ConnectTimeout,
+            httpcore2.ProxyError,
+            httpcore2.UnsupportedProtocol,
+        ) as error:
             raise self._failed(FailureKind.UNREACHABLE, f"no connection ({self._describe(error)})") from None
-        except (httpx2.TransportError, OSError) as error:
+        except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException, OSError) as error:
             raise self._failed(FailureKind.RESET, f"a connection that broke ({self._describe(error)})") from None
-        except (httpx2.DecodingError, UnboundedReplyError) as error:
+        except UnboundedReplyError as error:
             raise self._unreadable(str(error)) from None
-        return response.status_code, response.headers, body
+        return response.status, headers, body
 
     def _decode(self, body: bytes, *, as_text: bool) -> Any:
         try:

@@ -10,8 +10,8 @@ from workflow_r1.errors import DataError
 from workflow_r1.evaluation.published import PUBLISHED, published_figures
 from workflow_r1.evaluation.statistics import paired_rate_interval, rate_interval
 from workflow_r1.reports.evaluation import EvaluationReport, build_report, is_evaluation
-from workflow_r1.reports.evaluation.record import Outcome
 from workflow_r1.trajectory import append_trajectories
+from workflow_r1.trajectory.outcome import Outcome
 
 
 def figures_of(report: EvaluationReport, method: str, benchmark: str = "nq") -> Any:

@@ -58,7 +58,7 @@ class VerlTraining:
 
     Args:
         config: the whole configuration of the run; ``config.toml`` in the run directory holds the same.
-        run_directory: gets ``metrics.jsonl``, ``trajectories.jsonl``, ``evaluations.jsonl``, ``checkpoints/``, ``policy/``
+        run_directory: gets ``metrics.jsonl``, ``trajectories.jsonl.gz``, ``evaluations.jsonl``, ``checkpoints/``, ``policy/``
             and ``verl/``; every node must see it.
         model: directory or hub name of the policy's model.
         train_questions: all questions of the run, in order: ``steps`` times ``questions_per_step``.
@@ -174,7 +174,7 @@ class VerlTraining:
             self._tell_trajectories()
             trajectories = self._in_order(self._reader.trajectories, step)
             self._check_complete(trajectories, step)
-            self._recorder.record_trajectories(trajectories)
+            self._recorder.record_trajectories(trajectories, step=step)
             self._recorder.report_failures(trajectories, step)
             row = merge(
                 row,

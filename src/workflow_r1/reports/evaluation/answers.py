@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 from workflow_r1.reports.evaluation.blocks import Block, Grid, Paragraph, Quotes
-from workflow_r1.reports.evaluation.record import EvaluationReport, Example, Outcome
+from workflow_r1.reports.evaluation.record import EvaluationReport, Example
 from workflow_r1.reports.evaluation.wording import ordered
+from workflow_r1.trajectory.outcome import Outcome
 
 OUTCOME_NAMES = {
     Outcome.RIGHT: "right",

@@ -1,33 +1,15 @@
 """The one record that every form of an evaluation's report is written from."""
 
-from enum import StrEnum
-
 from pydantic import JsonValue
 
 from workflow_r1.evaluation.comparison import Comparison
 from workflow_r1.evaluation.published import PublishedFigure
 from workflow_r1.evaluation.statistics import Interval
+from workflow_r1.trajectory.outcome import Outcome
 from workflow_r1.trajectory.records import Record
 
 REPORT_VERSION = 1
 """Version of ``report.json``."""
-
-
-class Outcome(StrEnum):
-    """Outcome of an answer: its status, and for an answered question, whether it is right."""
-
-    RIGHT = "right"
-    """Exact match with a golden answer."""
-    WRONG = "wrong"
-    """An answer that matches none."""
-    NO_ANSWER = "no_answer"
-    """The method ended without one."""
-    MALFORMED = "malformed"
-    """The method's text cannot be read as an answer."""
-    OUT_OF_BUDGET = "out_of_budget"
-    """Its turns, calls or tokens were used up before it answered."""
-    FAILED = "failed"
-    """The infrastructure failed: in no figure."""
 
 
 class Source(Record):

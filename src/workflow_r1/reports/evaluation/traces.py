@@ -17,13 +17,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workflow_r1.errors import DataError
 from workflow_r1.evaluation.answers import STATUSES, AnswerLog, Answers, Integers
-from workflow_r1.evaluation.figures import question_class
 from workflow_r1.evaluation.harness import EvaluationLog
 from workflow_r1.evaluation.rows import EvaluationStatus
-from workflow_r1.evaluation.usage import INVALID
-from workflow_r1.reports.evaluation.record import Example, OperatorMix, Outcome
+from workflow_r1.reports.evaluation.record import Example, OperatorMix
 from workflow_r1.reports.evaluation.sources import Evaluation
 from workflow_r1.trajectory import Question
+from workflow_r1.trajectory.outcome import INVALID, Outcome, question_class
 from workflow_r1.trajectory.storage import iterate_lines
 
 NUM_EXAMPLES = 2
@@ -54,7 +53,7 @@ class Traces:
 
 def outcomes_of(answers: Answers) -> Any:
     """Return the outcome of each answer: ``(rows,)`` of :class:`Outcome`."""
-    return np.where(answers.exact_match == 1.0, Outcome.RIGHT, _OUTCOMES[answers.statuses])
+    return np.where(answers.right, Outcome.RIGHT, _OUTCOMES[answers.statuses])
 
 
 def read_traces(
