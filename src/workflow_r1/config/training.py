@@ -34,7 +34,12 @@ class ObjectiveConfig(Record):
     """Estimator of the KL."""
     correction_cap: float | None = Field(default=None, gt=0.0)
     """Units are weighted by the truncated per-turn correction between sampler and trainer, at most this. None leaves it off,
-    but where a policy server samples (``sampling.server``) it is 2.0."""
+    but where a policy server samples (``sampling.server``), or weights that are behind (``training.staleness``), it is
+    2.0."""
+    trust_region: Literal["current", "sampler"] = "current"
+    """Policy that the ratio and its clip are measured from. ``current``: the one before the step, and what was sampled by
+    another is weighted by the correction (decoupled PPO, Hilton et al., arXiv:2110.00641; AReaL, arXiv:2505.24298).
+    ``sampler``: the one that sampled, by its own log-probabilities (PPO on stale data)."""
 
 
 class LoraSettings(Record):
@@ -88,7 +93,17 @@ class TrainingConfig(Record):
     group_size: int = Field(default=8, ge=2)
     """Trajectories of one question (G)."""
     mini_batch_questions: int = Field(default=128, ge=1)
-    """Groups per optimiser step; a step makes ``ceil(questions_per_step / mini_batch_questions)`` of them."""
+    """Groups per optimiser step; a step makes ``ceil(questions_per_step / mini_batch_questions)`` of them in each epoch."""
+    epochs: int = Field(default=1, ge=1)
+    """Passes over the trajectories of a step; above 1, the ratio to the policy before the step is no longer 1 anywhere but
+    in the first pass."""
+    staleness: int = Field(default=0, ge=0)
+    """Most steps by which the weights that begin a trajectory may be behind those that learn from it. 0 samples and updates
+    in turn: ``docs/how-to/asynchronous.md``."""
+    overlap: bool = True
+    """With a ``staleness``, trajectories are sampled while others are learned from, and are as fresh as they can be. Off,
+    rollouts and updates alternate, and every trajectory is exactly ``staleness`` steps behind: a dose for studies, which
+    saves no time and resumes exactly."""
     checkpoint_every: int = Field(default=10, ge=1)
     """Steps between checkpoints; there is always one at the end."""
     keep_checkpoints: int = Field(default=2, ge=1)
