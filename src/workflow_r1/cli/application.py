@@ -18,6 +18,7 @@ import typer
 from workflow_r1.cli.ask import ask
 from workflow_r1.cli.budget import EXIT_CODE
 from workflow_r1.cli.data import data
+from workflow_r1.cli.demonstrate import demonstrate
 from workflow_r1.cli.doctor import doctor
 from workflow_r1.cli.evaluate import evaluate
 from workflow_r1.cli.export import export
@@ -56,7 +57,9 @@ app = typer.Typer(
         "token_normalize_func": lambda token: OLD_SPELLINGS.get(token, token),
     },
 )
-for command in (train, ask, serve, evaluate, report, rollout, warmstart, world, operators, doctor, serve_search, index):
+for command in (
+    train, ask, serve, evaluate, report, rollout, demonstrate, warmstart, world, operators, doctor, serve_search, index,
+):  # fmt: skip
     app.command()(command)
 app.add_typer(data)
 app.add_typer(export)
