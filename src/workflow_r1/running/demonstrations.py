@@ -25,6 +25,7 @@ from workflow_r1.trajectory import FinishReason, Message, Question, ScoredTrajec
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
     from workflow_r1.environment import Environment
+    from workflow_r1.operators import OperatorServices
 
 Script = Generator[str, str, None]
 """Yields turns, receives observations."""
@@ -363,9 +364,7 @@ async def _try_ways(
     return made
 
 
-def choose_right(
-    trajectories: Iterable[Trajectory], *, selection: Selection, num: int | None = None
-) -> Demonstrations:
+def choose_right(trajectories: Iterable[Trajectory], *, selection: Selection, num: int | None = None) -> Demonstrations:
     """Choose among a policy's own trajectories (rejection sampling), in their order."""
     done = Demonstrations()
     asked = set()
@@ -428,7 +427,9 @@ def demonstrate(
 
     check_at_least(1, num=num, per_question=per_question)
     if sources and questions is not None:
-        raise ConfigError("expected --questions without --from: the script asks them, a file of trajectories holds its own")
+        raise ConfigError(
+            "expected --questions without --from: the script asks them, a file of trajectories holds its own"
+        )
     if stored_at(output).exists():
         raise UserError(f"expected a new file, but {output} exists; choose another")
     check_can_append(output, option="--output")
@@ -445,10 +446,10 @@ def demonstrate(
         chosen_seed = config.seed if seed is None else seed
 
         async def act() -> Demonstrations:
-            async with opened_environments(config) as make_environment:
+            async with opened_environments(config) as opened:
                 return await demonstrate_by_titles(
                     asked,
-                    make_environment=make_environment,
+                    make_environment=opened.make_environment,
                     selection=selection,
                     num=num,
                     seed=chosen_seed,
@@ -463,12 +464,19 @@ def demonstrate(
     return done
 
 
-@asynccontextmanager
-async def opened_environments(config: "RunConfig") -> "AsyncIterator[Callable[[Question], Environment]]":
-    """Open the services of the policy's own environment, and close them on every way out.
+@dataclass(frozen=True, slots=True)
+class OpenedEnvironments:
+    """The policy's own environment without the policy."""
 
-    Yields:
-        What makes a fresh environment for each trajectory.
+    make_environment: "Callable[[Question], Environment]"
+    """Makes a fresh environment for each trajectory."""
+    services: "OperatorServices"
+    """Services of its operators."""
+
+
+@asynccontextmanager
+async def opened_environments(config: "RunConfig") -> "AsyncIterator[OpenedEnvironments]":
+    """Open the services of the policy's own environment, and close them on every way out.
 
     Raises:
         ConfigError: an operator needs a service that is not configured.
@@ -482,7 +490,8 @@ async def opened_environments(config: "RunConfig") -> "AsyncIterator[Callable[[Q
     accounts = open_accounts(config.prices, config.budget, timed=True)
     services = build_services(config.services, config.pool, operators=operators, accounts=accounts)
     try:
-        yield build_environment_factory(config.environment, operators=operators, services=services)
+        make = build_environment_factory(config.environment, operators=operators, services=services)
+        yield OpenedEnvironments(make, services)
     finally:
         await services.aclose()
 
