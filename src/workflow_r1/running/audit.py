@@ -141,7 +141,7 @@ async def _search(
     """Return the best passages, and the observation that the policy would get."""
     passages = await search(question.text, k=max(RANKS))
     step = await environment.step(write_turn("I search.", tool=f"Search: {question.text}"))
-    return passages, step.observation
+    return passages, step.calls[0].observation
 
 
 def _answers_in_corpus(corpus: Path | None, questions: Sequence[Question]) -> set[str] | None:
