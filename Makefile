@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 TRL_VENV := .venv-trl
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 HINT := || { echo "pip could not install it; see whether this machine reaches a package index, then run make again" >&2; exit 1; }
+OPENENV_VENV := .venv-openenv
 VERL ?= verl==0.9.1
 VERL_VENV := .venv-verl
 VERL_PIP := $(VERL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet
@@ -17,7 +18,7 @@ VERL_PIP := $(VERL_VENV)/bin/python -m pip --disable-pip-version-check install -
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format test-slow test-real test-trl test-verl docs fuzz bench real-input learn-real example clean
+.PHONY: help train test check format test-slow test-real test-trl test-verl test-openenv docs fuzz bench real-input learn-real example clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -46,6 +47,9 @@ test-slow: $(VENV)/.installed-dev ## The tests that take minutes
 test-trl: $(TRL_VENV)/.installed ## The engine for TRL, in a virtual environment of its own (.venv-trl)
 	$(TRL_VENV)/bin/python -m pytest -q tests/engines/trl $(ARGS)
 
+test-openenv: $(OPENENV_VENV)/.installed ## Tasks behind OpenEnv servers, against its real package, in a virtual environment of its own (.venv-openenv)
+	$(OPENENV_VENV)/bin/python -m pytest -q -W default tests/tasks/openenv $(ARGS)
+
 test-real: $(VENV)/.installed-dev ## The tests that need files or servers of your own (CONTRIBUTING.md)
 	$(BIN)/python -m pytest -q -m "data or server" $(ARGS)
 
@@ -59,10 +63,8 @@ docs: $(VENV)/.installed-docs ## The documentation site, in build/site; a warnin
 fuzz: $(VENV)/.installed-dev ## Ten minutes of hostile texts for all that reads text from outside (ARGS="--minutes 60")
 	$(BIN)/python scripts/fuzz/run.py $(ARGS)
 
-bench: $(VENV)/.installed ## Throughput of sampler, update and LLM client, beside their limits
-	$(BIN)/python benchmarks/sampler.py
-	$(BIN)/python benchmarks/update.py
-	$(BIN)/python benchmarks/llm_client.py
+bench: $(VENV)/.installed ## Throughput of sampler, update and LLM client, as ratios to their limits
+	$(BIN)/python benchmarks/ratios.py
 
 real-input: $(VENV)/.installed ## A real model, real questions, a real LLM server: warm start, then three steps (WORKFLOW_R1_DATA)
 	$(BIN)/python scripts/real_input/run.py $(ARGS)
@@ -74,7 +76,7 @@ example: $(VENV)/.installed ## The whole path in one file, one step
 	$(BIN)/python examples/whole_path.py
 
 clean: ## Remove the virtual environment and every cache
-	rm -rf $(VENV) $(TRL_VENV) $(VERL_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build/site
+	rm -rf $(VENV) $(TRL_VENV) $(VERL_VENV) $(OPENENV_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build/site
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' || { \
@@ -111,4 +113,10 @@ $(TRL_VENV)/.installed: pyproject.toml constraints.txt requirements/trl.txt
 	$(PYTHON) -m venv $(TRL_VENV)
 	$(TRL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet "$(TORCH)"
 	$(TRL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet -c constraints.txt -r requirements/trl.txt -e .
+	@touch $@
+
+$(OPENENV_VENV)/.installed: pyproject.toml constraints.txt requirements/openenv.txt
+	@echo "installing OpenEnv and what it needs into $(OPENENV_VENV)"
+	$(PYTHON) -m venv $(OPENENV_VENV)
+	$(OPENENV_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet -r requirements/openenv.txt -e .
 	@touch $@

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 try:
@@ -26,7 +27,9 @@ try:
 except ImportError:
     openai = None  # type: ignore[assignment]
 
-from workflow_r1.environment import Environment, EnvironmentConfig
+from ratios import note
+
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.inference import (
     ChatModel,
     ChatReply,
@@ -170,7 +173,9 @@ async def roll_out(
     groups = await rollout_groups(
         questions,
         policy=policy,
-        make_environment=lambda question: Environment(question, config=config, operators=operators, services=services),
+        make_environment=lambda question: QuestionEnvironment(
+            question, config=config, operators=operators, services=services
+        ),
         group_size=1,
         seed=0,
         max_concurrency=concurrency,
@@ -236,6 +241,10 @@ async def measure(url: str, arguments: argparse.Namespace) -> None:
         for name, measured in table.items():
             shares = f"{measured.per_second:.1f} | {measured.per_second / bound:.3f}"
             print(f"| {name} | {shares} | {measured.cpu_ms:.2f} | {1000 / measured.cpu_ms:.0f} |")
+            if name == "this client":
+                note(
+                    arguments.ratios, f"LLM client, {title}", [measured.per_second / bound], to="concurrency by latency"
+                )
         print()
 
 
@@ -260,6 +269,7 @@ def main() -> None:
     parser.add_argument("--trajectories", type=int, default=512)
     parser.add_argument("--concurrency", type=int, default=64, help="trajectories, and requests, at once")
     parser.add_argument("--latency", type=float, default=0.2, help="seconds before each reply")
+    parser.add_argument("--ratios", type=Path, help="file to which the ratios are appended")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:

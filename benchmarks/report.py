@@ -18,9 +18,9 @@ import numpy as np
 
 from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, append_rows
 from workflow_r1.trajectory import (
+    AnswerReward,
     OperatorCall,
     Question,
-    Reward,
     ScoredTrajectory,
     StopReason,
     Turn,
@@ -141,7 +141,7 @@ def make_trajectory(row: EvaluationRow) -> ScoredTrajectory:
         turns=tuple(turns),
         answer="an answer" if row.exact_match else None if row.status is not EvaluationStatus.ANSWERED else "another",
         stop_reason=StopReason.ANSWERED,
-        reward=Reward(total=score, answer=score, format=0.0, exact_match=score, f1=row.f1 or 0.0),
+        reward=AnswerReward(total=score, answer=score, format=0.0, exact_match=score, f1=row.f1 or 0.0),
     )  # fmt: skip
 
 

@@ -1,15 +1,17 @@
 """Speed of the sampler against plain batched decoding.
 
-    python benchmarks/sampler.py                     # 1.7M-parameter Llama with random weights, one thread, under a minute
+    python benchmarks/sampler.py                     # 1.7M-parameter Llama with random weights, one thread, two minutes
     python benchmarks/sampler.py --model DIR         # any Hugging Face causal LM
 
 All figures are decoded (policy) tokens per CPU second; prompt and observation tokens cost time and count for nothing.
 
-* ``bare loop``: the limit. Forward steps of the same model on a static cache and a draw from the logits, every row as long
-  as the next, no prompt, no observations, no text. Its context is as long, on average, as that of the multi-turn rows.
-* ``generate``: the same by ``model.generate``, with its prompt.
+* ``bare loop``: the limit. Forward steps of the same model on a static cache and the sampler's own draw from the logits,
+  every row as long as the next, no prompt, no observations, no text. Its context is as long, on average, as that of the
+  multi-turn rows. In bfloat16 all weights of its model are bfloat16.
+* ``generate``: the same by ``model.generate``, with its prompt and its own, dearer draw.
 * ``bare + prompts``: the bare loop, and one plain batched forward pass over as many prompt and observation tokens as a
   multi-turn session reads. What is left between this and the sampler is the price of ragged sessions.
+* ``bare, as ragged``: the bare loop with as few rows in each step as the sampler had in that step of its last run.
 * ``sampler``: multi-turn sessions of ragged turns and observations through ``LocalSampler``, rendering included.
 * ``rollout``: the same with environment, operators and records: ``rollout_groups`` on questions. Random weights call no
   operator, so each turn's tokens stand and its text is replaced by a call.
@@ -17,11 +19,13 @@ All figures are decoded (policy) tokens per CPU second; prompt and observation t
 A second table takes its turns from the embedded world (a simulation): the policy that ships, its questions, operators and
 limits, as ``workflow-r1 train`` samples them. Its turns are longer and its observations shorter than those above.
 
-Every line is the median over ``--repeats`` interleaved runs, and the ratio is that to the bare loop beside it.
+Every line is the median over ``--repeats`` interleaved runs, and the ratio is that to the bare loop beside it. ``batch`` is
+the mean number of rows of a step, and ``idle`` the share of the slots that decoded nothing.
 """
 
 import argparse
 import asyncio
+import copy
 import random
 import statistics
 import time
@@ -30,7 +34,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from ratios import note
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -42,8 +48,9 @@ from transformers import (
 )
 
 from workflow_r1.config.loading import load_run_config
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.operators import OperatorResult, OperatorServices, operator
+from workflow_r1.policy.drawing import draw
 from workflow_r1.policy.local_sampler import LocalSampler, LocalSession
 from workflow_r1.policy.model import load_policy_model
 from workflow_r1.rollout import SampledTurn, SamplingConfig, derive_seed, rollout_groups
@@ -206,7 +213,7 @@ def run_rollout(sampler: LocalSampler, num: int, *, seed: int) -> tuple[int, int
         rollout_groups(
             questions,
             policy=Caller(sampler),
-            make_environment=lambda question: Environment(
+            make_environment=lambda question: QuestionEnvironment(
                 question, config=config, operators={"Lookup": lookup}, services=services
             ),
             group_size=8,
@@ -275,10 +282,17 @@ def run_bare_loop(model: torch.nn.Module, num: int, start: int, num_tokens: int)
         logits = model(input_ids=ids, position_ids=position, past_key_values=cache, logits_to_keep=1).logits
         begun = time.process_time()
         for step in range(num_tokens):
-            ids = torch.multinomial(logits[:, -1].softmax(-1), 1)
+            ids = draw(logits[:, -1], torch.rand(num), temperature=1.0)[0][:, None]
             position = torch.full((num, 1), start + step)
             logits = model(input_ids=ids, position_ids=position, past_key_values=cache, logits_to_keep=1).logits
         return time.process_time() - begun
+
+
+def run_ragged_loop(model: torch.nn.Module, batches: list[int], shape: Shape) -> float:
+    """Return the CPU seconds of bare steps of so many rows each, from those of a few batch sizes."""
+    sizes = sorted({2**power for power in range(max(batches).bit_length())} | {max(batches)})
+    seconds = [run_bare_loop(model, size, shape.start, shape.num_tokens) / shape.num_tokens for size in sizes]
+    return float(np.interp(batches, sizes, seconds).sum())
 
 
 def run_prompts(model: torch.nn.Module, num: int, num_tokens: int) -> float:
@@ -315,40 +329,66 @@ def timed(run: Callable[..., tuple[int, int]], sampler: LocalSampler, num: int, 
     return decoded / seconds, total / seconds
 
 
+def watch_batches(sampler: LocalSampler) -> list[int]:
+    """Return a list to which the sampler will append the number of rows of every step."""
+    batches: list[int] = []
+    forward = sampler._forward
+
+    def counting(ids: np.ndarray, positions: np.ndarray, outputs: np.ndarray, batch: object) -> torch.Tensor:
+        batches.append(len(outputs))
+        return forward(ids, positions, outputs, batch)
+
+    sampler._forward = counting
+    return batches
+
+
 def compare(
-    model: torch.nn.Module,
+    bare: torch.nn.Module,
     sampler: LocalSampler,
     runs: dict[str, Callable[..., tuple[int, int]]],
     *,
     num: int,
     shape: Shape,
     repeats: int,
+    ratios: Path | None,
+    title: str,
 ) -> None:
-    """Print a line for the bare loop, for one that reads as many tokens besides, and for each of ``runs``."""
-    run_bare_loop(model, num, shape.start, 4)
+    """Print a line for the bare loop, for what is beside it, and for each of ``runs``."""
+    batches = watch_batches(sampler)
+    run_bare_loop(bare, num, shape.start, 4)
     lines: dict[str, list[tuple[float, float, float]]] = {}
+    mean_batch: dict[str, float] = {}
     for repeat in range(repeats):
-        seconds = run_bare_loop(model, num, shape.start, shape.num_tokens)
-        bare = num * shape.num_tokens / seconds
-        lines.setdefault("bare loop", []).append((bare, bare, 1.0))
-        limit = num * shape.num_tokens / (seconds + run_prompts(model, num, shape.num_read))
+        seconds = run_bare_loop(bare, num, shape.start, shape.num_tokens)
+        speed = num * shape.num_tokens / seconds
+        lines.setdefault("bare loop", []).append((speed, speed, 1.0))
+        limit = num * shape.num_tokens / (seconds + run_prompts(bare, num, shape.num_read))
         lines.setdefault("bare + prompts", []).append(
-            (limit, limit * (1 + shape.num_read / shape.num_tokens), limit / bare)
+            (limit, limit * (1 + shape.num_read / shape.num_tokens), limit / speed)
         )
-        plain = num * shape.num_tokens / run_generate(model, num, shape.start, shape.num_tokens)
-        lines.setdefault("generate", []).append((plain, plain * (1 + shape.start / shape.num_tokens), plain / bare))
+        plain = num * shape.num_tokens / run_generate(bare, num, shape.start, shape.num_tokens)
+        lines.setdefault("generate", []).append((plain, plain * (1 + shape.start / shape.num_tokens), plain / speed))
         for name, run in runs.items():
+            batches.clear()
             decoded, total = timed(run, sampler, num, seed=repeat + 1)
-            lines.setdefault(name, []).append((decoded, total, decoded / bare))
+            lines.setdefault(name, []).append((decoded, total, decoded / speed))
+            mean_batch[name] = sum(batches) / len(batches)
+        ragged = sum(batches) / run_ragged_loop(bare, batches, shape)
+        lines.setdefault("bare, as ragged", []).append((ragged, ragged, ragged / speed))
     for name, rows in lines.items():
         decoded, total, ratio = (statistics.median(column) for column in zip(*rows, strict=True))
-        print(f"{num:8}  {name:14} {decoded:13.0f} {total:10.0f} {ratio:12.2f}", flush=True)
+        slots = f"{mean_batch[name]:6.0f} {1 - mean_batch[name] / num:6.2f}" if name in mean_batch else ""
+        print(f"{num:8}  {name:15} {decoded:13.0f} {total:10.0f} {ratio:12.2f} {slots}", flush=True)
+        if name in runs:
+            note(ratios, f"{name}, {title}, {num} sessions", [row[2] for row in rows], to="bare decoding loop")
 
 
-def heading(model: torch.nn.Module, threads: int, workload: str) -> None:
+def heading(model: torch.nn.Module, threads: int, precision: str, workload: str) -> None:
     """Print the settings of the measurement."""
-    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}M parameters, {threads} thread(s); {workload}")
-    print(f"{'sessions':>8}  {'':14} {'decoded tok/s':>13} {'all tok/s':>10} {'of bare loop':>12}", flush=True)
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    print(f"{size:.1f}M parameters, {precision}, {threads} thread(s); {workload}")
+    columns = f"{'decoded tok/s':>13} {'all tok/s':>10} {'of bare loop':>12} {'batch':>6} {'idle':>6}"
+    print(f"{'sessions':>8}  {'':15} {columns}", flush=True)
 
 
 def main() -> None:
@@ -356,19 +396,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--model", help="Hugging Face model; default: a small Llama with random weights")
     parser.add_argument("--sessions", type=int, nargs="+", default=[32, 128], help="batch sizes (multiples of 8)")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
+    parser.add_argument("--ratios", type=Path, help="file to which the ratios are appended")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.model:
         tokenizer = AutoTokenizer.from_pretrained(arguments.model)
-        model = AutoModelForCausalLM.from_pretrained(arguments.model, attn_implementation="sdpa").eval()
+        model = AutoModelForCausalLM.from_pretrained(
+            arguments.model, attn_implementation="sdpa", dtype=torch.float32
+        ).eval()
     else:
         tokenizer = make_tokenizer()
         model = make_model(len(tokenizer))
     observation = len(tokenizer(make_observation(random.Random(0)))["input_ids"])
     turns = f"{NUM_TURNS} turns of {TURN_TOKENS[0]}-{TURN_TOKENS[1]} tokens, prompt and observations of ~{observation}"
-    heading(model, arguments.threads, turns)
     # The multi-turn rows' context when they decode is, on average, as long as the start and half of num_tokens. The
     # prompt of a group of 8 is read once, the observations by every member.
     shape = Shape(
@@ -376,13 +419,20 @@ def main() -> None:
         start=observation + (NUM_TURNS - 1) * observation // 2,
         num_read=round(observation * (NUM_TURNS - 1 + 1 / 8)),
     )
-    for num in arguments.sessions:
-        # As in training, one sampler serves every rollout: its cache has grown to size before the first timed run.
-        sampling = SamplingConfig(max_sessions=num, max_turn_tokens=TURN_TOKENS[1], turn_end="action")
-        sampler = LocalSampler(model, tokenizer, sampling=sampling)
-        run_rollout(sampler, num, seed=0)
-        runs = {"sampler": run_sampler, "rollout": run_rollout}
-        compare(model, sampler, runs, num=num, shape=shape, repeats=arguments.repeats)
+    runs: dict[str, Callable[..., tuple[int, int]]] = {"sampler": run_sampler, "rollout": run_rollout}
+    for precision in arguments.precisions:
+        heading(model, arguments.threads, precision, turns)
+        rounded = precision == "bfloat16"
+        bare = copy.deepcopy(model).bfloat16() if rounded else model
+        for num in arguments.sessions:
+            # As in training, one sampler serves every rollout: its cache has grown to size before the first timed run.
+            sampling = SamplingConfig(max_sessions=num, max_turn_tokens=TURN_TOKENS[1], turn_end="action")
+            autocast = torch.bfloat16 if rounded else None
+            sampler = LocalSampler(model, tokenizer, sampling=sampling, autocast=autocast)
+            run_rollout(sampler, num, seed=0)
+            compare(
+                bare, sampler, runs, num=num, shape=shape, repeats=arguments.repeats, ratios=arguments.ratios, title=precision
+            )  # fmt: skip
     if arguments.model:
         return
     embedded = EmbeddedWorkload()
@@ -390,9 +440,11 @@ def main() -> None:
     embedded.run(embedded.sampler, embedded.num, seed=0)
     shape = embedded.shape()
     read = f"{shape.num_tokens} tokens a trajectory, {shape.num_read} of prompt and observations"
-    heading(embedded.model, arguments.threads, f"the embedded world (a simulation): {read}")
-    runs = {"rollout": embedded.run}
-    compare(embedded.model, embedded.sampler, runs, num=embedded.num, shape=shape, repeats=arguments.repeats)
+    heading(embedded.model, arguments.threads, "float32", f"the embedded world (a simulation): {read}")
+    compare(
+        embedded.model, embedded.sampler, {"rollout": embedded.run}, num=embedded.num, shape=shape,
+        repeats=arguments.repeats, ratios=arguments.ratios, title="embedded world",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import asyncio
 from collections import defaultdict
 
 from workflow_r1.embedded import STRATEGIES, Demonstrator, EmbeddedWorld, SimulatedExpert
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import rollout
@@ -35,7 +35,7 @@ async def main() -> None:
         matches: dict[str, list[float]] = defaultdict(list)
         turns = calls = 0
         for seed, question in enumerate(questions):
-            environment = Environment(question, config=config, operators=OPERATORS, services=services)
+            environment = QuestionEnvironment(question, config=config, operators=OPERATORS, services=services)
             trajectory = await rollout(
                 question,
                 policy=demonstrator,

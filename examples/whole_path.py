@@ -17,7 +17,7 @@ import torch
 from workflow_r1.algorithms import group_advantages, policy_loss, unit_ids
 from workflow_r1.config import RunConfig, load_run_config
 from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert, policy_directory
-from workflow_r1.environment import Environment
+from workflow_r1.environment import Environment, QuestionEnvironment
 from workflow_r1.evaluation import evaluate
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
 from workflow_r1.policy.forward import token_scores
@@ -41,7 +41,9 @@ def environments_of(world: EmbeddedWorld, config: RunConfig) -> Callable[[Questi
     services = OperatorServices(
         chat=SimulatedExpert(world), search=world.search, config=OperatorConfig(search_k=config.search.k)
     )
-    return lambda question: Environment(question, config=config.environment, operators=OPERATORS, services=services)
+    return lambda question: QuestionEnvironment(
+        question, config=config.environment, operators=OPERATORS, services=services
+    )
 
 
 def describe(trajectory: Trajectory) -> str:

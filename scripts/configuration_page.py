@@ -40,7 +40,7 @@ workflow-r1 evaluate runs/NAME-TIME                 # a run directory: its confi
 * A misspelt key is refused with the nearest right one, a wrong value with the expected one; both with their line.
 * A key without effect, since it belongs to a source or kind that is not chosen, is refused with what to set
   ([which, and why](../decisions/keys-without-effect.md)).
-* Relative paths are relative to the working directory, except those of files in `plugins`, which are relative to the TOML file.
+* Relative paths are relative to the working directory, except those of files with code (`plugins`, `task`, `reward.weights`, `search.callable`), which are relative to the TOML file.
   Keys of services stand in environment variables, never in a file.
 * The resolved configuration of a run, defaults included, is `config.toml` in its directory.
 * Defaults are the paper's values (arXiv:2602.01202) where it states them.

@@ -10,7 +10,7 @@ from typing import Any
 from hostile_texts import ARGUMENT_TAGS, OUR_TAGS, SPECIAL_TOKENS, hostile, pieces
 from hypothesis import strategies as st
 
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.errors import ServiceError
 from workflow_r1.inference import ChatReply, ChatRequest, OpenAIChatConfig, OpenAIChatModel, ScriptedChatModel
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
@@ -176,7 +176,7 @@ def check_environment(given: tuple[str, str, str]) -> None:
 
     config = EnvironmentConfig(operators=("Search", "AnswerGenerate", "ScEnsemble"), max_operator_calls=3, max_turns=4)
     chat = ScriptedChatModel(lambda messages: outside)
-    environment = Environment(
+    environment = QuestionEnvironment(
         Question(id="q", text=question, golden_answers=()),
         config=config,
         operators=OPERATORS,

@@ -5,6 +5,8 @@
     |  |- ConfigError            a configuration key or value            (also a ValueError)
     |  |- DataError              a question, corpus or trajectory file   (also a ValueError)
     |  |- CheckpointError        a checkpoint that cannot be continued   (also a ValueError)
+    |  |- TaskError              the code of a task of the user's own     (also a RuntimeError)
+    |  |- RewardError            a reward function of the user's own       (also a RuntimeError)
     |  |- UntrustedError         a run directory of somebody else's that would run code or ask services (also a PermissionError)
     |  |- MissingExtraError      an optional dependency is not installed (also an ImportError)
     |  `- StoreError             a store of calls that cannot be used as asked
@@ -12,6 +14,7 @@
     |- ServiceError              infrastructure: ends a trajectory, never scored as the policy's mistake
     |  |- ServiceUnavailableError  unreachable, throttled, broken reply, after all retries (also a ConnectionError)
     |  |- ServiceTimeoutError      no answer in time, after all retries                    (also a TimeoutError)
+    |  |- TaskFailedError          a service that a task needs failed, or the task did not reply in time
     |  `- ServiceRejectedError     the service refuses, and would again: the request is not understood
     |     |- ContentRejectedError     it refuses the request's content: its writer caused it
     |     |  |- TooLongError             longer than the model or the server takes
@@ -48,6 +51,14 @@ class CheckpointError(UserError, ValueError):
     """A checkpoint that is missing, damaged, or belongs to another configuration."""
 
 
+class TaskError(UserError, RuntimeError):
+    """A task of the user's own raised an error, or gave something other than the seam asks for; names file and line."""
+
+
+class RewardError(UserError, RuntimeError):
+    """A reward function of the user's own raised an error, or returned no finite number; names file and line."""
+
+
 class UntrustedError(UserError, PermissionError):
     """A run directory that its user neither made nor trusted would run code, start programs, ask services or send keys."""
 
@@ -74,6 +85,10 @@ class ServiceUnavailableError(ServiceError, ConnectionError):
 
 class ServiceTimeoutError(ServiceError, TimeoutError):
     """The service did not answer in time on any attempt."""
+
+
+class TaskFailedError(ServiceError):
+    """A service that a task needs failed, or the task did not reply in time; the message names the task."""
 
 
 class ServiceRejectedError(ServiceError):

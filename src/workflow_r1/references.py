@@ -5,11 +5,14 @@ import importlib
 import importlib.util
 import sys
 import threading
+import traceback
 from pathlib import Path
 from types import ModuleType
 
 from workflow_r1.errors import ConfigError
 from workflow_r1.nearest import did_you_mean
+
+_PACKAGE = str(Path(__file__).parent)
 
 _importing = threading.RLock()
 """No thread is given a module that another one is still running."""
@@ -57,6 +60,29 @@ def load_module(source: str, *, key: str) -> ModuleType:
         ConfigError: there is no such file or module.
     """
     return _import_file(Path(source), key) if is_file(source) else _import_module(source, key)
+
+
+def place_of_error(error: BaseException, file: Path | None = None) -> str | None:
+    """Return the line of the user's code in which an error arose: ``file:line``.
+
+    Args:
+        error: the error, with its traceback.
+        file: the user's file where it is known: its own innermost line counts, else the innermost outside this package.
+
+    Returns:
+        None where no line outside this package took part.
+    """
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{error.filename}:{error.lineno}"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(file)
+        or (not frame.filename.startswith(("<frozen", _PACKAGE)) and "importlib" not in Path(frame.filename).parts)
+    ]
+    own = [frame for frame in frames if file is not None and frame.filename == str(file)]
+    last = next(iter(reversed(own or frames)), None)
+    return None if last is None else f"{last.filename}:{last.lineno}"
 
 
 def is_file(source: str) -> bool:

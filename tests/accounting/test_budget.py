@@ -205,6 +205,15 @@ def test_money_cannot_be_limited_where_a_price_is_unknown() -> None:
     accounts.limit_chat(ScriptedChatModel(), endpoint="expert", is_free=True)
 
 
+def test_another_key_may_need_the_prices() -> None:
+    accounts = Accounts(PricesConfig(), budget=Budget(prices_for="reward.cost.kind"))
+    with pytest.raises(
+        ConfigError, match=r"reward\.cost\.kind: expected the price .*gpt-x.*, or take another kind of cost"
+    ):
+        accounts.limit_chat(ScriptedChatModel(), endpoint="cheap", model="gpt-x")
+    accounts.limit_chat(ScriptedChatModel(), endpoint="expert", is_free=True)
+
+
 def test_money_cannot_be_limited_after_calls_of_unknown_price() -> None:
     budget = Budget(BudgetConfig(money=1.0))
     with pytest.raises(ConfigError, match=r"spent before.*spent\.json"):

@@ -29,6 +29,7 @@ COMMANDS = (
     "serve",
     "serve-search",
     "index",
+    "serve-env",
 )
 
 FILES = ("-o", "data.source=files", "-o")
@@ -358,7 +359,18 @@ def test_a_configuration_is_the_first_argument_of_every_command_that_takes_one()
     from workflow_r1.cli import app
 
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    takes = ["train", "ask", "serve", "evaluate", "rollout", "warmstart", "operators", "doctor", "serve-search"]
+    takes = [
+        "train",
+        "ask",
+        "serve",
+        "evaluate",
+        "rollout",
+        "warmstart",
+        "operators",
+        "doctor",
+        "serve-search",
+        "serve-env",
+    ]
     for name in takes:
         arguments = [each.name for each in commands[name].params if each.param_type_name == "argument"]
         assert arguments[0] == "config", name

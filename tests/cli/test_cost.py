@@ -117,6 +117,16 @@ def test_a_rollout_stops_at_its_budget_and_keeps_what_is_done(call: Callable, tm
     assert "The trajectories that were finished are in t.jsonl" in output
 
 
+def test_a_reward_that_weighs_money_needs_prices(call: Callable) -> None:
+    code, _, errors = call(
+        "train", "-o", "reward.cost.dial=0.2", "-o", "reward.cost.kind=money", "-o", "llm.kind=openai",
+        "-o", "objective.advantage=group_centred", "-o", "llm.base_url=http://127.0.0.1:9/v1", "-o", "llm.model=gpt-x",
+    )  # fmt: skip
+    assert code == 2
+    assert "reward.cost.kind: expected the price of every service" in errors
+    assert 'prices.models."gpt-x"' in errors
+
+
 def test_a_budget_of_money_needs_prices(call: Callable) -> None:
     code, _, errors = call(
         "evaluate", "-m", "direct", "--limit", "1", "-o", "budget.money=1", "-o", "llm.kind=openai",

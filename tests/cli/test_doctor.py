@@ -235,7 +235,7 @@ def test_search_asks_once_and_builds_no_index(examine: Callable, tmp_path: Path)
     code, findings = examine(*bm25)
     assert "search.corpus" in findings["search"]["found"]
     _, findings = examine(*bm25, "-o", "environment.operators=['Review']")
-    assert findings["search"]["found"] == "no operator of the pool needs it"
+    assert findings["search"]["found"] == "nothing in the run needs it"
     _, findings = examine()
     assert findings["search"]["found"].startswith("embedded: 1 passages in ")
 
@@ -254,6 +254,18 @@ def test_plugins_and_entry_points(examine: Callable, tmp_path: Path, monkeypatch
     assert findings["operators"]["status"] == "ok"
     assert findings["entry points"]["status"] == "warning"
     assert "absent_package" in findings["entry points"]["found"]
+
+
+def test_a_reward_of_ones_own_is_imported(examine: Callable, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def brevity(group):\n    return [0.0 for _ in group]\n")
+    code, findings = examine("-o", 'reward.weights={f1 = 1.0, "mine.py:brevity" = 0.5}')
+    assert code == 0
+    assert findings["reward"]["found"].startswith("1 f1 + 0.5 ")
+    assert findings["reward"]["found"].endswith("mine.py:brevity; compared within each group")
+    code, findings = examine("-o", "reward=mine.py:brevty")
+    assert code == 2
+    assert "did you mean 'brevity'" in findings["reward"]["found"]
+    assert "reward" not in examine()[1]
 
 
 def test_a_configuration_that_is_wrong_is_a_finding(examine: Callable) -> None:

@@ -61,7 +61,7 @@ def test_options_choose_reference_figure_confidence_and_place(call, evaluation: 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--figure", "accuracy"], "figure: expected one of exact_match, f1, received 'accuracy'"),
+        (["--figure", "accuracy"], "figure: expected one of exact_match, f1, success, reward, received 'accuracy'"),
         (["--confidence", "95"], "confidence: expected a number from 0.5 to below 1"),
         (["--reference", "sc"], "expected the reference to be one of cot, policy, received 'sc'"),
     ],

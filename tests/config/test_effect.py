@@ -16,6 +16,8 @@ EXAMPLES = sorted(
 )
 
 WITHOUT_EFFECT = {
+    "data.source": (["task=textarena", "data.source=files"], "task=qa"),
+    "environment.task_timeout_seconds": (["environment.task_timeout_seconds=3"], "task=textarena"),
     "data.train": (["data.train=q.jsonl"], "data.source=files"),
     "data.evaluation": (["data.evaluation=q.jsonl"], "data.source=files"),
     "data.format": (["data.format=csv"], "data.source=files"),
@@ -48,9 +50,11 @@ WITHOUT_EFFECT = {
     "search.mcp.api_key_env": (["search.kind=mcp", "search.mcp.tool=t", "search.mcp.api_key_env=K"], "search.mcp.url=http://127.0.0.1:9"),
     "search.mcp.separator": (["search.kind=mcp", "search.mcp.tool=t", "search.mcp.reply=json", "search.mcp.separator=x"], "search.mcp.reply=text"),
     "search.mcp.list_field": (["search.kind=mcp", "search.mcp.tool=t", "search.mcp.list_field=x"], "search.mcp.reply=json"),
+    "reward.cost.kind": (["objective.advantage=group_centred", "reward.cost.kind=turns"], "reward.cost.dial=0.5"),
     "store.path": (["store.path=s.sqlite3"], "store.mode=use"),
     "store.by_address": (["store.by_address=false"], "store.mode=record"),
     "sampling.server": (["engine=trl", "sampling.server.max_lag=1"], "engine=native"),
+    "sampling.compiled": (["engine=verl", "sampling.compiled=false"], "engine=native"),
     "trl.micro_batch_rows": (["trl.micro_batch_rows=3"], "engine=trl"),
     "verl.options": (["verl.options.trainer.device=cpu"], "engine=verl"),
     "methods.aflow.temperature": (["methods.aflow.proposer=random", "methods.aflow.temperature=1"], "methods.aflow.proposer=llm"),

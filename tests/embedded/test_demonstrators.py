@@ -6,7 +6,7 @@ import re
 import pytest
 
 from workflow_r1.embedded import STRATEGIES, WARM_START, Demonstrator, EmbeddedWorld, SimulatedExpert, Strategy
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import rollout
@@ -30,7 +30,7 @@ def run(world: EmbeddedWorld, strategy: Strategy, num: int) -> list[ScoredTrajec
                 await rollout(
                     question,
                     policy=demonstrator,
-                    environment=Environment(question, config=CONFIG, operators=OPERATORS, services=services),
+                    environment=QuestionEnvironment(question, config=CONFIG, operators=OPERATORS, services=services),
                     trajectory_id=question.id,
                     group_id=question.id,
                     seed=seed,

@@ -236,3 +236,54 @@ def test_a_hundred_thousand_rows_in_seconds(tmp_path: Path) -> None:
     comparison = compare_methods(read_answers([tmp_path / "log.jsonl"]), reference="method 0")
     assert time.perf_counter() - started < 30
     assert len(comparison.tests) == 18
+
+
+def played(
+    method: str, rewards: list[float | None], *, says_success: bool = True, seed: int = 0
+) -> list[EvaluationRow]:
+    """One row per instance of a task; None is a failure, and a reward above 0 a success."""
+    return [
+        EvaluationRow(
+            method=method, benchmark="game", question_id=f"i{index}", seed=seed,
+            status=EvaluationStatus.FAILED if reward is None else EvaluationStatus.ANSWERED,
+            exact_match=None, f1=None, reward=reward, turns=3,
+            success=None if reward is None or not says_success else float(reward > 0),
+        )
+        for index, reward in enumerate(rewards)
+    ]  # fmt: skip
+
+
+def test_a_task_is_compared_by_success_and_reward(tmp_path: Path) -> None:
+    first, second = [1.0, 2.5, -1.0, 1.0, None], [-1.0, -1.0, -1.0, 1.0, 1.0]
+    comparison = compare(tmp_path, [*played("new", first), *played("old", second)], reference="old")
+    assert comparison.figure == "success"
+    new = figures_of(comparison, "new", "game")
+    assert new.exact_match is None and new.f1 is None
+    assert (new.num_questions, new.num_left_out) == (4, 1)
+    assert new.success is not None and new.success.estimate == 0.75
+    assert (new.success.low, new.success.high) == pytest.approx(wilson_interval(3, 4))
+    assert new.success_if_left_out_wrong == 0.6
+    assert new.reward is not None and new.reward.estimate == 0.875
+    assert new.reward.low < 0.875 < new.reward.high
+    assert {test.figure for test in comparison.tests} == {"success", "reward"}
+    difference = test_of(comparison, "new", "reward", "game").difference
+    # Over the four instances that both played: (2 + 3.5 + 0 + 0) / 4, beyond what a share could be.
+    assert difference.estimate == 1.375 and difference.high > 1.0
+    assert comparison.means["new"] is not None and comparison.means["new"].estimate == 0.75
+
+
+def test_a_task_without_success_is_compared_by_its_reward(tmp_path: Path) -> None:
+    rows = [row for seed in (0, 1) for row in played("new", [5.0, -7.0, 3.0 + seed], says_success=False, seed=seed)]
+    comparison = compare(tmp_path, rows)
+    assert comparison.figure == "reward"
+    figures = figures_of(comparison, "new", "game")
+    assert figures.success is None and figures.success_if_left_out_wrong is None
+    assert figures.reward is not None and figures.reward.estimate == pytest.approx(1.5 / 3)
+    assert figures.reward.low < 0 < 1 < figures.reward.high
+
+
+def test_figures_of_questions_are_written_without_those_of_tasks(tmp_path: Path) -> None:
+    comparison = compare(tmp_path, [*rows_of("a", [1.0, 0.0]), *rows_of("b", [None, None])])
+    for figures in comparison.figures:
+        assert not {"success", "reward", "success_if_left_out_wrong"} & figures.model_dump(mode="json").keys()
+    assert '"reward"' not in rows_of("a", [1.0])[0].model_dump_json()

@@ -11,9 +11,9 @@ from workflow_r1.evaluation.figures import (
 )
 from workflow_r1.evaluation.usage import OperatorUsage, usage_by_operator
 from workflow_r1.trajectory import (
+    AnswerReward,
     OperatorCall,
     Question,
-    Reward,
     ScoredTrajectory,
     StopReason,
     Trajectory,
@@ -36,7 +36,7 @@ def trajectory(
         turns=(Turn(index=1, text="", token_ids=(1, 2), logprobs=(0.0, 0.0), well_formed=True, calls=calls),),
         answer="a",
         stop_reason=StopReason.ANSWERED,
-        reward=Reward(total=float(right) + format_reward, answer=float(right), format=format_reward, exact_match=float(right), f1=float(right)),
+        reward=AnswerReward(total=float(right) + format_reward, answer=float(right), format=format_reward, exact_match=float(right), f1=float(right)),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from workflow_r1.config.methods import MethodsConfig
-from workflow_r1.environment import Environment
+from workflow_r1.environment import Environment, QuestionEnvironment
 from workflow_r1.errors import FilteredError, ServiceUnavailableError, TooLongError
 from workflow_r1.evaluation.harness import EvaluationLog, ask, draws_of, make_row
 from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, iterate_rows
@@ -15,7 +15,7 @@ from workflow_r1.methods import METHODS, MethodContext
 from workflow_r1.methods.method import method_environment
 from workflow_r1.operators import OperatorServices
 from workflow_r1.rollout.doubles import ScriptedPolicy
-from workflow_r1.trajectory import Message, Question, ScoredTrajectory, StopReason, Trajectory, Turn, Usage
+from workflow_r1.trajectory import Message, Question, ScoredTrajectory, StopReason, TaskReward, Trajectory, Turn, Usage
 
 PARIS = Question(id="1", text="What is the capital of France?", golden_answers=("Paris",))
 ROME = Question(id="2", text="What is the capital of Italy?", golden_answers=("Rome",))
@@ -41,7 +41,7 @@ def run(
 
     def make_environments(chat: ChatModel) -> Callable[[Question], Environment]:
         services = OperatorServices(chat=chat)
-        return lambda question: Environment(
+        return lambda question: QuestionEnvironment(
             question, config=method_environment(operators), operators=operators, services=services
         )
 
@@ -185,7 +185,7 @@ def test_how_an_answer_came_about(tmp_path: Path, turns: list[str], status: Eval
 
     pool = {"Search": OPERATORS["Search"]}
     limits = method_environment(pool).model_copy(update={"max_turns": 3})
-    environment = Environment(
+    environment = QuestionEnvironment(
         PARIS, config=limits, operators=pool, services=OperatorServices(search=ScriptedSearch({}))
     )
     trajectory = asyncio.run(
@@ -211,6 +211,25 @@ def test_what_a_row_counts() -> None:
     assert (row.llm_calls, row.tokens, row.cost, row.seconds, row.turns) == (3, 22, 0.5, 2.0, 2)
     assert (row.seed, row.repeat, row.status, row.exact_match) == (3, 1, EvaluationStatus.FAILED, None)
     assert not isinstance(trajectory, ScoredTrajectory)
+
+
+@pytest.mark.parametrize(
+    ("reward", "figures"),
+    [
+        (TaskReward(total=2.5, success=True, parts={"moves": 3}), (None, None, 1.0, 2.5)),
+        (TaskReward(total=-1.0, success=None), (None, None, None, -1.0)),
+        # Another total for an answer that was compared with golden ones.
+        (
+            TaskReward(total=0.4, success=True, parts={"exact_match": 1.0, "f1": 1.0, "cost": 0.6}),
+            (1.0, 1.0, None, None),
+        ),
+    ],
+)
+def test_a_row_holds_the_figures_of_its_kind_of_task(reward: TaskReward, figures: tuple[float | None, ...]) -> None:
+    played = Trajectory(id="t", group_id="t", question=PARIS, stop_reason=StopReason.DONE)
+    row = make_row(ScoredTrajectory.of(played, reward), method="m", benchmark="b", seed=0, repeat=0)
+    assert (row.exact_match, row.f1, row.success, row.reward) == figures
+    assert row.status is EvaluationStatus.ANSWERED
 
 
 def test_seeds_and_repeats_draw_apart() -> None:

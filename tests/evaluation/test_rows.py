@@ -62,7 +62,7 @@ def test_a_score_is_missing_exactly_where_the_infrastructure_failed(changes: dic
         ({"cost": -1}, r"log.jsonl:2: cost: "),
         ({"tokens": 10**30}, r"log.jsonl:2: tokens: "),
         ({"status": "wrong"}, r"log.jsonl:2: status: .*'answered', 'no_answer'"),
-        ({"reward": 1}, r"log.jsonl:2: reward: Extra inputs"),
+        ({"reward": 1}, r"log.jsonl:2: the row: .*expected exact_match and f1 .or reward"),
         ({"exact_match": None}, r"log.jsonl:2: the row: .*expected exact_match and f1"),
         ({"schema_version": 2, "reward": 1}, r"log.jsonl:2: expected an evaluation row of schema_version 1, found 2"),
         ({"schema_version": 2}, r"schema_version 1, found 2"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from workflow_r1.config.methods import MethodsConfig
-from workflow_r1.environment import Environment
+from workflow_r1.environment import Environment, QuestionEnvironment
 from workflow_r1.evaluation import EvaluationResult, evaluate
 from workflow_r1.inference import ChatModel
 from workflow_r1.methods import METHODS, MethodContext
@@ -40,7 +40,9 @@ def run_method() -> RunMethod:
         operators = chosen.pool({name: OPERATORS[name] for name in pool})
 
         def make_environment(question: Question) -> Environment:
-            return Environment(question, config=method_environment(operators), operators=operators, services=services)
+            return QuestionEnvironment(
+                question, config=method_environment(operators), operators=operators, services=services
+            )
 
         context = MethodContext(
             services=services,

@@ -342,3 +342,17 @@ def test_a_cancelled_caller_does_not_take_the_resource_from_the_others() -> None
 
     assert asyncio.run(run()) == "Bob at door 1 in Rome"
     assert log == ["open Rome", "close"]
+
+
+def test_an_operator_may_score_its_call() -> None:
+    @operator(purpose="scores")
+    async def score(text: str) -> OperatorResult:
+        return OperatorResult(observation=text, valid=text != "bad", reward=float(text) if text != "bad" else -1.0)
+
+    assert asyncio.run(score("0.5", SERVICES)).reward == 0.5
+    assert asyncio.run(score("bad", SERVICES)).reward == -1.0
+    with pytest.raises(
+        ValueError, match="expected a finite number as the reward of an OperatorResult, received nan"
+    ) as caught:
+        asyncio.run(score("nan", SERVICES))
+    assert f"The operator Score ({score.place}) raised this" in "".join(caught.value.__notes__)

@@ -9,6 +9,7 @@ import torch
 
 from workflow_r1.errors import ServiceRejectedError, UserError
 from workflow_r1.policy.local_sampler import LocalSampler
+from workflow_r1.policy.precision import CastWeights
 from workflow_r1.rollout import SamplingConfig
 from workflow_r1.trajectory import FinishReason, Message
 
@@ -72,6 +73,7 @@ def assert_logprobs_are_those_of_a_full_forward(model, played, *, temperature=1.
     assert num > 0
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize(
     ("kind", "num_kv_heads"),
     [
@@ -85,9 +87,9 @@ def assert_logprobs_are_those_of_a_full_forward(model, played, *, temperature=1.
         ("mixtral", 2),
     ],
 )
-def test_logprobs_equal_a_full_forward(tokenizer_of, model_of, kind, num_kv_heads):
+def test_logprobs_equal_a_full_forward(tokenizer_of, model_of, kind, num_kv_heads, compiled):
     model = model_of(kind, num_kv_heads=num_kv_heads)
-    sampler = LocalSampler(model, tokenizer_of(), sampling=SamplingConfig(max_sessions=6))
+    sampler = LocalSampler(model, tokenizer_of(), sampling=SamplingConfig(max_sessions=6, compiled=compiled))
     played = play_all(sampler, make_plans(14))
     assert_logprobs_are_those_of_a_full_forward(model, played)
     assert len({len(context) for _, context, _ in played}) > 5
@@ -209,24 +211,52 @@ def test_company_changes_no_token(tokenizer_of, model_of, settings, max_prefill_
     assert shuffled == [alone[index] for index in order]
 
 
-def test_prompts_that_begin_alike_are_computed_once_and_change_no_token(tokenizer_of, model_of):
+def test_prompts_that_begin_alike_are_computed_once_and_change_no_token(monkeypatch, tokenizer_of, model_of):
     model, tokenizer = model_of(), tokenizer_of()
     menu = "The operators are these. " * 4
     plans = [(seed, 0, [(menu + f"Question {seed // 4}", 8), ("and", 5)]) for seed in range(12)]
     fed = []
-
-    def count(module, arguments, keywords):
-        fed.append(keywords["input_ids"].shape[1])
-
     alone = [tokens_of(play_all(LocalSampler(model, tokenizer), [plan]))[0] for plan in plans]
-    handle = model.register_forward_pre_hook(count, with_kwargs=True)
-    played = play_all(LocalSampler(model, tokenizer), plans)
-    handle.remove()
+    sampler = LocalSampler(model, tokenizer)
+    real = sampler._forward
+    monkeypatch.setattr(sampler, "_forward", lambda ids, *others: fed.append(len(ids)) or real(ids, *others))
+    played = play_all(sampler, plans)
     assert tokens_of(played) == alone
     assert_logprobs_are_those_of_a_full_forward(model, played)
     prompts = sum(own[0] for _, _, own in played)
     others = sum(len(context) - own[0] for _, context, own in played)
     assert sum(fed) < 0.2 * prompts + others
+
+
+def test_compiled_decoding_is_as_near_to_double_precision_as_torch(tokenizer_of, model_of):
+    model, tokenizer, plans = model_of(), tokenizer_of(), make_plans(10)
+    exact = model_of().double()
+    errors, tokens = [], []
+    for compiled in (False, True):
+        played = play_all(LocalSampler(model, tokenizer, sampling=SamplingConfig(compiled=compiled)), plans)
+        tokens.append(tokens_of(played))
+        differences = []
+        for turns, context, own in played:
+            with torch.no_grad():
+                expected = exact(input_ids=torch.tensor([context]), use_cache=False).logits[0].log_softmax(-1)
+            found = [logprob for turn in turns for logprob in turn.logprobs]
+            differences += [abs(expected[c - 1, context[c]].item() - lp) for c, lp in zip(own, found, strict=True)]
+        errors.append(np.mean(differences))
+    assert tokens[0] == tokens[1]
+    assert errors[1] < 2 * errors[0] < 1e-5
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("kind", ["llama", "mistral", "gemma2"])
+def test_a_long_prompt_among_short_ones_changes_nothing(monkeypatch, tokenizer_of, model_of, kind, compiled):
+    monkeypatch.setattr("workflow_r1.policy.ragged_attention.UNCUT_PAIRS", 0)
+    monkeypatch.setattr("workflow_r1.policy.ragged_attention.CALL_PAIRS", 64)
+    monkeypatch.setattr("workflow_r1.policy.local_sampler.FEW_TOKENS", 8)
+    model = model_of(kind)
+    plans = make_plans(8)
+    plans[3] = (3, 0, [("river " * 100, 4), ("tower " * 60, 4)])
+    sampler = LocalSampler(model, tokenizer_of(), sampling=SamplingConfig(compiled=compiled))
+    assert_logprobs_are_those_of_a_full_forward(model, play_all(sampler, plans))
 
 
 def test_slots_are_reused_and_waited_for_in_order(tokenizer_of, model_of):
@@ -484,6 +514,21 @@ def test_bfloat16_is_close(tokenizer_of, model_of):
         logprobs = [logprob for turn in turns for logprob in turn.logprobs]
         differences += [abs(expected[c - 1, context[c]].item() - lp) for c, lp in zip(own, logprobs, strict=True)]
     assert 1e-4 < np.mean(differences) < 0.2
+
+
+def test_weights_cast_once_a_rollout_are_the_current_ones_to_the_last_bit(tokenizer_of, model_of):
+    model, plans = model_of(), make_plans(6)
+    sampler = LocalSampler(model, tokenizer_of(), autocast=torch.bfloat16)
+    plain = LocalSampler(model, tokenizer_of(), autocast=torch.bfloat16)
+    plain._cast = CastWeights(model, None)
+    first = play_all(sampler, plans)
+    assert first == play_all(plain, plans)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+    second = play_all(sampler, plans)
+    assert second == play_all(plain, plans)
+    assert tokens_of(second) != tokens_of(first)
 
 
 def test_a_model_with_attention_of_its_own_is_refused(tokenizer_of, model_of):

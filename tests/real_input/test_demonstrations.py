@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
 from workflow_r1.retrieval import BM25Index, Passage
@@ -53,7 +53,9 @@ def make(
     kept = asyncio.run(
         demonstrations.make_demonstrations(
             questions,
-            make_environment=lambda asked: Environment(asked, config=settings, operators=OPERATORS, services=services),
+            make_environment=lambda asked: QuestionEnvironment(
+                asked, config=settings, operators=OPERATORS, services=services
+            ),
             num=num,
             seed=seed,
             on_progress=lambda done, tried: progress.append((done, tried)),

@@ -1,7 +1,24 @@
 import pytest
 
-from workflow_r1.recording.metrics import combine_mini_batches, merge, rollout_metrics
-from workflow_r1.trajectory import OperatorCall, Question, Reward, ScoredTrajectory, StopReason, Trajectory, Turn
+from workflow_r1.evaluation import EvaluationResult
+from workflow_r1.recording.metrics import (
+    combine_mini_batches,
+    evaluation_metrics,
+    headline_of,
+    merge,
+    rollout_metrics,
+    tell_left_out,
+)
+from workflow_r1.trajectory import (
+    AnswerReward,
+    OperatorCall,
+    Question,
+    ScoredTrajectory,
+    StopReason,
+    TaskReward,
+    Trajectory,
+    Turn,
+)
 
 QUESTION = Question(id="q", text="?", golden_answers=("x",))
 
@@ -11,7 +28,7 @@ def scored(group, total, *, calls=(), answer="x"):
         Turn(index=1, text="<think>ab</think>", token_ids=(1, 2), logprobs=(-1.0, -3.0), well_formed=True, calls=calls),
         Turn(index=2, text="<think>abcd</think>", token_ids=(3,), logprobs=(-2.0,), well_formed=True),
     )
-    reward = Reward(total=total, answer=total, format=0.0, exact_match=float(total == 1), f1=0.0)
+    reward = AnswerReward(total=total, answer=total, format=0.0, exact_match=float(total == 1), f1=0.0)
     return ScoredTrajectory(
         id="t",
         group_id=group,
@@ -48,6 +65,46 @@ def test_rollout_metrics():
     }
     for name, value in expected.items():
         assert metrics[f"rollout/{name}"] == pytest.approx(value), name
+
+
+def of_task(success: bool | None, total: float = 0.0, **parts: float) -> ScoredTrajectory:
+    played = Trajectory(
+        id="t", group_id="g", question=Question(id="i", text="i", golden_answers=()), stop_reason=StopReason.DONE,
+        turns=(Turn(index=1, text="t", well_formed=True),),
+    )  # fmt: skip
+    return ScoredTrajectory.of(played, TaskReward(total=total, success=success, parts=parts))
+
+
+def test_a_task_shows_success_and_its_parts_in_place_of_exact_match():
+    failed = Trajectory(
+        id="f", group_id="g", question=Question(id="i", text="i", golden_answers=()), stop_reason=StopReason.TASK_FAILED
+    )
+    trajectories = [of_task(True, 1.0, moves=3), of_task(False, -1.0, moves=5, format=1), of_task(False), failed]
+    metrics = rollout_metrics(trajectories, operators=())
+    assert metrics["rollout/success"] == pytest.approx(1 / 3)
+    assert metrics["rollout/success_if_left_out_wrong"] == pytest.approx(1 / 4)
+    # Over the trajectories that have it; a part may have the name of one of an answer's.
+    assert (metrics["rollout/part/moves"], metrics["rollout/part/format"]) == (4.0, 1.0)
+    assert (metrics["rollout/stop/done"], metrics["rollout/stop/task_failed"]) == (0.75, 0.25)
+    assert not {"rollout/exact_match", "rollout/f1", "rollout/no_answer_rate"} & metrics.keys()
+    held_out = evaluation_metrics(EvaluationResult(tuple(trajectories)))
+    assert held_out["evaluation/success"] == pytest.approx(1 / 3)
+    assert held_out["evaluation/success_low"] < 1 / 3 < held_out["evaluation/success_high"]
+    assert headline_of(held_out, "evaluation") == "success"
+    assert tell_left_out(held_out, "evaluation") == "; 1 left out, 0.250 if wrong"
+
+
+def test_a_task_without_success_shows_its_reward_alone():
+    metrics = rollout_metrics([of_task(None, 2.0), of_task(None, 1.0)], operators=())
+    assert metrics["rollout/reward"] == 1.5 and "rollout/success" not in metrics
+    held_out = evaluation_metrics(EvaluationResult((of_task(None, 2.0),)))
+    assert held_out["evaluation/num_scored"] == 1
+    assert headline_of(held_out, "evaluation") == "reward"
+
+
+def test_questions_show_what_they_always_did():
+    assert headline_of(rollout_metrics([scored("g", 1.0)], operators=()), "rollout") == "exact_match"
+    assert not {key for key in rollout_metrics([scored("g", 1.0)], operators=()) if "success" in key or "part/" in key}
 
 
 def test_every_step_has_the_same_keys():

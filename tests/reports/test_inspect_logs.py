@@ -3,11 +3,14 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
+from number_game import GuessTheNumber, Settings
 
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.assembly.tasks import build_score
+from workflow_r1.environment import Environment, EnvironmentConfig, QuestionEnvironment
 from workflow_r1.errors import DataError, ServiceUnavailableError
 from workflow_r1.evaluation.answers import read_answers
 from workflow_r1.evaluation.card import EvaluationCard
@@ -16,11 +19,14 @@ from workflow_r1.evaluation.harness import EvaluationLog, ask
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.operators import OPERATORS, OperatorServices
 from workflow_r1.rollout.doubles import ScriptedPolicy
+from workflow_r1.tasks import TaskEnvironment
+from workflow_r1.tasks.instances import task_instances
 from workflow_r1.trajectory import Message, Question
 
 pytest.importorskip("inspect_ai")
 
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log, recompute_metrics
+from inspect_ai.scorer import CORRECT, INCORRECT
 
 from workflow_r1.reports.inspect_logs import export_inspect_logs
 
@@ -59,7 +65,7 @@ def directory(tmp_path: Path) -> Path:
     config = EnvironmentConfig(prompt_style="brief", max_turns=3, operators=("AnswerGenerate",))
 
     def make_environment(question: Question) -> Environment:
-        return Environment(question, config=config, operators=OPERATORS, services=services)
+        return QuestionEnvironment(question, config=config, operators=OPERATORS, services=services)
 
     directory = tmp_path / "evaluation"
     directory.mkdir()
@@ -262,3 +268,30 @@ def test_what_is_no_evaluation_is_refused(directory: Path, tmp_path: Path) -> No
     (directory / "rows.jsonl").unlink()
     with pytest.raises(DataError, match=r"expected answers in .*found none: evaluate a method first"):
         export_inspect_logs(directory, tmp_path / "logs")
+
+
+def test_a_task_is_scored_by_success_and_reward(directory: Path, tmp_path: Path) -> None:
+    task = GuessTheNumber(Settings())
+    limits = EnvironmentConfig(operators=(), prompt_style="brief", max_turns=2)
+    turns = [f"<think>t</think><tool>Guess: {number}</tool>" for number in (1, 3)]
+    asked = ask(
+        "policy",
+        {"guess": task_instances(task, "evaluation", 4)},
+        policy=ScriptedPolicy(turns),
+        make_environments=[
+            partial(TaskEnvironment, task=task, config=limits, operators={}, services=OperatorServices())
+        ],
+        seed=0,
+        log=EvaluationLog(directory),
+        score=build_score(task),
+    )
+    asyncio.run(asked)
+    log = read(directory, tmp_path, "policy_guess.eval")
+    assert log.results is not None and [score.name for score in log.results.scores] == ["success", "reward"]
+    assert log.results.scores[0].metrics["accuracy"].value == 0.5
+    # Secrets 1, 2, 3 and 4; the policy says 1 and 3.
+    values = {sample.id: (sample.scores["success"].value, sample.scores["reward"].value) for sample in log.samples}
+    assert values == {
+        "evaluation-0": (CORRECT, 1.0), "evaluation-1": (INCORRECT, -0.2),
+        "evaluation-2": (CORRECT, 0.9), "evaluation-3": (INCORRECT, -0.2),
+    }  # fmt: skip

@@ -8,17 +8,20 @@ import pytest
 
 from workflow_r1.config import RunConfig, dump_toml
 from workflow_r1.config.run import LoggingConfig
+from workflow_r1.config.training import ObjectiveConfig
 from workflow_r1.errors import DataError, MissingExtraError
 from workflow_r1.evaluation.usage import OperatorUsage
 from workflow_r1.reports import draw_curve, open_trackers, read_run, write_summary
 from workflow_r1.reports.services import operators_table, services_table
 from workflow_r1.reports.summary import evaluation_table, markdown_table, show_trajectory, training_table
+from workflow_r1.rewards import CostConfig, RewardConfig
 from workflow_r1.trajectory import (
+    AnswerReward,
     OperatorCall,
     Question,
-    Reward,
     ScoredTrajectory,
     StopReason,
+    TaskReward,
     Turn,
     Usage,
     append_trajectories,
@@ -84,7 +87,7 @@ def trajectory(id: str, answer: str) -> ScoredTrajectory:
         ),
         answer=answer,
         stop_reason=StopReason.ANSWERED,
-        reward=Reward(total=right, answer=right, format=0.0, exact_match=right, f1=right),
+        reward=AnswerReward(total=right, answer=right, format=0.0, exact_match=right, f1=right),
     )  # fmt: skip
 
 
@@ -291,3 +294,34 @@ def test_operators_are_shown_per_trajectory() -> None:
     assert "cost (EUR)" in header
     assert table[0] == ["Custom", "1.00", "2.00", "1.00", "200", "20", "0.25", "unknown", "1.50"]
     assert table[1] == ["all", *table[0][1:]]
+
+
+def test_the_parts_of_a_reward_are_shown(tmp_path: Path) -> None:
+    weights = {"f1": 1.0, "mine.py:brevity": 0.5}
+    config = RunConfig(
+        name="test",
+        reward=RewardConfig(weights=weights, cost=CostConfig(dial=0.3, kind="calls")),
+        objective=ObjectiveConfig(advantage="group_centred"),
+    )
+    parts = {"answer": 1.0, "f1": 1.0, "brevity": -0.2, "cost": -0.1}
+    rows = [step_row(step, **{"rollout/part/brevity": -0.2 * step, "rollout/part/cost": -0.1}) for step in (1, 2)]
+    directory = make_run(tmp_path / "run", *rows, config=config)
+    scored = trajectory("t1", "Paris").model_copy(update={"reward": TaskReward(total=0.8, success=True, parts=parts)})
+    append_trajectories(directory / "trajectories.jsonl", [scored])
+    page = write_summary(read_run(directory))
+    assert "| Reward | 1 f1 + 0.5 mine.py:brevity, less the cost in calls of right trajectories, dial 0.3 |" in page
+    assert "| part brevity | -0.2 | -0.4 |" in page
+    assert "reward 0.8 (answer 1, f1 1, brevity -0.2, cost -0.1)" in page
+    svg = next(path for path in draw_curve(read_run(directory)) if path.suffix == ".svg")
+    assert svg.stat().st_size > 1000
+
+
+def test_the_papers_reward_is_shown_by_its_terms(run: Path) -> None:
+    page = write_summary(read_run(run))
+    assert "reward 1 (answer 1, format 0)" in page
+    assert "| Reward |" not in page
+
+
+@pytest.mark.parametrize("key", ["rollout/part/$\\frac$", "rollout/calls/$\\frac$", "rollout/part/_x"])
+def test_a_name_that_means_something_to_the_picture_is_drawn_as_it_stands(tmp_path: Path, key: str) -> None:
+    draw_curve(read_run(make_run(tmp_path / "run", *(step_row(step, **{key: 1.0}) for step in (1, 2)))))

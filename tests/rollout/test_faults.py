@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from workflow_r1.embedded import Demonstrator, EmbeddedWorld, SimulatedExpert
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.inference import ChatModel, Endpoint, FailureKind, OpenAIChatConfig, OpenAIChatModel, RoutedChatModel
 from workflow_r1.inference.loopback import Fault, LoopbackServer
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
@@ -31,7 +31,7 @@ def roll_out(chat: ChatModel, num_trajectories: int, on_trajectory=None) -> list
         rollout_groups(
             WORLD.questions("train", num_trajectories // GROUP_SIZE),
             policy=Demonstrator(WORLD),
-            make_environment=lambda question: Environment(
+            make_environment=lambda question: QuestionEnvironment(
                 question, config=config, operators=OPERATORS, services=services
             ),
             group_size=GROUP_SIZE,

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.errors import ServiceTimeoutError, ServiceUnavailableError, UserError
 from workflow_r1.operators import OperatorResult, OperatorServices
 from workflow_r1.policy.packing import pack
@@ -44,7 +44,7 @@ class Echo:
 def make_environment(question=QUESTION, operator=None, **config):
     operator = operator or Echo()
     settings = EnvironmentConfig(**{"operators": ("Echo",), "prompt_style": "brief"} | config)
-    return Environment(question, config=settings, operators={"Echo": operator}, services=OperatorServices())
+    return QuestionEnvironment(question, config=settings, operators={"Echo": operator}, services=OperatorServices())
 
 
 def run(policy, environment=None, *, options=None, **config):

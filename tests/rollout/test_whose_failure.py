@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import Environment, EnvironmentConfig, QuestionEnvironment
 from workflow_r1.errors import FilteredError, ServiceRejectedError, ServiceUnavailableError, TooLongError
 from workflow_r1.evaluation.evaluate import EvaluationResult, evaluate
 from workflow_r1.inference import OpenAIChatConfig, OpenAIChatModel, ScriptedChatModel
@@ -27,7 +27,7 @@ REPLY = "<reasoning>r</reasoning><answer>Steven Spielberg</answer>"
 
 
 def environment(chat: Any, question: Question = QUESTION, **config: Any) -> Environment:
-    return Environment(
+    return QuestionEnvironment(
         question, config=EnvironmentConfig(**config), operators=OPERATORS, services=OperatorServices(chat=chat)
     )
 

@@ -13,7 +13,8 @@ import pytest
 
 from workflow_r1.config import RunConfig, dump_toml, load_run_config
 from workflow_r1.errors import UntrustedError
-from workflow_r1.running.configuration import open_config, run_directory_of
+from workflow_r1.running.checks import plan
+from workflow_r1.running.configuration import open_config, read_config, run_directory_of
 from workflow_r1.running.run_directory import make_run_directory
 from workflow_r1.running.trust import check_trust, effects_of, is_trusted, remember, untrusted_effects
 
@@ -72,6 +73,8 @@ def test_the_embedded_world_and_files_need_no_trust(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ('plugins = ["a.b"]', "run the Python code of a.b"),
+        ('task = "a.b:C"', "run the Python code of the task a.b:C"),
+        ('task = "openenv"\n[tasks.openenv]\nurl = "http://u"', "give settings to the task openenv, which may ask addresses"),
         ('[search]\nkind = "callable"\ncallable = {function = "m:f"}', "run the Python function m:f"),
         (
             '[search]\nkind = "mcp"\nmcp = {tool = "t", command = ["prog", "x"], environment = ["SECRET"]}',
@@ -131,6 +134,17 @@ def test_a_strangers_run_is_refused_until_it_is_trusted(with_plugin: Path, tmp_p
         open_config(str(with_plugin / "config.toml"))
     assert open_config(str(with_plugin), trust=True).plugins == (str(with_plugin / "mine.py"),)
     assert open_config(str(with_plugin)).plugins
+    assert not (tmp_path / "marker").exists()
+
+
+def test_the_code_of_a_strangers_task_is_not_run(stranger: Callable[..., Path], tmp_path: Path) -> None:
+    directory = stranger('task = "mine.py:Game"\n')
+    (directory / "mine.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / 'marker')!r}).touch()\n")
+    with pytest.raises(UntrustedError, match=r"would\n +run the Python code of the task .*mine\.py:Game\n"):
+        open_config(str(directory))
+    config = read_config(str(directory))
+    assert not config.is_simulation
+    assert {"task", "operators"}.isdisjoint(plan(config, directory=directory))
     assert not (tmp_path / "marker").exists()
 
 
@@ -240,6 +254,7 @@ COMMANDS = {
     "ask": ("ask", "Who?", "-c", "DIR", "--no-save"),
     "evaluate": ("evaluate", "DIR"),
     "evaluate --methods": ("evaluate", "--methods", "theirs=DIR"),
+    "frontier": ("frontier", "DIR"),
     "serve": ("serve", "DIR"),
     "serve-search": ("serve-search", "DIR"),
     "train": ("train", "DIR"),
@@ -247,6 +262,7 @@ COMMANDS = {
     "warmstart": ("warmstart", "DIR"),
     "rollout": ("rollout", "DIR"),
     "operators": ("operators", "-c", "DIR"),
+    "tasks": ("tasks", "DIR"),
     "graph": ("graph", "show", "graph.json", "-c", "DIR"),
 }
 """Every command that acts on a configuration."""

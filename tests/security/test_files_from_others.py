@@ -7,7 +7,7 @@ import pytest
 
 from workflow_r1.config import load_run_config
 from workflow_r1.data import load_questions
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.errors import ConfigError, DataError, UserError
 from workflow_r1.operators import OPERATORS, OperatorServices
 from workflow_r1.reports import read_run
@@ -62,7 +62,7 @@ def test_an_id_never_becomes_a_file_name(tmp_path: Path, monkeypatch: pytest.Mon
     Path("q.jsonl").write_text(json.dumps({"id": name, "question": "Who?", "golden_answers": ["a"], "dataset": name}))
 
     def make(question):
-        return Environment(
+        return QuestionEnvironment(
             question, config=EnvironmentConfig(operators=()), operators=OPERATORS, services=OperatorServices()
         )
 

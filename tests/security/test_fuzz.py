@@ -65,7 +65,7 @@ def test_the_properties_can_fail() -> None:
             for module in (
                 targets,
                 sys.modules["workflow_r1.prompts.policy_prompt"],
-                sys.modules["workflow_r1.environment.environment"],
+                sys.modules["workflow_r1.environment.pool"],
             ):
                 patch.setattr(module, "neutralise", lambda text, tokens=(): text)
             with pytest.raises(AssertionError):

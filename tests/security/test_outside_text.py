@@ -13,7 +13,7 @@ import pytest
 from hostile_texts import FAMILIES
 from targets import hostile_tokenizers
 
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import Environment, EnvironmentConfig, QuestionEnvironment
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorResult, OperatorServices, operator
 from workflow_r1.operators.asking import ask_llm
@@ -51,7 +51,7 @@ def searching(*texts: str):
 
 
 def environment(*, search=None, chat=None, operators=OPERATORS, pool=("Search",), question="Who?") -> Environment:
-    return Environment(
+    return QuestionEnvironment(
         Question(id="q", text=question, golden_answers=("a",)),
         config=EnvironmentConfig(operators=pool),
         operators=operators,

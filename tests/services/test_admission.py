@@ -26,7 +26,13 @@ class Slow(TimedProtocol):
 
 
 async def echo(scope, receive, send) -> None:
-    """Send the body back; on ``/long``, after 64 MiB more."""
+    """Send the body back; on ``/long``, after 64 MiB more. A WebSocket's first message is sent back."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        message = await receive()
+        await send({"type": "websocket.send", "text": message["text"]})
+        return
     if scope["type"] != "http":
         return
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -39,7 +45,7 @@ async def echo(scope, receive, send) -> None:
 @contextmanager
 def running(app, protocol) -> Iterator[tuple[str, int]]:
     listening = socket.create_server(("127.0.0.1", 0))
-    options = server_options(max_connections=32) | {"http": protocol}
+    options = server_options(max_connections=32, web_sockets=True) | {"http": protocol}
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1, **options)
     )
@@ -222,3 +228,45 @@ def test_a_client_that_reads_nothing_is_let_go(start: Callable) -> None:
         connection.sendall(b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n")
         time.sleep(1.0)
         assert ends_within(connection, 5)
+
+
+def say(place: tuple[str, int], text: str, *, after_seconds: float = 0.0, **headers: str) -> str:
+    """Open a WebSocket, wait, send a text, and return the answer."""
+    from websockets.sync.client import connect
+
+    given = {key.replace("_", "-"): value for key, value in headers.items()}
+    with connect(f"ws://{place[0]}:{place[1]}/ws", additional_headers=given) as connection:
+        time.sleep(after_seconds)
+        connection.send(text)
+        return str(connection.recv())
+
+
+def test_a_web_socket_is_taken_from_a_program_and_may_be_silent_for_longer_than_a_head(start: Callable) -> None:
+    assert say(start(), "hello", after_seconds=3 * Slow.head_seconds) == "hello"
+
+
+def test_a_web_socket_of_a_page_or_without_the_key_is_refused(start: Callable) -> None:
+    from websockets.exceptions import InvalidStatus
+
+    with pytest.raises(InvalidStatus, match="403"):
+        say(start(), "hello", Origin="http://page.example")
+    place = start(api_key="secret")
+    with pytest.raises(InvalidStatus, match="403"):
+        say(place, "hello")
+    assert say(place, "hello", Authorization="Bearer secret") == "hello"
+
+
+def test_a_web_socket_of_an_unknown_host_is_refused(start: Callable) -> None:
+    host, port = start()
+    with socket.create_connection((host, port)) as connection:
+        key = "dGhlIHNhbXBsZSBub25jZQ=="
+        lines = (
+            "GET /ws HTTP/1.1",
+            "Host: page.example",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Key: {key}",
+            "Sec-WebSocket-Version: 13",
+        )
+        connection.sendall("\r\n".join((*lines, "", "")).encode())
+        assert b" 403 " in connection.recv(100)

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import Environment, EnvironmentConfig, QuestionEnvironment
 from workflow_r1.operators import OperatorResult, OperatorServices
 from workflow_r1.rollout import Policy, ScriptedPolicy
 from workflow_r1.services.connections import TimedProtocol, server_options
@@ -56,7 +56,7 @@ def make_served(
     operators = {"Echo": operator or Echo()}
 
     def make_environment(question: Question) -> Environment:
-        return Environment(question, config=settings, operators=operators, services=OperatorServices())
+        return QuestionEnvironment(question, config=settings, operators=operators, services=OperatorServices())
 
     policy = policy or ScriptedPolicy(SCRIPT)
     usual = {"model": "m", "make_environment": make_environment, "temperature": 0.0, "simulation": True}

@@ -6,15 +6,21 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import httpx2
 import openai
 import pytest
+from number_game import GuessTheNumber, Settings
 
+from workflow_r1.environment import EnvironmentConfig
 from workflow_r1.errors import BudgetExceededError, ServiceUnavailableError, UserError
+from workflow_r1.operators import OperatorServices
 from workflow_r1.rollout import ScriptedPolicy, derive_seed
 from workflow_r1.services.admission import AdmissionRules
 from workflow_r1.serving.app import ServerLimits
+from workflow_r1.tasks import TaskEnvironment
+from workflow_r1.tasks.instances import instance_of
 from workflow_r1.trajectory import Trajectory, Usage
 
 CALL = "<think>look it up</think><tool>Echo: jaws</tool>"
@@ -141,6 +147,30 @@ def test_without_an_answer_the_finish_reason_is_length_and_the_trace_says_why(se
     assert (reply.choices[0].message.content, reply.choices[0].finish_reason) == ("", "length")
     assert reply.workflow_r1["stop_reason"] == "max_turns"
     assert reply.choices[0].message.reasoning_content.endswith("No answer: max_turns.\n")
+
+
+def test_an_instance_of_a_task_is_played_and_an_unknown_one_is_404(serve) -> None:
+    task = GuessTheNumber(Settings())
+    limits = EnvironmentConfig(operators=(), prompt_style="brief", max_turns=2)
+    served = {
+        "make_environment": partial(
+            TaskEnvironment, task=task, config=limits, operators={}, services=OperatorServices()
+        ),
+        "question_of": partial(instance_of, task),
+        "history": "none",
+    }
+    turns = [f"<think>t</think><tool>Guess: {number}</tool>" for number in (1, 3)]
+    with client(serve(ScriptedPolicy(turns), served=served)) as ask:
+
+        def play(instance: str):
+            return ask.chat.completions.create(model="m", messages=[{"role": "user", "content": instance}])
+
+        won, lost = play("evaluation-2"), play("evaluation-3")
+        assert (won.choices[0].message.content, won.choices[0].finish_reason) == ("Right.", "stop")
+        assert won.workflow_r1["stop_reason"] == "done"
+        assert (lost.choices[0].message.content, lost.choices[0].finish_reason) == ("", "length")
+        with pytest.raises(openai.NotFoundError, match="expected the id of an instance, received 'nobody'"):
+            play("nobody")
 
 
 @pytest.fixture(scope="module")

@@ -101,6 +101,7 @@ def make_model(kind: str = "llama", *, vocab_size: int = 261, num_kv_heads: int 
         LlamaConfig,
         MistralConfig,
         MixtralConfig,
+        Qwen2Config,
         Qwen3Config,
     )
 
@@ -120,6 +121,7 @@ def make_model(kind: str = "llama", *, vocab_size: int = 261, num_kv_heads: int 
     }
     configs = {
         "llama": lambda: LlamaConfig(**shape),
+        "qwen2": lambda: Qwen2Config(**shape),
         "qwen3": lambda: Qwen3Config(**shape),
         "mistral": lambda: MistralConfig(**shape, sliding_window=24),
         "mixtral": lambda: MixtralConfig(**shape, num_local_experts=3),

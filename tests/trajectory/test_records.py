@@ -1,7 +1,16 @@
 import pytest
 from pydantic import ValidationError
 
-from workflow_r1.trajectory import OperatorCall, Question, Reward, ScoredTrajectory, StopReason, Trajectory, Turn, Usage
+from workflow_r1.trajectory import (
+    AnswerReward,
+    OperatorCall,
+    Question,
+    ScoredTrajectory,
+    StopReason,
+    Trajectory,
+    Turn,
+    Usage,
+)
 
 
 def make_trajectory(**changes):
@@ -25,7 +34,7 @@ def test_records_are_frozen_and_refuse_unknown_fields():
 def test_a_scored_trajectory_needs_its_reward():
     with pytest.raises(ValidationError, match="reward"):
         ScoredTrajectory(**dict(make_trajectory()))
-    reward = Reward(total=1.0, answer=1.0, format=0.0, exact_match=1.0, f1=1.0)
+    reward = AnswerReward(total=1.0, answer=1.0, format=0.0, exact_match=1.0, f1=1.0)
     assert ScoredTrajectory(**dict(make_trajectory()), reward=reward).reward.total == 1.0
 
 
@@ -34,6 +43,7 @@ def test_infrastructure_stop_reasons():
         StopReason.PROMPT_TOO_LONG,
         StopReason.OPERATOR_FAILED,
         StopReason.SAMPLER_FAILED,
+        StopReason.TASK_FAILED,
     }
 
 

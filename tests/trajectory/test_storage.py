@@ -8,10 +8,10 @@ import pytest
 
 from workflow_r1.errors import DataError
 from workflow_r1.trajectory import (
+    AnswerReward,
     Message,
     OperatorCall,
     Question,
-    Reward,
     ScoredTrajectory,
     StopReason,
     Trajectory,
@@ -45,7 +45,7 @@ def make_trajectory(name="t", text="<think>é</think>\u2028\0<answer>שלום</a
 
 
 def scored(trajectory):
-    reward = Reward(total=0.5, answer=1.0, format=-0.5, exact_match=1.0, f1=1.0)
+    reward = AnswerReward(total=0.5, answer=1.0, format=-0.5, exact_match=1.0, f1=1.0)
     return ScoredTrajectory(**dict(trajectory), reward=reward)
 
 

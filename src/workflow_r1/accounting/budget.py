@@ -80,6 +80,7 @@ class Budget:
         spent: amounts before now.
         currency: name of the currency, for messages.
         clock: seconds that only rise, to hold ``minutes`` before each call; None leaves ``minutes`` to the caller.
+        prices_for: configuration key that needs every price, besides ``budget.money``.
     """
 
     def __init__(
@@ -89,8 +90,10 @@ class Budget:
         spent: Spent | None = None,
         currency: str = "",
         clock: Callable[[], float] | None = None,
+        prices_for: str | None = None,
     ) -> None:
         self.config = config or BudgetConfig()
+        self._prices_for = prices_for if self.config.money is None else "budget.money"
         self.currency = currency
         self._clock = clock
         self.restart(spent or Spent())
@@ -144,10 +147,11 @@ class Budget:
         Raises:
             ConfigError: names the key to set.
         """
-        if self.config.money is not None and not is_known:
+        if self._prices_for is not None and not is_known:
+            otherwise = "limit budget.calls" if self._prices_for == "budget.money" else "take another kind of cost"
             raise ConfigError(
-                f"budget.money: expected the price of every service, but that of {name} is unknown; set {key} (0 where it "
-                "costs nothing), or limit budget.calls instead"
+                f"{self._prices_for}: expected the price of every service, but that of {name} is unknown; set {key} (0 where "
+                f"it costs nothing), or {otherwise} instead"
             )
 
     @property

@@ -1,6 +1,6 @@
 """The mathematics of the update: pure functions of tensors, which know only torch.
 
-``units`` -> ``advantage``, ``loss``, ``kl``, ``correction``, ``metrics``; ``presets`` names the published variants.
+``units`` -> ``advantage``, ``credit``, ``loss``, ``kl``, ``correction``, ``metrics``; ``presets`` names the published variants.
 ``docs/explanation/objective.md`` explains the objective and how to use it in another trainer.
 """
 
@@ -11,6 +11,7 @@ from workflow_r1.algorithms.advantage import (
     leave_one_out_advantages,
 )
 from workflow_r1.algorithms.correction import turn_correction
+from workflow_r1.algorithms.credit import spread_turns, turn_advantages
 from workflow_r1.algorithms.kl import KLKind, kl_estimate, kl_loss
 from workflow_r1.algorithms.loss import LOG_RATIO_BOUND, PolicyLoss, policy_loss
 from workflow_r1.algorithms.metrics import turn_metrics
@@ -33,6 +34,8 @@ __all__ = [
     "leave_one_out_advantages",
     "policy_loss",
     "resolve_preset",
+    "spread_turns",
+    "turn_advantages",
     "turn_correction",
     "turn_ids_from_mask",
     "turn_metrics",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from workflow_r1.assembly.operators import check_pool
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.operators import Operator, OperatorServices
 from workflow_r1.trajectory import Question
 
@@ -14,7 +14,7 @@ def build_environment_factory(
     operators: Mapping[str, Operator],
     services: OperatorServices,
     special_tokens: Sequence[str] = (),
-) -> Callable[[Question], Environment]:
+) -> Callable[[Question], QuestionEnvironment]:
     """Return a function that makes a fresh environment for each trajectory. All of them share the services.
 
     Args:
@@ -28,8 +28,8 @@ def build_environment_factory(
     """
     check_pool(config.operators, operators)
 
-    def make_environment(question: Question) -> Environment:
-        return Environment(
+    def make_environment(question: Question) -> QuestionEnvironment:
+        return QuestionEnvironment(
             question, config=config, operators=operators, services=services, special_tokens=special_tokens
         )
 

@@ -1,6 +1,6 @@
 """The services of a run: prices and limits, and what the operators of a pool may use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 from workflow_r1.accounting import Accounts, Budget, BudgetConfig, PricesConfig
@@ -11,20 +11,26 @@ from workflow_r1.assembly.stored_search import is_stored, stored_search
 from workflow_r1.config.llm import DEFAULT_ROLE, METHOD_ROLES
 from workflow_r1.config.sections import PoolSettings, ServiceSettings
 from workflow_r1.operators import Operator, OperatorConfig, OperatorServices
+from workflow_r1.operators.operator import Need
 from workflow_r1.retrieval import SearchBackend
 from workflow_r1.store import open_store
 
 
-def open_accounts(prices: PricesConfig, budget: BudgetConfig, *, timed: bool = False) -> Accounts:
+def open_accounts(
+    prices: PricesConfig, budget: BudgetConfig, *, timed: bool = False, prices_for: str | None = None
+) -> Accounts:
     """Prices, an empty ledger and the budget, for the services of one run.
 
     Args:
         prices: prices of the services.
         budget: limits of what may be used.
         timed: hold ``budget.minutes`` before each call, from now on; training holds it at the end of a step.
+        prices_for: configuration key that needs every price, besides ``budget.money``.
     """
     currency = prices.currency
-    limits = Budget.timed(budget, currency=currency) if timed else Budget(budget, currency=currency)
+    limits = (
+        Budget.timed(budget, currency=currency) if timed else Budget(budget, currency=currency, prices_for=prices_for)
+    )
     return Accounts(prices=prices, budget=limits)
 
 
@@ -35,6 +41,7 @@ def build_services(
     names: Sequence[str] | None = None,
     operators: Mapping[str, Operator] | None = None,
     accounts: Accounts | None = None,
+    needs: Collection[Need] = (),
 ) -> OperatorServices:
     """Build the services that some operators may use; a service that none of them needs is left out.
 
@@ -44,6 +51,7 @@ def build_services(
         names: names of the operators that will be called; None takes the pool's.
         operators: where they are looked up; None builds those of the pool.
         accounts: accounts that book and limit the calls; None opens new ones.
+        needs: services that are used by others than the operators.
 
     Raises:
         ConfigError: an operator needs a service that is not configured, or not well enough.
@@ -53,7 +61,7 @@ def build_services(
     names = pool.names if names is None else names
     operators = build_operators(pool) if operators is None else operators
     check_pool(names, operators)
-    needs = frozenset[str]().union(*(operators[name].needs for name in names))
+    needs = frozenset(needs).union(*(operators[name].needs for name in names))
     accounts = accounts or open_accounts(config.prices, config.budget)
     if config.llm.roles:
         check_roles(config.llm, known=(*build_operators(pool), *operators))

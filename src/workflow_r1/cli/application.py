@@ -22,14 +22,17 @@ from workflow_r1.cli.demonstrate import demonstrate
 from workflow_r1.cli.doctor import doctor
 from workflow_r1.cli.evaluate import evaluate
 from workflow_r1.cli.export import export
+from workflow_r1.cli.frontier import frontier
 from workflow_r1.cli.graph import graph
 from workflow_r1.cli.index import index
 from workflow_r1.cli.operators import operators
 from workflow_r1.cli.report import report
 from workflow_r1.cli.rollout import rollout
 from workflow_r1.cli.serve import serve
+from workflow_r1.cli.serve_env import serve_env
 from workflow_r1.cli.serve_search import serve_search
 from workflow_r1.cli.store import store
+from workflow_r1.cli.tasks import tasks
 from workflow_r1.cli.train import train, warmstart
 from workflow_r1.cli.world import world
 from workflow_r1.errors import BudgetExceededError, ProcessLostError, ServiceError, UserError
@@ -58,8 +61,9 @@ app = typer.Typer(
     },
 )
 for command in (
-    train, ask, serve, evaluate, report, rollout, demonstrate, warmstart, world, operators, doctor, serve_search, index,
-):  # fmt: skip
+    *(train, ask, serve, evaluate, report, frontier, rollout, demonstrate, warmstart),
+    *(world, operators, tasks, doctor, serve_search, serve_env, index),
+):
     app.command()(command)
 app.add_typer(data)
 app.add_typer(export)

@@ -145,7 +145,8 @@ def _show(console: "Console", plan: "EvaluationPlan", done: "Evaluation") -> Non
     currency = plan.config.prices.currency
     print_usage(console, done.trajectories(method, benchmark), currency=currency, accounts=done.accounts)
     console.print(
-        f"answered {figures.answered.rate:.3f}, well formed {figures.well_formed.rate:.3f}"
+        (f"answered {figures.answered.rate:.3f}, " if figures.measure == "exact_match" else "")
+        + f"well formed {figures.well_formed.rate:.3f}"
         + (f", {figures.policy_tokens:.0f} policy tokens per question" if figures.policy_tokens else ""),
         soft_wrap=True, markup=False,
     )  # fmt: skip

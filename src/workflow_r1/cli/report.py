@@ -22,7 +22,7 @@ def report(
         str | None,
         typer.Option(metavar="NAME", help="Method of an evaluation that the others are tested against. Default: policy, if there."),
     ] = None,
-    figure: Annotated[str, typer.Option(metavar="NAME", help="Figure of an evaluation's tables and pictures: exact_match or f1.")] = "exact_match",
+    figure: Annotated[str | None, typer.Option(metavar="NAME", help="Figure of an evaluation's tables and pictures: exact_match or f1; success or reward of another task. Default: the first that there is.")] = None,
     confidence: Annotated[
         float,
         typer.Option(metavar="N", help="Confidence of an evaluation's intervals; the level of its tests is 1 minus this number."),
@@ -99,13 +99,17 @@ def show_report(console: "Console", written: "WrittenReport") -> None:
 
 def _show_run(console: "Console", directory: Path, written: "WrittenRunReport") -> None:
     from workflow_r1.cli.tables import print_table
+    from workflow_r1.evaluation.figures import MEASURES
+    from workflow_r1.recording.metrics import headline_of
     from workflow_r1.reports.services import services_table
     from workflow_r1.reports.summary import evaluation_table, training_table
 
     record = written.record
     console.print(f"\n{record.title}", style="bold", markup=False)
     if record.evaluations:
-        print_table(console, "held-out exact match [95% interval]", *evaluation_table(record))
+        measure = headline_of(record.evaluations[-1], "evaluation")
+        interval = "" if measure == "reward" else " [95% interval]"
+        print_table(console, f"held-out {MEASURES[measure]}{interval}", *evaluation_table(record))
     print_table(console, "training", *training_table(record))
     if record.services:
         print_table(console, "services, over the whole run", *services_table(record))

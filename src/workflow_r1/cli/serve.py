@@ -71,6 +71,7 @@ def serve(
     """Serve the policy with its operators as an OpenAI-compatible chat endpoint: POST /v1/chat/completions."""
     from workflow_r1.config import change_settings
     from workflow_r1.running.http_server import address_of, listen, require_server, serve_until_stopped
+    from workflow_r1.running.parts import question_of
     from workflow_r1.running.policies import POLICY, open_method
     from workflow_r1.running.saving import check_can_append
     from workflow_r1.running.services import check_served_policy, check_services
@@ -107,6 +108,7 @@ def serve(
             currency=settings.prices.currency,
             history=_history(settings, method) if history == "auto" else history,
             count_tokens=opened.count_tokens,
+            question_of=lambda text: question_of(settings, text),
             warn=lambda text: notes_on(settings, text, method),
         )
         app = make_app(
@@ -134,7 +136,13 @@ def _model_name(config: str | None, settings: "RunConfig") -> str:
 
 
 def _history(settings: "RunConfig", method: str) -> "History":
-    """A policy of brief prompts, and the embedded world's expert, understand a bare question only."""
+    """A policy of brief prompts, and the embedded world's expert, understand a bare question only; another task is asked for an
+    instance by its id.
+    """
+    from workflow_r1.config.run import QUESTIONS
+
+    if settings.task != QUESTIONS:
+        return "none"
     bare = settings.environment.prompt_style == "brief" if method == "policy" else settings.llm.kind == "embedded"
     return "reference" if bare else "text"
 
@@ -171,8 +179,11 @@ def _show_start(
 
 
 def _example_question(config: "RunConfig") -> str:
+    from workflow_r1.config.run import QUESTIONS
     from workflow_r1.running.parts import held_out_questions
 
+    if config.task != QUESTIONS:
+        return held_out_questions(config, 1)[0].id
     if config.data.source == "embedded":
         return held_out_questions(config, 1)[0].text
     return EXAMPLE_QUESTION

@@ -57,6 +57,7 @@ def train(
 ) -> None:
     """Train a policy by reinforcement learning (GSsPO). Without CONFIG: the embedded quickstart, minutes on a CPU."""
     from workflow_r1.cli.dry_run import show_estimate, show_verl_options
+    from workflow_r1.config.run import QUESTIONS
     from workflow_r1.running.engines import ENGINES
     from workflow_r1.running.policies import require_trainable
     from workflow_r1.running.terminal import Terminal
@@ -81,7 +82,7 @@ def train(
     else:
         result = run_engine(settings, ENGINES[settings.engine], console, resume, output)
         if rank() == 0:
-            _show_next(console, result)
+            _show_next(console, result, is_of_questions=settings.task == QUESTIONS)
 
 
 def warmstart(
@@ -200,7 +201,7 @@ def _tell_aborted(console: "Console", directory: Path, go_on: str) -> None:
         console.print(f"aborted before the first checkpoint; to start over:  [bold]{go_on}[/]", soft_wrap=True)
 
 
-def _show_next(console: "Console", result: "TrainResult") -> None:
+def _show_next(console: "Console", result: "TrainResult", *, is_of_questions: bool) -> None:
     from workflow_r1.running.display import show_path
 
     place = show_path(result.directory)
@@ -208,6 +209,8 @@ def _show_next(console: "Console", result: "TrainResult") -> None:
     for command, purpose in (
         (f"workflow-r1 ask {place}", "watch the trained policy answer a held-out question"),
         (f"workflow-r1 report {place}", "figures, curve and example trajectories"),
-        (f"workflow-r1 evaluate {place} --method ensemble", "the score of a fixed workflow"),
+        (f"workflow-r1 evaluate {place} --method ensemble", "the score of a fixed workflow")
+        if is_of_questions
+        else (f"workflow-r1 evaluate {place}", "success on all held-out instances"),
     ):
         console.print(f"  [bold cyan]{command}[/]  [dim]{purpose}[/]", soft_wrap=True)

@@ -20,12 +20,16 @@ class Needs:
     """Section and key, with dots."""
     values: tuple[str, ...] = ()
     """Any of these; none stands for any value at all."""
+    but: tuple[str, ...] = ()
+    """Values without the effect; any other has it."""
     off: tuple[str, ...] = ()
     """Values that switch the whole off and leave the other keys as they are."""
 
     def is_met(self, config: BaseModel) -> bool:
         """Return True where the configuration has such a value."""
         value = _look_up(config, self.key)
+        if self.but:
+            return value not in self.but
         return value in (*self.values, *self.off) if self.values else bool(value)
 
     def describe(self, config: BaseModel) -> str:
@@ -35,15 +39,21 @@ class Needs:
 
     def remedy(self) -> str:
         """Describe the value to set."""
+        if self.but:
+            return f"another {self.key}"
         return f"{self.key} = {json.dumps(self.values[0])}" if self.values else self.key
 
 
 _FILES = Needs("data.source", ("files",))
+_QUESTIONS = Needs("task", ("qa",))
+_OTHER_TASKS = Needs("task", but=("qa",))
 _ENDPOINT = Needs("llm.kind", ("openai",))
 _POLICY_SERVER = Needs("policy.base_url")
 _STORE = Needs("store.mode", ("use", "record", "replay"))
 
 _NEEDED: dict[str, tuple[Needs, ...]] = {
+    "data.source": (_QUESTIONS,),
+    "environment.task_timeout_seconds": (_OTHER_TASKS,),
     "data.train": (_FILES,),
     "data.evaluation": (_FILES,),
     "data.format": (_FILES,),
@@ -78,11 +88,13 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
     "search.mcp.api_key_env": (Needs("search.mcp.url"),),
     "search.mcp.separator": (Needs("search.mcp.reply", ("text",)),),
     "search.mcp.list_field": (Needs("search.mcp.reply", ("json",)),),
+    "reward.cost.kind": (Needs("reward.cost.dial"),),
     "store.path": (_STORE,),
     "store.by_address": (_STORE,),
     "sampling.server": (
         Needs("engine", ("native", "verl")),
     ),  # The engine for verl refuses it with a reason of its own.
+    "sampling.compiled": (Needs("engine", ("native", "trl")),),  # The engine for verl samples by a server of its own.
     "trl": (Needs("engine", ("trl",)),),
     "verl": (Needs("engine", ("verl",)),),
     "methods.aflow.temperature": (Needs("methods.aflow.proposer", ("auto", "llm")),),
@@ -90,13 +102,17 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
 """Values of other keys with which a key or section has an effect; one of them is enough."""
 
 
-class KeysWithoutEffectError(ValueError):
-    """Keys that are set, and have no effect with the values of others."""
+class KeysError(ValueError):
+    """Keys that cannot have their values together with the values of others."""
 
     def __init__(self, found: Sequence[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{key}: {reason}" for key, reason in found))
         self.found = tuple(found)
-        """Each key, with the reason why it has no effect and the remedy."""
+        """Each key, with the reason and the remedy."""
+
+
+class KeysWithoutEffectError(KeysError):
+    """Keys that are set, and have no effect with the values of others."""
 
 
 def refuse_keys_without_effect(config: BaseModel) -> None:

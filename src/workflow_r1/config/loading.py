@@ -7,12 +7,12 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from workflow_r1.config.effect import KeysWithoutEffectError
-from workflow_r1.config.run import DERIVED, RunConfig
+from workflow_r1.config.effect import KeysError, KeysWithoutEffectError
+from workflow_r1.config.run import DERIVED, QUESTIONS, RunConfig
 from workflow_r1.errors import ConfigError
 from workflow_r1.nearest import did_you_mean, nearest
 from workflow_r1.references import is_file
@@ -40,8 +40,9 @@ def load_run_config(path: Path | str | None = None, overrides: Sequence[str] = (
 
     Args:
         path: a TOML file, or the name of a preset (``embedded``, ``paper``, ...); None takes the preset ``embedded``.
-            Relative paths inside it are relative to the working directory; those of ``plugins``, ``search.callable`` and
-            ``extends``, to the file. ``extends = "embedded"`` starts from that preset or file and changes some keys.
+            Relative paths inside it are relative to the working directory; those of ``plugins``, ``task``,
+            ``reward.weights``, ``search.callable`` and ``extends``, to the file. ``extends = "embedded"`` starts from that
+            preset or file and changes some keys.
         overrides: ``section.key=value``, later ones win. The value is read as TOML; anything that is not TOML is a bare
             string. An empty value returns the key to its default.
 
@@ -125,6 +126,10 @@ def _read(text: str, file: Path, overrides: Sequence[str]) -> RunConfig:
         _apply_override(table, override, places)
         inherited = {location: place for location, place in inherited.items() if location not in places}
     _make_code_absolute(table, Path())
+    chosen_now = ("task",) in places and table.get("task") != QUESTIONS
+    if chosen_now and ("environment", "operators") not in places:
+        table.get("environment", {}).pop("operators", None)  # That pool is the other task's.
+    _leave_the_pool_to_the_task(table)
     try:
         return _validate(table)
     except ValidationError as error:
@@ -178,6 +183,8 @@ def _extended(text: str, file: Path, chain: tuple[Path, ...]) -> tuple[dict[str,
             f"{place}: {EXTENDS}: expected a file that does not extend this one, found a circle: {circle}"
         )
     merged, inherited = _extended(base_text, base, (*chain, base))
+    if "task" in table:
+        merged.get("environment", {}).pop("operators", None)  # That pool is the other task's.
     inherited = {key: inherited.get(key) or _place(key, base, base_text, {}) for key in _leaves(merged)}
     _merge(merged, table)
     own = set(_leaves(table))
@@ -238,14 +245,32 @@ def _make_code_absolute(table: dict[str, Any], directory: Path) -> None:
     def absolute(file: object) -> object:
         return str((directory / file).resolve()) if isinstance(file, str) and is_file(file) else file
 
+    def absolute_function(reference: str) -> str:
+        source, separator, name = reference.rpartition(":")
+        return f"{absolute(source)}{separator}{name}"
+
     plugins = table.get("plugins")
     if isinstance(plugins, list):
         table["plugins"] = [absolute(plugin) for plugin in plugins]
+    task = table.get("task")
+    if isinstance(task, str) and ":" in task:
+        table["task"] = absolute_function(task)
+    reward = table.get("reward")
+    if isinstance(reward, dict) and isinstance(weights := reward.get("weights"), dict):
+        reward["weights"] = {absolute_function(name): weight for name, weight in weights.items()}
+    elif isinstance(reward, str):
+        table["reward"] = absolute_function(reward)
     search = table.get("search")
     function = search.get("callable") if isinstance(search, dict) else None
     if isinstance(function, dict) and isinstance(function.get("function"), str):
-        source, separator, name = function["function"].rpartition(":")
-        function["function"] = f"{absolute(source)}{separator}{name}"
+        function["function"] = absolute_function(function["function"])
+
+
+def _leave_the_pool_to_the_task(table: dict[str, Any]) -> None:
+    """Without a pool of its own, a task that is not question answering has no operators beside its actions."""
+    environment = table.setdefault("environment", {}) if table.get("task", QUESTIONS) != QUESTIONS else None
+    if isinstance(environment, dict):
+        environment.setdefault("operators", [])
 
 
 def _apply_override(table: dict[str, Any], override: str, places: dict[Location, str]) -> None:
@@ -297,7 +322,7 @@ def _explain(
     told: set[Location] = set()
     for detail in error.errors():
         cause = detail.get("ctx", {}).get("error")
-        if isinstance(cause, KeysWithoutEffectError):
+        if isinstance(cause, KeysError):
             for key, reason in cause.found:
                 yield f"{place_of(_split_key(key))}: {key}: {reason}"
             continue
@@ -388,8 +413,10 @@ def describe(annotation: Any) -> str:
             name = f"a list of {number}{inner}"
         elif get_origin(part) is dict:
             entry = get_args(part)[1]
-            is_list = get_origin(entry) is tuple
-            name = f"{describe(entry) if is_list else 'values' if entry is Any else 'a section'} for each name"
+            if get_origin(entry) is Annotated:
+                entry = get_args(entry)[0]
+            is_section = get_origin(entry) is dict or (isinstance(entry, type) and issubclass(entry, BaseModel))
+            name = f"{'a section' if is_section else 'values' if entry is Any else describe(entry)} for each name"
         else:
             name = names.get(part, str(part))
         words = f"{words} or {name}" if words else name

@@ -7,21 +7,26 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationInfo, model_validator
 
 from workflow_r1.accounting import BudgetConfig, PricesConfig
+from workflow_r1.config.conflicts import refuse_keys_that_conflict
 from workflow_r1.config.effect import refuse_keys_without_effect
 from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.methods import MethodsConfig
 from workflow_r1.config.search import SearchConfig
-from workflow_r1.config.sections import PoolSettings, ServiceSettings
+from workflow_r1.config.sections import PoolSettings, ServiceSettings, TaskChoice
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig, WarmstartConfig
 from workflow_r1.config.trl import TrlConfig
 from workflow_r1.config.verl import VerlConfig
 from workflow_r1.data import FileFormat, QuestionField
 from workflow_r1.environment.config import EnvironmentConfig
 from workflow_r1.operators import OPERATORS
+from workflow_r1.rewards.config import RewardConfig
 from workflow_r1.rollout.renderer import TemplateConfig
 from workflow_r1.rollout.sampling import SamplingConfig
 from workflow_r1.store.config import StoreConfig
 from workflow_r1.trajectory.records import Record
+
+QUESTIONS = "qa"
+"""The task of questions with golden answers."""
 
 DERIVED = "derived"
 """Validation context of a configuration that the program makes of another: what the user set may have lost its effect."""
@@ -101,6 +106,12 @@ class RunConfig(Record):
     """Operators of your own: files (``my_operators.py``, relative to the TOML file) and modules (``my_package.operators``)."""
     operators: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of operators of your own, each in a section ``[operators.NAME]``; the operator defines their keys."""
+    task: str = QUESTIONS
+    """Task that the policy learns: ``qa`` (questions with golden answers), ``textarena``, ``openenv``, a class of your own
+    (``path/to/file.py:Class``, relative to the TOML file, or ``my_package.tasks:Class``), or the name of an installed one
+    (entry points of the group ``workflow_r1.tasks``)."""
+    tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of tasks, each in a section ``[tasks.NAME]``; the task defines their keys."""
     data: DataConfig = DataConfig()
     policy: PolicyConfig = PolicyConfig()
     embedded: EmbeddedConfig = EmbeddedConfig()
@@ -111,6 +122,7 @@ class RunConfig(Record):
     budget: BudgetConfig = BudgetConfig()
     environment: EnvironmentConfig = EnvironmentConfig()
     sampling: SamplingConfig = SamplingConfig()
+    reward: RewardConfig = RewardConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     training: TrainingConfig = TrainingConfig()
@@ -124,12 +136,18 @@ class RunConfig(Record):
     def _refuse_keys_without_effect(self, info: ValidationInfo) -> Self:
         if not (info.context or {}).get(DERIVED):
             refuse_keys_without_effect(self)
+            refuse_keys_that_conflict(self)
         return self
 
     @property
     def pool(self) -> PoolSettings:
         """Settings that the operators of the pool are built from."""
         return PoolSettings(self.environment.operators, self.plugins, self.operators)
+
+    @property
+    def chosen_task(self) -> TaskChoice:
+        """Settings that the task is built from."""
+        return TaskChoice(self.task, self.tasks)
 
     @property
     def services(self) -> ServiceSettings:
@@ -154,11 +172,12 @@ class RunConfig(Record):
 
         The questions are, or the LLM or the search that an operator of the pool needs. An operator of the user's own
         may need both; it is not imported to find out, since a report also reads the configurations of other people's
-        runs. ``search.kind = "none"`` says that no operator searches.
+        runs; nor is a task of their own. ``search.kind = "none"`` says that no operator searches.
         """
         pool = [OPERATORS.get(name) for name in self.environment.operators]
         needs = {need for each in pool for need in (("llm", "search") if each is None else each.needs)}
-        return self.data.source == "embedded" or bool(self.simulated_services(needs))
+        asks_embedded = self.task == QUESTIONS and self.data.source == "embedded"
+        return asks_embedded or bool(self.simulated_services(needs))
 
     @property
     def title(self) -> str:
@@ -169,4 +188,6 @@ class RunConfig(Record):
         """Name of the run, marked as a simulation where it is one."""
         if not simulation:
             return self.name
+        if self.task != QUESTIONS:
+            return f"{self.name} (a simulation)"
         return f"{'' if self.name == 'embedded' else f'{self.name}: '}embedded world (a simulation)"

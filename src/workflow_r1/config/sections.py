@@ -23,6 +23,16 @@ class PoolSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskChoice:
+    """Settings by which a task is found and built."""
+
+    name: str
+    """Name of the task, or reference to its class: ``task``."""
+    settings: Mapping[str, Mapping[str, Any]]
+    """Settings of tasks by their names."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSettings:
     """Settings of the services that the operators may use, with their prices and their budget."""
 

@@ -24,6 +24,10 @@ class ObjectiveConfig(Record):
     """If set, both clip ranges of a unit of L tokens are scaled by ``sqrt(clip_reference_length / L)``."""
     advantage: Literal["group_normalised", "group_centred", "leave_one_out"] = "group_normalised"
     """Conversion of a group's rewards to advantages."""
+    credit: Literal["outcome", "return_to_go", "anchor_state"] = "outcome"
+    """Credit of a turn. ``outcome``: that of its trajectory. An experiment, in the native engine alone: ``return_to_go``
+    compares what is still to come at each turn, and ``anchor_state`` does so, where it can, among the trajectories of the
+    group that saw the same observation just before (GiGPO's step groups, arXiv:2505.10978)."""
     kl_coefficient: float = Field(default=1e-3, ge=0.0)
     """Weight of the KL to the reference policy in the loss; 0 needs no reference policy."""
     kl_kind: Literal["k1", "k2", "k3"] = "k3"

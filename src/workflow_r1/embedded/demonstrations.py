@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from workflow_r1.embedded.demonstrators import WARM_START, Demonstrator, Piece, Strategy
 from workflow_r1.embedded.expert import SimulatedExpert
 from workflow_r1.embedded.world import KIND_SHARES, EmbeddedWorld, Kind, Split
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
 from workflow_r1.rollout import rollout
 from workflow_r1.rollout.sampling import SamplingConfig
@@ -94,7 +94,9 @@ def make_demonstrations(
                 trajectory = await rollout(
                     question,
                     policy=demonstrator,
-                    environment=Environment(question, config=ENVIRONMENT, operators=OPERATORS, services=services),
+                    environment=QuestionEnvironment(
+                        question, config=ENVIRONMENT, operators=OPERATORS, services=services
+                    ),
                     trajectory_id=question.id,
                     group_id=question.id,
                     seed=len(demonstrations),

@@ -43,6 +43,8 @@ class EnvironmentConfig(Record):
     # Deviation: a turn may hold several calls; the paper's has one, and only such a turn keeps the format reward.
     parallel_calls: bool = True
     """Run several ``<tool>`` blocks of one turn concurrently; otherwise such a turn is malformed."""
+    task_timeout_seconds: float = Field(default=60.0, gt=0)
+    """Longest wait for one reply of a task that is not question answering; then the task counts as failed."""
 
     @property
     def turn_observation_chars(self) -> int:

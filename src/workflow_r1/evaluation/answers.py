@@ -15,8 +15,11 @@ from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, iterate
 STATUSES = tuple(EvaluationStatus)
 """Statuses in the order of their numbers in the columns."""
 
-Figure = Literal["exact_match", "f1"]
-"""Score of an answer."""
+Figure = Literal["exact_match", "f1", "success", "reward"]
+"""Score of an answer: the first two of questions with golden answers, the others of any other task."""
+
+HEADLINES: tuple[Figure, ...] = ("exact_match", "success", "reward")
+"""Figures that a report compares by default: the first of them that there is."""
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -35,9 +38,13 @@ class Answers:
     statuses: Integers
     """``(rows,)`` number in ``STATUSES``."""
     exact_match: Floats
-    """``(rows,)``; NaN where the infrastructure failed."""
+    """``(rows,)``; NaN where the infrastructure failed, and for a task without golden answers."""
     f1: Floats
-    """``(rows,)``; NaN where the infrastructure failed."""
+    """``(rows,)``; NaN where the infrastructure failed, and for a task without golden answers."""
+    success: Floats
+    """``(rows,)``; NaN where the infrastructure failed, for questions, and where the task does not say."""
+    reward: Floats
+    """``(rows,)``; NaN where the infrastructure failed, and for questions."""
     turns: Floats
     """``(rows,)``."""
     llm_calls: Floats
@@ -56,7 +63,17 @@ class Answers:
     @property
     def scored(self) -> NDArray[np.bool_]:
         """``(rows,)``; False where the infrastructure failed."""
-        return ~np.isnan(self.exact_match)
+        return self.statuses != _STATUS_NUMBERS[EvaluationStatus.FAILED]
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """``(rows,)``; True for a right answer, and for a goal that was reached."""
+        return (self.exact_match == 1.0) | (self.success == 1.0)
+
+    def has(self, figure: Figure) -> bool:
+        """Return True where any answer has this score; of a method that the infrastructure failed throughout, exact match."""
+        known = bool((~np.isnan(getattr(self, figure))).any())
+        return known or (figure in ("exact_match", "f1") and not self.scored.any())
 
     def score_table(self, figure: Figure) -> tuple[Integers, Floats]:
         """Scores by question and seed, the repeats of each averaged.
@@ -69,7 +86,7 @@ class Answers:
         """
         num_seeds = int(self.seeds.max()) + 1
         shape = (int(self.questions.max()) + 1, num_seeds)
-        scored = self.scored
+        scored = ~np.isnan(getattr(self, figure))
         cells = (self.questions * num_seeds + self.seeds)[scored]
         size = shape[0] * num_seeds
         counts = np.bincount(cells, minlength=size).reshape(shape)
@@ -160,7 +177,8 @@ class _Columns:
         self._seeds: dict[int, int] = {}
         self._integers = {name: array("q") for name in ("questions", "seeds", "repeats", "statuses")}
         self._floats = {
-            name: array("d") for name in ("exact_match", "f1", "turns", "llm_calls", "tokens", "seconds", "cost")
+            name: array("d")
+            for name in ("exact_match", "f1", "success", "reward", "turns", "llm_calls", "tokens", "seconds", "cost")
         }
 
     def add(self, row: EvaluationRow, *, question: int) -> None:

@@ -16,6 +16,7 @@ from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.search import SearchConfig
 from workflow_r1.errors import ConfigError, DataError
 from workflow_r1.retrieval.index_files import read_index_meta
+from workflow_r1.rewards.config import RewardConfig
 from workflow_r1.services.secrets import mask_addresses
 from workflow_r1.trajectory.records import Record
 from workflow_r1.trajectory.storage import write_atomically
@@ -161,9 +162,22 @@ def describe_search(search: SearchConfig, *, world_seed: int) -> Described:
     return described
 
 
-def describe_scoring(*, unicode_normalise: bool) -> Described:
-    """Return the rules by which answers are compared with the golden answers."""
+def describe_scoring(
+    *, unicode_normalise: bool, task: str | None = None, reward: RewardConfig | None = None
+) -> Described:
+    """Return the rules by which answers are scored.
+
+    Args:
+        unicode_normalise: let accents, dashes and the like not matter.
+        task: name of a task that judges its own episodes; None for questions with golden answers.
+        reward: the reward; described where it is not the task's own.
+    """
+    changed: Described = {} if reward is None else reward.model_dump(mode="json", exclude_defaults=True)
+    own: Described = {"reward": changed} if changed else {}
+    if task is not None:
+        return {**own, "headline": f"success and reward as the task {task} says"}
     return {
+        **own,
         "headline": "exact match with any golden answer",
         "f1": "of tokens, best over the golden answers",
         "normaliser": "SQuAD" + (", after Unicode normalisation" if unicode_normalise else ""),

@@ -5,13 +5,14 @@ under every one of its seeds, and a test where both methods have one. Questions 
 cost stays unknown.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal, get_args
 
 import numpy as np
+from pydantic import Field
 
 from workflow_r1.errors import DataError
-from workflow_r1.evaluation.answers import STATUSES, Answers, Figure, Floats
+from workflow_r1.evaluation.answers import HEADLINES, STATUSES, Answers, Figure, Floats
 from workflow_r1.evaluation.rows import EvaluationStatus
 from workflow_r1.evaluation.statistics import (
     Interval,
@@ -36,6 +37,10 @@ CostKind = Literal["llm_calls", "tokens", "seconds", "cost"]
 
 NUM_RESAMPLES = 4000
 """Resamples of each bootstrap in a table."""
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class MethodFigures(Record):
@@ -65,6 +70,14 @@ class MethodFigures(Record):
     """Exact match over all questions that were asked, where everything left out counts as wrong: a lower bound."""
     f1_if_left_out_wrong: float
     """The same of F1."""
+    success: Interval | None = Field(default=None, exclude_if=_is_none)
+    """Mean success in a task without golden answers; None for questions, and where the task does not say."""
+    success_if_left_out_wrong: float | None = Field(default=None, exclude_if=_is_none)
+    """The same, where everything left out counts as a failure."""
+    reward: Interval | None = Field(default=None, exclude_if=_is_none)
+    """Mean reward in a task without golden answers; None for questions."""
+    reward_if_left_out_wrong: float | None = Field(default=None, exclude_if=_is_none)
+    """The same, where everything left out counts as a reward of 0."""
     turns: float | None
     """Mean; None where no answer was scored, here and below."""
     llm_calls: float | None
@@ -83,7 +96,8 @@ class MethodFigures(Record):
 
     def if_left_out_wrong(self, figure: Figure) -> float:
         """The figure over all questions that were asked, where everything left out counts as wrong."""
-        return self.exact_match_if_left_out_wrong if figure == "exact_match" else self.f1_if_left_out_wrong
+        value: float | None = getattr(self, f"{figure}_if_left_out_wrong")
+        return 0.0 if value is None else value
 
 
 class MethodTest(Record):
@@ -143,7 +157,7 @@ def compare_methods(
     answers: Mapping[tuple[str, str], Answers],
     *,
     reference: str | None = None,
-    figure: Figure = "exact_match",
+    figure: Figure | None = None,
     ceilings: Collection[str] = (),
     confidence: float = 0.95,
     num_resamples: int = NUM_RESAMPLES,
@@ -154,7 +168,7 @@ def compare_methods(
     Args:
         answers: answers by ``(method, benchmark)``, from :func:`~workflow_r1.evaluation.answers.read_answers`.
         reference: method that the others are tested against; None for no tests.
-        figure: figure of frontiers and means.
+        figure: figure of frontiers and means; None takes the first of ``HEADLINES`` that there is.
         ceilings: methods that look at golden answers: no frontier holds them.
         confidence: confidence of every interval.
         num_resamples: resamples of each bootstrap.
@@ -169,12 +183,15 @@ def compare_methods(
     benchmarks = sorted({benchmark for _, benchmark in answers})
     if reference is not None and reference not in methods:
         raise DataError(f"expected the reference to be one of {', '.join(methods)}, received {reference!r}")
+    figure = figure or headline_of(answers.values())
     draws = Draws(confidence=confidence, num_resamples=num_resamples, seed=seed)
     keys = [(method, benchmark) for benchmark in benchmarks for method in methods if (method, benchmark) in answers]
     figures = tuple(_figures_of(key, answers[key], draws) for key in keys)
     tests: list[MethodTest] = []
     if reference is not None:
         for compared in get_args(Figure):
+            if not any(each.has(compared) for each in answers.values()):
+                continue
             tests += _tests_of(answers, keys, figure=compared, reference=reference, draws=draws)
     return Comparison(
         reference=reference,
@@ -210,22 +227,32 @@ def _figures_of(key: tuple[str, str], answers: Answers, draws: Draws) -> MethodF
         average = float(values[scored].mean()) if scored.any() else float("nan")
         return None if np.isnan(average) else average
 
-    questions, exact_match = answers.score_table("exact_match")
-    _, f1 = answers.score_table("f1")
+    headline = headline_of([answers])
+    questions, _ = answers.score_table(headline)
+    tables = {figure: answers.score_table(figure)[1] for figure in get_args(Figure) if answers.has(figure)}
+    intervals = {
+        figure: mean_interval(table, draws, is_share=figure != "reward") if len(table) else None
+        for figure, table in tables.items()
+    }
+    at_least = {figure: answers.mean_if_left_out_wrong(figure) for figure in tables}
     counts = np.bincount(answers.statuses, minlength=len(STATUSES)).tolist()
     return MethodFigures(
         method=method,
         benchmark=benchmark,
         num_questions=len(questions),
         num_left_out=len(np.unique(answers.questions)) - len(questions),
-        num_seeds=exact_match.shape[1],
+        num_seeds=tables[headline].shape[1],
         num_answers=int(scored.sum()),
         num_replaced=answers.num_replaced,
         statuses={str(status): count for status, count in zip(STATUSES, counts, strict=True) if count},
-        exact_match=mean_interval(exact_match, draws) if len(questions) else None,
-        f1=mean_interval(f1, draws) if len(questions) else None,
-        exact_match_if_left_out_wrong=answers.mean_if_left_out_wrong("exact_match"),
-        f1_if_left_out_wrong=answers.mean_if_left_out_wrong("f1"),
+        exact_match=intervals.get("exact_match"),
+        f1=intervals.get("f1"),
+        exact_match_if_left_out_wrong=at_least.get("exact_match", 0.0),
+        f1_if_left_out_wrong=at_least.get("f1", 0.0),
+        success=intervals.get("success"),
+        success_if_left_out_wrong=at_least.get("success"),
+        reward=intervals.get("reward"),
+        reward_if_left_out_wrong=at_least.get("reward"),
         turns=mean(answers.turns),
         llm_calls=mean(answers.llm_calls),
         tokens=mean(answers.tokens),
@@ -234,9 +261,29 @@ def _figures_of(key: tuple[str, str], answers: Answers, draws: Draws) -> MethodF
     )
 
 
-def mean_interval(scores: Floats, draws: Draws) -> Interval:
-    """Return the mean of scores ``(questions, seeds)``, at least one of each, with the interval that fits them."""
+def headline_of(answers: Iterable[Answers]) -> Figure:
+    """Return the first of ``HEADLINES`` that any answers have."""
+    answers = list(answers)
+    return next((figure for figure in HEADLINES if any(each.has(figure) for each in answers)), HEADLINES[0])
+
+
+def mean_interval(scores: Floats, draws: Draws, *, is_share: bool = True) -> Interval:
+    """Return the mean of scores ``(questions, seeds)``, at least one of each, with the interval that fits them.
+
+    Args:
+        scores: the scores.
+        draws: settings of the interval.
+        is_share: the scores lie between 0 and 1, as shares do; rewards need not.
+    """
     num_questions, num_seeds = scores.shape
+    if not is_share:
+        if num_questions == 1:
+            return _unbounded(scores, draws)
+        if num_seeds == 1:
+            return bootstrap_interval(
+                scores=scores, confidence=draws.confidence, num_resamples=draws.num_resamples, seed=draws.seed
+            )
+        return crossed_interval(scores=scores, confidence=draws.confidence)
     if num_seeds == 1 and np.isin(scores, (0.0, 1.0)).all():
         return rate_interval(scores=scores, confidence=draws.confidence)
     if (scores == 0.0).all() or (scores == 1.0).all():
@@ -272,7 +319,7 @@ def _tests_of(
         both, here, there = np.intersect1d(questions, other_questions, assume_unique=True, return_indices=True)
         if not len(both):
             continue
-        difference, test = _compare(first[here], second[there], draws)
+        difference, test = _compare(first[here], second[there], draws, is_share=figure != "reward")
         asked = np.union1d(one.questions, other.questions)
         tests.append(
             MethodTest(
@@ -284,15 +331,16 @@ def _tests_of(
     return [test.model_copy(update={"adjusted_p_value": value}) for test, value in zip(tests, adjusted, strict=True)]
 
 
-def _compare(first: Floats, second: Floats, draws: Draws) -> tuple[Interval, PairedTest]:
+def _compare(first: Floats, second: Floats, draws: Draws, *, is_share: bool) -> tuple[Interval, PairedTest]:
     confidence = draws.confidence
+    bounds = {"low": -1.0, "high": 1.0} if is_share else {"low": -float("inf"), "high": float("inf")}
     one_seed = first.shape[1] == second.shape[1] == 1
-    if one_seed and np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all():
+    if is_share and one_seed and np.isin(first, (0.0, 1.0)).all() and np.isin(second, (0.0, 1.0)).all():
         interval = paired_rate_interval(first=first, second=second, confidence=confidence)
         return interval, mcnemar_test(first=first, second=second)
     if len(first) == 1:
         interval = _unbounded(first.mean(axis=1, keepdims=True) - second.mean(axis=1, keepdims=True), draws)
-        return interval.clipped(low=-1.0, high=1.0), permutation_test(first=first, second=second)
+        return interval.clipped(**bounds), permutation_test(first=first, second=second)
     if one_seed:
         interval = bootstrap_interval(
             scores=first - second, confidence=confidence, num_resamples=draws.num_resamples, seed=draws.seed
@@ -300,8 +348,8 @@ def _compare(first: Floats, second: Floats, draws: Draws) -> tuple[Interval, Pai
         test = permutation_test(first=first, second=second, seed=draws.seed)
     else:
         interval = crossed_difference_interval(first=first, second=second, confidence=confidence)
-        interval, test = interval.clipped(low=-1.0, high=1.0), crossed_test(first=first, second=second)
-    if interval.low == interval.high == 0.0:
+        interval, test = interval.clipped(**bounds), crossed_test(first=first, second=second)
+    if is_share and interval.low == interval.high == 0.0:
         # They never differ, so that no spread tells the width: as wide as for one answer to each question.
         none = np.zeros(len(first))
         wald = paired_rate_interval(first=none, second=none, confidence=confidence)
@@ -343,8 +391,8 @@ def _mean_over_benchmarks(
     have_spread = all(len(table) > 1 for table in tables) and any(table.min() < table.max() for table in tables)
     if len(tables) > 1 and len(seeds) == 1 and len(next(iter(seeds))) > 1 and have_spread:
         shared = crossed_interval_of_mean(tables=tables, confidence=draws.confidence)
-        return shared.clipped(low=0.0, high=1.0)
-    intervals = [mean_interval(table, draws) for table in tables]
+        return shared.clipped(low=0.0, high=1.0) if figure != "reward" else shared
+    intervals = [mean_interval(table, draws, is_share=figure != "reward") for table in tables]
     return (
         intervals[0]
         if len(intervals) == 1

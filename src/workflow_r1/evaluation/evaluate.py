@@ -7,7 +7,7 @@ from functools import cached_property
 
 from workflow_r1.environment import Environment
 from workflow_r1.evaluation.figures import Figures, compute_figures, figures_by_class
-from workflow_r1.rewards import score_trajectory
+from workflow_r1.rewards import Score, score_trajectory
 from workflow_r1.rollout import derive_seed, rollout
 from workflow_r1.rollout.policy import Policy
 from workflow_r1.rollout.rollout import first_leaf
@@ -39,17 +39,17 @@ async def answer_question(
     environment: Environment,
     trajectory_id: str,
     seed: int,
-    unicode_normalise: bool = False,
+    score: Score = score_trajectory,
 ) -> Trajectory:
     """Let a policy answer one question, and score the answer.
 
     Args:
-        question: a question with golden answers.
+        question: a question, or an instance of another task.
         policy: the policy to evaluate.
         environment: a fresh one, for this question alone.
         trajectory_id: an id that is unique within the evaluation.
         seed: seed of all sampling.
-        unicode_normalise: see :func:`~workflow_r1.rewards.exact_match`.
+        score: scores a trajectory that the policy itself brought to its end.
 
     Returns:
         A ``ScoredTrajectory``, or a plain one where the infrastructure failed.
@@ -64,7 +64,7 @@ async def answer_question(
     )
     if trajectory.stop_reason.is_infrastructure:
         return trajectory
-    return score_trajectory(trajectory, unicode_normalise=unicode_normalise)
+    return score(trajectory)
 
 
 async def evaluate(
@@ -75,6 +75,7 @@ async def evaluate(
     seed: int = 0,
     concurrency: int = 128,
     done: Sequence[Trajectory] = (),
+    score: Score = score_trajectory,
     on_trajectory: Callable[[Trajectory], None] | None = None,
 ) -> EvaluationResult:
     """Let a policy answer each question once, and score the answers.
@@ -83,13 +84,14 @@ async def evaluate(
     or on the order in which trajectories finish.
 
     Args:
-        questions: questions with golden answers; their ids are unique.
+        questions: questions, or instances of another task; their ids are unique.
         policy: the policy to evaluate.
         make_environment: makes a fresh environment for each question.
         seed: all sampling derives from it and the question's id.
         concurrency: trajectories that are live at once.
         done: trajectories of an earlier, interrupted evaluation of the same policy; their questions are not asked
             again. Questions of infrastructure failures are asked again.
+        score: scores a trajectory that the policy itself brought to its end.
         on_trajectory: called with each new trajectory as soon as it is finished, e.g. to keep it.
 
     Raises:
@@ -108,6 +110,7 @@ async def evaluate(
                 environment=make_environment(question),
                 trajectory_id=f"evaluation-{question.id}",
                 seed=derive_seed(seed, "evaluation", question.id),
+                score=score,
             )
         finished[question.id] = trajectory
         if on_trajectory is not None:

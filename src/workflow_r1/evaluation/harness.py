@@ -20,13 +20,16 @@ from workflow_r1.environment import Environment
 from workflow_r1.errors import BudgetExceededError
 from workflow_r1.evaluation.evaluate import answer_question
 from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, append_rows, iterate_rows
+from workflow_r1.rewards import Score, score_trajectory
+from workflow_r1.rewards.cost import num_tokens
 from workflow_r1.rollout import derive_seed
 from workflow_r1.rollout.outage import OutageWatch
 from workflow_r1.rollout.places import Places
 from workflow_r1.rollout.policy import Policy
 from workflow_r1.rollout.rollout import first_leaf
-from workflow_r1.trajectory import Question, ScoredTrajectory, StopReason, Trajectory, append_trajectories
+from workflow_r1.trajectory import Question, Reward, ScoredTrajectory, StopReason, Trajectory, append_trajectories
 from workflow_r1.trajectory.outcome import NO_ANSWER
+from workflow_r1.trajectory.records import compares_answers
 from workflow_r1.trajectory.storage import iterate_trajectories, stored_at
 
 ROWS = "rows.jsonl"
@@ -119,7 +122,7 @@ async def ask(
     concurrency: int = 32,
     num_calls_left: Callable[[], int | None] = lambda: None,
     attempts: int = 2,
-    unicode_normalise: bool = False,
+    score: Score = score_trajectory,
     on_answer: Callable[[EvaluationRow, Trajectory], None] = lambda row, trajectory: None,
 ) -> None:
     """Let a method answer every question, once for each repeat.
@@ -138,7 +141,7 @@ async def ask(
         num_calls_left: calls that the budget still allows; None where it does not limit them. Near the limit fewer
             trajectories are live.
         attempts: most times that a question is asked where the infrastructure fails.
-        unicode_normalise: see :func:`~workflow_r1.rewards.exact_match`.
+        score: scores a trajectory that the policy itself brought to its end.
         on_answer: called with every answer that was kept, and every failure.
 
     Raises:
@@ -169,7 +172,7 @@ async def ask(
                         environment=make_environments[repeat](question),
                         trajectory_id=trajectory_id,
                         seed=derive_seed(*name),
-                        unicode_normalise=unicode_normalise,
+                        score=score,
                     )
                 except BudgetExceededError as error:
                     # The others continue as far as they can without another call: calls in flight are paid for.
@@ -199,8 +202,7 @@ async def ask(
 def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, repeat: int) -> EvaluationRow:
     """Return a trajectory as a row of the log.
 
-    Tokens of a policy in this process are those of its context, each counted once: it keeps them between turns. Tokens
-    of LLMs behind services are the services' own figures: a chat is sent anew with each turn.
+    Its tokens are those of :func:`~workflow_r1.rewards.cost.num_tokens`.
 
     Args:
         trajectory: one that is scored, or that the infrastructure ended.
@@ -211,9 +213,6 @@ def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, 
     """
     reward = trajectory.reward if isinstance(trajectory, ScoredTrajectory) else None
     usage = trajectory.usage + trajectory.policy_usage
-    context = len(trajectory.prompt_token_ids) + sum(
-        len(turn.token_ids) + len(turn.context_token_ids) for turn in trajectory.turns
-    )
     own_calls = len(trajectory.turns) if trajectory.prompt_token_ids else 0
     return EvaluationRow(
         method=method,
@@ -222,19 +221,30 @@ def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, 
         seed=seed,
         repeat=repeat,
         status=_status(trajectory),
-        exact_match=None if reward is None else reward.exact_match,
-        f1=None if reward is None else reward.f1,
+        **_scores(reward),
         turns=len(trajectory.turns),
         llm_calls=usage.llm_calls + own_calls,
-        tokens=usage.prompt_tokens + usage.completion_tokens + context,
+        tokens=num_tokens(trajectory),
         seconds=trajectory.seconds,
         cost=usage.cost,
     )
 
 
+def _scores(reward: Reward | None) -> dict[str, float | None]:
+    """Return exact match and F1 of an answer; success and reward of a task without golden answers; nothing for a failure."""
+    if reward is None:
+        return {"exact_match": None, "f1": None}
+    if compares_answers(reward):
+        return {name: reward.parts[name] for name in ("exact_match", "f1")}
+    success = None if reward.success is None else float(reward.success)
+    return {"exact_match": None, "f1": None, "success": success, "reward": reward.total}
+
+
 def _status(trajectory: Trajectory) -> EvaluationStatus:
     if trajectory.stop_reason.is_infrastructure:
         return EvaluationStatus.FAILED
+    if trajectory.stop_reason is StopReason.DONE:
+        return EvaluationStatus.ANSWERED
     if trajectory.stop_reason is StopReason.CONTENT_REFUSED:
         return EvaluationStatus.NO_ANSWER
     if trajectory.stop_reason is StopReason.ANSWERED:

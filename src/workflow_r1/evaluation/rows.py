@@ -24,7 +24,7 @@ class EvaluationStatus(StrEnum):
     """Status of an answer, or the reason for its absence."""
 
     ANSWERED = "answered"
-    """There is an answer, right or wrong."""
+    """There is an answer, right or wrong, or a task's episode came to its own end."""
     NO_ANSWER = "no_answer"
     """The method ended without one: counts as wrong."""
     MALFORMED = "malformed"
@@ -33,6 +33,10 @@ class EvaluationStatus(StrEnum):
     """Its turns, calls, tokens or context were used up before it answered: counts as wrong."""
     FAILED = "failed"
     """The infrastructure failed: never scored, counted by itself."""
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class EvaluationRow(Record):
@@ -53,9 +57,13 @@ class EvaluationRow(Record):
     status: EvaluationStatus
     """Status of the answer."""
     exact_match: Score | None
-    """1 right, 0 wrong; None exactly where the infrastructure failed."""
+    """1 right, 0 wrong; None where the infrastructure failed, and for a task without golden answers."""
     f1: Score | None
-    """Token F1, best over the golden answers; None exactly where the infrastructure failed."""
+    """Token F1, best over the golden answers; None where the infrastructure failed, and for a task without golden answers."""
+    success: Score | None = Field(default=None, exclude_if=_is_none)
+    """1 where the goal of a task without golden answers was reached, else 0; None where the task does not say."""
+    reward: float | None = Field(default=None, allow_inf_nan=False, exclude_if=_is_none)
+    """Reward in a task without golden answers; None for any other, and where the infrastructure failed."""
     turns: Count = 0
     """Turns of the method, including the one that answers."""
     llm_calls: Count = 0
@@ -70,10 +78,12 @@ class EvaluationRow(Record):
     @model_validator(mode="after")
     def _is_scored_unless_it_failed(self) -> Self:
         failed = self.status is EvaluationStatus.FAILED
-        if (self.exact_match is None) != failed or (self.f1 is None) != failed:
+        if self.reward is not None and not failed and self.exact_match is None and self.f1 is None:
+            return self
+        if (self.exact_match is None) != failed or (self.f1 is None) != failed or self.reward is not None:
             raise ValueError(
-                "expected exact_match and f1 for every status but 'failed', and null for that one, received "
-                f"{self.exact_match} and {self.f1} for {self.status.value!r}"
+                "expected exact_match and f1 (or reward, for a task without golden answers) for every status but 'failed', and "
+                f"null for that one, received {self.exact_match}, {self.f1} and {self.reward} for {self.status.value!r}"
             )
         return self
 

@@ -1,6 +1,6 @@
 """The methods that an evaluation compares with the trained policy: fixed workflows, loops, and workflows found by a search.
 
-Each is a ``Policy`` that acts in an ``Environment`` like any other: same operators, same records, same scoring.
+Each is a ``Policy`` that acts in an ``QuestionEnvironment`` like any other: same operators, same records, same scoring.
 ``METHODS`` names them; ``docs/reference/methods.md`` describes each, with its source.
 """
 

@@ -115,7 +115,7 @@ def read_examples(trajectories: Sequence[Trajectory]) -> list[Example]:
     return [
         Example(question_of(each.prompt[-1].content), each.turns[0].calls[0].observation)
         for each in trajectories
-        if isinstance(each, ScoredTrajectory) and each.reward.exact_match
+        if isinstance(each, ScoredTrajectory) and each.reward.success
     ]
 
 

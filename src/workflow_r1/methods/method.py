@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from workflow_r1.config.methods import MethodsConfig
-from workflow_r1.environment import Environment, EnvironmentConfig
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.operators import Operator, OperatorServices
 from workflow_r1.rollout.policy import Policy
 from workflow_r1.trajectory import Question
@@ -25,7 +25,7 @@ class MethodContext:
     """The LLM and the search, metered and limited like those of any policy."""
     operators: Mapping[str, Operator]
     """Operators of its environment."""
-    make_environment: Callable[[Question], Environment]
+    make_environment: Callable[[Question], QuestionEnvironment]
     """A fresh environment for each trajectory."""
     settings: MethodsConfig
     """Settings of all methods."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -114,7 +115,7 @@ class Operator:
             raise judged from error
         if result.valid:
             return result
-        return OperatorResult(observation=neutralise(result.observation), valid=False, usage=result.usage)
+        return replace(result, observation=neutralise(result.observation))
 
     def configure(self, values: Mapping[str, Any]) -> "Operator":
         """Return the operator with settings of its own, and so with a resource of its own.
@@ -145,6 +146,8 @@ class Operator:
             return OperatorResult(observation=result)
         if not isinstance(result, OperatorResult):
             raise TypeError(f"expected a text or an OperatorResult, received {type(result).__name__}")
+        if result.reward is not None and not math.isfinite(result.reward):
+            raise ValueError(f"expected a finite number as the reward of an OperatorResult, received {result.reward}")
         return result
 
     def _judge(self, error: Exception, text: str, *, is_late: bool) -> Exception:

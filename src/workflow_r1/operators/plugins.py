@@ -5,8 +5,7 @@ Files and modules that the configuration names are imported and have to work. An
 that cannot be used is reported and left out.
 """
 
-import traceback
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -15,12 +14,10 @@ from types import ModuleType
 from workflow_r1.errors import ConfigError
 from workflow_r1.operators.operator import Operator
 from workflow_r1.operators.pool import OPERATORS
-from workflow_r1.references import is_file, load_module
+from workflow_r1.references import is_file, load_module, place_of_error
 
 ENTRY_POINTS = "workflow_r1.operators"
 """Group of the entry points."""
-
-_PACKAGE = str(Path(__file__).parents[1])
 
 _DECORATE = "decorate an async function with @operator(purpose=...) of workflow_r1.operators"
 
@@ -119,18 +116,6 @@ def _twice(first: Operator, second: Operator) -> str:
 
 def _explain(error: BaseException, file: Path | None = None) -> str:
     """Describe the error of an import and its line: the plugin's own where that is known, else the innermost."""
-    if isinstance(error, SyntaxError) and error.filename is not None:
-        place = f"{error.filename}:{error.lineno}"
-    else:
-        frames = list(_frames(error))
-        own = [frame for frame in frames if file is not None and frame.filename == str(file)]
-        last = next(iter(reversed(own or frames)), None)
-        place = f"{last.filename}:{last.lineno}" if last is not None else str(file or "the module")
+    place = place_of_error(error, file) or str(file or "the module")
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{place}: expected to import it, received {type(error).__name__}: {message}; mend it, or take it out"
-
-
-def _frames(error: BaseException) -> Iterator[traceback.FrameSummary]:
-    for frame in traceback.extract_tb(error.__traceback__):
-        if not frame.filename.startswith(("<frozen", _PACKAGE)) and "importlib" not in Path(frame.filename).parts:
-            yield frame

@@ -102,3 +102,5 @@ class OperatorResult:
     """False where the policy called it wrongly: the observation then says how to call it."""
     usage: Usage = field(default_factory=Usage)
     """LLM use of the call, all attempts and samples together."""
+    reward: float | None = None
+    """The operator's score of the call, a finite number: part of its turn's reward. None where it scores none."""

@@ -29,8 +29,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workflow_r1.errors import TooLongError, UserError
+from workflow_r1.policy.compiled import TYPES, compiled_functions
+from workflow_r1.policy.decoder import compiled_decoder
 from workflow_r1.policy.drawing import draw, uniform_numbers
-from workflow_r1.policy.ragged_attention import ATTENTION_NAME, RaggedBatch, SlotCache, attention_groups, put
+from workflow_r1.policy.precision import CastWeights
+from workflow_r1.policy.ragged_attention import (
+    ATTENTION_NAME,
+    FEW_TOKENS,
+    RaggedBatch,
+    SlotCache,
+    attention_groups,
+    cut_filling,
+    put,
+)
 from workflow_r1.policy.slots import Slots
 from workflow_r1.prompts import CLOSING_TAGS, action_end
 from workflow_r1.rollout.policy import SampledTurn
@@ -76,7 +87,8 @@ class LocalSampler:
             template: arguments of its chat template besides the messages.
             name: name in records and reports.
             autocast: run the forward passes, and keep the cache, in this type (``torch.bfloat16``). Log-probabilities
-                are always computed in float32.
+                are always computed in float32. The sampler holds the matrices in this type from its first session on,
+                2 bytes a weight, and casts those anew that were trained between rollouts.
             max_prefill_tokens: most prompt and observation tokens in one step; bounds the memory of activations.
 
         Raises:
@@ -100,7 +112,14 @@ class LocalSampler:
         """Most tokens that a session can hold: the model's own limit."""
         self._configs = _attention_configs(model)
         self._parameters = list(model.parameters())
+        self._cast = CastWeights(model, autocast)
         self._device = self._parameters[0].device
+        kind = autocast or self._parameters[0].dtype
+        use = self.sampling.compiled and self._device.type == "cpu" and kind in TYPES
+        self._compiled = compiled_functions() if use else None
+        self._decoder = None
+        if self._compiled is not None and autocast is None:
+            self._decoder = compiled_decoder(inner, self._compiled)
         vocabulary = max(inner.get_output_embeddings().weight.shape[0], len(tokenizer))
         self._is_end = np.zeros(vocabulary, dtype=bool)
         self._is_end[end_ids(inner, tokenizer, self.renderer)] = True
@@ -144,7 +163,7 @@ class LocalSampler:
         await self._acquire()
         session = LocalSession(self, slot=len(self._sessions))
         if not self._sessions:
-            self._weights_version = self._read_weights_version()
+            self._read_weights()
         self._sessions.append(session)
         self._slots.open(
             session.slot, seed=seed, temperature=self.sampling.temperature if temperature is None else temperature
@@ -296,6 +315,16 @@ class LocalSampler:
             )
         decoding = np.flatnonzero(self._slots.decoding)
         filling, copies = self._take_filling()
+        parts = cut_filling(
+            np.asarray([len(fed) for _, fed in filling], dtype=np.int64),
+            np.asarray([self._slots.length[session.slot] for session, _ in filling], dtype=np.int64),
+            few=0 if self._compiled is None else FEW_TOKENS,
+        )
+        filling = [filling[index] for part in parts for index in part]
+        bounds = np.cumsum([len(part) for part in parts])[:-1]
+        num_direct = 0
+        if self._compiled is not None:
+            num_direct = len(decoding) + sum(len(fed) for _, fed in filling[: len(parts[0])])
         whole = [session.slot for session, _ in filling if not session.pending]
         rows = np.concatenate([decoding, np.asarray(whole, dtype=np.int64)])
 
@@ -327,12 +356,15 @@ class LocalSampler:
                 self._put(slots),
                 self._put(positions),
                 attention_groups(
-                    decoding=decoding,
-                    filling=np.asarray([session.slot for session, _ in filling], dtype=np.int64),
-                    sizes=np.asarray([len(fed) for _, fed in filling], dtype=np.int64),
+                    decoding=decoding if self._compiled is None else decoding[:0],
+                    filling=np.split(np.asarray([session.slot for session, _ in filling], dtype=np.int64), bounds)[1:],
+                    sizes=np.split(np.asarray([len(fed) for _, fed in filling], dtype=np.int64), bounds)[1:],
                     positions=positions,
+                    num_direct=num_direct,
                     device=self._device,
                 ),
+                self._compiled,
+                num_direct,
             )
             if not len(rows):
                 self._forward(ids, positions, outputs[:0], batch)
@@ -381,8 +413,12 @@ class LocalSampler:
         self, ids: NDArray[np.int64], positions: NDArray[np.int64], outputs: NDArray[np.int64], batch: RaggedBatch
     ) -> Tensor:
         """Return the logits ``(outputs, vocabulary)``."""
+        if self._decoder is not None:
+            with self._own_attention():
+                return self._decoder(self._put(ids), self._put(positions), self._put(outputs), batch)
         with (
             self._own_attention(),
+            self._cast.in_place(),
             torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None),
         ):
             result = self._model(
@@ -476,6 +512,11 @@ class LocalSampler:
                 config._attn_implementation_internal = implementation
             if training:
                 self._model.train()
+
+    def _read_weights(self) -> None:
+        """Sample from the weights as they are now."""
+        self._weights_version = self._read_weights_version()
+        self._cast.refresh()
 
     def _read_weights_version(self) -> int:
         """Return a number that changes whenever a trainable weight is changed in place.

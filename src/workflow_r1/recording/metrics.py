@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from workflow_r1.evaluation.evaluate import EvaluationResult
-from workflow_r1.evaluation.figures import Figures, compute_figures
+from workflow_r1.evaluation.figures import MEASURES, Figures, Measure, compute_figures
 from workflow_r1.prompts import parse_turn
 from workflow_r1.trajectory import ScoredTrajectory, StopReason, Trajectory
 
 Metrics = dict[str, float | int | None]
 """Keys ``stage/quantity``; None where a quantity has no value in this step."""
 
-_RARE_REASONS = (StopReason.CONTEXT_FULL, StopReason.CONTENT_REFUSED)
+_RARE_REASONS = (StopReason.CONTEXT_FULL, StopReason.CONTENT_REFUSED, StopReason.DONE, StopReason.TASK_FAILED)
 """Stop reasons whose share is written in the steps in which they occur."""
 
 
@@ -35,10 +35,10 @@ def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[s
         "rollout/num_trajectories": len(trajectories),
         "rollout/num_failed": figures.num_failed,
         "rollout/reward": figures.reward,
-        "rollout/exact_match": figures.exact_match.rate,
+        **({} if figures.headline is None else {f"rollout/{figures.measure}": figures.headline.rate}),
         **_if_left_out_wrong("rollout", figures),
-        "rollout/f1": figures.f1,
-        "rollout/no_answer_rate": 1.0 - figures.answered.rate,
+        **_of_answers(figures, {"rollout/f1": figures.f1, "rollout/no_answer_rate": 1.0 - figures.answered.rate}),
+        **{f"rollout/part/{name}": value for name, value in figures.parts.items()},
         "rollout/malformed_rate": 1.0 - figures.well_formed.rate,
         "rollout/turns": figures.turns,
         "rollout/policy_tokens": figures.policy_tokens,
@@ -65,10 +65,11 @@ def evaluation_metrics(result: EvaluationResult) -> Metrics:
     return {
         "evaluation/num_questions": len(result.trajectories),
         "evaluation/num_failed": figures.num_failed,
-        **_exact_match("evaluation", figures),
-        "evaluation/f1": figures.f1,
+        **_success("evaluation", figures),
+        **_of_answers(figures, {"evaluation/f1": figures.f1}),
         "evaluation/reward": figures.reward,
-        "evaluation/answered": figures.answered.rate,
+        **_of_answers(figures, {"evaluation/answered": figures.answered.rate}),
+        **{f"evaluation/part/{name}": value for name, value in figures.parts.items()},
         "evaluation/well_formed": figures.well_formed.rate,
         "evaluation/turns": figures.turns,
         "evaluation/policy_tokens": figures.policy_tokens,
@@ -79,7 +80,7 @@ def evaluation_metrics(result: EvaluationResult) -> Metrics:
             key: value
             for name, of_class in result.by_class.items()
             for key, value in (
-                *_exact_match(f"evaluation/class/{name}", of_class).items(),
+                *_success(f"evaluation/class/{name}", of_class).items(),
                 *([(f"evaluation/class/{name}/num_failed", of_class.num_failed)] if of_class.num_failed else []),
             )
         },
@@ -125,33 +126,51 @@ def merge(*parts: Mapping[str, float | int | None]) -> Metrics:
 
 
 def tell_left_out(row: Mapping[str, float | int | None], prefix: str) -> str:
-    """Return a note on the exact match of a row of metrics that left something out; empty where it left out nothing.
+    """Return a note on the success in a row of metrics that left something out; empty where it left out nothing.
 
     Args:
         row: a row of ``metrics.jsonl`` or ``evaluations.jsonl``.
         prefix: ``rollout``, ``evaluation`` or ``evaluation/class/NAME``.
     """
-    at_least = row.get(f"{prefix}/exact_match_if_left_out_wrong")
+    at_least = row.get(f"{prefix}/{headline_of(row, prefix)}_if_left_out_wrong")
     if at_least is None:
         return ""
     return f"; {row.get(f'{prefix}/num_failed')} left out, {at_least:.3f} if wrong"
 
 
+def headline_of(row: Mapping[str, float | int | None], prefix: str) -> Measure:
+    """Return the quantity that says how good a policy is, by a row of metrics: ``exact_match`` for questions, ``success``
+    for other tasks, ``reward`` where a task does not say success.
+
+    Args:
+        row: a row of ``metrics.jsonl`` or ``evaluations.jsonl``.
+        prefix: ``rollout``, ``evaluation`` or ``evaluation/class/NAME``.
+    """
+    return next((name for name in MEASURES if f"{prefix}/{name}" in row), "reward")
+
+
 def _if_left_out_wrong(prefix: str, figures: Figures) -> Metrics:
-    """Return the exact match if everything left out were wrong; None where nothing was left out."""
-    if not figures.num_failed:
+    """Return the success if everything left out had failed; nothing where nothing was left out."""
+    if not figures.num_failed or figures.headline is None:
         return {}
-    return {f"{prefix}/exact_match_if_left_out_wrong": figures.exact_match_if_left_out_wrong}
+    return {f"{prefix}/{figures.measure}_if_left_out_wrong": figures.headline_if_left_out_wrong}
 
 
-def _exact_match(prefix: str, figures: Figures) -> Metrics:
+def _success(prefix: str, figures: Figures) -> Metrics:
+    success = figures.headline
+    if success is None:
+        return {f"{prefix}/num_scored": figures.well_formed.total}
     return {
-        f"{prefix}/exact_match": figures.exact_match.rate,
-        f"{prefix}/exact_match_low": figures.exact_match.low,
-        f"{prefix}/exact_match_high": figures.exact_match.high,
-        f"{prefix}/num_scored": figures.exact_match.total,
+        f"{prefix}/{figures.measure}": success.rate,
+        f"{prefix}/{figures.measure}_low": success.low,
+        f"{prefix}/{figures.measure}_high": success.high,
+        f"{prefix}/num_scored": success.total,
         **_if_left_out_wrong(prefix, figures),
     }
+
+
+def _of_answers(figures: Figures, metrics: Metrics) -> Metrics:
+    return metrics if figures.measure == "exact_match" else {}
 
 
 def _mean(values: Sequence[float]) -> float:

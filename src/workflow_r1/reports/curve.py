@@ -1,11 +1,14 @@
 """The curve of a run as PNG and SVG: whether it learns, how fast, and by which operators."""
 
 import io
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow_r1.errors import MissingExtraError
+from workflow_r1.evaluation.figures import MEASURES, Measure
 from workflow_r1.installation import install_command
+from workflow_r1.recording.metrics import headline_of
 from workflow_r1.reports.run_record import RunRecord
 from workflow_r1.trajectory.storage import write_atomically
 
@@ -30,7 +33,7 @@ OPERATOR_COLOURS = {
 SPARE_COLOURS = ("#b08968", "#7f5539", "#adb5bd", "#495057")
 """Colours for operators that a user added."""
 
-CALLS = "rollout/calls/"
+CALLS, PARTS = "rollout/calls/", "rollout/part/"
 
 
 def draw_curve(run: RunRecord) -> list[Path]:
@@ -50,7 +53,14 @@ def draw_curve(run: RunRecord) -> list[Path]:
         raise MissingExtraError(
             f"the picture needs matplotlib, which is not installed; run: {install_command('train')}"
         ) from None
-    settings: Any = {"font.size": 9, "svg.hashsalt": "workflow-r1", "svg.fonttype": "path", "axes.unicode_minus": True}
+    settings: Any = {
+        "font.size": 9,
+        "svg.hashsalt": "workflow-r1",
+        "svg.fonttype": "path",
+        "axes.unicode_minus": True,
+        # A name is not a formula: a stranger's might be no valid one.
+        "text.parse_math": False,
+    }
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(12.0, 4.2), layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
@@ -87,35 +97,42 @@ def _draw_training(axes: "Axes", run: RunRecord) -> None:
     from matplotlib.ticker import MaxNLocator
 
     _dress(axes, "Training: sampled trajectories", "step", "mean of the step")
-    for key, label, colour in (
-        ("rollout/reward", "reward", ORANGE),
-        ("rollout/exact_match", "exact match", BLUE),
-    ):
-        steps, values = run.series(key)
+    measure: Measure = headline_of(run.metrics[-1], "rollout")
+    drawn: dict[Measure, str] = {"reward": ORANGE, measure: BLUE}
+    for name, colour in drawn.items():
+        label = MEASURES[name]
+        steps, values = run.series(f"rollout/{name}")
         axes.plot(steps, values, color=colour, alpha=0.3, linewidth=1.0)
         axes.plot(
             steps, _smooth(values), color=colour, linewidth=2.0, label=label, marker="o" if len(steps) == 1 else ""
         )
+    for key, colour in zip(run.keys(PARTS), itertools.cycle(SPARE_COLOURS), strict=False):
+        steps, values = run.series(key)
+        axes.plot(steps, _smooth(values), color=colour, linewidth=1.2, linestyle="--", label=key.removeprefix(PARTS))
     axes.legend(frameon=False, loc="best", labelcolor=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _draw_held_out(axes: "Axes", run: RunRecord) -> None:
-    rows = [row for row in run.evaluations if row.get("evaluation/exact_match") is not None]
+    measure = headline_of(run.evaluations[-1], "evaluation") if run.evaluations else "exact_match"
+    name = MEASURES[measure]
+    rows = [row for row in run.evaluations if row.get(f"evaluation/{measure}") is not None]
     number = rows[-1].get("evaluation/num_questions") if rows else None
     _dress(
         axes,
-        f"Held-out exact match, greedy ({number} questions)" if number else "Held-out exact match: not evaluated",
+        f"Held-out {name}, greedy ({number} questions)" if number else f"Held-out {name}: not evaluated",
         "minutes of training",
-        "exact match, 95% interval",
+        name if measure == "reward" else f"{name}, 95% interval",
     )
-    axes.set_ylim(0, 1)
+    if measure != "reward":
+        axes.set_ylim(0, 1)
     if not rows:
         return
     minutes = [run.minutes_at(row["step"]) for row in rows]
-    rates = [row["evaluation/exact_match"] for row in rows]
-    low = [rate - row["evaluation/exact_match_low"] for rate, row in zip(rates, rows, strict=True)]
-    high = [row["evaluation/exact_match_high"] - rate for rate, row in zip(rates, rows, strict=True)]
+    rates = [row[f"evaluation/{measure}"] for row in rows]
+    # A reward has no interval here.
+    low = [rate - row.get(f"evaluation/{measure}_low", rate) for rate, row in zip(rates, rows, strict=True)]
+    high = [row.get(f"evaluation/{measure}_high", rate) - rate for rate, row in zip(rates, rows, strict=True)]
     axes.errorbar(minutes, rates, yerr=[low, high], color=BLUE, linewidth=2, marker="o", markersize=4, capsize=3)
     for index in {0, len(rows) - 1}:
         axes.annotate(

@@ -117,6 +117,9 @@ def _make_log(
     described = card.methods.get(method, {})
     questions = card.benchmarks.get(benchmark, {})
     failed = sum(sample.error is not None for sample in samples)
+    of_task = [name for name in ("success", "reward") if getattr(figures, name) is not None]
+    shown = of_task or ["exact_match", "f1"]
+    headline, metric = shown[0], "mean" if shown[0] == "reward" else "accuracy"
     num_epochs = max(sample.epoch for sample in samples)
     model = described.get("model") or _name_of_llm(card)
     return EvalLog(
@@ -140,17 +143,17 @@ def _make_log(
             config=EvalConfig(epochs=num_epochs, epochs_reducer=["mean"], fail_on_error=False),
             packages=_packages(card),
             metadata={"evaluation card": card.model_dump(mode="json")},
-            headline_metric=HeadlineMetric(score="exact_match", metric="accuracy"),
+            headline_metric=HeadlineMetric(score=headline, metric=metric),
         ),
         plan=EvalPlan(name=method, steps=[EvalPlanStep(solver=method, params=dict(described))]),
         results=EvalResults(
             total_samples=len(samples),
             completed_samples=len(samples) - failed,
             scores=[
-                _score("exact_match", "accuracy", figures.exact_match, figures),
-                _score("f1", "mean", figures.f1, figures),
+                _score(name, "mean" if name in ("f1", "reward") else "accuracy", getattr(figures, name), figures)
+                for name in shown
             ],
-            headline=HeadlineMetric(scorer="exact_match", score="exact_match", metric="accuracy"),
+            headline=HeadlineMetric(scorer=headline, score=headline, metric=metric),
             metadata=figures.model_dump(mode="json"),
         ),
         stats=EvalStats(

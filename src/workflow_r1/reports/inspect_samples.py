@@ -140,12 +140,25 @@ def _scores(row: EvaluationRow, trajectory: Trajectory) -> dict[str, Score]:
     match: str | float | None = {1.0: CORRECT, 0.0: INCORRECT}.get(row.exact_match or 0.0, row.exact_match)
     if row.status is not EvaluationStatus.ANSWERED:
         match = NOANSWER
+    if row.reward is not None:
+        return _scores_of_task(row, trajectory)
     explanation = _explain(row, trajectory)
     reward = trajectory.reward.model_dump() if isinstance(trajectory, ScoredTrajectory) else None
     return {
         "exact_match": Score(value=match, answer=trajectory.answer, explanation=explanation, metadata=reward),
         "f1": Score(value=row.f1, answer=trajectory.answer, explanation=explanation),
     }
+
+
+def _scores_of_task(row: EvaluationRow, trajectory: Trajectory) -> dict[str, Score]:
+    """Return success, where the task says it, and the reward with its parts."""
+    parts = trajectory.reward.parts if isinstance(trajectory, ScoredTrajectory) else None
+    explanation = f"The episode ended: {trajectory.stop_reason.value}"
+    scores = {"reward": Score(value=row.reward, explanation=explanation, metadata=parts)}
+    if row.success is None:
+        return scores
+    verdict = CORRECT if row.success == 1.0 else INCORRECT
+    return {"success": Score(value=verdict, answer=trajectory.answer, explanation=explanation), **scores}
 
 
 def _explain(row: EvaluationRow, trajectory: Trajectory) -> str:

@@ -4,14 +4,17 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from workflow_r1.evaluation.figures import Figures, Proportion
+from workflow_r1.config import RunConfig
+from workflow_r1.config.run import QUESTIONS
+from workflow_r1.evaluation.figures import MEASURES, Figures, Proportion
 from workflow_r1.printable import printable
 from workflow_r1.prompts import parse_turn
-from workflow_r1.recording.metrics import tell_left_out
+from workflow_r1.recording.metrics import headline_of, tell_left_out
 from workflow_r1.reports.run_record import Row, RunRecord
 from workflow_r1.reports.services import SERVICES_NOTE, services_table
+from workflow_r1.rewards.config import RewardConfig
 from workflow_r1.services.secrets import mask_addresses
-from workflow_r1.trajectory import ScoredTrajectory, Trajectory
+from workflow_r1.trajectory import AnswerReward, Reward, ScoredTrajectory, Trajectory
 
 NUM_EXAMPLES = 3
 """Trajectories that a summary shows."""
@@ -20,6 +23,16 @@ MAX_EXAMPLE_CHARS = 600
 """Longest thought, input or observation in an example."""
 
 CLASS_PREFIX = "evaluation/class/"
+
+
+SIMULATED_QUESTIONS = (
+    "Questions, passages or the LLM behind the operators are the embedded world's: **a simulation**. The figures say "
+    "how the system learns, and nothing about real questions."
+)
+SIMULATED_TASK = (
+    "The task, or the LLM or search that it uses, is **a simulation**. The figures say how the system learns, and nothing about "
+    "the world outside."
+)
 
 
 def write_summary(run: RunRecord, *, pictures: Sequence[str] = ()) -> str:
@@ -31,12 +44,11 @@ def write_summary(run: RunRecord, *, pictures: Sequence[str] = ()) -> str:
     """
     parts = [f"# {escape_markdown(run.title)}", *_describe(run)]
     if run.is_simulation:
-        parts.append(
-            "Questions, passages or the LLM behind the operators are the embedded world's: **a simulation**. The figures say "
-            "how the system learns, and nothing about real questions."
-        )
+        parts.append(SIMULATED_QUESTIONS if run.config.task == QUESTIONS else SIMULATED_TASK)
     parts += [f"![Curve]({picture})" for picture in pictures]
-    parts += ["## Held-out exact match", _table_of_text(*evaluation_table(run))] if run.evaluations else []
+    if run.evaluations:
+        measure = MEASURES[headline_of(run.evaluations[-1], "evaluation")]
+        parts += [f"## Held-out {measure}", _table_of_text(*evaluation_table(run))]
     parts += ["## Training", _table_of_text(*training_table(run))]
     parts += ["## Services", _table_of_text(*services_table(run)), SERVICES_NOTE] if run.services else []
     examples = _choose_examples(run)
@@ -56,25 +68,48 @@ def _describe(run: RunRecord) -> list[str]:
         ("Operators", ", ".join(f"`{name}`" for name in config.environment.operators)),
         ("LLM behind them", "the embedded world's simulated expert" if config.llm.kind == "embedded"
                             else f"`{config.llm.model}` at {mask_addresses(config.llm.base_url or 'the default endpoint')}"),
-        ("Questions", "embedded world" if config.data.source == "embedded" else f"`{config.data.train}`, held out `{config.data.evaluation}`"),
+        _describe_task(config),
         ("Search", f"`{config.search.kind}`, {config.search.k} passages"
                    + (f", corpus `{config.search.corpus}`" if config.search.corpus else "")),
-        ("Exact match", "SQuAD normalisation, any golden answer; intervals are 95% (Wilson)"),
+        ("Exact match", "SQuAD normalisation, any golden answer; intervals are 95% (Wilson)") if config.task == QUESTIONS
+        else ("Success", "as the task says; intervals are 95% (Wilson)"),
+        *_reward_row(config.reward),
         ("Seed", str(config.seed)),
         ("Done", f"{steps} of {config.training.steps} steps, {minutes:.1f} minutes of training"),
         ("Revision", str(environment.get("git_revision") or "unknown")),
         ("Versions", versions or "unknown"),
     ]  # fmt: skip
+    if config.task != QUESTIONS and not config.environment.operators:
+        rows = [row for row in rows if row[0] not in ("Operators", "LLM behind them", "Search")]
     return [markdown_table(("", ""), rows)]
 
 
+def _describe_task(config: RunConfig) -> tuple[str, str]:
+    if config.task != QUESTIONS:
+        return "Task", f"`{escape_markdown(config.task)}`"
+    if config.data.source == "embedded":
+        return "Questions", "embedded world"
+    return "Questions", f"`{config.data.train}`, held out `{config.data.evaluation}`"
+
+
+def _reward_row(reward: RewardConfig) -> list[tuple[str, str]]:
+    """Describe the reward where it is not the task's own."""
+    named = ((re.split(r"[/\\]", name)[-1], weight) for name, weight in reward.weights.items())
+    terms = [f"{weight:g} {escape_markdown(name)}" for name, weight in named] or ["the task's own"]
+    cost = [f"less the cost in {reward.cost.kind} of right trajectories, dial {reward.cost.dial:g}"]
+    if reward == RewardConfig():
+        return []
+    return [("Reward", ", ".join([" + ".join(terms), *(cost if reward.cost.dial else [])]))]
+
+
 def evaluation_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: held-out exact match at the first and the last evaluation, over all and per class."""
+    """Header and rows: held-out exact match (success, or reward, of another task) at the first and the last evaluation, over all and per class."""
     first, last = run.evaluations[0], run.evaluations[-1]
+    measure = headline_of(last, "evaluation")
     prefixes = {"all": "evaluation"} | {name: f"{CLASS_PREFIX}{name}" for name in _classes(last)}
     rows = []
     for name, prefix in prefixes.items():
-        change = _difference(first.get(f"{prefix}/exact_match"), last.get(f"{prefix}/exact_match"))
+        change = _difference(first.get(f"{prefix}/{measure}"), last.get(f"{prefix}/{measure}"))
         number = last.get(f"{prefix}/num_scored", last.get("evaluation/num_questions", ""))
         shown = [_interval(row, prefix) + tell_left_out(row, prefix) for row in (first, last)]
         rows.append([name, str(number), *shown, change])
@@ -87,6 +122,8 @@ def training_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
     quantities = [
         ("reward", "rollout/reward"),
         ("exact match, sampled", "rollout/exact_match"),
+        ("success, sampled", "rollout/success"),
+        *((f"part {key.rsplit('/', 1)[-1]}", key) for key in run.keys("rollout/part/")),
         ("turns", "rollout/turns"),
         ("policy tokens", "rollout/policy_tokens"),
         ("LLM calls", "rollout/llm_calls"),
@@ -94,6 +131,7 @@ def training_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
         *((f"calls of {key.rsplit('/', 1)[-1]}", key) for key in run.keys("rollout/calls/")),
         ("left out: infrastructure failures", "rollout/num_failed"),
         ("exact match, sampled, if left out were wrong", "rollout/exact_match_if_left_out_wrong"),
+        ("success, sampled, if left out had failed", "rollout/success_if_left_out_wrong"),
         ("seconds per step", "time/step_seconds"),
     ]
     rows = []
@@ -108,20 +146,23 @@ def training_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
 def figures_table(results: Iterable[tuple[str, Figures]]) -> tuple[list[str], list[list[str]]]:
     """Header and rows: one row per class or method of an evaluation; narrow enough for a terminal.
 
-    Where anything was left out, each row says how much, and the exact match if all of it were wrong.
+    Where anything was left out, each row says how much, and the figure if all of it were wrong.
     """
     results = list(results)
     some_left_out = any(figures.num_failed for _, figures in results)
-    header = ["", "questions", "exact match [95%]", "F1", "turns", "LLM calls", "LLM tokens"]
+    measure = next((MEASURES[figures.measure] for _, figures in results), "exact match")
+    interval = "" if measure == "reward" else " [95%]"
+    with_f1 = any(figures.f1 is not None for _, figures in results)
+    header = ["", "questions", f"{measure}{interval}", *(["F1"] if with_f1 else []), "turns", "LLM calls", "LLM tokens"]
     if some_left_out:
         header[3:3] = ["left out", "if wrong"]
     rows = [
         [
             name,
-            str(figures.exact_match.total),
-            str(figures.exact_match),
-            *([str(figures.num_failed), f"{figures.exact_match_if_left_out_wrong:.3f}"] if some_left_out else []),
-            f"{figures.f1:.3f}",
+            str(figures.well_formed.total),
+            f"{figures.reward:.3f}" if figures.headline is None else str(figures.headline),
+            *([str(figures.num_failed), _show(figures.headline_if_left_out_wrong)] if some_left_out else []),
+            *([_show(figures.f1)] if with_f1 else []),
             f"{figures.turns:.1f}",
             f"{figures.llm_calls:.1f}",
             f"{figures.llm_prompt_tokens + figures.llm_completion_tokens:.0f}",
@@ -181,15 +222,25 @@ def show_trajectory(trajectory: Trajectory) -> str:
     return "\n\n".join(lines)
 
 
+def _show(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 def _outcome(trajectory: Trajectory) -> str:
     gold = ", ".join(trajectory.question.golden_answers) or "unknown"
     answer = f"Answer: {trajectory.answer!r}" if trajectory.answer is not None else "No answer"
     score = (
-        f"reward {trajectory.reward.total:g} (answer {trajectory.reward.answer:g}, format {trajectory.reward.format:g})"
+        f"reward {trajectory.reward.total:g}{_show_parts(trajectory.reward)}"
         if isinstance(trajectory, ScoredTrajectory)
         else "not scored"
     )
     return f"{escape_markdown(answer)}; gold: {escape_markdown(gold)}; {trajectory.stop_reason}; {score}."
+
+
+def _show_parts(reward: Reward) -> str:
+    """Show the terms of the total, for the paper's reward; all parts, for another."""
+    names = ["answer", "format"] if isinstance(reward, AnswerReward) else list(reward.parts)
+    return f" ({', '.join(f'{escape_markdown(name)} {reward.parts[name]:g}' for name in names)})" if names else ""
 
 
 def _choose_examples(run: RunRecord) -> list[Trajectory]:
@@ -198,22 +249,25 @@ def _choose_examples(run: RunRecord) -> list[Trajectory]:
     recent.sort(key=lambda trajectory: len(trajectory.turns), reverse=True)
     chosen: dict[Any, Trajectory] = {}
     for trajectory in recent:
-        right = isinstance(trajectory, ScoredTrajectory) and trajectory.reward.exact_match == 1.0
+        right = isinstance(trajectory, ScoredTrajectory) and trajectory.reward.success is True
         chosen.setdefault((not right, str(trajectory.stop_reason)), trajectory)
     return [chosen[key] for key in sorted(chosen)][:NUM_EXAMPLES]
 
 
 def _classes(row: Row) -> list[str]:
-    suffix = "/exact_match"
+    suffix = f"/{headline_of(row, 'evaluation')}"
     keys = [key for key in row if key.startswith(CLASS_PREFIX) and key.endswith(suffix)]
     return sorted(key.removeprefix(CLASS_PREFIX).removesuffix(suffix) for key in keys)
 
 
 def _interval(row: Row, prefix: str) -> str:
-    rate = row.get(f"{prefix}/exact_match")
+    measure = headline_of(row, "evaluation")
+    rate = row.get(f"{prefix}/{measure}")
     if rate is None:
         return "-"
-    low, high = row[f"{prefix}/exact_match_low"], row[f"{prefix}/exact_match_high"]
+    if measure == "reward":
+        return f"{rate:.3f}"
+    low, high = row[f"{prefix}/{measure}_low"], row[f"{prefix}/{measure}_high"]
     return str(Proportion(successes=0, total=0, rate=rate, low=low, high=high))
 
 

@@ -8,11 +8,14 @@
 Both are read from the policy's own turns, never from an observation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from workflow_r1.prompts import parse_turn
 from workflow_r1.rewards.answer import exact_match, f1_score
-from workflow_r1.trajectory import Reward, ScoredTrajectory, StopReason, Trajectory
+from workflow_r1.trajectory import AnswerReward, ScoredTrajectory, StopReason, Trajectory
+
+Score = Callable[[Trajectory], ScoredTrajectory]
+"""Scores a trajectory that the policy itself brought to its end; a failure of the infrastructure it refuses."""
 
 NO_ANSWER_REWARD = -1.0
 """Answer reward of a trajectory without an answer: lower than for a wrong one, so that it pays to commit."""
@@ -74,12 +77,11 @@ def score_trajectory(trajectory: Trajectory, *, unicode_normalise: bool = False)
         f1 = f1_score(answer, golden_answers, unicode_normalise=unicode_normalise)
     answer_reward = NO_ANSWER_REWARD if answer is None else matched
     format_reward = format_score(trajectory)
-    reward = Reward(
+    reward = AnswerReward(
         total=answer_reward + format_reward,
         answer=answer_reward,
         format=format_reward,
         exact_match=matched,
         f1=f1,
     )
-    fields = {name: getattr(trajectory, name) for name in Trajectory.model_fields}
-    return ScoredTrajectory(**fields, reward=reward)
+    return ScoredTrajectory.of(trajectory, reward)

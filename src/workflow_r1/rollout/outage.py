@@ -52,7 +52,7 @@ def check_served(trajectories: Sequence[Trajectory]) -> None:
 
 
 def _was_failed(trajectory: Trajectory) -> bool:
-    return trajectory.stop_reason in (StopReason.OPERATOR_FAILED, StopReason.SAMPLER_FAILED)
+    return trajectory.stop_reason in (StopReason.OPERATOR_FAILED, StopReason.SAMPLER_FAILED, StopReason.TASK_FAILED)
 
 
 def _was_served(trajectory: Trajectory) -> bool:

@@ -5,18 +5,20 @@ Numbered behaviours of :func:`rollout`; the tests use the same numbers.
  1. The prompt is rendered once. Longer than ``max_prompt_tokens``: nothing is sampled (``prompt_too_long``).
  2. Policy tokens and context tokens (observation, template) count against ``max_response_tokens``. A turn is sampled
     within the rest of it.
- 3. A turn that uses up the budget is read as it stands: an answer counts, anything else ends the trajectory
-    (``max_response_tokens``) and runs nothing, since the policy would never read the result.
+ 3. A turn that uses up the budget is read as it stands: one that may end the trajectory (an answer, an action of a
+    task) counts, anything else ends it (``max_response_tokens``) and runs nothing, since the policy would never read
+    the result.
  4. An observation that leaves no room for another policy token ends the trajectory (``max_response_tokens``). The calls
     are kept; the observation is not part of the context.
  5. Where the policy has no tokens (a chat server) the token budgets do not apply.
- 6. A ``ServiceError`` of the environment ends this trajectory (``operator_failed``), one of the policy too
-    (``sampler_failed``). The message is kept, the turns so far as well. Any other exception is raised.
+ 6. A ``ServiceError`` of the environment ends this trajectory (``operator_failed``; ``task_failed`` where the task itself
+    failed), one of the policy too (``sampler_failed``). The message is kept, the turns so far as well. Any other exception is raised.
     Two errors of the policy are its own outcome: a context that its model does not take (``context_full``), and a
     context that its server does not allow, once a turn of its own stands in it (``content_refused``).
  7. ``on_event`` is called for each turn when it begins, when it is written, and when its operators have returned, in
     order.
  8. ``max_response_tokens`` of a rollout lowers the environment's; it never raises it.
+ 9. The environment starts before the policy's session opens, and is closed on every way out.
 """
 
 import asyncio
@@ -24,14 +26,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from workflow_r1.environment import Environment, Step
-from workflow_r1.errors import FilteredError, ServiceError, TooLongError
-from workflow_r1.prompts import parse_turn
+from workflow_r1.environment import Environment, Reading, Step
+from workflow_r1.errors import FilteredError, ServiceError, TaskFailedError, TooLongError
 from workflow_r1.rollout.events import OnRolloutEvent, TurnFinished, TurnSampled, TurnStarted
 from workflow_r1.rollout.places import Places
 from workflow_r1.rollout.policy import Policy, SampledTurn
 from workflow_r1.rollout.seeding import derive_seed
-from workflow_r1.trajectory import Question, StopReason, Trajectory, Turn
+from workflow_r1.trajectory import Ending, Message, Question, StopReason, Trajectory, Turn
 
 
 async def rollout(
@@ -51,7 +52,7 @@ async def rollout(
     Args:
         question: the environment's question.
         policy: the policy to sample. Its session is opened here and closed on every way out.
-        environment: a fresh one, for this trajectory alone. Its configuration holds the budgets.
+        environment: a fresh one, for this trajectory alone; it is closed here. Its configuration holds the budgets.
         trajectory_id: an id that is unique within the run.
         group_id: the id that the trajectories of one group share.
         seed: all sampling derives from it.
@@ -62,10 +63,11 @@ async def rollout(
     Returns:
         The trajectory. One that the infrastructure ended says so in ``stop_reason`` and ``error``.
     """
-    prompt = environment.initial_messages()
+    prompt: tuple[Message, ...] = ()
     prompt_token_ids: tuple[int, ...] = ()
     turns: list[Turn] = []
     answer: str | None = None
+    ending: Ending | None = None
     error: str | None = None
     stop_reason: StopReason | None = None
     limits = environment.config
@@ -78,6 +80,7 @@ async def rollout(
 
     started = time.perf_counter()
     try:
+        prompt = await _start(environment)
         async with policy.session(seed=seed) as session:
             started = time.perf_counter()
             prompt_token_ids = session.extend(prompt)
@@ -90,17 +93,18 @@ async def rollout(
                 sampled = await session.sample(max_tokens=num_left)
                 tell(TurnSampled(index, sampled, seconds=time.perf_counter() - sampling_started))
                 num_left -= len(sampled.token_ids)
-                if num_left <= 0 and parse_turn(sampled.text).answer is None:
-                    keep(_turn(index, sampled))
+                reading = environment.read(sampled.text)
+                if num_left <= 0 and not reading.is_final:
+                    keep(_turn(index, sampled, reading))
                     stop_reason = StopReason.MAX_RESPONSE_TOKENS
                     break
                 try:
                     step = await environment.step(sampled.text)
                 except ServiceError as failure:
-                    keep(_turn(index, sampled))
-                    stop_reason, error = StopReason.OPERATOR_FAILED, _describe(failure)
+                    keep(_turn(index, sampled, reading))
+                    stop_reason, error = _reason_of_environment(failure), _describe(failure)
                     break
-                stop_reason, answer = step.stop_reason, step.answer
+                stop_reason, answer, ending = step.stop_reason, step.answer, step.ending
                 context: tuple[int, ...] = ()
                 if stop_reason is None:
                     context = session.extend(step.messages)
@@ -109,9 +113,13 @@ async def rollout(
                     num_left -= len(context)
                 if stop_reason is not None:
                     context = ()
-                keep(_turn(index, sampled, step, context, read=stop_reason is None))
+                keep(_turn(index, sampled, reading, step, context, read=stop_reason is None))
+    except _NotStartedError as failure:
+        stop_reason, error = _reason_of_environment(failure.cause), _describe(failure.cause)
     except ServiceError as failure:
         stop_reason, error = _reason_of(failure, has_written=bool(turns)), _describe(failure)
+    finally:
+        await environment.close()
     assert stop_reason is not None
     return Trajectory(
         id=trajectory_id,
@@ -127,6 +135,7 @@ async def rollout(
         stop_reason=stop_reason,
         error=error,
         seconds=time.perf_counter() - started,
+        ending=ending,
     )
 
 
@@ -240,6 +249,7 @@ def name_member(question: Question, member: int, *, seed: int, occurrence: int =
 def _turn(
     index: int,
     sampled: SampledTurn,
+    reading: Reading,
     step: Step | None = None,
     context: tuple[int, ...] = (),
     *,
@@ -252,13 +262,33 @@ def _turn(
         token_ids=sampled.token_ids,
         logprobs=sampled.logprobs,
         finish_reason=sampled.finish_reason,
-        well_formed=parse_turn(sampled.text).well_formed if step is None else step.well_formed,
+        well_formed=reading.well_formed if step is None else step.well_formed,
         calls=() if step is None else step.calls,
         observation=step.observation if step is not None and read else "",
         context_token_ids=context,
         usage=sampled.usage,
         policy_version=sampled.policy_version,
+        reward=None if step is None else step.reward,
     )
+
+
+class _NotStartedError(Exception):
+    """The environment's service failed before there was a prompt; not to be confused with a failure of the policy's."""
+
+    def __init__(self, cause: ServiceError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+async def _start(environment: Environment) -> tuple[Message, ...]:
+    try:
+        return await environment.start()
+    except ServiceError as failure:
+        raise _NotStartedError(failure) from failure
+
+
+def _reason_of_environment(failure: ServiceError) -> StopReason:
+    return StopReason.TASK_FAILED if isinstance(failure, TaskFailedError) else StopReason.OPERATOR_FAILED
 
 
 def _reason_of(failure: ServiceError, *, has_written: bool) -> StopReason:

@@ -28,5 +28,8 @@ class SamplingConfig(Record):
     """``continuous``: a trajectory continues as soon as its operator has answered. ``rounds``: all that are live take a turn
     together, once the slowest operator has answered; then not even a rounding depends on how long services take, and a
     recorded run replays to the last bit."""
+    compiled: bool = True
+    """Attention of decoding on a CPU is a function that a C compiler makes in a second, once, where one is at hand;
+    ``false`` leaves it to torch. The results are the same but for rounding."""
     server: PolicyServerConfig | None = None
     """A vLLM server that samples the trajectories of a training run; None samples in the training process."""

@@ -29,6 +29,8 @@ class QuestionAsked:
     """Name of the policy or method that answers."""
     notes: tuple[str, ...] = ()
     """Notes on this question for a person, such as that the embedded world cannot know it."""
+    writes_tags: bool = True
+    """False for a task whose actions are JSON or plain text: its turns are not to be read by our grammar."""
 
 
 FILE_ENDINGS = (".toml", ".json", ".jsonl", ".md", ".txt", ".py", ".csv", ".tsv", ".parquet", ".yaml", ".yml", ".gz")
@@ -80,11 +82,12 @@ def ask(
     on_event: Callable[[AskEvent], None] | None = None,
     stop: Stop | None = None,
 ) -> "Trajectory":
-    """Ask one question.
+    """Ask one question, or play one instance of another task.
 
     Args:
         config: configuration of the policy, its operators and its limits.
-        text: the question; None draws a held-out one of the configuration, whose answer is then scored.
+        text: the question, or the id of a task's instance; None draws a held-out one of the configuration, whose answer is
+            then scored.
         method: ``policy``, or the name of a fixed workflow.
         temperature: temperature of the policy; 0 is greedy.
         seed: draws the held-out question, and seeds the sampling.
@@ -99,8 +102,8 @@ def ask(
         UserError: the configuration cannot be used.
         ServiceError: a service refuses, or cannot be reached at the start.
     """
-    from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import derive_seed, rollout
+    from workflow_r1.running.parts import is_scored, writes_tags
     from workflow_r1.running.services import check_served_policy, check_services
     from workflow_r1.running.simulation import is_simulated, notes_on
 
@@ -112,7 +115,8 @@ def ask(
     if on_event is not None:
         simulated = is_simulated(config, method, own_questions=text is not None)
         notes = notes_on(config, text if text is None else asked.text, method)
-        on_event(QuestionAsked(asked, config.titled(simulation=simulated), opened.policy.name, tuple(notes)))
+        title = config.titled(simulation=simulated)
+        on_event(QuestionAsked(asked, title, opened.policy.name, tuple(notes), writes_tags(config)))
     name = f"ask-{uuid.uuid4().hex[:16]}"
 
     async def run() -> "Trajectory":
@@ -128,19 +132,21 @@ def ask(
             )
 
     trajectory = run_loop(run, stop)
-    if asked.golden_answers and not trajectory.stop_reason.is_infrastructure:
-        return score_trajectory(trajectory)
+    if is_scored(config, asked) and not trajectory.stop_reason.is_infrastructure:
+        return opened.score(trajectory)
     return trajectory
 
 
 def _choose_question(config: "RunConfig", text: str | None, seed: int | None) -> "Question":
     import random
 
-    from workflow_r1.running.parts import held_out_questions
+    from workflow_r1.running.parts import asked_instance, held_out_questions
     from workflow_r1.trajectory import Question
 
     if text is None:
         held_out = held_out_questions(config, max(1, config.training.evaluation_questions))
         return random.Random(seed).choice(held_out)
+    if (instance := asked_instance(config, text.strip())) is not None:
+        return instance
     _refuse_path(text)
     return Question(id="asked", text=text.strip(), golden_answers=())

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from workflow_r1.config.sections import PoolSettings, ServiceSettings
     from workflow_r1.environment import EnvironmentConfig
     from workflow_r1.inference import OpenAIChatConfig
+    from workflow_r1.rewards import RewardConfig
     from workflow_r1.rollout.renderer import TemplateConfig
     from workflow_r1.store import StoreConfig
     from workflow_r1.trajectory import Question
@@ -44,7 +45,7 @@ SLOW_CPU_PARAMETERS = 500_000_000
 """Number of parameters from which on a policy on a CPU takes patience."""
 
 
-ACTING = ("operators", "llm", "search", "prices", "policy", "sampling.server")
+ACTING = ("task", "reward", "operators", "llm", "search", "prices", "policy", "sampling.server")
 """Checks that run code or ask services which the configuration names."""
 
 
@@ -57,16 +58,23 @@ def plan(config: "RunConfig", *, directory: Path | None = None, overrides: Seque
             nothing of it and ask none of its services.
         overrides: overrides of the command line.
     """
+    from workflow_r1.config.run import QUESTIONS
+    from workflow_r1.rewards import RewardConfig
     from workflow_r1.running.trust import untrusted_effects
 
     checks: dict[str, Check] = {
         "run directory": lambda: check_directory(config.directory),
-        "data": lambda: check_data(config.data, config.warmstart.demonstrations),
+        **(
+            {"data": lambda: check_data(config.data, config.warmstart.demonstrations)}
+            if config.task == QUESTIONS
+            else {"task": lambda: check_task(config)}
+        ),
+        **({"reward": lambda: check_reward(config.reward)} if config.reward != RewardConfig() else {}),
         "operators": lambda: check_operators(config.pool),
-        "llm": lambda: check_llm(config.services, config.pool),
-        "search": lambda: check_search(config.services, config.pool),
+        "llm": lambda: check_llm(config.services, config.pool, also=_needs_of_task(config)),
+        "search": lambda: check_search(config.services, config.pool, also=_needs_of_task(config)),
         "store": lambda: check_store(config.store),
-        "prices": lambda: check_prices(config.services, config.pool, config.policy),
+        "prices": lambda: check_prices(config.services, config.pool, config.policy, also=_needs_of_task(config)),
         "policy": lambda: check_policy(config),
         "sampling.server": lambda: check_policy_server(
             config.sampling, config.environment, trains_adapters=config.optimiser.lora is not None
@@ -217,7 +225,46 @@ def check_data(data: "DataConfig", demonstrations: str | None) -> Iterable[Findi
             yield ok("warmstart.demonstrations", f"{num} trajectories in {demonstrations}")
 
 
+def check_task(config: "RunConfig") -> Iterable[Finding]:
+    """The task: its code, its settings, the instances of both splits, and one episode that is opened and closed."""
+    from workflow_r1.assembly.tasks import build_task
+    from workflow_r1.running.parts import held_out_questions, train_questions
+    from workflow_r1.running.tasks import open_once
+    from workflow_r1.tasks.instances import check_apart
+
+    try:
+        task = build_task(config.chosen_task)
+        assert task is not None
+        train, held_out = train_questions(config), held_out_questions(config)
+        check_apart(task, train, held_out)
+        prompt = asyncio.run(open_once(config, train[0]))
+    except (UserError, ServiceError) as error:
+        yield problem("task", error)
+        return
+    actions = ", ".join(task.actions) or "any"
+    yield ok(
+        "task",
+        f"{task.name}{' (a simulation)' if task.is_simulation else ''}: {len(train)} instances to train on, {len(held_out)} held "
+        f"out; actions {actions}, in the format {task.action_format}; a prompt of {len(prompt)} characters",
+    )
+
+
 # ----------------------------------------------------------------------------------------------- operators and services
+
+
+def check_reward(reward: "RewardConfig") -> Iterable[Finding]:
+    """Import the reward functions of the user's own."""
+    from workflow_r1.rewards import Scorer
+
+    try:
+        scorer = Scorer(reward)
+    except UserError as error:
+        yield problem("reward", error)
+        return
+    terms = " + ".join(f"{weight:g} {name}" for name, weight in reward.weights.items()) or "the task's own"
+    cost = f", less the cost in {reward.cost.kind} (dial {reward.cost.dial:g})" if reward.cost.dial else ""
+    alone = "; compared within each group" if scorer.is_relative else ""
+    yield ok("reward", f"{terms}{cost}{alone}")
 
 
 def check_operators(pool: "PoolSettings") -> Iterable[Finding]:
@@ -237,14 +284,16 @@ def check_operators(pool: "PoolSettings") -> Iterable[Finding]:
         yield warning("entry points", text, "this stops only runs that ask for it")
 
 
-def check_llm(services: "ServiceSettings", pool: "PoolSettings") -> Iterable[Finding]:
+def check_llm(
+    services: "ServiceSettings", pool: "PoolSettings", *, also: Mapping[str, Collection[str]] = {}
+) -> Iterable[Finding]:
     """Every endpoint that the pool will use: address, key, model, one request of one token."""
     from workflow_r1.config.llm import endpoint_chat_config
     from workflow_r1.running.services import section_of
 
-    llm, names = services.llm, _who_needs(pool, "llm")
+    llm, names = services.llm, _who_needs(pool, "llm", also)
     if not names:
-        return [ok("llm", "no operator of the pool needs it")]
+        return [ok("llm", "nothing in the run needs it")]
     if llm.kind == "embedded":
         return [ok("llm", "the embedded world's expert (a simulation)")]
     if services.store.mode == "replay":
@@ -297,7 +346,9 @@ async def _examine(section: str, chat_config: "OpenAIChatConfig") -> Finding:
     return warning(section, f"{found}, but does not list that model", hint) if unlisted else ok(section, found)
 
 
-def check_search(services: "ServiceSettings", pool: "PoolSettings") -> Iterable[Finding]:
+def check_search(
+    services: "ServiceSettings", pool: "PoolSettings", *, also: Mapping[str, Collection[str]] = {}
+) -> Iterable[Finding]:
     """One query, where that takes no index to be built first."""
     from workflow_r1.assembly.search import build_search
     from workflow_r1.assembly.stored_search import is_stored
@@ -305,8 +356,8 @@ def check_search(services: "ServiceSettings", pool: "PoolSettings") -> Iterable[
     from workflow_r1.retrieval.corpus import iterate_corpus
 
     search = services.search
-    if not _who_needs(pool, "search"):
-        yield ok("search", "no operator of the pool needs it")
+    if not _who_needs(pool, "search", also):
+        yield ok("search", "nothing in the run needs it")
         return
     if services.store.mode == "replay" and is_stored(search):
         yield ok("search", "answers come from the store of calls alone")
@@ -363,7 +414,13 @@ def check_store(store: "StoreConfig") -> Iterable[Finding]:
     yield ok("store", f"{num} calls in {store.path}")
 
 
-def check_prices(services: "ServiceSettings", pool: "PoolSettings", policy: "PolicyConfig") -> Iterable[Finding]:
+def check_prices(
+    services: "ServiceSettings",
+    pool: "PoolSettings",
+    policy: "PolicyConfig",
+    *,
+    also: Mapping[str, Collection[str]] = {},
+) -> Iterable[Finding]:
     """Check every price that a budget of money needs, and that each given price belongs to something."""
     from workflow_r1.assembly.chat_models import SIMULATED_EXPERT
     from workflow_r1.assembly.stored_search import is_stored
@@ -377,11 +434,11 @@ def check_prices(services: "ServiceSettings", pool: "PoolSettings", policy: "Pol
     if llm.kind == "openai":
         named |= {"llm", llm.model, *llm.endpoints}
         named |= {endpoint.model for endpoint in llm.endpoints.values() if endpoint.model}
-        for name in dict.fromkeys(name for each in _endpoints(llm, _who_needs(pool, "llm")) for name in each):
+        for name in dict.fromkeys(name for each in _endpoints(llm, _who_needs(pool, "llm", also)) for name in each):
             model = endpoint_chat_config(llm, name).model
             if prices.find(name, model) is None:
                 unknown.append(f'prices.models."{model}"')
-    if _who_needs(pool, "search") and is_stored(services.search) and prices.per_search is None:
+    if _who_needs(pool, "search", also) and is_stored(services.search) and prices.per_search is None:
         unknown.append("prices.per_search")
     for key in prices.models:
         if key not in named:
@@ -403,15 +460,27 @@ def _endpoints(llm: "LLMConfig", operators: Sequence[str]) -> list[tuple[str, ..
     return [llm.endpoints_of(role) for role in roles]
 
 
-def _who_needs(pool: "PoolSettings", need: str) -> list[str]:
-    """The operators of the pool that need a service; one that cannot be had may need any."""
+def _needs_of_task(config: "RunConfig") -> Mapping[str, Collection[str]]:
+    """The services that the task itself uses, by its name; a task that cannot be had is reported by a check of its own."""
+    from workflow_r1.assembly.tasks import build_task
+
+    try:
+        task = build_task(config.chosen_task)
+    except UserError:
+        return {}
+    return {} if task is None else {task.name: task.needs}
+
+
+def _who_needs(pool: "PoolSettings", need: str, also: Mapping[str, Collection[str]]) -> list[str]:
+    """The operators of the pool that need a service, and the task; an operator that cannot be had may need any."""
     from workflow_r1.assembly.operators import build_operators
 
+    others = [name for name, needs in also.items() if need in needs]
     try:
         operators = build_operators(pool)
     except UserError:
-        return list(pool.names)
-    return [name for name in pool.names if need in operators[name].needs]
+        return [*pool.names, *others]
+    return [*(name for name in pool.names if need in operators[name].needs), *others]
 
 
 # ------------------------------------------------------------------------------------------------------------- policy

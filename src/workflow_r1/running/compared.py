@@ -146,7 +146,11 @@ class Asked:
     questions: "Sequence[Question]"
     """Questions with ids that are unique among them."""
     file: Path | None
-    """File of the questions; None for the embedded world."""
+    """File of the questions; None for the embedded world, and for another task."""
+    is_embedded: bool = False
+    """True for questions of the embedded world."""
+    task: "Described | None" = None
+    """Name and settings of the task that the instances are of; None for questions."""
 
     def describe(self) -> "Described":
         """Describe the conditions of its figures, for the card."""
@@ -158,16 +162,21 @@ class Asked:
         # A key of its own, and only where it says something: a card from before answers were compared so stays the same card
         # for all other questions.
         emptied: Described = {"emptied_answers": report.emptied_note()} if report.empty_answers else {}
-        return emptied | {
-            "file": None if self.file is None else str(self.file),
-            "num_questions": report.num_questions,
-            "fingerprint": report.fingerprint,
-            "datasets": {
-                " ".join(part for part in key if part): number for key, number in sorted(report.datasets.items())
-            },
-            "num_asked_twice": sum(len(ids) - 1 for ids in report.duplicates),
-            "source": None if source is None else source.model_dump(mode="json"),
-        }
+        of_task: Described = {} if self.task is None else {"task": self.task}
+        return (
+            emptied
+            | of_task
+            | {
+                "file": None if self.file is None else str(self.file),
+                "num_questions": report.num_questions,
+                "fingerprint": report.fingerprint,
+                "datasets": {
+                    " ".join(part for part in key if part): number for key, number in sorted(report.datasets.items())
+                },
+                "num_asked_twice": sum(len(ids) - 1 for ids in report.duplicates),
+                "source": None if source is None else source.model_dump(mode="json"),
+            }
+        )
 
 
 def read_benchmarks(config: "RunConfig", given: Iterable[str], *, directory: Path, limit: int | None) -> list[Asked]:
@@ -183,18 +192,31 @@ def read_benchmarks(config: "RunConfig", given: Iterable[str], *, directory: Pat
         ConfigError: there is no such benchmark, or a name comes twice.
         DataError: a file is missing, empty or malformed.
     """
+    from workflow_r1.assembly.tasks import build_task
     from workflow_r1.config import change_settings
+    from workflow_r1.config.run import QUESTIONS
     from workflow_r1.running.configuration import open_questions
 
-    if not list(given := _split(given)):
+    given = _split(given)
+    if config.task != QUESTIONS:
+        if given:
+            raise ConfigError(
+                f"benchmark: expected none with task = {config.task!r}, which holds out instances of its own, received "
+                f"{', '.join(given)}; leave it out"
+            )
+        task = build_task(config.chosen_task)
+        assert task is not None
+        described: Described = {"name": task.name, "settings": task.settings.model_dump(mode="json")}
+        return [Asked(task.name, open_questions(config, limit), None, task=described)]
+    if not given:
         questions = open_questions(config, limit)
         file = config.data.evaluation if config.data.source == "files" else None
-        return [Asked(_name_of(questions, file), questions, file)]
+        return [Asked(_name_of(questions, file), questions, file, is_embedded=file is None)]
     asked = []
     for each in given:
         if each == "embedded":
             embedded = change_settings(config, {"data.source": "embedded"})
-            asked.append(Asked(each, open_questions(embedded, limit), None))
+            asked.append(Asked(each, open_questions(embedded, limit), None, is_embedded=True))
             continue
         name, file = _find_benchmark(each, directory)
         questions = open_questions(change_settings(config, {"data.source": "files", "data.evaluation": file}), limit)

@@ -118,11 +118,20 @@ def require(module: str, *, extra: str, purpose: str) -> None:
 
 
 def with_questions(config: "RunConfig", file: Path | None) -> "RunConfig":
-    """The configuration with a file's questions held out in place of its own."""
+    """The configuration with a file's questions held out in place of its own.
+
+    Raises:
+        ConfigError: the configuration's task has instances of its own.
+    """
     from workflow_r1.config import change_settings
+    from workflow_r1.config.run import QUESTIONS
 
     if file is None:
         return config
+    if config.task != QUESTIONS:
+        raise ConfigError(
+            f"expected no file of questions with task = {config.task!r}, which holds out instances of its own, received {file}"
+        )
     return change_settings(config, {"data.source": "files", "data.evaluation": file})
 
 

@@ -22,7 +22,7 @@ from workflow_r1.running.terminal import Terminal
 
 if TYPE_CHECKING:
     from workflow_r1.recording.events import Event, ServicesBooked, StopRequested
-    from workflow_r1.trajectory import Trajectory
+    from workflow_r1.trajectory import Reward, Trajectory
 
 CALLS = "rollout/calls/"
 TOKENS_PER_SECOND = "time/sampled_tokens_per_second"
@@ -56,6 +56,7 @@ class TrainingBoard:
         self._evaluations: list[tuple[int, Mapping[str, Any]]] = []
         self._notes: list[str] = []
         self._live: Counter[str] = Counter()
+        self._measure = ""
         self._ended = False
         self.services: ServicesBooked | None = None
         """Usage of services by the last step's training."""
@@ -78,7 +79,8 @@ class TrainingBoard:
                 self._done, self._total = event.done, event.total
                 reward = getattr(event.trajectory, "reward", None)
                 self._live["scored"] += reward is not None
-                self._live["right"] += reward is not None and reward.exact_match == 1.0
+                self._live["right"] += reward is not None and reward.success is True
+                self._measure = _name_of(reward) if reward is not None else self._measure
             case events.UpdateStarted():
                 self._enter(f"step {event.step}: update, {event.num_mini_batches} mini-batches")
             case events.StepFinished():
@@ -157,7 +159,7 @@ class TrainingBoard:
         )
         if self._total:
             right, scored = self._live["right"], self._live["scored"]
-            so_far = f"{right / scored:.2f} exact match so far" if scored else ""
+            so_far = f"{right / scored:.2f} {self._measure} so far" if scored and self._measure else ""
             progress.add_row(
                 Text(f"{self._done}/{self._total}"),
                 ProgressBar(total=self._total, completed=self._done, width=32, complete_style="cyan"),
@@ -170,16 +172,20 @@ class TrainingBoard:
         return Group(head, progress)
 
     def _step_table(self) -> Table:
-        from workflow_r1.recording.metrics import tell_left_out
+        from workflow_r1.evaluation.figures import MEASURES
+        from workflow_r1.recording.metrics import headline_of, tell_left_out
 
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for name in ("step", "reward", "exact match", "turns", "malformed", "tokens/s", "seconds"):
+        measure = headline_of(self._rows[-1], "rollout")
+        # A task that does not say success shows its reward alone, once.
+        named = [] if measure == "reward" else [MEASURES[measure]]
+        for name in ("step", "reward", *named, "turns", "malformed", "tokens/s", "seconds"):
             table.add_column(name, justify="right")
         for row in self._rows[-ROWS_SHOWN:]:
             table.add_row(
                 str(row["step"]),
                 _number(row, "rollout/reward", "+.3f"),
-                _number(row, "rollout/exact_match", ".3f") + tell_left_out(row, "rollout"),
+                *([_number(row, f"rollout/{measure}", ".3f") + tell_left_out(row, "rollout")] if named else []),
                 _number(row, "rollout/turns", ".2f"),
                 _number(row, "rollout/malformed_rate", ".2f"),
                 _number(row, TOKENS_PER_SECOND, ".0f"),
@@ -205,13 +211,15 @@ class TrainingBoard:
         )
 
     def _evaluation_line(self) -> Text:
-        from workflow_r1.recording.metrics import tell_left_out
+        from workflow_r1.evaluation.figures import MEASURES
+        from workflow_r1.recording.metrics import headline_of, tell_left_out
 
         shown = self._evaluations if len(self._evaluations) <= 6 else [self._evaluations[0], *self._evaluations[-5:]]
-        text = Text("\nheld-out exact match  ", style="dim")
+        measure = headline_of(self._evaluations[-1][1], "evaluation")
+        text = Text(f"\nheld-out {MEASURES[measure]}  ", style="dim")
         for index, (step, metrics) in enumerate(shown):
             text.append(" → " if index else "", style="dim")
-            text.append(_number(metrics, "evaluation/exact_match", ".3f"), style="bold green")
+            text.append(_number(metrics, f"evaluation/{measure}", ".3f"), style="bold green")
             text.append(f" (step {step}{tell_left_out(metrics, 'evaluation')})", style="dim")
         return text
 
@@ -241,7 +249,7 @@ class PlainLines:
                 self.note(
                     f"step {event.step}/{event.num_steps}"
                     f"  reward {_number(row, 'rollout/reward', '+.3f')}"
-                    f"  exact match {_number(row, 'rollout/exact_match', '.3f')}{tell_left_out(row, 'rollout')}"
+                    f"{_sampled_rate(row)}{tell_left_out(row, 'rollout')}"
                     f"  turns {_number(row, 'rollout/turns', '.2f')}"
                     f"  {_number(row, TOKENS_PER_SECOND, '.0f')} tokens/s"
                     f"  {_number(row, 'time/step_seconds', '.1f')} s"
@@ -250,9 +258,7 @@ class PlainLines:
             case events.EvaluationFinished():
                 metrics = event.metrics
                 self.note(
-                    f"held out at step {event.step}: exact match {_number(metrics, 'evaluation/exact_match', '.3f')} "
-                    f"[{_number(metrics, 'evaluation/exact_match_low', '.3f')}, "
-                    f"{_number(metrics, 'evaluation/exact_match_high', '.3f')}]{tell_left_out(metrics, 'evaluation')}"
+                    f"held out at step {event.step}: {_held_out_rate(metrics)}{tell_left_out(metrics, 'evaluation')}"
                 )
             case events.WarmstartProgress():
                 if event.step % 20 == 0 or event.step in (1, event.num_steps):
@@ -409,6 +415,34 @@ def _stopping(event: "StopRequested") -> str:
     return f"stopping: {event.what_follows} (Ctrl-C again aborts at once)"
 
 
+def _sampled_rate(row: Mapping[str, Any]) -> str:
+    """Exact match or success of a step, named; nothing where the reward is all that there is."""
+    from workflow_r1.evaluation.figures import MEASURES
+    from workflow_r1.recording.metrics import headline_of
+
+    measure = headline_of(row, "rollout")
+    return "" if measure == "reward" else f"  {MEASURES[measure]} {_number(row, f'rollout/{measure}', '.3f')}"
+
+
+def _held_out_rate(row: Mapping[str, Any]) -> str:
+    """The figure of a held-out evaluation, named, with its interval."""
+    from workflow_r1.evaluation.figures import MEASURES
+    from workflow_r1.recording.metrics import headline_of
+
+    key = f"evaluation/{(measure := headline_of(row, 'evaluation'))}"
+    interval = f" [{_number(row, f'{key}_low', '.3f')}, {_number(row, f'{key}_high', '.3f')}]"
+    return f"{MEASURES[measure]} {_number(row, key, '.3f')}{'' if measure == 'reward' else interval}"
+
+
+def _name_of(reward: "Reward") -> str:
+    """The word for success of a reward; empty where it says none."""
+    from workflow_r1.trajectory.records import compares_answers
+
+    if compares_answers(reward):
+        return "exact match"
+    return "" if reward.success is None else "success"
+
+
 def _held_out(metrics: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{key.removeprefix('held_out/')} {value:.4f}" for key, value in metrics.items() if value is not None
@@ -438,6 +472,7 @@ class TrajectoryCounter:
         self._done = done
         self._first = done
         self._scored = self._right = self._failed = 0
+        self._measure = ""
         self._started = time.monotonic()
         self._live = Live(self, console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
 
@@ -458,17 +493,19 @@ class TrajectoryCounter:
         reward = getattr(trajectory, "reward", None)
         self._failed += trajectory.stop_reason.is_infrastructure
         self._scored += reward is not None
-        self._right += reward is not None and reward.exact_match == 1.0
+        self._right += reward is not None and reward.success is True
+        self._measure = _name_of(reward) if reward is not None else self._measure
         tenth = max(1, self._total // 10)
         if self._live is None and (self._done % tenth == 0 or self._done == self._total):
             self._console.print(Text(f"{self._title}: {self._done}/{self._total}  {self._so_far()}"), soft_wrap=True)
 
     def _so_far(self) -> str:
         parts = []
-        if self._scored:
-            parts.append(f"exact match {self._right / self._scored:.3f}")
+        if self._scored and self._measure:
+            parts.append(f"{self._measure} {self._right / self._scored:.3f}")
         if self._failed:
-            at_least = f", {self._right / (self._scored + self._failed):.3f} if wrong" if self._scored else ""
+            known = self._scored and self._measure
+            at_least = f", {self._right / (self._scored + self._failed):.3f} if wrong" if known else ""
             parts.append(f"{self._failed} left out{at_least}")
         elapsed, new = time.monotonic() - self._started, self._done - self._first
         if new:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workflow_r1.policy.distributed import Ranks
     from workflow_r1.recording.events import OnEvent
     from workflow_r1.recording.metrics import Metrics
+    from workflow_r1.rewards import Scorer
     from workflow_r1.trajectory import Question, Trajectory
 
 Cause = Literal["finished", "budget", "interrupted"]
@@ -83,6 +84,7 @@ class _Material:
     train_questions: "Sequence[Question]"
     evaluation_questions: "Sequence[Question]"
     make_environment: "Callable[[Question], Environment]"
+    score: "Scorer"
     accounts: "Accounts"
 
 
@@ -93,25 +95,35 @@ def _open_material(config: "RunConfig") -> _Material:
         UserError: the configuration or a file cannot be used.
         ServiceError: a service refuses or cannot be reached.
     """
-    from workflow_r1.assembly.environments import build_environment_factory
     from workflow_r1.assembly.operators import build_operators
     from workflow_r1.assembly.services import build_services, open_accounts
+    from workflow_r1.assembly.tasks import build_environments, build_scorer, build_task, needs_of
     from workflow_r1.running.parts import held_out_questions, train_questions
     from workflow_r1.running.policies import special_tokens
     from workflow_r1.running.services import check_services
+    from workflow_r1.tasks.instances import check_apart
 
+    task = build_task(config.chosen_task)
+    score = build_scorer(config.reward, task)
     questions, held_out = train_questions(config), held_out_questions(config)
-    accounts = open_accounts(config.prices, config.budget)
+    if task is not None:
+        check_apart(task, questions, held_out)
+    cost = config.reward.cost
+    prices_for = "reward.cost.kind" if cost.dial > 0 and cost.kind == "money" else None
+    accounts = open_accounts(config.prices, config.budget, prices_for=prices_for)
     operators = build_operators(config.pool)
-    services = build_services(config.services, config.pool, operators=operators, accounts=accounts)
+    services = build_services(
+        config.services, config.pool, operators=operators, accounts=accounts, needs=needs_of(task)
+    )
     check_services(config.services, services)
-    make_environment = build_environment_factory(
+    make_environment = build_environments(
+        task,
         config.environment,
         operators=operators,
         services=services,
         special_tokens=special_tokens(config.policy),
     )
-    return _Material(questions, held_out, make_environment, accounts)
+    return _Material(questions, held_out, make_environment, score, accounts)
 
 
 def prepare_native(config: "RunConfig", on_event: "OnEvent") -> Start:
@@ -126,6 +138,7 @@ def prepare_native(config: "RunConfig", on_event: "OnEvent") -> Start:
             train_questions=material.train_questions,
             evaluation_questions=material.evaluation_questions,
             make_environment=material.make_environment,
+            score=material.score,
             on_event=on_event,
             accounts=material.accounts,
             ranks=ranks,
@@ -169,6 +182,7 @@ def prepare_trl(config: "RunConfig", on_event: "OnEvent") -> Start:
             questions=order_questions(config.training, material.train_questions, seed=config.seed),
             evaluation_questions=material.evaluation_questions,
             make_environment=material.make_environment,
+            score=material.score,
             on_event=on_event,
             accounts=material.accounts,
         )
@@ -199,6 +213,11 @@ def prepare_verl(config: "RunConfig", on_event: "OnEvent") -> Start:
     from workflow_r1.policy.model import model_source
 
     check_possible(config)
+    if material.score.is_relative:
+        raise ConfigError(
+            "reward.weights: expected functions of one trajectory on verl, which scores each trajectory alone, received one "
+            'of a group; use engine = "native" or "trl"'
+        )
 
     def start(*, directory: Path, on_event: "OnEvent", ranks: "Ranks | None") -> EngineRun:
         training = VerlTraining(
@@ -274,12 +293,13 @@ def order_questions(training: "TrainingConfig", questions: "Sequence[Question]",
 
 def _demonstrations(config: "RunConfig", on_event: "OnEvent") -> "list[Trajectory]":
     """Return the configured file's demonstrations, or those of the embedded world's demonstrators."""
+    from workflow_r1.config.run import QUESTIONS
     from workflow_r1.recording.events import Preparing
     from workflow_r1.trajectory import load_trajectories
 
     if config.warmstart.demonstrations is not None:
         return load_trajectories(config.warmstart.demonstrations)
-    if config.data.source != "embedded":
+    if config.data.source != "embedded" or config.task != QUESTIONS:
         raise ConfigError(
             "warmstart.demonstrations: expected a JSONL of trajectories to imitate, since only the embedded world makes its "
             "own; `workflow-r1 rollout` samples some from a stronger policy or a fixed workflow"

@@ -71,7 +71,7 @@ class EvaluationPlan:
         """True where any question, or any service that a method needs, is the embedded world's."""
         from workflow_r1.running.simulation import is_simulated
 
-        return any(one.file is None for one in self.asked) or any(
+        return any(one.is_embedded for one in self.asked) or any(
             is_simulated(one.config, one.method, own_questions=True) for one in self.compared
         )
 
@@ -235,10 +235,16 @@ def evaluate(
 def _shared_services(plan: EvaluationPlan, accounts: "Accounts") -> "OperatorServices":
     """Return the services of all methods' operators: one client for each endpoint, one index, one budget."""
     from workflow_r1.assembly.services import build_services
+    from workflow_r1.assembly.tasks import build_task, needs_of
 
     operators = {name: each for one in plan.compared for name, each in pool_of(one.config, one.method).items()}
     return build_services(
-        plan.config.services, plan.config.pool, names=tuple(operators), operators=operators, accounts=accounts
+        plan.config.services,
+        plan.config.pool,
+        names=tuple(operators),
+        operators=operators,
+        accounts=accounts,
+        needs=needs_of(build_task(plan.config.chosen_task)),
     )
 
 
@@ -272,10 +278,16 @@ def _make_card(plan: EvaluationPlan) -> "EvaluationCard":
         repeats=plan.repeats,
         llm=describe_llm(config.llm, world_seed=config.embedded.seed),
         search=describe_search(config.search, world_seed=config.embedded.seed),
-        scoring=describe_scoring(unicode_normalise=plan.unicode_normalise),
+        scoring=describe_scoring(unicode_normalise=plan.unicode_normalise, task=_task_of(plan), reward=config.reward),
         prompts=fingerprint_of_prompts(),
         runs=(describe_environment(),),
     )
+
+
+def _task_of(plan: EvaluationPlan) -> str | None:
+    """Return the name of the task, where it judges its own episodes."""
+    described = plan.asked[0].task
+    return None if described is None else str(described["name"])
 
 
 @contextmanager
@@ -331,6 +343,7 @@ async def _ask_all(
                 services=services.redrawn(draws_of(seed, 0)),
                 questions=[question for questions in benchmarks.values() for question in questions],
                 directory=log.search_directory(one.name, seed),
+                unicode_normalise=plan.unicode_normalise,
                 notify=lambda line: on_event(Noted(line)),
             )
             title = f"{one.config.titled(simulation=plan.is_simulated)}: {one.name}" + (
@@ -354,7 +367,7 @@ async def _ask_all(
                     concurrency=one.config.sampling.max_sessions,
                     num_calls_left=lambda: accounts.budget.num_calls_left,
                     attempts=plan.attempts,
-                    unicode_normalise=plan.unicode_normalise,
+                    score=opened.score,
                     on_answer=_Counter(num_done, len(keys), on_event),
                 )
 

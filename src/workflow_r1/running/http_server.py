@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 
-def require_server(purpose: str) -> None:
+def require_server(purpose: str, *, web_sockets: bool = False) -> None:
     """Refuse where the packages of our servers are not installed.
 
     Raises:
         MissingExtraError: names the extra.
     """
-    for module in ("starlette", "uvicorn"):
+    for module in ("starlette", "uvicorn", *(["websockets"] if web_sockets else [])):
         require(module, extra="serve", purpose=purpose)
 
 
@@ -61,14 +61,19 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve_until_stopped(app: "ASGIApp", listening: socket.socket) -> None:
+def serve_until_stopped(app: "ASGIApp", listening: socket.socket, *, web_sockets: bool = False) -> None:
     """Serve until Ctrl-C or a termination; requests that are under way are finished first, for at most 10 seconds."""
     import uvicorn
 
     from workflow_r1.services.connections import server_options
 
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=10, **server_options(max_connections=1024))
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            timeout_graceful_shutdown=10,
+            **server_options(max_connections=1024, web_sockets=web_sockets),
+        )
     )
     # uvicorn hands on a signal that it has obeyed: a termination then ends as a Ctrl-C does.
     terminate = signal.signal(signal.SIGTERM, signal.default_int_handler)

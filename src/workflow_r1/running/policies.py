@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
     from workflow_r1.config.llm import LLMConfig
     from workflow_r1.config.run import PolicyConfig
-    from workflow_r1.environment import Environment
+    from workflow_r1.environment import Environment, QuestionEnvironment
     from workflow_r1.inference import HoldsConnections
     from workflow_r1.methods import Method
     from workflow_r1.operators import Operator, OperatorServices
+    from workflow_r1.rewards import Score
     from workflow_r1.rollout.policy import Policy
     from workflow_r1.rollout.policy_server import PolicyServerConfig
     from workflow_r1.rollout.sampling import SamplingConfig
@@ -70,10 +71,13 @@ def open_policy(
 
     from workflow_r1.policy.local_sampler import LocalSampler
     from workflow_r1.policy.model import load_policy_model
+    from workflow_r1.policy.precision import cast_for_good
 
     # Adapters of a trained policy are merged into it; new ones would change nothing and cost time.
     model, tokenizer = load_policy_model(config.policy)
     autocast = torch.bfloat16 if config.optimiser.precision == "bfloat16" else None
+    if autocast is not None:
+        cast_for_good(model, autocast)
     sampler = LocalSampler(
         model,
         tokenizer,
@@ -222,6 +226,8 @@ class OpenedMethod:
     """Makes, from the services, a function that makes a fresh environment for each trajectory."""
     services: "OperatorServices"
     """Services of the operators."""
+    score: "Score"
+    """Scores a trajectory that the policy itself brought to its end."""
     accounts: "Accounts"
     """Usage and limits of the services."""
     search: "Callable[[], Awaitable[None]] | None" = None
@@ -261,9 +267,14 @@ def choose_method(config: "RunConfig", name: str) -> "Method":
         ConfigError: the method does not exist, or it knows the embedded world only and the configuration is about
             another one.
     """
+    from workflow_r1.config.run import QUESTIONS
     from workflow_r1.methods import find_method
 
     chosen = find_method(name)
+    if config.task != QUESTIONS:
+        raise ConfigError(
+            f"method: {name} answers questions; with task = {config.task!r} only `policy` can act, so leave the others out"
+        )
     if chosen.only_embedded and not (config.data.source == "embedded" and config.llm.kind == "embedded"):
         raise ConfigError(f"method: {name} knows the embedded world only; leave it out, or evaluate that world")
     return chosen
@@ -295,6 +306,7 @@ def open_method(
     services: "OperatorServices | None" = None,
     questions: "Sequence[Question]" = (),
     directory: "Path | None" = None,
+    unicode_normalise: bool = False,
     notify: "Callable[[str], None] | None" = None,
 ) -> OpenedMethod:
     """Open the policy or method of that name.
@@ -309,6 +321,7 @@ def open_method(
         services: services of its operators; None builds them. A caller that passes them closes them.
         questions: questions of the rollouts.
         directory: directory of the findings of a method that searches first; None keeps no findings.
+        unicode_normalise: let accents, dashes and the like not matter to the score of an answer.
         notify: called with each line of such a search's progress.
 
     Raises:
@@ -317,6 +330,7 @@ def open_method(
     from workflow_r1.assembly.environments import build_environment_factory
     from workflow_r1.assembly.operators import build_operators
     from workflow_r1.assembly.services import build_services, open_accounts
+    from workflow_r1.assembly.tasks import build_environments, build_scorer, build_task, needs_of
     from workflow_r1.methods import MethodContext
     from workflow_r1.methods.method import method_environment
     from workflow_r1.running.parts import train_questions
@@ -324,15 +338,19 @@ def open_method(
     accounts = accounts or open_accounts(config.prices, config.budget, timed=True)
     if method == POLICY:
         known = build_operators(config.pool)
-        services = services or build_services(config.services, config.pool, operators=known, accounts=accounts)
+        task = build_task(config.chosen_task)
+        services = services or build_services(
+            config.services, config.pool, operators=known, accounts=accounts, needs=needs_of(task)
+        )
         policy, server = open_policy(config, temperature=temperature, accounts=accounts)
         tokens = special_tokens(config.policy)
         return OpenedMethod(
             lambda: policy,
-            lambda shared: build_environment_factory(
-                config.environment, operators=known, services=shared, special_tokens=tokens
+            lambda shared: build_environments(
+                task, config.environment, operators=known, services=shared, special_tokens=tokens
             ),
             services,
+            build_scorer(config.reward, task, unicode_normalise=unicode_normalise).one,
             accounts,
             server=server,
             count_tokens=None if server is not None else _token_counter(policy),
@@ -346,7 +364,7 @@ def open_method(
         config.services, config.pool, names=limits.operators, operators=operators, accounts=accounts
     )
 
-    def make_environments(shared: "OperatorServices") -> "Callable[[Question], Environment]":
+    def make_environments(shared: "OperatorServices") -> "Callable[[Question], QuestionEnvironment]":
         return build_environment_factory(limits, operators=operators, services=shared)
 
     context = MethodContext(
@@ -368,6 +386,7 @@ def open_method(
         make_policy=lambda: chosen.make_policy(context),
         make_environments=make_environments,
         services=services,
+        score=build_scorer(config.reward, None, unicode_normalise=unicode_normalise).one,
         accounts=accounts,
         search=None if prepare is None else lambda: prepare(context),
     )

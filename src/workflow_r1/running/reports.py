@@ -34,7 +34,7 @@ def report_evaluations(
     directories: Sequence[Path],
     *,
     reference: str | None = None,
-    figure: str = "exact_match",
+    figure: str | None = None,
     confidence: float = 0.95,
     output: Path | None = None,
     log: "AnswerLog | None" = None,
@@ -45,7 +45,8 @@ def report_evaluations(
     Args:
         directories: directories of the evaluations, which are compared together.
         reference: the method that the others are tested against; None takes ``policy``, if it is among several.
-        figure: figure of tables and pictures, ``exact_match`` or ``f1``.
+        figure: figure of tables and pictures: ``exact_match`` or ``f1``; ``success`` or ``reward`` of another task. None takes
+            the first that there is.
         confidence: confidence of every interval, from 0.5 to below 1.
         output: directory of the report; None is ``report/`` in the first directory.
         log: answers of the one directory, where they have been read already.
@@ -69,9 +70,11 @@ def report_evaluations(
     return WrittenReport(record, document, place, tuple(files), missing)
 
 
-def _read_figure(given: str) -> "Figure":
+def _read_figure(given: str | None) -> "Figure | None":
     from workflow_r1.evaluation.answers import Figure
 
+    if given is None:
+        return None
     for figure in get_args(Figure):
         if given == figure:
             return figure

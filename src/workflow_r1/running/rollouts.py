@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """Trajectories that were sampled, scored where their questions have golden answers."""
+    """Trajectories that were sampled, scored where their questions have golden answers, or their task knows the outcome."""
 
     file: Path
     """JSONL of the trajectories, in the order in which they ended; absent where there are no trajectories. Compressed where
@@ -69,8 +69,8 @@ def roll_out(
         BudgetExceededError: the budget is used up; the trajectories that are finished are kept.
         ServiceError: a service refuses, or cannot be reached at the start.
     """
-    from workflow_r1.rewards import score_trajectory
     from workflow_r1.rollout import rollout_groups
+    from workflow_r1.running.parts import is_scored
     from workflow_r1.running.services import check_served_policy, check_services
     from workflow_r1.running.simulation import is_simulated
     from workflow_r1.store.lock import held_alone
@@ -100,8 +100,8 @@ def roll_out(
     def keep(trajectory: "Trajectory") -> None:
         nonlocal done
         done += 1
-        if trajectory.question.golden_answers and not trajectory.stop_reason.is_infrastructure:
-            trajectory = score_trajectory(trajectory)
+        if is_scored(config, trajectory.question) and not trajectory.stop_reason.is_infrastructure:
+            trajectory = opened.score(trajectory)
         append_trajectories(output, [trajectory])
         on_event(TrajectoryFinished(done, total, trajectory))
 

@@ -26,8 +26,14 @@ def is_simulated(config: "RunConfig", method: str = POLICY, *, own_questions: bo
     Raises:
         ConfigError: the method does not exist, or an operator or plug-in cannot be used.
     """
+    from workflow_r1.assembly.tasks import build_task, needs_of
+
     needs = {need for operator in pool_of(config, method).values() for need in operator.needs}
-    return bool(config.simulated_services(needs)) or (config.data.source == "embedded" and not own_questions)
+    task = build_task(config.chosen_task) if method == POLICY else None
+    simulated = bool(config.simulated_services(needs | needs_of(task)))
+    if task is not None:
+        return simulated or task.is_simulation
+    return simulated or (config.data.source == "embedded" and not own_questions)
 
 
 def notes_on(config: "RunConfig", question: str | None, method: str = POLICY) -> Sequence[str]:
@@ -42,6 +48,10 @@ def notes_on(config: "RunConfig", question: str | None, method: str = POLICY) ->
         One sentence where the embedded world answers a question that names nothing of it, and one for each part of the
         configuration that the embedded policy has not learnt.
     """
+    from workflow_r1.config.run import QUESTIONS
+
+    if config.task != QUESTIONS:
+        return ()
     embedded_policy = method == POLICY and config.policy.base_url is None and config.policy.model == "embedded"
     notes = tuple(f"{finding.found}; {finding.remedy}." for finding in unlearnt(config)) if embedded_policy else ()
     if question is None or not (embedded_policy or is_simulated(config, method, own_questions=True)):

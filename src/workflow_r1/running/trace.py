@@ -16,7 +16,8 @@ from rich.text import Text
 from workflow_r1.prompts import cut_middle, parse_turn
 from workflow_r1.rollout.events import TurnFinished, TurnSampled, TurnStarted
 from workflow_r1.running.asking import AskEvent, QuestionAsked
-from workflow_r1.trajectory import ScoredTrajectory
+from workflow_r1.trajectory import AnswerReward, Reward, ScoredTrajectory, StopReason
+from workflow_r1.trajectory.records import compares_answers
 
 if TYPE_CHECKING:
     from workflow_r1.trajectory import Question, Trajectory, Turn, Usage
@@ -37,6 +38,7 @@ class LiveTrace:
         self._console = console
         self._currency = currency
         self._waiting_for = ""
+        self._writes_tags = True
         self._since = 0.0
         self._spinner = Spinner("dots")
 
@@ -75,6 +77,7 @@ class LiveTrace:
         """Show one event."""
         match event:
             case QuestionAsked():
+                self._writes_tags = event.writes_tags
                 self.show_question(event.question, title=event.title, policy=event.policy)
                 self._wait_for("the policy's first turn")
             case TurnStarted():
@@ -87,14 +90,20 @@ class LiveTrace:
     def show_outcome(self, trajectory: "Trajectory") -> None:
         """Show the answer and the whole usage."""
         line = Text("\n")
-        if trajectory.answer is None:
+        if trajectory.stop_reason is StopReason.DONE:
+            line.append("done", style="bold")
+        elif trajectory.answer is None:
             line.append(f"no answer ({trajectory.stop_reason})", style="bold red")
         else:
             line.append(_shown(trajectory.answer), style="bold")
         if isinstance(trajectory, ScoredTrajectory):
-            right = trajectory.reward.exact_match == 1.0
-            line.append("  ✓ right" if right else "  ✗ wrong", style="bold green" if right else "bold red")
-            line.append(f"   reward {trajectory.reward.total:g}", style="dim")
+            success = trajectory.reward.success
+            words = ("right", "wrong") if compares_answers(trajectory.reward) else ("success", "no success")
+            if success is not None:
+                line.append(
+                    f"  ✓ {words[0]}" if success else f"  ✗ {words[1]}", style="bold green" if success else "bold red"
+                )
+            line.append(f"   reward {trajectory.reward.total:g}{_further_parts(trajectory.reward)}", style="dim")
         self._print(line)
         self._print(Text(", ".join(outcome_parts(trajectory, self._currency)), style="dim"))
 
@@ -110,12 +119,13 @@ class LiveTrace:
     def _show_turn(self, event: TurnSampled) -> None:
         sampled = event.sampled
         parsed = parse_turn(sampled.text)
-        # Everything of a malformed turn is shown: its fault stands there.
+        # Everything of a malformed turn is shown: its fault stands there. So is everything of another format.
+        malformed = parsed.malformed and self._writes_tags
         line = Text(f"\n{event.index}", style="bold cyan")
         line.append(" ")
         line.append(
-            _shown(sampled.text if parsed.malformed else parsed.think or ""),
-            style="red" if parsed.malformed else "italic",
+            _shown(sampled.text if parsed.malformed or not self._writes_tags else parsed.think or ""),
+            style="red" if malformed else "italic",
         )
         tokens = len(sampled.token_ids) or sampled.usage.completion_tokens
         took = [
@@ -154,6 +164,12 @@ class LiveTrace:
 
 def _shown(text: str) -> str:
     return cut_middle(text, MAX_TEXT_CHARS)
+
+
+def _further_parts(reward: Reward) -> str:
+    """Show the parts of a reward that is not the paper's."""
+    parts = {} if isinstance(reward, AnswerReward) else reward.parts
+    return f" ({', '.join(f'{name} {value:g}' for name, value in parts.items())})" if parts else ""
 
 
 def outcome_parts(trajectory: "Trajectory", currency: str) -> list[str]:

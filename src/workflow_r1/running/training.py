@@ -162,7 +162,7 @@ def train(
         with together():
             place = _open_directory(config, directory, engine, resume=resume) if is_main or resume else Path()
         place = place if ranks is None else ranks.from_main(place)
-        tell(RunOpened(place, engine.title.format(title=config.title)))
+        tell(RunOpened(place, engine.title.format(title=_title(config))))
         for finding in unlearnt(config):
             tell(Warned(f"{finding.found}; {finding.remedy}"))
         try:
@@ -255,3 +255,11 @@ def newest_checkpoint(directory: Path) -> str | None:
     """
     names = [path.name for kind in ("step", "checkpoint") for path in (directory / "checkpoints").glob(f"{kind}-*")]
     return max(names, key=lambda name: int(name.rpartition("-")[2]), default=None)
+
+
+def _title(config: "RunConfig") -> str:
+    """Title of a run; the task's own class says whether it is a simulation."""
+    from workflow_r1.config.run import QUESTIONS
+    from workflow_r1.running.simulation import is_simulated
+
+    return config.title if config.task == QUESTIONS else config.titled(simulation=is_simulated(config))

@@ -54,9 +54,17 @@ def effects_of(config: "RunConfig") -> list[Effect]:
     from workflow_r1.config import RunConfig
 
     found = [Effect(f"run the Python code of {_quote(plugin)}", frozenset({("plugins",)})) for plugin in config.plugins]
+    if ":" in config.task:
+        found.append(_effect(f"run the Python code of the task {_quote(config.task)}", "task"))
+    for name, settings in config.tasks.items():
+        chosen = frozenset(("tasks", name, key) for key in settings)
+        found.append(Effect(f"give settings to the task {_quote(name)}, which may ask addresses", chosen))
     search = config.search
     if search.callable is not None:
         found.append(_effect(f"run the Python function {_quote(search.callable.function)}", "search.callable.function"))
+    for name in config.reward.weights:
+        if ":" in name:
+            found.append(Effect(f"run the Python function {_quote(name)}", frozenset({("reward", "weights", name)})))
     if search.mcp is not None and search.mcp.command:
         seen = f", which sees {', '.join(map(_quote, search.mcp.environment))}" if search.mcp.environment else ""
         command = _quote(" ".join(search.mcp.command))

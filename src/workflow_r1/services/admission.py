@@ -10,6 +10,9 @@ server (DNS rebinding), and it can send forms and plain text without asking. The
    length (413), that arrives in time (408);
 4. while no more than a bounded number of requests are under way (429).
 
+A WebSocket is taken by the first two rules, and never from a web page (403): every page may open one anywhere, and says
+so in ``Origin``.
+
 :class:`Admission` is an ASGI application around another one and needs no package.
 """
 
@@ -84,12 +87,18 @@ class Admission:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Take a request, or refuse it."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
+            return
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope.get("headers", ())]
+        if scope["type"] == "websocket":
+            if self._check_web_socket(scope, headers) is None:
+                await self._app(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1008})  # Before it is accepted: status 403.
             return
         self._num_requests += 1
         try:
-            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
             refusal = self._check_head(scope, headers)
             body: bytes | None = None
             if refusal is None and scope["method"] not in ("GET", "HEAD"):
@@ -101,6 +110,12 @@ class Admission:
                 await self._app(scope, receive if body is None else _replay(body, receive), send)
         finally:
             self._num_requests -= 1
+
+    def _check_web_socket(self, scope: Mapping[str, Any], headers: Sequence[tuple[str, str]]) -> Refusal | None:
+        """Check the head of a WebSocket, which any page may open: one that a page opens is not taken."""
+        if any(name == "origin" for name, _ in headers):
+            return Refusal(403, "expected a program, received the request of a web page")
+        return self._check_head({**scope, "method": "GET"}, headers)
 
     def _check_head(self, scope: Mapping[str, Any], headers: Sequence[tuple[str, str]]) -> Refusal | None:
         rules = self._rules

@@ -7,6 +7,7 @@ the rest of a request's head that began, and for a client that does not read its
 import asyncio
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 10.0
@@ -26,6 +27,7 @@ class TimedProtocol(H11Protocol):
     unread_seconds = UNREAD_SECONDS
     _head_timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
+    _is_web_socket = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -35,11 +37,19 @@ class TimedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Read on; between two requests the first byte of the next starts its time."""
         super().data_received(data)
+        if self._is_web_socket:
+            return
         if self.cycle is not None and not self.cycle.response_complete:
             _stop(self._head_timer)
             self._head_timer = None
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(self.head_seconds, self.transport.abort)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Leave the time to the WebSocket's own pings: a session may well be silent between two messages."""
+        _stop(self._head_timer)
+        self._is_web_socket = True
+        super().handle_websocket_upgrade(event)
 
     def pause_writing(self) -> None:
         """The client has not read what waits for it."""
@@ -63,15 +73,16 @@ def _stop(timer: asyncio.TimerHandle | None) -> None:
         timer.cancel()
 
 
-def server_options(*, max_connections: int) -> dict[str, Any]:
+def server_options(*, max_connections: int, web_sockets: bool = False) -> dict[str, Any]:
     """Options of ``uvicorn.Config`` that every server of ours shares.
 
     Args:
         max_connections: open at once; a request on one more is refused (503).
+        web_sockets: take WebSockets, too; that needs the package websockets.
     """
     return {
         "http": TimedProtocol,
-        "ws": "none",
+        "ws": "websockets-sansio" if web_sockets else "none",
         "timeout_keep_alive": IDLE_SECONDS,
         "limit_concurrency": max_connections,
         "access_log": False,

@@ -22,8 +22,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from workflow_r1.environment import Environment
-from workflow_r1.errors import BudgetExceededError, UserError
+from workflow_r1.environment import Environment, QuestionEnvironment
+from workflow_r1.errors import BudgetExceededError, DataError, UserError
 from workflow_r1.rollout import Policy, RolloutEvent, SampledPolicy, TurnSampled, derive_seed, rollout
 from workflow_r1.services.admission import Admission, AdmissionRules, Refusal
 from workflow_r1.serving.chat import ChatReply, read_chat
@@ -85,6 +85,8 @@ class Served:
     """Treatment of the messages before the question."""
     count_tokens: Callable[[Sequence[Message]], int] | None = None
     """Counter of a prompt's tokens, called in a thread before the policy gets it; None leaves that to the policy."""
+    question_of: Callable[[str], Question] = lambda text: Question(id="asked", text=text, golden_answers=())
+    """The question, or the instance of another task, that a text asks for; it raises a ``DataError`` for an unknown one."""
     warn: Callable[[str], Sequence[str]] = lambda question: ()
     """Warnings against false readings of an answer, by the question's text."""
 
@@ -283,7 +285,7 @@ class _Endpoint:
         try:
             async with self._places.take():
                 asked = await self._write_question(wanted)
-                question = Question(id="asked", text=asked.text, golden_answers=())
+                question = await self._find_question(asked.text)
                 trajectory = await rollout(
                     question,
                     policy=policy,
@@ -329,6 +331,17 @@ class _Endpoint:
             warnings=(*wanted.warnings, *asked.warnings, *self._served.warn(asked.text)),
         )
 
+    async def _find_question(self, text: str) -> Question:
+        """Return the question, or the instance of another task, that a text asks for.
+
+        Raises:
+            RequestError: 404 the task has no such instance.
+        """
+        try:
+            return await asyncio.to_thread(self._served.question_of, text)
+        except DataError as error:
+            raise RequestError(404, str(error), code="no_such_instance") from None
+
     async def _write_question(self, wanted: AnswerRequest) -> Asked:
         """Write the question for the policy, as long as its prompt may be.
 
@@ -344,7 +357,10 @@ class _Endpoint:
             if len(text) > max_tokens * CHARS_PER_TOKEN:
                 return False
             environment = served.make_environment(Question(id="asked", text=text, golden_answers=()))
-            return count_tokens is None or count_tokens(environment.initial_messages()) <= max_tokens
+            # Another task's prompt is not made of the text, and so cannot be shortened with it.
+            if count_tokens is None or not isinstance(environment, QuestionEnvironment):
+                return True
+            return count_tokens(environment.initial_messages()) <= max_tokens
 
         asked = await asyncio.to_thread(ask_within, wanted, served.history, fits=fits)
         if asked is None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from workflow_r1.serving.replies import Outcome, event, no_answer_text, policy_tokens
+from workflow_r1.serving.replies import Outcome, event, final_text, no_answer_text, policy_tokens
 from workflow_r1.serving.requests import (
     AnswerRequest,
     Fields,
@@ -153,4 +153,4 @@ class ChatReply:
 
 def _finish_reason(trajectory: Trajectory) -> str:
     """``length`` where a budget of the environment ended the trajectory before an answer."""
-    return "stop" if trajectory.answer is not None else "length"
+    return "stop" if final_text(trajectory) is not None else "length"

@@ -130,15 +130,22 @@ def reasoning_text(event: RolloutEvent) -> str:
             return ""
 
 
+def final_text(trajectory: Trajectory) -> str | None:
+    """Return the answer; the last observation of an episode that came to its end otherwise; None where there is neither."""
+    if trajectory.answer is not None or trajectory.stop_reason is not StopReason.DONE:
+        return trajectory.answer
+    return trajectory.turns[-1].calls[-1].observation
+
+
 def answer_text(trajectory: Trajectory, stop: Sequence[str]) -> str:
     """The answer, cut at the first of the stop strings; empty where there is no answer."""
-    answer = trajectory.answer or ""
+    answer = final_text(trajectory) or ""
     return answer[: min((at for at in map(answer.find, stop) if at >= 0), default=len(answer))]
 
 
 def no_answer_text(trajectory: Trajectory) -> str:
     """Return the end of ``reasoning_content`` where there is no answer: it explains the empty message."""
-    return "" if trajectory.answer is not None else f"No answer: {trajectory.stop_reason}.\n"
+    return "" if final_text(trajectory) is not None else f"No answer: {trajectory.stop_reason}.\n"
 
 
 def policy_tokens(trajectory: Trajectory) -> dict[str, int]:
@@ -202,7 +209,7 @@ def write_answer(trajectory: Trajectory, request: AnswerRequest) -> str:
     """Return the answer as the client wants it: cut at the first of its stop strings, or as JSON; empty where there is
     no answer.
     """
-    if trajectory.answer is None:
+    if final_text(trajectory) is None:
         return ""
     answer = answer_text(trajectory, request.stop)
     return answer if request.json_key is None else json.dumps({request.json_key: answer})

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from workflow_r1.serving.replies import Outcome, event, no_answer_text, policy_tokens
+from workflow_r1.serving.replies import Outcome, event, final_text, no_answer_text, policy_tokens
 from workflow_r1.serving.requests import (
     AnswerRequest,
     Fields,
@@ -133,7 +133,7 @@ class ResponsesReply:
 
     def whole(self, outcome: Outcome) -> dict[str, Any]:
         """The reply to a request that does not stream."""
-        answered = outcome.trajectory.answer is not None
+        answered = final_text(outcome.trajectory) is not None
         tokens = policy_tokens(outcome.trajectory)
         return {
             **self._head,

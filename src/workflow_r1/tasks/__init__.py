@@ -1,1 +1,6 @@
-"""Tasks: what a policy learns to do. The seam is in ``tasks.task``."""
+"""Tasks: what a policy learns to do. The seam is in ``tasks.task``, a task's environment in ``tasks.environment``."""
+
+from workflow_r1.tasks.environment import TaskEnvironment
+from workflow_r1.tasks.task import Action, ActionFormat, Episode, Reply, Split, Task, TaskSettings
+
+__all__ = ["Action", "ActionFormat", "Episode", "Reply", "Split", "Task", "TaskEnvironment", "TaskSettings"]

@@ -10,7 +10,6 @@ else of it.
 
         def instances(self, split, num): ...
         def open(self, instance, services): return Game(secret=instance.metadata["secret"])
-        def score(self, trajectory): return TaskReward.of(trajectory)
 
 Question answering is the first implementation. Its instances are the questions, and its environment is older than this
 seam; see ``docs/explanation/tasks.md``.
@@ -23,11 +22,16 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
 
+from workflow_r1.errors import DataError
 from workflow_r1.operators import OperatorServices
-from workflow_r1.trajectory import Message, Question
+from workflow_r1.operators.operator import Need
+from workflow_r1.trajectory import Message, Question, TaskReward, Trajectory
 
 Split = Literal["train", "evaluation"]
 """Use of instances: ``train`` to learn from, ``evaluation`` held out."""
+
+SPLITS: tuple[Split, ...] = ("train", "evaluation")
+"""Both of them."""
 
 ActionFormat = Literal["tags", "json", "text"]
 """Form in which the policy writes an action.
@@ -47,8 +51,8 @@ class Action:
     """One action of the policy, read from its turn."""
 
     name: str
-    """Name of the action, one of the task's ``actions``; ``answer`` where the policy wrote an answer; empty in
-    the format ``text``."""
+    """Name of the action, one of the task's ``actions``; ``answer`` where the policy wrote an answer. In the format
+    ``text`` it is the task's only action, or empty."""
     input: str
     """Text of the action: what stands behind the colon, in the answer, or in the whole reply; JSON arguments as text."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -76,20 +80,26 @@ class Reply:
 class Episode(ABC):
     """One trajectory's share of a task: single-use, with a state of its own.
 
-    Every method may be a coroutine function instead. A failing *service* raises ``workflow_r1.errors.ServiceError``,
+    Every method may be a coroutine function instead; one that is not runs on a thread, one call at a time. A failing *service* raises ``workflow_r1.errors.ServiceError``,
     which ends the trajectory and is never scored. Any other exception is a programming error and names its file and line.
     """
 
     @abstractmethod
     def start(self) -> str | Sequence[Message] | Awaitable[str | Sequence[Message]]:
-        """Return the prompt: a text (it becomes the user's message) or the messages."""
+        """Return the prompt: a text or messages.
+
+        A text is neutralised and becomes the user's message, with instructions how to act behind it unless
+        ``environment.prompt_style`` is ``brief``. Messages are taken as they are: neutralise in them what comes from
+        outside (``workflow_r1.prompts.neutralise``).
+        """
 
     @abstractmethod
     def act(self, action: Action) -> Reply | Awaitable[Reply]:
         """Act on one action of the policy."""
 
-    def close(self) -> None | Awaitable[None]:
+    def close(self) -> Awaitable[None] | None:
         """Give back what the episode holds. Called once, on every way out."""
+        return None
 
 
 class Task(ABC):
@@ -100,11 +110,23 @@ class Task(ABC):
     Settings: ClassVar[type[TaskSettings]] = TaskSettings
     """Type of its settings."""
     actions: ClassVar[Mapping[str, str]] = {}
-    """The actions by name, each with one line on its input; shown in instructions to a policy that erred."""
+    """The actions by name, each with one line on its input: ``with`` is written before it in instructions. Without any,
+    every name is an action. An ``<answer>`` is an action only where ``answer`` is among them."""
     action_format: ClassVar[ActionFormat] = "tags"
     """Form of an action."""
     is_simulation: ClassVar[bool] = False
     """True where its figures say nothing about the world outside."""
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    """Services of the configuration (``llm``, ``search``) without which it cannot work."""
+
+    says_success = True
+    """True where each episode that ends says whether it succeeded. A task without such a thing sets it to False, as an
+    attribute or a property, and its reward is all that is shown."""
+    counts_turn_rewards = True
+    """True where the total of ``score`` contains the turns' rewards, as the default's does."""
+    unfinished_reward = 0.0
+    """Reward added to a trajectory that a budget ended before its episode: where a bad end costs something, let stalling
+    cost no less. An attribute or a property."""
 
     def __init__(self, settings: TaskSettings) -> None:
         """Take the settings, which are checked already."""
@@ -124,10 +146,36 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def open(self, instance: Question, services: OperatorServices) -> Episode:
+    def open(self, instance: Question, services: OperatorServices) -> Episode | Awaitable[Episode]:
         """Return a fresh episode of an instance.
 
         Args:
             instance: the instance.
             services: LLM and search of the configuration, for a task that uses them.
         """
+
+    def asked(self, text: str) -> Question:
+        """Return the instance that a person asks for: ``ask`` and ``serve`` hand over what was typed.
+
+        By default the text is the id of an instance. A task that can be played on any text makes an instance of it.
+
+        Raises:
+            DataError: there is no such instance.
+        """
+        for split in SPLITS:
+            for instance in self.instances(split, None):
+                if instance.id == text:
+                    return instance
+        raise DataError(f"the task {self.name}: expected the id of an instance, received {text!r}")
+
+    def score(self, trajectory: Trajectory) -> TaskReward:
+        """Return the reward of a trajectory that the policy brought to its end.
+
+        By default its total is the sum of the turns' rewards, with ``unfinished_reward`` where a budget ended it; success
+        and parts are those of the episode's end, and a trajectory that a budget ended has failed.
+        """
+        ending = trajectory.ending
+        if ending is None:
+            success = False if self.says_success else None
+            return TaskReward(total=trajectory.turn_rewards + self.unfinished_reward, success=success)
+        return TaskReward(total=trajectory.turn_rewards, success=ending.success, parts=ending.parts)

@@ -1,6 +1,8 @@
 """Stage 4: the record of a rollout. Packing into tensors is in ``policy.packing`` (needs torch)."""
 
 from workflow_r1.trajectory.records import (
+    AnswerReward,
+    Ending,
     FinishReason,
     Message,
     OperatorCall,
@@ -8,6 +10,7 @@ from workflow_r1.trajectory.records import (
     Reward,
     ScoredTrajectory,
     StopReason,
+    TaskReward,
     Trajectory,
     Turn,
     Usage,
@@ -15,6 +18,8 @@ from workflow_r1.trajectory.records import (
 from workflow_r1.trajectory.storage import append_trajectories, load_trajectories
 
 __all__ = [
+    "AnswerReward",
+    "Ending",
     "FinishReason",
     "Message",
     "OperatorCall",
@@ -22,6 +27,7 @@ __all__ = [
     "Reward",
     "ScoredTrajectory",
     "StopReason",
+    "TaskReward",
     "Trajectory",
     "Turn",
     "Usage",

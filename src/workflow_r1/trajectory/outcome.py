@@ -18,9 +18,9 @@ class Outcome(StrEnum):
     """Outcome of an answer: its status, and for an answered question, whether it is right."""
 
     RIGHT = "right"
-    """Exact match with a golden answer."""
+    """Exact match with a golden answer, or the goal of another task reached."""
     WRONG = "wrong"
-    """An answer that matches none."""
+    """An answer that matches none, or the goal missed."""
     NO_ANSWER = "no_answer"
     """The method ended without one."""
     MALFORMED = "malformed"
@@ -32,15 +32,16 @@ class Outcome(StrEnum):
 
 
 def outcome_of(trajectory: Trajectory) -> Outcome | None:
-    """Return the outcome of a trajectory; None where there is an answer and no golden answers to compare it with."""
+    """Return the outcome of a trajectory; None where it came to its own end and nothing says whether that is right."""
     if trajectory.stop_reason.is_infrastructure:
         return Outcome.FAILED
-    if trajectory.stop_reason is StopReason.ANSWERED or trajectory.answer is not None:
+    if trajectory.stop_reason in (StopReason.ANSWERED, StopReason.DONE) or trajectory.answer is not None:
         if trajectory.answer == NO_ANSWER:
             return Outcome.NO_ANSWER
-        if not isinstance(trajectory, ScoredTrajectory):
+        success = trajectory.reward.success if isinstance(trajectory, ScoredTrajectory) else None
+        if success is None:
             return None
-        return Outcome.RIGHT if trajectory.reward.exact_match == 1.0 else Outcome.WRONG
+        return Outcome.RIGHT if success else Outcome.WRONG
     if trajectory.stop_reason is StopReason.CONTENT_REFUSED:
         return Outcome.NO_ANSWER
     if trajectory.turns and not trajectory.turns[-1].well_formed:

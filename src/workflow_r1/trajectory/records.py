@@ -5,7 +5,7 @@ Each stage of the path returns a new type: a ``Trajectory`` never has a reward, 
 
 from array import array
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
@@ -25,6 +25,8 @@ class StopReason(StrEnum):
 
     ANSWERED = "answered"
     """The policy wrote an ``<answer>``."""
+    DONE = "done"
+    """The task's episode is over."""
     MAX_OPERATOR_CALLS = "max_operator_calls"
     """The budget of operator calls was used up."""
     MAX_TURNS = "max_turns"
@@ -44,12 +46,20 @@ class StopReason(StrEnum):
     """An operator's service failed after its retries: infrastructure, left out of statistics and loss."""
     SAMPLER_FAILED = "sampler_failed"
     """The policy's own sampler or server failed: infrastructure, left out of statistics and loss."""
+    TASK_FAILED = "task_failed"
+    """The task itself failed: a service that it needs, or a reply that did not come in time. Infrastructure, left out of
+    statistics and loss."""
 
     @property
     def is_infrastructure(self) -> bool:
         """True where the policy is not to blame: such a trajectory is never scored or trained on."""
         # Deviation: infrastructure failures are no wrong answers; the paper says nothing of them.
-        return self in (StopReason.OPERATOR_FAILED, StopReason.SAMPLER_FAILED, StopReason.PROMPT_TOO_LONG)
+        return self in (
+            StopReason.OPERATOR_FAILED,
+            StopReason.SAMPLER_FAILED,
+            StopReason.TASK_FAILED,
+            StopReason.PROMPT_TOO_LONG,
+        )
 
 
 class FinishReason(StrEnum):
@@ -128,6 +138,10 @@ def _add_money(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one + other
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class OperatorCall(Record):
     """One operator call of a turn and its observation."""
 
@@ -143,6 +157,8 @@ class OperatorCall(Record):
     """LLM use of this call."""
     seconds: float = 0.0
     """Wall time of this call."""
+    reward: float | None = Field(default=None, allow_inf_nan=False, exclude_if=_is_none)
+    """The operator's score of this call; None where it scores none."""
 
 
 class Turn(Record):
@@ -170,6 +186,9 @@ class Turn(Record):
     """Usage of writing the turn where the policy is behind a chat server; zeros for a policy in this process."""
     policy_version: int | None = None
     """Optimiser steps of the weights that wrote the turn, where a server may lag behind; None is the trajectory's."""
+    # Left out of a row where it is None: rows of questions stay as they were.
+    reward: float | None = Field(default=None, allow_inf_nan=False, exclude_if=_is_none)
+    """Reward for this turn: the task's own, or the sum of the scores of its operator calls; None where there is neither."""
 
     @field_validator("logprobs")
     @classmethod
@@ -180,6 +199,15 @@ class Turn(Record):
     def _shorten(self, logprobs: tuple[float, ...]) -> tuple[float, ...]:
         # Nine digits tell every float32 from its neighbours; as a float64 it has seventeen.
         return tuple(float(f"{logprob:.9g}") for logprob in logprobs)
+
+
+class Ending(Record):
+    """The end of an episode, as its task judges it."""
+
+    success: bool | None = None
+    """The policy reached the goal; None where the task does not say."""
+    parts: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
+    """Named figures of the outcome."""
 
 
 class Trajectory(Record):
@@ -215,6 +243,14 @@ class Trajectory(Record):
     """Reported error, where ``stop_reason`` is an infrastructure failure, a full context or a refused content."""
     seconds: float = 0.0
     """Wall time from prompt to end."""
+    ending: Ending | None = Field(default=None, exclude_if=_is_none)
+    """The task's own judgement, where its episode came to an end; None where a budget or the infrastructure ended it, and
+    for questions, whose answers are judged by their golden answers."""
+
+    @property
+    def turn_rewards(self) -> float:
+        """Sum of the task's own rewards over the turns."""
+        return sum(turn.reward for turn in self.turns if turn.reward is not None)
 
     @property
     def num_policy_tokens(self) -> int:
@@ -232,8 +268,8 @@ class Trajectory(Record):
         return sum((call.usage for turn in self.turns for call in turn.calls), start=Usage())
 
 
-class Reward(Record):
-    """A reward with its breakdown, as in the paper; see ``rewards.score``."""
+class AnswerReward(Record):
+    """Reward of an answer to a question with its breakdown, as in the paper; see ``rewards.score``."""
 
     total: float
     """``answer + format``: the reward that the advantage is computed from."""
@@ -246,9 +282,46 @@ class Reward(Record):
     f1: float
     """Token F1, best over the golden answers."""
 
+    @property
+    def success(self) -> bool:
+        """True where the answer is right."""
+        return self.exact_match == 1.0
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The breakdown by name."""
+        return {"answer": self.answer, "format": self.format, "exact_match": self.exact_match, "f1": self.f1}
+
+
+class TaskReward(Record):
+    """Reward of a trajectory of any task."""
+
+    total: float = Field(allow_inf_nan=False)
+    """The reward that the advantage is computed from."""
+    success: bool | None
+    """The policy reached the goal; None where the task does not say."""
+    parts: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(default_factory=dict)
+    """Named figures that explain the total or the outcome; ``exact_match`` and ``f1`` among them where answers are
+    compared with golden answers."""
+
+
+Reward = AnswerReward | TaskReward
+"""A reward: all have ``total``, ``success`` and ``parts``, and generic code reads nothing else."""
+
+
+def compares_answers(reward: Reward) -> bool:
+    """Return True where an answer was compared with golden ones, whatever the total is made of."""
+    return {"exact_match", "f1"} <= reward.parts.keys()
+
 
 class ScoredTrajectory(Trajectory):
     """A trajectory with its reward. Infrastructure failures have none: they stay plain ``Trajectory``."""
 
     reward: Reward
     """The score and its parts."""
+
+    @classmethod
+    def of(cls, trajectory: Trajectory, reward: Reward) -> Self:
+        """Return a trajectory with its reward."""
+        fields = {name: getattr(trajectory, name) for name in Trajectory.model_fields}
+        return cls(**fields, reward=reward)

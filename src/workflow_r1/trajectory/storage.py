@@ -190,7 +190,8 @@ def parse_trajectory(line: bytes, place: str) -> Trajectory:
         return (ScoredTrajectory if "reward" in row else Trajectory).model_validate(row)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        # Pydantic names the kind of reward that it tried.
+        field = ".".join(str(part) for part in first["loc"] if part not in ("AnswerReward", "TaskReward"))
         raise DataError(f"{place}: field {field!r}: {first['msg']}") from None
 
 

@@ -9,7 +9,7 @@ import pytest
 from workflow_r1.accounting import Account
 from workflow_r1.evaluation.evaluate import EvaluationResult
 from workflow_r1.recording.metrics import evaluation_metrics, rollout_metrics
-from workflow_r1.trajectory import Question, StopReason, Trajectory, Usage
+from workflow_r1.trajectory import Question, ScoredTrajectory, StopReason, TaskReward, Trajectory, Usage
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "run-directory.md"
 
@@ -18,6 +18,7 @@ PLACEHOLDERS = (
     (r"/stop/[^/]+$", "/stop/REASON"),
     (r"/class/[^/]+/", "/class/CLASS/"),
     (r"/turn_\d+/", "/turn_K/"),
+    (r"/part/.*", "/part/NAME"),
 )
 
 
@@ -51,7 +52,8 @@ def written(tiny_run, warm_directory, tmp_path_factory):
     directory = tmp_path_factory.mktemp("documented") / "run"
     tiny_run.make_trainer(config, directory).run()
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return {generalise(key) for line in [*lines, *lines_where_something_is_left_out()] for key in line}
+    others = [*lines_where_something_is_left_out(), *lines_of_another_task()]
+    return {generalise(key) for line in [*lines, *others] for key in line}
 
 
 def lines_where_something_is_left_out():
@@ -63,6 +65,15 @@ def lines_where_something_is_left_out():
         stop_reason=StopReason.OPERATOR_FAILED,
     )
     return rollout_metrics([failed], operators=("Echo",)), evaluation_metrics(EvaluationResult((failed,)))
+
+
+def lines_of_another_task():
+    asked = {"group_id": "g", "question": Question(id="q", text="q", golden_answers=())}
+    played = ScoredTrajectory.of(
+        Trajectory(id="t", stop_reason=StopReason.DONE, **asked), TaskReward(total=1, success=True, parts={"moves": 1})
+    )
+    failed = Trajectory(id="f", stop_reason=StopReason.TASK_FAILED, **asked)
+    return rollout_metrics([played, failed], operators=()), evaluation_metrics(EvaluationResult((played,)))
 
 
 def of_training(names):

@@ -13,7 +13,7 @@ from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, Traini
 from workflow_r1.engines.native import update
 from workflow_r1.policy.forward import TokenScores
 from workflow_r1.policy.packing import PackedBatch
-from workflow_r1.trajectory import Question, Reward, ScoredTrajectory, StopReason, Trajectory, Turn
+from workflow_r1.trajectory import AnswerReward, Question, ScoredTrajectory, StopReason, Trajectory, Turn
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden_batch.json").read_text(encoding="utf-8"))
 ROWS = GOLDEN["trajectories"]
@@ -49,7 +49,7 @@ def trajectory(row: dict[str, Any]) -> Trajectory:
     }
     if failed:
         return Trajectory(**values)
-    reward = Reward(total=row["reward"], answer=0.0, format=0.0, exact_match=0.0, f1=0.0)
+    reward = AnswerReward(total=row["reward"], answer=0.0, format=0.0, exact_match=0.0, f1=0.0)
     return ScoredTrajectory(**values, reward=reward)
 
 
@@ -89,6 +89,7 @@ def test_native_engine_makes_of_the_golden_batch_what_the_formulas_say(
     monkeypatch: pytest.MonkeyPatch, weight: Any, micro_batch_tokens: int, kl_coefficient: float
 ) -> None:
     monkeypatch.setattr(update, "token_scores", look_up)
+    monkeypatch.setattr(update, "shares_prefixes", lambda model: False)
     model = Table()
     objective = ObjectiveConfig(
         weight=weight,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from workflow_r1.environment import Environment
+from workflow_r1.environment import QuestionEnvironment
 from workflow_r1.errors import ServiceUnavailableError
 from workflow_r1.inference import ChatRequest, OpenAIChatConfig, OpenAIChatModel, ScriptedChatModel
 from workflow_r1.inference.loopback import Fault, LoopbackServer
@@ -55,7 +55,7 @@ def make_trainer(tiny_run, warm_directory, directory, server, on_event=lambda ev
 
     def make_environment(question):
         services = OperatorServices(chat=chat)
-        return Environment(question, config=config.environment, operators={"Echo": Echo}, services=services)
+        return QuestionEnvironment(question, config=config.environment, operators={"Echo": Echo}, services=services)
 
     return tiny_run.make_trainer(config, directory, on_event, make_environment=make_environment), chat
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from workflow_r1.engines.native.update import PolicyUpdate, UpdateResult
 from workflow_r1.errors import CheckpointError, ConfigError, DataError, ServiceUnavailableError, UserError
 from workflow_r1.operators import OperatorResult, OperatorServices
 from workflow_r1.recording.events import (
@@ -169,7 +170,7 @@ def test_a_budget_of_minutes_ends_a_run_at_the_end_of_a_step(whole, tiny_run, wa
 def paying(tiny_run, config):
     """Accounts, and environments whose operator asks a metered LLM once."""
     from workflow_r1.assembly.services import open_accounts
-    from workflow_r1.environment import Environment
+    from workflow_r1.environment import QuestionEnvironment
     from workflow_r1.inference import ChatRequest, ScriptedChatModel
     from workflow_r1.operators import OperatorResult, operator
     from workflow_r1.trajectory import Message
@@ -185,7 +186,7 @@ def paying(tiny_run, config):
     services = OperatorServices(chat=accounts.meter_chat(limited, endpoint="gpt-x"))
 
     def make_environment(question):
-        return Environment(question, config=config.environment, operators={"Echo": Echo}, services=services)
+        return QuestionEnvironment(question, config=config.environment, operators={"Echo": Echo}, services=services)
 
     return {"accounts": accounts, "make_environment": make_environment}, chat
 
@@ -249,7 +250,7 @@ def test_a_budget_stops_a_run_that_a_resume_finishes(paid, tiny_run, warm_direct
 
 
 def test_failing_services_are_counted_and_left_out(tiny_run, warm_directory, tmp_path):
-    from workflow_r1.environment import Environment
+    from workflow_r1.environment import QuestionEnvironment
     from workflow_r1.operators import operator
 
     num_calls = 0
@@ -265,7 +266,9 @@ def test_failing_services_are_counted_and_left_out(tiny_run, warm_directory, tmp
     config = tiny_run.tiny_config(warm_directory, training={"steps": 1, "questions_per_step": 8})
 
     def make_environment(question):
-        return Environment(question, config=config.environment, operators={"Echo": Echo}, services=OperatorServices())
+        return QuestionEnvironment(
+            question, config=config.environment, operators={"Echo": Echo}, services=OperatorServices()
+        )
 
     events = []
     tiny_run.make_trainer(config, tmp_path, events.append, make_environment=make_environment).run()
@@ -378,3 +381,47 @@ def test_two_processes_do_not_train_in_one_directory(tiny_run, warm_directory, t
     with hold_run_directory(tmp_path / "run"), pytest.raises(UserError, match="is at work there"):
         tiny_run.make_trainer(config, tmp_path / "run").run()
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_rollouts_and_held_out_questions_are_scored_by_the_configured_reward(tiny_run, warm_directory, tmp_path):
+    """Half the F1, less the cost in turns; alone in its group, a held-out answer has nothing to be dearer than."""
+    config = tiny_run.tiny_config(
+        warm_directory,
+        reward={"weights": {"f1": 0.5}, "cost": {"dial": 0.5, "kind": "turns"}},
+        objective={"advantage": "group_centred", "credit": "return_to_go"},
+        training={"steps": 1, "evaluate_every": 0},
+    )
+    tiny_run.make_trainer(config, tmp_path / "run").run()
+    start, step = rows(tmp_path / "run")
+    assert start["evaluation/f1"] > 0
+    assert start["evaluation/reward"] == pytest.approx(0.5 * start["evaluation/f1"])
+    assert start["evaluation/part/cost"] == 0
+    assert step["rollout/part/cost"] < 0
+    assert step["rollout/reward"] == pytest.approx(0.5 * step["rollout/f1"] + step["rollout/part/cost"])
+    scored = load_trajectories(tmp_path / "run" / "trajectories.jsonl")
+    assert {"f1", "cost", "exact_match"} <= scored[0].reward.parts.keys()
+
+
+@pytest.mark.parametrize(("num_optimiser_steps", "times"), [(0, 1), (1, 3)])
+def test_a_question_is_not_asked_again_of_the_weights_that_answered_it(
+    tiny_run, warm_directory, tmp_path, monkeypatch, num_optimiser_steps, times
+):
+    """Steps without an optimiser step leave the weights alone: the evaluations after them have the first one's figures."""
+    config = tiny_run.tiny_config(warm_directory, training={"steps": 2, "evaluate_every": 1, "evaluation_questions": 3})
+    held_out = [each.model_copy(update={"id": f"held-out-{each.id}"}) for each in tiny_run.QUESTIONS[:3]]
+    asked = []
+
+    def make_environment(question):
+        asked.append(question.id)
+        return tiny_run.make_environment(config, question)
+
+    monkeypatch.setattr(
+        PolicyUpdate,
+        "step",
+        lambda *_, **__: UpdateResult(metrics={}, num_optimiser_steps=num_optimiser_steps, num_tokens=0),
+    )
+    tiny_run.make_trainer(config, tmp_path, evaluation_questions=held_out, make_environment=make_environment).run()
+    assert sorted(name for name in asked if "held-out" in name) == sorted(times * [each.id for each in held_out])
+    first, *others = rows(tmp_path, "evaluations.jsonl")
+    assert len(others) == 2
+    assert all({**other, "step": 0} == first for other in others)

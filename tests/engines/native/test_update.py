@@ -4,16 +4,18 @@ import pytest
 import torch
 
 from workflow_r1.config.training import LoraSettings, ObjectiveConfig
+from workflow_r1.engines.native import update as update_module
 from workflow_r1.engines.native.optimiser import build_optimiser
 from workflow_r1.engines.native.update import PolicyUpdate, resolve_objective
 from workflow_r1.policy.model import load_policy_model
-from workflow_r1.trajectory import Reward, ScoredTrajectory, StopReason
+from workflow_r1.policy.prefix_trees import PrefixTree
+from workflow_r1.trajectory import AnswerReward, ScoredTrajectory, StopReason
 
 GROUP = 4
 
 
 def score(trajectory, total):
-    reward = Reward(total=total, answer=total, format=0.0, exact_match=total, f1=total)
+    reward = AnswerReward(total=total, answer=total, format=0.0, exact_match=total, f1=total)
     return ScoredTrajectory(**dict(trajectory), reward=reward)
 
 
@@ -36,7 +38,7 @@ def configure(config, *, objective=None, optimiser=None, mini_batch_questions=8)
     )
 
 
-def make_update(config, perturb=False):
+def make_update(config, perturb=False, samples_as_trained=False):
     model, tokenizer = load_policy_model(config.policy, lora=config.optimiser.lora, seed=config.seed)
     if perturb:
         generator = torch.Generator().manual_seed(5)
@@ -53,6 +55,7 @@ def make_update(config, perturb=False):
         settings=config.optimiser,
         temperature=config.sampling.temperature,
         mini_batch_questions=config.training.mini_batch_questions,
+        samples_as_trained=samples_as_trained,
     )
     return update, model
 
@@ -256,3 +259,95 @@ def test_the_configuration_overrides_the_preset_field_by_field():
     assert (preset.unit, preset.clip_low, preset.clip_high) == ("sequence", 3e-4, 4e-4)
     changed = resolve_objective(ObjectiveConfig(preset="gspo", unit="turn", clip_low=0.0))
     assert (changed.unit, changed.clip_low, changed.clip_high) == ("turn", 0.0, 4e-4)
+
+
+@pytest.fixture
+def groups_alike(groups):
+    """Groups in which a trajectory occurs twice, with another reward, and another begins as the first does."""
+    made = []
+    for group in groups[:4]:
+        first, second, third, _ = group
+        short = third.model_copy(update={"turns": first.turns[:1], "prompt_token_ids": first.prompt_token_ids})
+        other = first.reward.model_copy(update={"total": 1.0 - first.reward.total})
+        made.append([first, second, short, first.model_copy(update={"reward": other})])
+    return made
+
+
+def one_tree_a_row(rows, *, hidden_size):
+    return [
+        PrefixTree(row, [*range(-1, len(row) - 1)], [*range(len(row))], {index: [*range(len(row))]})
+        for index, row in enumerate(rows)
+    ]
+
+
+@pytest.mark.parametrize("objective", [{"preset": "gsspo"}, {"preset": "grpo", "weight": "batch"}])
+def test_shared_beginnings_change_no_gradient(run_config, groups_alike, monkeypatch, objective):
+    """Rows keep their own advantage, old log-probabilities and reference: only the model's work is shared."""
+    config = configure(run_config, objective=objective | {"kl_coefficient": 0.1, "clip_low": 0.1, "clip_high": 0.1})
+    results, tokens = [], []
+    for alone in (True, False):
+        update, model = make_update(config, perturb=True)
+        if alone:
+            monkeypatch.setattr(update_module, "prefix_trees", one_tree_a_row)
+        else:
+            monkeypatch.undo()
+        seen = []
+        model.model.register_forward_pre_hook(
+            lambda module, arguments, given, seen=seen: seen.append(given["input_ids"].numel()), with_kwargs=True
+        )
+        (mini_batch,) = update.mini_batches(groups_alike)
+        generator = torch.Generator().manual_seed(1)
+        logprobs = update.logprobs(mini_batch.batch)
+        old, ref = (logprobs + 0.3 * torch.randn(logprobs.shape, generator=generator) for _ in range(2))
+        results.append(gradient_of(update, model, mini_batch, old_logprobs=old, ref_logprobs=ref))
+        tokens.append(sum(seen))
+    (expected, expected_gradient), (result, gradient) = results
+    assert tokens[1] < 0.7 * tokens[0]
+    assert 0 < result.metrics["clip_fraction_low"] < 1 and 0 < result.metrics["clip_fraction_high"] < 1
+    torch.testing.assert_close(gradient, expected_gradient, atol=1e-6, rtol=0)
+    assert result.metrics == pytest.approx(expected.metrics, abs=1e-5)
+    assert result.loss == pytest.approx(expected.loss, abs=1e-6)
+
+
+def sampled_by(update, groups, error=0.0):
+    """The groups with the policy's own log-probabilities, one of them off by so much."""
+    made = []
+    for group in groups:
+        (mini_batch,) = update.mini_batches([group])
+        logprobs = update.logprobs(mini_batch.batch)
+        rows = []
+        for trajectory, values, turn_ids in zip(group, logprobs, mini_batch.batch.turn_ids, strict=True):
+            turns = [
+                turn.model_copy(update={"logprobs": tuple(values[turn_ids == turn.index].tolist())})
+                for turn in trajectory.turns
+            ]
+            rows.append(trajectory.model_copy(update={"turns": tuple(turns)}))
+        made.append(rows)
+    first = made[0][0].turns[0]
+    first = first.model_copy(update={"logprobs": (first.logprobs[0] + error, *first.logprobs[1:])})
+    made[0][0] = made[0][0].model_copy(update={"turns": (first, *made[0][0].turns[1:])})
+    return made
+
+
+@pytest.mark.parametrize("error", [0.0, 3e-6, 1e-3])
+def test_the_samplers_log_probabilities_are_the_old_ones_where_the_first_mini_batch_shows_that_they_are(
+    run_config, groups, error
+):
+    config = configure(run_config, mini_batch_questions=2)
+    ends, passes = [], []
+    for alike in (False, True):
+        update, model = make_update(config, samples_as_trained=alike)
+        sampled = sampled_by(update, groups[:4], error)
+        own = []
+        recompute = update.logprobs
+        update.logprobs = lambda batch, own=own, recompute=recompute: own.append(batch) or recompute(batch)
+        result = update.step(sampled, policy_version=0)
+        ends.append((weights(model), result.metrics))
+        passes.append(len(own))
+    assert passes == [1, 1 if error == 1e-3 else 0]
+    if error == 1e-3:
+        assert torch.equal(ends[0][0], ends[1][0]) and ends[0][1] == ends[1][1]
+    else:
+        torch.testing.assert_close(ends[1][0], ends[0][0], atol=1e-6, rtol=0)
+        assert ends[1][1]["update/sampler_difference_max"] == pytest.approx(error, abs=2e-6)
+        assert ends[1][1]["update/ratio_max"] > 1.01, "the second mini-batch still has a ratio"

@@ -12,7 +12,7 @@ from typing import Any
 
 from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.native.run import Trainer
-from workflow_r1.environment import Environment
+from workflow_r1.environment import Environment, QuestionEnvironment
 from workflow_r1.operators import OperatorResult, OperatorServices, operator
 from workflow_r1.recording.events import StepFinished
 from workflow_r1.trajectory import Message, Question, StopReason, Trajectory, Turn
@@ -60,7 +60,9 @@ def tiny_config(model_directory: Path, **overrides: dict[str, Any]) -> RunConfig
 
 
 def make_environment(config: RunConfig, question: Question) -> Environment:
-    return Environment(question, config=config.environment, operators={"Echo": Echo}, services=OperatorServices())
+    return QuestionEnvironment(
+        question, config=config.environment, operators={"Echo": Echo}, services=OperatorServices()
+    )
 
 
 def make_trainer(config: RunConfig, run_directory: Path, on_event: Any = lambda event: None, **changes: Any) -> Trainer:

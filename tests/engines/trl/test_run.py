@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from workflow_r1.assembly.tasks import build_scorer, build_task
 from workflow_r1.config import load_run_config
 from workflow_r1.engines.native.batching import draw
 from workflow_r1.engines.native.run import Trainer
@@ -75,6 +76,7 @@ def in_process(directory: Path, *overrides: str, make_environment: Any = None, *
         questions=[questions[index] for index in drawn],
         evaluation_questions=held_out,
         make_environment=make_environment or open_environments(config),
+        score=build_scorer(config.reward, build_task(config.chosen_task)),
         **changes,
     )
 
@@ -126,11 +128,27 @@ def test_two_processes_do_what_one_does(whole: Path, tmp_path: Path) -> None:
     assert second["update/loss"] == pytest.approx(first["update/loss"], abs=2e-2)
 
 
-def test_one_optimiser_step_is_that_of_the_native_engine_in_one_and_in_two_processes(tmp_path: Path) -> None:
-    config = load_run_config(
-        "embedded",
-        overrides=[*SETTINGS, "training.steps=1", "training.mini_batch_questions=4", "training.evaluation_questions=0"],
-    )
+OWN_TASK = [
+    f"task={Path(__file__).parents[2] / 'support' / 'letters_task.py'}:CountLetters",
+    "environment.operators=[]",
+]
+COST = [
+    # The cost is compared within the group, of which each of two processes samples a part: three groups, six each.
+    *("training.questions_per_step=3", "training.mini_batch_questions=3", "trl.micro_batch_rows=3"),
+    *("reward.cost.dial=0.5", "objective.advantage=group_centred"),
+]
+
+
+@pytest.mark.parametrize("changed", [[], OWN_TASK, COST], ids=["questions", "own task", "cost"])
+def test_one_optimiser_step_is_that_of_the_native_engine_in_one_and_in_two_processes(
+    tmp_path: Path, changed: list[str]
+) -> None:
+    overrides = [
+        *("training.steps=1", "training.mini_batch_questions=4", "training.evaluation_questions=0"),
+        *changed,
+    ]
+    in_native = ["engine=native", "trl.micro_batch_rows=8"]
+    config = load_run_config("embedded", overrides=[*SETTINGS, *overrides, *in_native])
     questions = train_questions(config)
     Trainer(
         config=config,
@@ -138,8 +156,8 @@ def test_one_optimiser_step_is_that_of_the_native_engine_in_one_and_in_two_proce
         train_questions=questions,
         evaluation_questions=[],
         make_environment=open_environments(config),
+        score=build_scorer(config.reward, build_task(config.chosen_task)),
     ).run()
-    overrides = ["training.steps=1", "training.mini_batch_questions=4", "training.evaluation_questions=0"]
     in_process(tmp_path / "one", *overrides).run()
     arguments = [part for setting in [*SETTINGS, *overrides] for part in ("-o", setting)]
     done = command("--engine", "trl", *arguments, "--run-directory", str(tmp_path / "two"), processes=2)
@@ -231,8 +249,11 @@ def test_nothing_but_failures_stops_the_run(tmp_path: Path) -> None:
     class Down:
         config = load_run_config("embedded", overrides=SETTINGS).environment
 
-        def initial_messages(self) -> Any:
+        async def start(self) -> Any:
             raise ServiceUnavailableError("down")
+
+        async def close(self) -> None:
+            pass
 
     with pytest.raises(ServiceUnavailableError):
         in_process(tmp_path, "training.evaluation_questions=0", make_environment=lambda question: Down()).run()

@@ -19,8 +19,10 @@ from verl.utils.dataset.rl_dataset import collate_fn
 from verl.workers.rollout.replica import TokenOutput
 
 from workflow_r1.algorithms import turn_ids_from_mask
+from workflow_r1.assembly.tasks import build_score, build_task
 from workflow_r1.config import RunConfig, dump_toml
 from workflow_r1.embedded import policy_directory
+from workflow_r1.engines.verl import agent_loop as plugin_loop
 from workflow_r1.engines.verl import plugin  # noqa: F401  Registers the loop.
 from workflow_r1.engines.verl.described_run import VARIABLE
 from workflow_r1.engines.verl.launch import prepare
@@ -29,7 +31,6 @@ from workflow_r1.engines.verl.rollout_files import RolloutFiles
 from workflow_r1.policy.local_sampler import LocalSampler
 from workflow_r1.policy.model import load_policy_model
 from workflow_r1.policy.packing import pack
-from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import derive_seed, rollout_groups
 from workflow_r1.running.parts import open_environments, train_questions
 from workflow_r1.running.policies import special_tokens
@@ -109,10 +110,19 @@ def written(directory: Path) -> dict[str, Trajectory]:
     return {t.id: t for t in RolloutFiles(directory).follow("training", STEP).read()}
 
 
+OWN_TASK = [
+    f"task={Path(__file__).parents[2] / 'support' / 'letters_task.py'}:CountLetters",
+    "environment.operators=[]",
+]
+
+
+@pytest.mark.parametrize("task", [[], OWN_TASK], ids=["questions", "own task"])
 def test_tokens_masks_and_turns_are_the_native_ones(
-    cpu_config: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cpu_config: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: list[str]
 ) -> None:
-    config = cpu_config("training.group_size=3")
+    config = cpu_config("training.group_size=3", *task)
+    score = build_score(build_task(config.chosen_task))
+    plugin_loop._open_workplace.cache_clear()
     output = through_verl(config, tmp_path, StubServer(sampler_of(config)), monkeypatch)
     expected = native(config, sampler_of(config))
     assert len(output) == len(expected) == 6
@@ -128,7 +138,7 @@ def test_tokens_masks_and_turns_are_the_native_ones(
         assert turns.tolist() == batch.turn_ids[0, start:].tolist()
         logprobs = output.batch["rollout_log_probs"][index][inside[width:]]
         torch.testing.assert_close(logprobs, batch.sampler_logprobs[0, start:], rtol=0, atol=1e-4)
-        assert output.batch["rm_scores"][index].sum().item() == score_trajectory(trajectory).reward.total
+        assert output.batch["rm_scores"][index].sum().item() == pytest.approx(score(trajectory).reward.total)
     records = written(tmp_path)
     assert set(records) == {trajectory.id for trajectory in expected}
     for trajectory in expected:

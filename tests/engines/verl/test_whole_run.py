@@ -16,6 +16,7 @@ pytest.importorskip("verl", reason="verl has an environment of its own: make tes
 
 from safetensors.torch import load_file
 
+from workflow_r1.assembly.tasks import build_scorer, build_task
 from workflow_r1.config import RunConfig, dump_toml, load_run_config
 from workflow_r1.embedded import policy_directory
 from workflow_r1.engines.native.run import Trainer
@@ -95,6 +96,36 @@ def test_first_step_samples_the_native_trajectories(runs: Runs) -> None:
         # The server reads the whole context anew each turn, the native sampler keeps it: another order of additions.
         for turn, same in zip(one.turns, other.turns, strict=True):
             assert turn.logprobs == pytest.approx(same.logprobs, abs=1e-4)
+
+
+def test_the_first_step_of_an_own_task_is_the_native_ones(
+    tmp_path: Path, cpu_config: Callable[..., RunConfig], shims: Mapping[str, str]
+) -> None:
+    file = Path(__file__).parents[2] / "support" / "letters_task.py"
+    own = [f"task={file}:CountLetters", "environment.operators=[]"]
+    config = cpu_config("training.steps=1", "training.evaluation_questions=0", KL, *own)
+    run_verl(tmp_path / "verl", config, shims)
+    Trainer(
+        config=config,
+        run_directory=tmp_path / "native",
+        train_questions=train_questions(config),
+        evaluation_questions=[],
+        make_environment=open_environments(config, special_tokens=special_tokens(config.policy)),
+        score=build_scorer(config.reward, build_task(config.chosen_task)),
+    ).run()
+    ours, native = of_step(tmp_path / "verl", 1), of_step(tmp_path / "native", 1)
+    assert len(ours) == 16 and len({t.reward.total for t in ours}) > 2
+    for one, other in zip(ours, native, strict=True):
+        assert [turn.token_ids for turn in one.turns] == [turn.token_ids for turn in other.turns]
+        assert [turn.context_token_ids for turn in one.turns] == [turn.context_token_ids for turn in other.turns]
+        assert (one.reward, one.ending, one.stop_reason) == (other.reward, other.ending, other.stop_reason)
+        assert [turn.reward for turn in one.turns] == [turn.reward for turn in other.turns]
+    [row], [same] = rows(tmp_path / "verl"), rows(tmp_path / "native")
+    keys = [key for key in same if key.startswith("rollout/") and key != "rollout/surprisal"]
+    assert "rollout/success" in keys and "rollout/part/actions" in keys
+    assert {key: row[key] for key in keys} == {key: same[key] for key in keys}
+    assert row["update/loss"] == pytest.approx(same["update/loss"], abs=1e-6)
+    assert row["update/grad_norm"] == pytest.approx(same["update/grad_norm"], rel=1e-5)
 
 
 def test_turns_in_the_mask_are_the_recorded_ones(runs: Runs) -> None:

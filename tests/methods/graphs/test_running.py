@@ -1,6 +1,6 @@
 import asyncio
 
-from workflow_r1.environment import Environment
+from workflow_r1.environment import Environment, QuestionEnvironment
 from workflow_r1.evaluation import evaluate
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.methods.graphs import GraphPolicy, read_graph
@@ -29,7 +29,9 @@ def test_graph_acts_in_an_environment_like_any_policy() -> None:
     services = OperatorServices(chat=chat)
 
     def make_environment(question: Question) -> Environment:
-        return Environment(question, config=method_environment(OPERATORS), operators=OPERATORS, services=services)
+        return QuestionEnvironment(
+            question, config=method_environment(OPERATORS), operators=OPERATORS, services=services
+        )
 
     policy = GraphPolicy(read_graph(GRAPH, OPERATORS), OPERATORS)
     result = asyncio.run(evaluate([ROME], policy=policy, make_environment=make_environment))

@@ -13,7 +13,7 @@ import pytest
 
 from workflow_r1.config.methods import MethodsConfig
 from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
-from workflow_r1.environment import Environment
+from workflow_r1.environment import Environment, QuestionEnvironment
 from workflow_r1.errors import BudgetExceededError, ConfigError, DataError, ServiceUnavailableError
 from workflow_r1.evaluation import evaluate
 from workflow_r1.inference import ChatModel, ChatReply, ChatRequest
@@ -53,7 +53,7 @@ def context(
     services = OperatorServices(chat=chat)
 
     def make_environment(question: Question) -> Environment:
-        return Environment(question, config=method_environment(POOL), operators=POOL, services=services)
+        return QuestionEnvironment(question, config=method_environment(POOL), operators=POOL, services=services)
 
     maas = {"passes": 2, "questions": 10, **settings}
     return MethodContext(

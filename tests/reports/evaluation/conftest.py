@@ -10,9 +10,9 @@ import pytest
 
 from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, append_rows
 from workflow_r1.trajectory import (
+    AnswerReward,
     OperatorCall,
     Question,
-    Reward,
     ScoredTrajectory,
     StopReason,
     Trajectory,
@@ -68,7 +68,7 @@ def make_trajectory(
     if failed:
         return Trajectory(**fields, stop_reason=StopReason.OPERATOR_FAILED, error="the server is down")
     score = row.exact_match or 0.0
-    reward = Reward(total=score, answer=score, format=0.0, exact_match=score, f1=score)
+    reward = AnswerReward(total=score, answer=score, format=0.0, exact_match=score, f1=score)
     return ScoredTrajectory(**fields, stop_reason=StopReason.ANSWERED, reward=reward)
 
 

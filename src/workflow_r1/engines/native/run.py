@@ -58,7 +58,7 @@ from workflow_r1.recording.events import (
 )
 from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
 from workflow_r1.recording.recorder import RunRecorder
-from workflow_r1.rewards import score_trajectory
+from workflow_r1.rewards import Scorer
 from workflow_r1.rollout import Policy, derive_seed, rollout_groups
 from workflow_r1.rollout.outage import OutageWatch
 from workflow_r1.trajectory import Question, Trajectory
@@ -97,6 +97,7 @@ class Trainer:
         train_questions: questions with golden answers.
         evaluation_questions: held-out questions; the first ``training.evaluation_questions`` of them are asked.
         make_environment: makes a fresh environment for each trajectory.
+        score: scores the trajectories of a group; None is the configuration's reward of questions.
         on_event: called with progress and warnings.
         accounts: accounts of the environments' services; None where nothing is metered.
         ranks: the processes that train together, each with a trainer of the same arguments; None for a single process.
@@ -114,6 +115,7 @@ class Trainer:
         train_questions: Sequence[Question],
         evaluation_questions: Sequence[Question],
         make_environment: Callable[[Question], Environment],
+        score: Scorer | None = None,
         on_event: OnEvent = ignore,
         accounts: Accounts | None = None,
         ranks: Ranks | None = None,
@@ -129,6 +131,7 @@ class Trainer:
         self._train_questions = train_questions
         self._evaluation_questions = evaluation_questions[: config.training.evaluation_questions]
         self._make_environment = make_environment
+        self._score = score or Scorer(config.reward)
         self._ranks = ranks or Ranks()
         self._accounts = accounts or Accounts(budget=Budget(config.budget))
         self._recorder = RunRecorder(
@@ -142,6 +145,7 @@ class Trainer:
             writes=self._ranks.is_main,
         )
         self._evaluation: Metrics = {}
+        self._evaluated: tuple[int, tuple[Trajectory, ...]] = (-1, ())
         self._stop = False
         self._sampler_is_checked = False
 
@@ -242,7 +246,7 @@ class Trainer:
         questions = [self._train_questions[index] for index in drawn]
         with self._ranks.agreeing(), whole(self._model):
             groups = self._runner.run(self._sample(questions, step, progress.policy_version))
-            scored = [[_score(trajectory) for trajectory in group] for group in groups]
+            scored = [self._score(group) for group in groups]
         scored = self._ranks.gather_shares(scored)
         trajectories = [trajectory for group in scored for trajectory in group]
         recorder.record_trajectories(trajectories, step=step)
@@ -328,12 +332,17 @@ class Trainer:
         )
 
     def _evaluate(self, step: int, policy_version: int) -> Metrics:
-        """Ask the held-out questions greedily; returns no figures where there are no questions."""
+        """Ask the held-out questions greedily; returns no figures where there are no questions.
+
+        Questions that the same weights have answered in the last evaluation are not asked again.
+        """
         if not self._evaluation_questions:
             return {}
         self._recorder.tell(EvaluationStarted(step, len(self._evaluation_questions)))
         started = time.perf_counter()
         share = self._ranks.share(self._evaluation_questions)
+        evaluated_version, evaluated = self._evaluated
+        done = evaluated if evaluated_version == policy_version else ()
         with self._ranks.agreeing(), whole(self._model):
             own = self._runner.run(
                 evaluate(
@@ -342,9 +351,12 @@ class Trainer:
                     make_environment=self._make_environment,
                     seed=self._config.seed,
                     concurrency=self._config.sampling.max_sessions,
+                    score=self._score.one,
+                    done=done,
                     on_trajectory=self._recorder.count(len(share)),
                 )
             )
+        self._evaluated = policy_version, own.trajectories
         result = EvaluationResult(tuple(self._ranks.gather_shares(own.trajectories)))
         metrics = {**evaluation_metrics(result), "time/evaluation_seconds": time.perf_counter() - started}
         self._book_services(step, "evaluation")
@@ -458,7 +470,9 @@ class Trainer:
             settings=config.optimiser,
             temperature=config.sampling.temperature,
             mini_batch_questions=config.training.mini_batch_questions,
+            samples_as_trained=config.sampling.server is None and config.optimiser.precision == "float32",
             reference=reference,
+            turn_weight=self._score.turn_weight,
             ranks=ranks,
         )
 
@@ -499,8 +513,3 @@ class Trainer:
             "train_questions": digest(self._train_questions),
             "evaluation_questions": digest(self._evaluation_questions),
         }
-
-
-def _score(trajectory: Trajectory) -> Trajectory:
-    """Return the trajectory with its reward; an infrastructure failure gets no reward and stays as it is."""
-    return trajectory if trajectory.stop_reason.is_infrastructure else score_trajectory(trajectory)

@@ -6,6 +6,7 @@ micro-batches.
 """
 
 import copy
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,17 +23,20 @@ from workflow_r1.algorithms import (
     kl_loss,
     policy_loss,
     resolve_preset,
+    spread_turns,
+    turn_advantages,
     turn_correction,
     turn_metrics,
     unit_ids,
 )
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig
-from workflow_r1.engines.native.batching import Pass, micro_batch_tokens, passes
+from workflow_r1.engines.native.batching import micro_batch_tokens, passes
 from workflow_r1.engines.native.optimiser import linear_warmup, set_learning_rate
 from workflow_r1.policy.distributed import Ranks
-from workflow_r1.policy.forward import token_scores
+from workflow_r1.policy.forward import base_model, shares_prefixes, token_scores
 from workflow_r1.policy.model import has_adapters
 from workflow_r1.policy.packing import PackedBatch, pack
+from workflow_r1.policy.prefix_trees import TreeBatch, prefix_trees, tree_batch
 from workflow_r1.policy.sharding import full, is_sharded
 from workflow_r1.recording.metrics import Metrics, combine_mini_batches
 from workflow_r1.trajectory import ScoredTrajectory, Trajectory
@@ -44,8 +48,8 @@ class MiniBatch:
 
     batch: PackedBatch
     """The trajectories that are run through the model, on its device."""
-    advantages: Float[Tensor, " batch"]
-    """One per row."""
+    advantages: Float[Tensor, " batch"] | Float[Tensor, "batch turns"]
+    """One per row, or one per turn, as ``objective.credit`` says."""
     num_trajectories: int
     """Trajectories of the mini-batch that were scored, those left out of ``batch`` included."""
     num_units: int
@@ -63,10 +67,14 @@ class UpdateResult:
     num_optimiser_steps: int
     """Optimiser steps that were taken."""
     num_tokens: int
-    """Tokens, padding left out, that went through forward and backward."""
+    """Tokens of the rows that were learned from, padding left out; a beginning that rows share counts in each of them."""
     warnings: tuple[str, ...] = ()
     """Warnings for a person."""
 
+
+SAMPLER_ERROR = 1e-4
+"""Largest difference, in nats, of one token's log-probability between sampler and trainer for which the sampler's stands
+in for the trainer's. In float32 the quickstart's policy has at most 1e-5; the ratio of a unit is wrong by less than that."""
 
 SERVED_CORRECTION_CAP = 2.0
 """``objective.correction_cap`` where a server samples and the configuration gives none; verl's default."""
@@ -97,7 +105,10 @@ class PolicyUpdate:
         settings: learning rate, gradient norm, precision and micro-batches of the optimiser.
         temperature: temperature of the sampling.
         mini_batch_questions: groups that make one optimiser step.
+        samples_as_trained: True where the sampler is this model in this precision, and the policy before the first
+            optimiser step: its log-probabilities then are the old policy's up to rounding, and :meth:`step` checks it.
         reference: the frozen copy, where the caller had to make it first (of a model that is sharded since).
+        turn_weight: weight of the turn rewards in the reward; only credits by turn read it.
         ranks: the processes that share the rows; each must be given the same groups.
     """
 
@@ -111,7 +122,9 @@ class PolicyUpdate:
         settings: OptimiserConfig,
         temperature: float,
         mini_batch_questions: int,
+        samples_as_trained: bool = False,
         reference: nn.Module | None = None,
+        turn_weight: float = 0.0,
         ranks: Ranks | None = None,
     ) -> None:
         self._model = model
@@ -122,11 +135,16 @@ class PolicyUpdate:
         self._settings = settings
         self._temperature = temperature
         self._mini_batch_questions = mini_batch_questions
+        self._turn_weight = turn_weight
+        self._samples_as_trained = samples_as_trained
         self._device = next(model.parameters()).device
         self._micro_batch_tokens = micro_batch_tokens(settings.micro_batch_tokens, self._device)
         self._reference = reference or reference_copy(model, objective)
         self._ranks = ranks or Ranks()
         self._is_sharded = is_sharded(model)
+        self._hidden_size: int | None = (
+            base_model(model).config.get_text_config().hidden_size if shares_prefixes(model) else None
+        )
 
     def step(self, groups: Sequence[Sequence[Trajectory]], *, policy_version: int) -> UpdateResult:
         """Make one optimiser step per mini-batch of groups.
@@ -135,8 +153,9 @@ class PolicyUpdate:
         mini-batch in which no trajectory has an advantage makes no optimiser step: there is nothing to learn, and
         momentum alone would move the policy.
 
-        The old policy's log-probabilities are recomputed by this engine before the first optimiser step, except for the
-        first mini-batch: there they equal the current ones, so those stand in, and the ratio is 1.
+        The old policy's log-probabilities are this engine's from before the first optimiser step. In the first mini-batch
+        they equal the current ones, so those stand in, and the ratio is 1. In the others they are recomputed, or they are
+        the sampler's where those are the same up to rounding: the first mini-batch shows it, in every step again.
 
         Args:
             groups: scored trajectories, one list per question.
@@ -145,10 +164,10 @@ class PolicyUpdate:
         mini_batches = self.mini_batches(groups)
         # Deviation: a mini-batch without any gradient makes no optimiser step; in the release's engine momentum makes one.
         learning = [mini_batch for mini_batch in mini_batches if mini_batch.batch.num_rows > 0]
-        old = [None if index == 0 else self.logprobs(m.batch) for index, m in enumerate(learning)]
+        old = [self._old_logprobs(m.batch, is_first=index == 0) for index, m in enumerate(learning)]
         references = [self._reference_logprobs(mini_batch.batch) for mini_batch in learning]
         parts, num_steps, num_tokens, warnings = [], 0, 0, []
-        for mini_batch, old_logprobs, ref_logprobs in zip(learning, old, references, strict=True):
+        for index, (mini_batch, ref_logprobs) in enumerate(zip(learning, references, strict=True)):
             learning_rate = linear_warmup(
                 policy_version + num_steps + 1,
                 peak=self._settings.learning_rate,
@@ -156,7 +175,13 @@ class PolicyUpdate:
             )
             set_learning_rate(self._optimiser, learning_rate)
             self._optimiser.zero_grad(set_to_none=True)
-            gradient = self.accumulate_gradient(mini_batch, old_logprobs, ref_logprobs)
+            gradient = self.accumulate_gradient(mini_batch, old[index], ref_logprobs)
+            if (
+                index == 0
+                and self._samples_as_trained
+                and _sampler_error(mini_batch.batch, gradient.logprobs) > SAMPLER_ERROR
+            ):
+                old[1:] = [self.logprobs(other.batch) for other in learning[1:]]
             norm = full(torch.nn.utils.clip_grad_norm_(self._trainable(), self._settings.max_grad_norm)).item()
             if norm == norm and norm != float("inf"):
                 self._optimiser.step()
@@ -218,16 +243,16 @@ class PolicyUpdate:
         size = self._mini_batch_questions
         cut = []
         for start in range(0, len(groups), size):
-            rows = _with_advantages(groups[start : start + size], self._objective)
+            rows = _with_advantages(groups[start : start + size], self._objective, self._turn_weight)
             if not rows:
                 continue
             # Without a KL, a trajectory whose advantage is 0 has a gradient of 0: only its count matters. So it is with one
             # whose prompt alone filled the context: it has no tokens of the policy's.
-            kept = [row for row in rows if row[0].turns and (row[1] != 0.0 or self._objective.kl_coefficient > 0)]
+            kept = [row for row in rows if row[0].turns and (row[1].any() or self._objective.kl_coefficient > 0)]
             cut.append(
                 MiniBatch(
                     batch=self._pack([trajectory for trajectory, _ in kept]),
-                    advantages=torch.tensor([advantage for _, advantage in kept], device=self._device),
+                    advantages=torch.stack([advantage for _, advantage in kept] or [torch.zeros(0)]).to(self._device),
                     num_trajectories=len(rows),
                     num_units=sum(_num_units(trajectory, self._switches.unit) for trajectory, _ in rows),
                     num_zero_advantage=len(rows) - len(kept),
@@ -259,18 +284,18 @@ class PolicyUpdate:
         entropy = torch.zeros_like(logprobs)
         loss, kl = 0.0, 0.0
         self._model.train()
-        for one in self._passes(batch):
-            indices = one.indices
+        for trees, is_padding in self._passes(batch):
+            indices = trees.rows
             rows = batch.rows(indices)
             width = rows.input_ids.shape[1]
-            scores = self._scores(rows, statistics=True)
+            scores = self._scores(rows, trees, statistics=True)
             current = scores.logprobs.detach()
             old = current if old_logprobs is None else old_logprobs[indices, :width]
             units = unit_ids(rows.turn_ids, switches.unit)
             part = policy_loss(
                 logprobs=scores.logprobs,
                 old_logprobs=old,
-                advantages=mini_batch.advantages[indices],
+                advantages=_of_tokens(mini_batch.advantages[indices], rows.turn_ids),
                 unit_ids=units,
                 clip_low=switches.clip_low,
                 clip_high=switches.clip_high,
@@ -288,14 +313,14 @@ class PolicyUpdate:
                     weight=switches.weight,
                     **counts,
                 )
-                kl += 0.0 if one.is_padding else part_kl.item()
+                kl += 0.0 if is_padding else part_kl.item()
                 part = part + coefficient * part_kl
-            (part * self._gradient_scale(one)).backward()
-            if one.is_padding:
+            (part * self._gradient_scale(is_padding=is_padding)).backward()
+            if is_padding:
                 continue
             loss += part.item()
-            logprobs[indices, :width] = current
-            entropy[indices, :width] = scores.entropy
+            logprobs[indices, :width] = current.to(logprobs.dtype)
+            entropy[indices, :width] = scores.entropy.to(entropy.dtype)
         self._model.eval()
         loss, kl = self._add_up(loss, kl, logprobs, entropy)
         gradient = _Gradient(loss, kl, logprobs, entropy)
@@ -306,27 +331,39 @@ class PolicyUpdate:
         """Return the policy's log-probabilities of its tokens, without gradient; 0 elsewhere."""
         logprobs = torch.zeros_like(batch.sampler_logprobs)
         with torch.no_grad():
-            for one in self._passes(batch):
-                rows = batch.rows(one.indices)
-                scores = self._scores(rows)
-                if not one.is_padding:
-                    logprobs[one.indices, : rows.input_ids.shape[1]] = scores.logprobs
+            for trees, is_padding in self._passes(batch):
+                rows = batch.rows(trees.rows)
+                scores = self._scores(rows, trees)
+                if not is_padding:
+                    logprobs[trees.rows, : rows.input_ids.shape[1]] = scores.logprobs.to(logprobs.dtype)
         self._ranks.add_([logprobs])
         return logprobs
 
-    def _passes(self, batch: PackedBatch) -> list[Pass]:
-        """Return the forward passes of this process; a sharded model is gathered in each, by all processes together."""
-        return passes(
-            batch.lengths.tolist(),
+    def _old_logprobs(self, batch: PackedBatch, *, is_first: bool) -> Float[Tensor, "batch time"] | None:
+        """Return the log-probabilities that the ratio starts from; None where they are those of the first forward pass."""
+        if is_first:
+            return None
+        return batch.sampler_logprobs if self._samples_as_trained else self.logprobs(batch)
+
+    def _passes(self, batch: PackedBatch) -> Iterator[tuple[TreeBatch, bool]]:
+        """Yield the rows of each forward pass of this process, and whether the pass only keeps step with another process.
+
+        A sharded model is gathered in each pass, by all processes together.
+        """
+        rows = [ids[:length] for ids, length in zip(batch.input_ids.tolist(), batch.lengths.tolist(), strict=True)]
+        trees = prefix_trees(rows, hidden_size=self._hidden_size)
+        for one in passes(
+            [len(tree) for tree in trees],
             self._micro_batch_tokens,
             rank=self._ranks.rank,
             size=self._ranks.size,
             in_step=self._is_sharded,
-        )
+        ):
+            yield tree_batch([trees[index] for index in one.indices], batch, self._pad_token_id), one.is_padding
 
-    def _gradient_scale(self, one: Pass) -> float:
+    def _gradient_scale(self, *, is_padding: bool) -> float:
         """Return the factor of a pass's loss: a sharded model's backward pass takes the mean over processes."""
-        if one.is_padding:
+        if is_padding:
             return 0.0
         return float(self._ranks.size) if self._is_sharded else 1.0
 
@@ -362,10 +399,11 @@ class PolicyUpdate:
         finally:
             self._model = policy
 
-    def _scores(self, rows: PackedBatch, *, statistics: bool = False) -> Any:
+    def _scores(self, rows: PackedBatch, trees: TreeBatch, *, statistics: bool = False) -> Any:
         return token_scores(
             self._model,
             rows,
+            trees=trees,
             temperature=self._temperature,
             precision=self._settings.precision,
             statistics=statistics,
@@ -396,18 +434,19 @@ class PolicyUpdate:
         common: dict[str, Any] = {
             "logprobs": gradient.logprobs,
             "old_logprobs": old,
-            "advantages": mini_batch.advantages,
+            "advantages": _of_tokens(mini_batch.advantages, batch.turn_ids),
             "clip_low": switches.clip_low,
             "clip_high": switches.clip_high,
             "clip_reference_length": self._objective.clip_reference_length,
         }
         by_unit = policy_loss(**common, unit_ids=unit_ids(batch.turn_ids, switches.unit)).metrics
-        by_token = {
-            "entropy": gradient.entropy[mask].mean().item(),
-            "sampler_kl": kl_estimate(batch.sampler_logprobs, old, "k3")[mask].mean().item(),
-            "sampler_difference": (batch.sampler_logprobs - old)[mask].abs().mean().item(),
-            "sampler_difference_max": (batch.sampler_logprobs - old)[mask].abs().max().item(),
-        }
+        by_token = {"entropy": gradient.entropy[mask].mean().item()}
+        if old_logprobs is not batch.sampler_logprobs:
+            by_token |= {
+                "sampler_kl": kl_estimate(batch.sampler_logprobs, old, "k3")[mask].mean().item(),
+                "sampler_difference": (batch.sampler_logprobs - old)[mask].abs().mean().item(),
+                "sampler_difference_max": _sampler_error(batch, old),
+            }
         if ref_logprobs is not None:
             by_token["kl"] = kl_estimate(gradient.logprobs, ref_logprobs, "k3")[mask].mean().item()
         correction = self._correction(batch, old)
@@ -453,16 +492,64 @@ def resolve_objective(config: ObjectiveConfig) -> ObjectivePreset:
 
 
 def _with_advantages(
-    groups: Sequence[Sequence[Trajectory]], objective: ObjectiveConfig
-) -> list[tuple[ScoredTrajectory, float]]:
-    """Return the scored trajectories with their advantages within their group, in order."""
+    groups: Sequence[Sequence[Trajectory]], objective: ObjectiveConfig, turn_weight: float
+) -> list[tuple[ScoredTrajectory, Tensor]]:
+    """Return the scored trajectories with their advantages within their group, in order: one number, or one for each turn."""
     rows = [(t, index) for index, group in enumerate(groups) for t in group if isinstance(t, ScoredTrajectory)]
     if not rows:
         return []
-    rewards = torch.tensor([trajectory.reward.total for trajectory, _ in rows], dtype=torch.float64)
+    trajectories = [trajectory for trajectory, _ in rows]
     group_ids = torch.tensor([index for _, index in rows])
-    values = advantages(rewards, group_ids, kind=objective.advantage).float().tolist()
-    return [(trajectory, value) for (trajectory, _), value in zip(rows, values, strict=True)]
+    if objective.credit == "outcome":
+        rewards = torch.tensor([trajectory.reward.total for trajectory in trajectories], dtype=torch.float64)
+        values = advantages(rewards, group_ids, kind=objective.advantage)
+    else:
+        values = turn_advantages(
+            _pad([returns_to_go(trajectory, turn_weight) for trajectory in trajectories], torch.float64),
+            torch.tensor([len(trajectory.turns) for trajectory in trajectories]),
+            group_ids,
+            states=_states(trajectories) if objective.credit == "anchor_state" else None,
+            kind=objective.advantage,
+        )
+    return list(zip(trajectories, values.float(), strict=True))
+
+
+def returns_to_go(trajectory: ScoredTrajectory, turn_weight: float) -> list[float]:
+    """Return what is still to come at each turn: the reward less the turn rewards before; the reward where there is no turn.
+
+    Args:
+        trajectory: a trajectory with its reward.
+        turn_weight: weight of the turn rewards in the reward.
+    """
+    rewards = [turn_weight * (turn.reward or 0.0) for turn in trajectory.turns[:-1]]
+    return [trajectory.reward.total - before for before in itertools.accumulate(rewards, initial=0.0)]
+
+
+def _states(trajectories: Sequence[Trajectory]) -> Tensor:
+    """Number the states in which turns begin: the prompt, or the observation just before."""
+    numbers: dict[str | None, int] = {}
+    return _pad(
+        [
+            [numbers.setdefault(text, len(numbers)) for text in (None, *(turn.observation for turn in each.turns[:-1]))]
+            for each in trajectories
+        ],
+        torch.long,
+    )
+
+
+def _pad(rows: Sequence[Sequence[float]], dtype: torch.dtype) -> Tensor:
+    longest = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], dtype=dtype)
+
+
+def _of_tokens(advantages: Tensor, turn_ids: Tensor) -> Tensor:
+    """Return advantages as the objective takes them: one per trajectory, or one per token where each turn has its own."""
+    return advantages if advantages.ndim == 1 else spread_turns(advantages, turn_ids)
+
+
+def _sampler_error(batch: PackedBatch, logprobs: Float[Tensor, "batch time"]) -> float:
+    """Return the largest difference, in nats, between the sampler's and the given log-probability of a token."""
+    return (batch.sampler_logprobs - logprobs)[batch.turn_ids > 0].abs().max().item()
 
 
 def _num_units(trajectory: Trajectory, unit: str) -> int:

@@ -11,7 +11,7 @@ from workflow_r1.config.training import TrainingConfig
 from workflow_r1.environment import Environment
 from workflow_r1.errors import ConfigError, ServiceUnavailableError
 from workflow_r1.policy.packing import pack
-from workflow_r1.rewards import score_trajectory
+from workflow_r1.rewards import Scorer
 from workflow_r1.rollout import Policy, derive_seed, rollout
 from workflow_r1.rollout.outage import OutageWatch, check_served
 from workflow_r1.rollout.rollout import first_leaf, name_member
@@ -74,6 +74,7 @@ class Rollouts:
         questions: questions of all steps, ``training.questions_per_step`` for each, in the order in which they are asked.
         make_environment: makes a fresh environment for each trajectory.
         runner: runner whose event loop owns the services' connections.
+        score: scores the trajectories of a group.
         on_trajectory: receives each trajectory of this process when it ends.
     """
 
@@ -87,6 +88,7 @@ class Rollouts:
         questions: Sequence[Question],
         make_environment: Callable[[Question], Environment],
         runner: asyncio.Runner,
+        score: Scorer,
         on_trajectory: Callable[[Trajectory], None] = lambda trajectory: None,
     ) -> None:
         self._training = training
@@ -96,6 +98,7 @@ class Rollouts:
         self._questions = questions
         self._make_environment = make_environment
         self._runner = runner
+        self._score = score
         self._on_trajectory = on_trajectory
         self.trajectories: list[Trajectory] = []
         """All processes' trajectories of the last step, in the order of the groups: scored, or plain where the
@@ -135,9 +138,15 @@ class Rollouts:
                 "version of TRL deals them out differently; use a tested minor"
             )
         trajectories = self._runner.run(self._sample(trainer, asked, members, step))
-        self.trajectories = gather_object(trajectories)
+        gathered = gather_object(trajectories)
+        # Scored once all are here: a group may be spread over processes.
+        groups = [
+            gathered[start : start + training.group_size] for start in range(0, len(gathered), training.group_size)
+        ]
+        self.trajectories = [trajectory for group in groups for trajectory in self._score(group)]
         _refuse_an_outage(self.trajectories, step)
-        return to_fields(trajectories, pad_token_id=trainer.processing_class.pad_token_id)
+        own = self.trajectories[first : first + len(prompts)]
+        return to_fields(own, pad_token_id=trainer.processing_class.pad_token_id)
 
     async def _sample(
         self, trainer: Any, asked: Sequence[Question], members: Sequence[tuple[int, int]], step: int
@@ -163,7 +172,7 @@ class Rollouts:
                 )
             outage.observe(trajectory)
             self._on_trajectory(trajectory)
-            return trajectory if trajectory.stop_reason.is_infrastructure else score_trajectory(trajectory)
+            return trajectory
 
         try:
             async with asyncio.TaskGroup() as tasks:

@@ -40,6 +40,7 @@ from workflow_r1.recording.events import (
 )
 from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
 from workflow_r1.recording.recorder import RunRecorder
+from workflow_r1.rewards import Scorer
 from workflow_r1.trajectory import Question
 
 
@@ -70,6 +71,7 @@ class TrlRun:
         questions: questions, ``training.questions_per_step`` for each step, in the order in which they are asked.
         evaluation_questions: held-out questions.
         make_environment: makes a fresh environment for each trajectory.
+        score: scores the trajectories of a group; None is the configuration's reward of questions.
         on_event: called with progress and warnings.
         accounts: accounts of the environments' services; None where nothing is metered.
 
@@ -87,6 +89,7 @@ class TrlRun:
         questions: Sequence[Question],
         evaluation_questions: Sequence[Question],
         make_environment: Callable[[Question], Environment],
+        score: Scorer | None = None,
         on_event: OnEvent = ignore,
         accounts: Accounts | None = None,
     ) -> None:
@@ -97,6 +100,7 @@ class TrlRun:
         self._questions = questions
         self._evaluation_questions = evaluation_questions[: config.training.evaluation_questions]
         self._make_environment = make_environment
+        self._score = score or Scorer(config.reward)
         self.is_first = int(os.environ.get("RANK", "0")) == 0
         self._recorder = RunRecorder(
             run_directory,
@@ -139,6 +143,7 @@ class TrlRun:
             questions=self._questions,
             make_environment=self._make_environment,
             runner=self._runner,
+            score=self._score,
             on_trajectory=lambda trajectory: self._count(trajectory),
         )
         objective = config.objective
@@ -242,6 +247,7 @@ class TrlRun:
                 make_environment=self._make_environment,
                 seed=config.seed,
                 concurrency=config.sampling.max_sessions,
+                score=self._score.one,
                 on_trajectory=self._recorder.count(len(self._evaluation_questions)),
             )
         )

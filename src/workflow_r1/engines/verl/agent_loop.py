@@ -8,9 +8,9 @@ from typing import Any
 import ray
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
 
-from workflow_r1.assembly.environments import build_environment_factory
 from workflow_r1.assembly.operators import build_operators
 from workflow_r1.assembly.services import build_services
+from workflow_r1.assembly.tasks import build_environments, build_scorer, build_task, needs_of
 from workflow_r1.engines.verl.described_run import DescribedRun, require_described_run
 from workflow_r1.engines.verl.naming import name_trajectory, policy_version
 from workflow_r1.engines.verl.options import AGENT_LOOP
@@ -19,7 +19,7 @@ from workflow_r1.engines.verl.server_policy import ServerPolicy
 from workflow_r1.environment import Environment
 from workflow_r1.policy.packing import pack
 from workflow_r1.policy.tokenizer import released_end_ids
-from workflow_r1.rewards import score_trajectory
+from workflow_r1.rewards import Score
 from workflow_r1.rollout import rollout
 from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory
@@ -35,6 +35,7 @@ class Workplace:
     run: DescribedRun
     renderer: Renderer
     make_environment: Callable[[Question], Environment]
+    score: Score
     end_ids: frozenset[int]
     files: RolloutFiles
 
@@ -80,7 +81,7 @@ class WorkflowAgentLoop(AgentLoopBase):
             policy_version=policy_version(config.training, step if use == "evaluation" else step - 1),
         )
         if not trajectory.stop_reason.is_infrastructure:
-            trajectory = score_trajectory(trajectory)
+            trajectory = workplace.score(trajectory)
         workplace.files.append(trajectory, use=use, step=step)
         return to_output(
             trajectory,
@@ -131,15 +132,18 @@ def _open_workplace(tokenizer: Any, model: str) -> Workplace:
     end_ids = {renderer.end_of_turn_id, tokenizer.eos_token_id, *released_end_ids(model)}
     special = sorted({str(token) for token in (*tokenizer.all_special_tokens, *tokenizer.get_added_vocab())})
     operators = build_operators(config.pool)
+    task = build_task(config.chosen_task)
     return Workplace(
         run=run,
         renderer=renderer,
-        make_environment=build_environment_factory(
+        make_environment=build_environments(
+            task,
             config.environment,
             operators=operators,
-            services=build_services(config.services, config.pool, operators=operators),
+            services=build_services(config.services, config.pool, operators=operators, needs=needs_of(task)),
             special_tokens=special,
         ),
+        score=build_scorer(config.reward, task).one,
         end_ids=frozenset(token for token in end_ids if token is not None),
         files=RolloutFiles(run.directory),
     )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from workflow_r1.config.workflow_search import AFlowConfig
-from workflow_r1.environment import Environment
+from workflow_r1.environment import QuestionEnvironment
 from workflow_r1.errors import ConfigError
 from workflow_r1.methods.aflow.proposer import LLMProposer, Proposer, RandomProposer
 from workflow_r1.methods.aflow.search import FOUND, AFlowSearch, identity
@@ -56,13 +56,13 @@ async def search(context: MethodContext) -> None:
     ).run()
 
 
-def _make_environment(context: MethodContext, repeat: int) -> Callable[[Question], Environment]:
+def _make_environment(context: MethodContext, repeat: int) -> Callable[[Question], QuestionEnvironment]:
     """Return the makers of environments for one answer to each question; each repeat draws samples of its own."""
     if repeat == 0:
         return context.make_environment
     services = context.services.redrawn(derive_seed("aflow repeat", repeat) % 2**30)
     limits = method_environment(context.operators)
-    return lambda question: Environment(question, config=limits, operators=context.operators, services=services)
+    return lambda question: QuestionEnvironment(question, config=limits, operators=context.operators, services=services)
 
 
 def make_proposer(context: MethodContext, settings: AFlowConfig) -> Proposer:

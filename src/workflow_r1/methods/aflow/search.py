@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from workflow_r1.accounting import charged_to
 from workflow_r1.data import fingerprint
-from workflow_r1.environment import Environment
+from workflow_r1.environment import QuestionEnvironment
 from workflow_r1.errors import DataError, ServiceUnavailableError
 from workflow_r1.evaluation.evaluate import evaluate
 from workflow_r1.methods.aflow.archive import Round, best_round, choose_parent, is_stuck
@@ -97,7 +97,7 @@ class AFlowSearch:
         *,
         questions: Sequence[Question],
         operators: Mapping[str, Operator],
-        make_environments: Sequence[Callable[[Question], Environment]],
+        make_environments: Sequence[Callable[[Question], QuestionEnvironment]],
         proposer: Proposer,
         rounds: int = 20,
         sample: int = 4,
@@ -274,7 +274,7 @@ class AFlowSearch:
             parent=parent,
             modification=modification,
             graph=graph,
-            score=sum(getattr(each.reward, self._score) for each in scored) / len(scored),
+            score=sum(each.reward.parts[self._score] for each in scored) / len(scored),
             num_scored=len(scored),
             num_failed=num_failed,
             calls_per_question=sum(each.usage.llm_calls for each in scored) / len(scored),
@@ -288,7 +288,7 @@ class AFlowSearch:
         wrong = [
             each
             for question in self._questions
-            if isinstance(each := rows.get(question.id), ScoredTrajectory) and not each.reward.exact_match
+            if isinstance(each := rows.get(question.id), ScoredTrajectory) and not each.reward.success
         ]
         drawn = rng.sample(wrong, min(NUM_MISTAKES, len(wrong)))
         return [Mistake(each.question.text, each.question.golden_answers, each.answer or "") for each in drawn]

@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from workflow_r1.config.workflow_search import MaASConfig
-from workflow_r1.environment import Environment
+from workflow_r1.environment import QuestionEnvironment
 from workflow_r1.errors import DataError
 from workflow_r1.evaluation.evaluate import evaluate
 from workflow_r1.methods.maas.controller import Adam, Array, Controller, pack, unpack
@@ -88,7 +88,7 @@ class ControllerTraining:
         moves: Sequence[Move],
         embed: RememberedEmbeddings,
         embeddings: str,
-        make_environment: Callable[[Question], Environment],
+        make_environment: Callable[[Question], QuestionEnvironment],
         settings: MaASConfig,
         seed: int = 0,
         notify: Callable[[str], None] = lambda line: None,
@@ -192,7 +192,7 @@ class ControllerTraining:
         (trajectory,) = result.trajectories
         score = None
         if isinstance(trajectory, ScoredTrajectory):
-            score = trajectory.reward.f1 if self._settings.score == "f1" else trajectory.reward.exact_match
+            score = trajectory.reward.parts[self._settings.score]
         row = Answered(
             batch=number,
             question_id=question.id,

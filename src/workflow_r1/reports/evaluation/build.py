@@ -34,7 +34,7 @@ def build_report(
     directories: Sequence[Path | str],
     *,
     reference: str | None = None,
-    figure: Figure = "exact_match",
+    figure: Figure | None = None,
     confidence: float = 0.95,
     log: AnswerLog | None = None,
     notify: Callable[[str], None] = lambda line: None,
@@ -45,7 +45,8 @@ def build_report(
         directories: directories of evaluations; their rows are compared together.
         reference: method that the others are tested against; by default ``policy``, where there is one and another
             method.
-        figure: figure that tables, frontiers and means show.
+        figure: figure that tables, frontiers and means show; None takes exact match for questions, success or reward for
+            another task.
         confidence: confidence of every interval; a test finds a difference where its corrected p-value is below ``1 -
             confidence``.
         log: answers of the one directory, where they have been read already.
@@ -85,7 +86,7 @@ def build_report(
             for (method, benchmark), answers in log.answers.items()
         ),
         searches=tuple(chain.from_iterable(evaluation.searches() for evaluation in evaluations)),
-        classes=tuple(_by_class(log, traces.classes, figure, draws)),
+        classes=tuple(_by_class(log, traces.classes, comparison.figure, draws)),
         operators=tuple(sorted(traces.operators, key=lambda mix: (mix.benchmark, mix.method))),
         examples=_choose(traces.examples),
         beside_the_paper=tuple(_beside_the_paper(evaluations, comparison)),
@@ -149,7 +150,9 @@ def _by_class(
                             question_class=name,
                             num_questions=len(of_class),
                             num_left_out=len(asked_of_class) - len(of_class),
-                            score=mean_interval(of_class, draws) if len(of_class) else None,
+                            score=mean_interval(of_class, draws, is_share=figure != "reward")
+                            if len(of_class)
+                            else None,
                             if_left_out_wrong=answers.mean_if_left_out_wrong(figure, asked_of_class),
                         )
 

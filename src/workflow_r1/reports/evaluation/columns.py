@@ -25,6 +25,8 @@ def write_columns(report: EvaluationReport) -> str:
         for figure in each.published
     }
     llms = sorted({llm for _, _, llm in published}, key=str)
+    # Further columns only where there is something in them: the others stay where programs look for them.
+    others = [name for name in ("success", "reward") if any(getattr(row, name) for row in report.comparison.figures)]
     header = [
         "method", "benchmark", "is_simulation", "questions", "left_out", "seeds", "answers",
         "exact_match", "exact_match_low", "exact_match_high", "f1", "f1_low", "f1_high", "confidence",
@@ -32,6 +34,7 @@ def write_columns(report: EvaluationReport) -> str:
         "turns", "llm_calls", "tokens", "seconds", "cost", *(f"num_{outcome}" for outcome in Outcome),
         "reference", "compared", "difference", "difference_low", "difference_high", "p", "p_corrected", "test",
         *(f"paper ({llm or 'LLM not stated'})" for llm in llms),
+        *(f"{name}{end}" for name in others for end in ("", "_low", "_high")),
     ]  # fmt: skip
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -60,6 +63,9 @@ def write_columns(report: EvaluationReport) -> str:
             ]
             cells += [test.test.p_value, test.adjusted_p_value, test.test.method]
         cells += [published.get((*key, llm)) for llm in llms]
+        for name in others:
+            interval = getattr(row, name)
+            cells += [interval.estimate, interval.low, interval.high] if interval else [None] * 3
         writer.writerow([_harmless(cell) if isinstance(cell, str) else cell for cell in cells])
     return buffer.getvalue()
 

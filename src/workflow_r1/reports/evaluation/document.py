@@ -15,6 +15,11 @@ SIMULATION = (
     "world, and nothing about real questions."
 )
 
+SIMULATED_TASK = (
+    "A simulation: the task, or the LLM or search that it uses, is not a real one. The figures say how policies compare in it, "
+    "and nothing about the world outside."
+)
+
 
 def make_document(report: EvaluationReport) -> Document:
     """Put a report into words and tables."""
@@ -33,7 +38,7 @@ def make_document(report: EvaluationReport) -> Document:
     ]
     return Document(
         title=report.title,
-        simulation=SIMULATION if report.is_simulation else None,
+        simulation=_simulation(report),
         sections=tuple(section for section in sections if section.blocks),
     )
 
@@ -80,3 +85,9 @@ def _plain(value: Any) -> str:
     if value is None or value == {}:
         return NONE
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _simulation(report: EvaluationReport) -> str | None:
+    if not report.is_simulation:
+        return None
+    return SIMULATED_TASK if report.comparison.figure in ("success", "reward") else SIMULATION

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from workflow_r1.evaluation.answers import Figure
 from workflow_r1.evaluation.comparison import MethodTest
 from workflow_r1.evaluation.published import OPERATOR_LLMS, WHY_THEY_DIFFER, WITH_SEARCH
 from workflow_r1.reports.evaluation.blocks import Block, Grid, Paragraph, Points
@@ -10,6 +11,7 @@ from workflow_r1.reports.evaluation.record import ClassFigure, EvaluationReport
 from workflow_r1.reports.evaluation.wording import (
     ABOVE,
     BELOW,
+    FIGURE_NAMES,
     NONE,
     by_place,
     ordered,
@@ -249,13 +251,17 @@ def _of(published: Iterable[Any], llm: str | None) -> tuple[float, ...]:
 
 
 def every_figure(report: EvaluationReport) -> Grid:
-    """One row per method and benchmark."""
+    """One row per method and benchmark; the scores of other tasks than questions stand beside where there are some."""
+    others: list[Figure] = [
+        figure for figure in ("success", "reward") if any(getattr(row, figure) for row in report.comparison.figures)
+    ]
     rows = [
         (
             row.method, row.benchmark, f"{row.num_questions:,}", f"{row.num_left_out:,}", str(row.num_seeds),
             f"{row.num_answers:,}", f"{row.num_answers_left_out:,}", f"{row.num_replaced:,}", show_interval(row.exact_match),
             f"{row.exact_match_if_left_out_wrong:.3f}", show_interval(row.f1), f"{row.f1_if_left_out_wrong:.3f}",
             row.exact_match.method if row.exact_match else NONE, row.f1.method if row.f1 else NONE,
+            *(cell for figure in others for cell in (show_interval(getattr(row, figure)), f"{row.if_left_out_wrong(figure):.3f}")),
         )
         for row in ordered(report, report.comparison.figures)
     ]  # fmt: skip
@@ -265,6 +271,7 @@ def every_figure(report: EvaluationReport) -> Grid:
             "method", "benchmark", "questions", "left out", "seeds", "scored answers", "answers left out", "replaced rows",
             f"exact match [{percent(report)}]", "if left out wrong", f"F1 [{percent(report)}]", "if left out wrong",
             "interval of exact match", "interval of F1",
+            *(name for figure in others for name in (f"{FIGURE_NAMES[figure]} [{percent(report)}]", "if left out wrong")),
         ),
         rows=tuple(rows),
         num_names=2,

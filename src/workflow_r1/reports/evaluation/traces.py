@@ -53,7 +53,7 @@ class Traces:
 
 def outcomes_of(answers: Answers) -> Any:
     """Return the outcome of each answer: ``(rows,)`` of :class:`Outcome`."""
-    return np.where(answers.exact_match == 1.0, Outcome.RIGHT, _OUTCOMES[answers.statuses])
+    return np.where(answers.right, Outcome.RIGHT, _OUTCOMES[answers.statuses])
 
 
 def read_traces(

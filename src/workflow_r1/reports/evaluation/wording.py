@@ -8,7 +8,7 @@ from workflow_r1.evaluation.comparison import CostKind, MethodFigures, MethodTes
 from workflow_r1.evaluation.statistics import Interval
 from workflow_r1.reports.evaluation.record import EvaluationReport
 
-FIGURE_NAMES: dict[Figure, str] = {"exact_match": "exact match", "f1": "F1"}
+FIGURE_NAMES: dict[Figure, str] = {"exact_match": "exact match", "f1": "F1", "success": "success", "reward": "reward"}
 COST_NAMES: dict[CostKind, str] = {
     "cost": "cost", "tokens": "tokens", "llm_calls": "LLM calls", "seconds": "seconds"
 }  # fmt: skip

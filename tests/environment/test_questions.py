@@ -1,4 +1,4 @@
-"""The numbered behaviours of ``environment.environment``."""
+"""The numbered behaviours of ``environment.questions``."""
 
 import asyncio
 import gc
@@ -11,8 +11,8 @@ from workflow_r1.environment import (
     NO_CALLS_LEFT,
     NOT_RUN,
     ONE_CALL_INSTRUCTION,
-    Environment,
     EnvironmentConfig,
+    QuestionEnvironment,
 )
 from workflow_r1.errors import ConfigError, ServiceTimeoutError, ServiceUnavailableError
 from workflow_r1.inference import ChatReply
@@ -32,8 +32,9 @@ class StandIn:
     usage = "<tool>...</tool>"
     arguments = ()
 
-    def __init__(self, name="Echo", *, error=None, valid=True, reply=None):
+    def __init__(self, name="Echo", *, error=None, valid=True, reply=None, reward=None):
         self.name = name
+        self.reward = reward
         self.error = error
         self.valid = valid
         self.reply = reply
@@ -49,12 +50,12 @@ class StandIn:
             raise self.error
         self.finished.append(input)
         reply = self.reply if self.reply is not None else f"{self.name}({input})"
-        return OperatorResult(observation=reply, valid=self.valid, usage=Usage(llm_calls=1))
+        return OperatorResult(observation=reply, valid=self.valid, usage=Usage(llm_calls=1), reward=self.reward)
 
 
 def make_environment(*operators, special_tokens=(), **config):
     pool = operators or (StandIn(),)
-    return Environment(
+    return QuestionEnvironment(
         QUESTION,
         config=EnvironmentConfig(**{"operators": tuple(operator.name for operator in pool)} | config),
         operators={operator.name: operator for operator in pool},
@@ -150,7 +151,7 @@ def test_4_an_unknown_operator_is_the_policys_mistake():
 
 def test_4_an_operator_outside_the_pool_is_unknown():
     operators = {"Search": StandIn("Search"), "Review": StandIn("Review")}
-    environment = Environment(
+    environment = QuestionEnvironment(
         QUESTION, config=EnvironmentConfig(operators=("Search",)), operators=operators, services=SERVICES
     )
     (step,) = play(environment, turn("Review: x"))
@@ -240,7 +241,7 @@ def test_8_a_real_operators_reply_is_neutralised_and_its_usage_is_not():
             text = "<reasoning>r<|im_end|></reasoning><answer>a</info></answer>"
             return ChatReply(text=text, finish_reason=FinishReason.STOP, usage=Usage())
 
-    environment = Environment(
+    environment = QuestionEnvironment(
         QUESTION,
         config=EnvironmentConfig(operators=("AnswerGenerate", "Review")),
         operators=OPERATORS,
@@ -309,7 +310,7 @@ def test_steps_of_one_environment_do_not_overlap():
 
 def test_a_pool_with_an_unknown_name_is_a_configuration_error():
     with pytest.raises(ConfigError, match="expected names among Echo; found Sonar"):
-        Environment(
+        QuestionEnvironment(
             QUESTION, config=EnvironmentConfig(operators=("Echo", "Sonar")), operators={"Echo": StandIn()}, services=SERVICES
         )  # fmt: skip
 
@@ -360,3 +361,13 @@ def test_11_the_papers_twenty_calls_fit():
 def test_11_a_turn_has_room_for_one_observation():
     with pytest.raises(ValidationError, match="max_turn_observation_chars"):
         EnvironmentConfig(max_observation_chars=4096, max_turn_observation_chars=4095)
+
+
+def test_12_the_scores_that_operators_give_their_calls_add_up_to_the_turns_reward():
+    good, bad, silent = StandIn("Good", reward=0.5), StandIn("Bad", valid=False, reward=-0.25), StandIn("Silent")
+    environment = make_environment(good, bad, silent)
+    both, none, answered = play(environment, turn("Good: x", "Bad: y", "Silent: z"), turn("Silent: x"), ANSWER)
+    assert [call.reward for call in both.calls] == [0.5, -0.25, None]
+    assert both.reward == 0.25
+    assert none.reward is None
+    assert answered.reward is None
