@@ -19,7 +19,15 @@ from workflow_r1.running.demonstrations import (
     follow_titles,
     quote,
 )
-from workflow_r1.trajectory import Question, StopReason, Trajectory, Turn, load_trajectories
+from workflow_r1.trajectory import (
+    Question,
+    ScoredTrajectory,
+    StopReason,
+    TaskReward,
+    Trajectory,
+    Turn,
+    load_trajectories,
+)
 
 CORPUS = (
     ("1", "Lucy Saunders", "Lucy Saunders wrote essays for the collection of Michael Jackson the beer hunter."),
@@ -247,3 +255,15 @@ def test_command(call: Callable, corpus: Path, questions: Callable[..., Path], t
     assert load_trajectories(chosen) == load_trajectories(by_script)
     code, output, errors = call("demonstrate", *options, "--from", by_script, "--output", chosen)
     assert code == 2 and "expected a new file" in errors
+
+
+def test_rejection_sampling_judges_by_the_answer_whatever_was_rewarded() -> None:
+    """A run with a reward of its own pays a wrong answer too; it is no demonstration."""
+    paid = TaskReward(total=0.7, success=True, parts={"f1": 0.7})
+    rows = [
+        ScoredTrajectory(**dict(made("Rome", think="paid")), reward=paid),
+        ScoredTrajectory(**dict(made("Paris", think="right")), reward=paid),
+    ]
+    done = choose_right(rows, selection=Selection())
+    assert [trajectory.id for trajectory in done.kept] == ["q-right"]
+    assert done.dropped == {"wrong answer": 1}

@@ -262,10 +262,11 @@ class Selection:
             return "a service failed"
         if not trajectory.question.golden_answers:
             return "no golden answer"
-        scored = trajectory if isinstance(trajectory, ScoredTrajectory) else score_trajectory(trajectory)
+        # By the answer alone, whatever reward a run had configured.
+        scored = score_trajectory(trajectory)
         if trajectory.answer is None:
             return "no answer"
-        if not scored.reward.exact_match:
+        if not scored.reward.success:
             return "wrong answer"
         if format_score(trajectory) or not all(call.valid for turn in trajectory.turns for call in turn.calls):
             return "not well formed"
