@@ -19,7 +19,7 @@ VERL_PIP := $(VERL_VENV)/bin/python -m pip --disable-pip-version-check install -
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train game test check format test-slow test-real test-trl test-verl test-openenv docs fuzz bench real-input example clean
+.PHONY: help train game test check format test-slow test-real test-trl test-verl test-openenv docs fuzz bench real-input learn-real example clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ bench: $(VENV)/.installed ## Throughput of sampler, update and LLM client, as ra
 
 real-input: $(VENV)/.installed ## A real model, real questions, a real LLM server: warm start, then three steps (WORKFLOW_R1_DATA)
 	$(BIN)/python scripts/real_input/run.py $(ARGS)
+
+learn-real: $(VENV)/.installed ## A real model learns real questions, two hours: ARGS="--arm gsspo|gspo|grpo|sft --seed N --steps N"
+	$(BIN)/python scripts/real_input/learn.py $(ARGS)
 
 example: $(VENV)/.installed ## The whole path in one file, one step
 	$(BIN)/python examples/whole_path.py

@@ -10,16 +10,21 @@ answer.
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from workflow_r1.environment import Environment
 from workflow_r1.methods.workflow import read_answer
-from workflow_r1.prompts import neutralise
 from workflow_r1.rewards import normalize_answer
 from workflow_r1.rollout import derive_seed, rollout
-from workflow_r1.rollout.policy import SampledTurn
-from workflow_r1.trajectory import FinishReason, Message, Question, StopReason, Trajectory
+from workflow_r1.running.demonstrations import (
+    Script,
+    ScriptedPolicy,
+    stands_in,
+    without_disambiguation,
+    write_turn,
+)
+from workflow_r1.trajectory import Question, StopReason, Trajectory
 
 MAX_ANSWER_WORDS = 8
 """A longer answer of the operator is no answer in a few words: such a trajectory is not demonstrated."""
@@ -35,56 +40,34 @@ class DemonstrationError(RuntimeError):
     """A demonstration cannot continue, because a service failed."""
 
 
-Script = Generator[str, str, None]
-"""Yields turns, receives observations."""
-
-
 def demonstrate(question: Question, rng: random.Random) -> Script:
     """Look up the names in the question, then those in the passages, then ask; answer with text that was shown."""
     titles = [without_disambiguation(title) for title in question.metadata.get("supporting_titles", ())]
     passages = ""
     if rng.random() < ASK_FIRST:
-        yield turn("I ask for an answer first, then I check it.", tool=f"AnswerGenerate: {question.text}")
+        yield write_turn("I ask for an answer first, then I check it.", tool=f"AnswerGenerate: {question.text}")
     named = next((title for title in titles if stands_in(title, question.text)), None)
     if named is None:
-        observation = yield turn("I search with the words of the question.", tool=f"Search: {question.text}")
+        observation = yield write_turn("I search with the words of the question.", tool=f"Search: {question.text}")
     else:
-        observation = yield turn(f"The question is about {named}. I look it up.", tool=f"Search: {named}")
+        observation = yield write_turn(f"The question is about {named}. I look it up.", tool=f"Search: {named}")
     passages += observation
     place = find_answer(question, observation)
     if place is None:
         other = next((t for t in titles if t != named and stands_in(t, question.text + passages)), None)
         if other is not None:
-            observation = yield turn(f"That does not settle it. {other} is named too.", tool=f"Search: {other}")
+            observation = yield write_turn(f"That does not settle it. {other} is named too.", tool=f"Search: {other}")
             place = find_answer(question, observation)
     if place is None:
-        observation = yield turn(
+        observation = yield write_turn(
             "The passages do not say it. I ask for an answer.", tool=f"AnswerGenerate: {question.text}"
         )
         said = read_answer(observation)
         # Where the operator said nothing there is nothing to repeat: an empty answer is malformed.
-        yield turn("This is the answer I was given.", answer=" ".join(said.split()).strip(" ."))
+        yield write_turn("This is the answer I was given.", answer=" ".join(said.split()).strip(" ."))
     else:
         answer, number = place
-        yield turn(f"Passage {number} says it.", answer=answer)
-
-
-def turn(think: str, *, tool: str | None = None, answer: str | None = None) -> str:
-    """Write one turn."""
-    # Shown text is written as it was shown: neutralised, so that it can never close a tag of ours.
-    action = f"<tool>{neutralise(tool)}</tool>" if tool is not None else f"<answer>{neutralise(answer or '')}</answer>"
-    return f"<think>{neutralise(think)}</think>{action}"
-
-
-def without_disambiguation(title: str) -> str:
-    """``Michael Jackson (writer)`` is called Michael Jackson in a text."""
-    return re.sub(r"\s*\([^)]*\)$", "", title).strip()
-
-
-def stands_in(phrase: str, text: str) -> bool:
-    """Return True where the phrase stands in the text, whole words, ignoring case and punctuation."""
-    wanted = normalize_answer(phrase)
-    return bool(wanted) and f" {wanted} " in f" {normalize_answer(text)} "
+        yield write_turn(f"Passage {number} says it.", answer=answer)
 
 
 def find_answer(question: Question, observation: str) -> tuple[str, int] | None:
@@ -95,43 +78,6 @@ def find_answer(question: Question, observation: str) -> tuple[str, int] | None:
             if normalize_answer(answer) not in ("yes", "no") and stands_in(answer, line):
                 return answer, int(number.group(1))  # type: ignore[union-attr]
     return None
-
-
-class DemonstrationPolicy:
-    """The script as a policy, for one question."""
-
-    name = "scripted demonstration"
-
-    def __init__(self, question: Question) -> None:
-        self._question = question
-
-    @asynccontextmanager
-    async def session(self, *, seed: int) -> AsyncIterator["DemonstrationSession"]:
-        """Open a session."""
-        yield DemonstrationSession(demonstrate(self._question, random.Random(seed)))
-
-
-class DemonstrationSession:
-    """One script at work."""
-
-    def __init__(self, script: Script) -> None:
-        self._script = script
-        self._observation: str | None = None
-        self._started = False
-
-    def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """Take the prompt, then observations."""
-        self._observation = messages[-1].content.replace("<info>", "").replace("</info>", "")
-        return ()
-
-    async def sample(self, *, max_tokens: int) -> SampledTurn:
-        """Return the script's next turn."""
-        try:
-            text = self._script.send(self._observation or "") if self._started else next(self._script)
-        except StopIteration:
-            text = ""  # Its answer was no answer: empty turns run out the budget, and the trajectory is dropped.
-        self._started = True
-        return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=FinishReason.STOP)
 
 
 async def make_demonstrations(
@@ -164,7 +110,7 @@ async def make_demonstrations(
             *(
                 rollout(
                     question,
-                    policy=DemonstrationPolicy(question),
+                    policy=ScriptedPolicy(partial(demonstrate, question)),
                     environment=make_environment(question),
                     trajectory_id=f"demonstration-{question.id}",
                     group_id=f"demonstration-{question.id}",

@@ -15,15 +15,13 @@ import random
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from demonstrations import DemonstrationError, make_demonstrations
 from model import NotUsableError, prepare_model
 from server import FALLBACK, VLLM, Server, ServerError, serve
+from stages import timed, train
 
 from workflow_r1.config import load_run_config
 from workflow_r1.data import load_questions
@@ -121,10 +119,10 @@ def run(directory: Path, *, num_demonstrations: int, steps: int, prefer: str) ->
                 demonstrate(directory, demonstrations, num=num_demonstrations, overrides=overrides)
         warm = directory / "warmstart"
         with timed(directory, "warmstart"):
-            command("warmstart", warm, [*overrides, f"warmstart.demonstrations={demonstrations}"])
+            train("warmstart", PRESET, warm, [*overrides, f"warmstart.demonstrations={demonstrations}"])
         trained = directory / "train"
         with timed(directory, "train"):
-            command("train", trained, [*overrides, f"policy.model={warm / 'policy'}"])
+            train("train", PRESET, trained, [*overrides, f"policy.model={warm / 'policy'}"])
     tell(directory, trained, server)
 
 
@@ -169,64 +167,6 @@ def demonstrate(directory: Path, path: Path, *, num: int, overrides: list[str]) 
         f"demonstrations: {len(kept)} in {path}; {calls.count('Search')} Search, {calls.count('AnswerGenerate')} "
         f"AnswerGenerate; {right:.2f} end with a right answer"
     )
-
-
-def command(name: str, directory: Path, overrides: list[str]) -> None:
-    """Run ``workflow-r1 NAME`` into a directory, continue where it was stopped, or leave it where it is done."""
-    if (directory / "policy").is_dir() and name == "warmstart":
-        print(f"{name}: {directory / 'policy'} stands already")
-        return
-    options = [part for override in overrides for part in ("-o", override)]
-    started = any((directory / "checkpoints").glob("step-*"))
-    place = ["--resume", str(directory)] if started else [PRESET, "--output", str(directory)]
-    arguments = [sys.executable, "-m", "workflow_r1.cli", name, *place, *options]
-    print(f"{name}: {' '.join(arguments[2:])}", flush=True)
-    finish(arguments)
-
-
-def finish(arguments: list[str]) -> None:
-    """Run a command to its end. Where this process is stopped, the command is given the time to save its checkpoint.
-
-    Raises:
-        subprocess.CalledProcessError: it failed.
-        KeyboardInterrupt: Ctrl-C, once the command has ended.
-        SystemExit: this process was terminated, once the command has ended.
-    """
-    process = subprocess.Popen(arguments)
-    stopped: BaseException | None = None
-    while process.returncode is None:
-        try:
-            process.wait()
-        except KeyboardInterrupt as interrupt:
-            stopped = interrupt  # The terminal has interrupted the command as well.
-        except SystemExit as termination:
-            stopped = termination
-            process.send_signal(signal.SIGINT)
-    if stopped is not None:
-        raise stopped
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, arguments)
-
-
-@contextmanager
-def timed(directory: Path, stage: str) -> Iterator[None]:
-    """Add the wall and CPU time of a stage to ``seconds.json``; the server's CPU time is not in it."""
-    before = (time.perf_counter(), cpu_seconds())
-    try:
-        yield
-    finally:
-        path = directory / "seconds.json"
-        seconds = json.loads(path.read_text()) if path.is_file() else {}
-        spent = (time.perf_counter() - before[0], cpu_seconds() - before[1])
-        earlier = seconds.get(stage, {"wall": 0.0, "cpu": 0.0})
-        seconds[stage] = {key: round(earlier[key] + part, 1) for key, part in zip(("wall", "cpu"), spent, strict=True)}
-        write_atomically(path, json.dumps(seconds, indent=2) + "\n")
-
-
-def cpu_seconds() -> float:
-    """CPU time of this process and of the commands that it has waited for, which a busy machine does not distort."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
 
 
 def tell(directory: Path, trained: Path, server: Server) -> None:

@@ -23,7 +23,7 @@ def write(directory: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["embedded", "paper", "smollm2-hotpotqa"])
+@pytest.mark.parametrize("name", ["embedded", "paper", "smollm2-hotpotqa", "smollm2-real"])
 def test_presets_load(name: str) -> None:
     assert name in preset_names()
     assert load_run_config(name).name == name
@@ -157,7 +157,7 @@ def test_not_utf8(tmp_path: Path) -> None:
     assert "UTF-8" in refusal(path)
 
 
-@pytest.mark.parametrize("name", ["embedded", "paper", "smollm2-hotpotqa"])
+@pytest.mark.parametrize("name", ["embedded", "paper", "smollm2-hotpotqa", "smollm2-real"])
 def test_dump_round_trips(tmp_path: Path, name: str) -> None:
     config = load_run_config(name, ["optimiser.lora={rank=3, target_modules=['q_proj']}", "budget.minutes=1e-7"])
     assert load_run_config(write(tmp_path, dump_toml(config))) == config

@@ -18,6 +18,7 @@ import typer
 from workflow_r1.cli.ask import ask
 from workflow_r1.cli.budget import EXIT_CODE
 from workflow_r1.cli.data import data
+from workflow_r1.cli.demonstrate import demonstrate
 from workflow_r1.cli.doctor import doctor
 from workflow_r1.cli.evaluate import evaluate
 from workflow_r1.cli.export import export
@@ -60,7 +61,7 @@ app = typer.Typer(
     },
 )
 for command in (
-    *(train, ask, serve, evaluate, report, frontier, rollout, warmstart),
+    *(train, ask, serve, evaluate, report, frontier, rollout, demonstrate, warmstart),
     *(world, operators, tasks, doctor, serve_search, serve_env, index),
 ):
     app.command()(command)

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.errors import DataError, UserError
 from workflow_r1.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from workflow_r1.data import FileFormat, QuestionField
+    from workflow_r1.running.audit import Audit
     from workflow_r1.trajectory import Question
 
-data = typer.Typer(name="data", help="List, fetch, convert and check questions.", no_args_is_help=True)
+data = typer.Typer(name="data", help="List, fetch, convert, check and audit questions.", no_args_is_help=True)
 
 SHOWN_IDS = 3
 """Ids named for each finding."""
@@ -239,6 +241,107 @@ def check(
             f"expected no question twice, found {len(findings)} of the above; `workflow-r1 data convert` with --without "
             "leaves out what another file asks"
         )
+
+
+@data.command()
+def audit(
+    config: Source = None,
+    override: Overrides = None,
+    trust: Trust = False,
+    questions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--questions",
+            metavar="FILE",
+            help="Questions in place of the configuration's training and held-out ones. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Ask only the first N of each file.", show_default=False)
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the questions whose answer Search shows as JSONL; must not exist yet.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+) -> None:
+    """Count the questions whose gold answer and titles the configured search finds, and shows the policy as it cuts them."""
+    import json
+
+    from workflow_r1.data import load_questions, save_questions
+    from workflow_r1.running.audit import audit as carry_out
+    from workflow_r1.running.configuration import open_config, open_questions
+    from workflow_r1.running.parts import train_questions
+    from workflow_r1.running.terminal import Terminal
+
+    if keep is not None and keep.exists():
+        raise UserError(f"expected a new file, but {keep} exists; choose another --keep")
+    settings = open_config(config, override, trust=trust)
+    if questions:
+        asked = [question for file in questions for question in load_questions(file)[:limit]]
+    else:
+        train = train_questions(settings)[:limit] if settings.data.train is not None else []
+        asked = [*train, *open_questions(settings, limit)]
+    with Terminal(stderr=True).status("searching") as status:
+        done = carry_out(
+            settings, asked, on_progress=lambda num: status.update(f"searching: {num:,} of {len(asked):,} questions")
+        )
+    if keep is not None:
+        if not done.shown:
+            raise DataError(
+                "expected at least one question whose answer Search shows, found none; --keep writes no empty file"
+            )
+        keep.parent.mkdir(parents=True, exist_ok=True)
+        save_questions(keep, done.shown)
+    if as_json:
+        typer.echo(json.dumps(done.as_json(), ensure_ascii=False, indent=2))
+    else:
+        _show_audit(done, keep)
+
+
+def _show_audit(done: "Audit", keep: Path | None) -> None:
+    from workflow_r1.cli.tables import print_table
+    from workflow_r1.running.audit import RANKS
+    from workflow_r1.running.terminal import Terminal
+
+    console = Terminal()
+    rows = []
+    for row in done.rows:
+        num = row.questions - row.yes_or_no
+
+        def share(count: int | None, of: int = num) -> str:
+            return f"{count / of:.3f}" if count is not None and of else "-"
+
+        answers = " ".join(share(count) for count in row.answer_in_top.values())
+        titles = " ".join(share(count, row.with_titles) for count in row.titles_in_top.values())
+        rows.append(
+            (
+                f"{row.dataset or '-'} {row.split}".strip(),
+                f"{row.questions:,}",
+                f"{row.yes_or_no:,}",
+                share(row.answer_in_corpus),
+                answers,
+                share(row.answer_shown),
+                titles if row.with_titles else "-",
+            )
+        )
+    ranks = "/".join(map(str, RANKS))
+    header = ("benchmark", "questions", "yes/no", "in corpus", f"answer @{ranks}", "shown", f"titles @{ranks}")
+    print_table(console, "audit", header, rows)
+    cut = "whole" if done.passage_chars is None else f"cut to {done.passage_chars} characters each"
+    console.print(
+        f"shown: in the {done.k} passages that the policy sees, {cut}; shares leave yes/no questions out, titles are all gold "
+        "titles of a question that has some",
+        markup=False,
+        soft_wrap=True,
+    )
+    if keep is not None:
+        console.print(f"{len(done.shown):,} questions in {keep}", markup=False, soft_wrap=True)
 
 
 def _chosen(names: Sequence[str]) -> list[str]:

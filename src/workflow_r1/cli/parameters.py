@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 CONFIG_HELP = (
-    "A TOML file, the name of a preset (embedded, smollm2-hotpotqa, paper), or a run directory: its configuration "
+    "A TOML file, the name of a preset (embedded, smollm2-hotpotqa, smollm2-real, paper), or a run directory: its configuration "
     "and its trained policy. Without it: the embedded quickstart."
 )
 

@@ -1,0 +1,392 @@
+"""Let a real language model learn real questions, and weigh it against a rival: ``docs/how-to/learn-real.md``.
+
+    python scripts/real_input/learn.py [--arm gsspo|gspo|grpo|sft] [--seed 0] [--steps 40]
+
+Stages: model, index, questions, demonstrations, warm start, audit, evaluation before, training, evaluation after, report.
+Finished stages of the directory are not done again, and the stages before the training serve every arm and seed.
+
+The arm ``sft`` is the rival of reinforcement learning: round by round it samples as reinforcement learning does, keeps the
+right trajectories (rejection sampling), and trains on them with the first demonstrations, until it has used as much CPU
+time as the training of ``gsspo`` with the same seed (or ``--cpu-seconds``).
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from model import NotUsableError, prepare_model
+from stages import command, options, timed, train
+
+from workflow_r1.config import load_run_config
+from workflow_r1.data import load_questions, save_questions
+from workflow_r1.errors import UserError
+from workflow_r1.evaluation.harness import EvaluationLog
+from workflow_r1.evaluation.statistics import permutation_test
+from workflow_r1.retrieval import BM25Index
+from workflow_r1.rewards import score_trajectory
+from workflow_r1.running.audit import holds_answer
+from workflow_r1.trajectory import Question, Trajectory, load_trajectories
+from workflow_r1.trajectory.storage import append_trajectories, write_atomically
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("WORKFLOW_R1_DATA", REPOSITORY.parent / "shared" / "data"))
+PRESET = "smollm2-real"
+BENCHMARKS = ("hotpotqa", "nq", "2wikimultihopqa")
+"""Held-out questions; the last are transfer, since no training question is like them."""
+
+DEMONSTRATED_SHARE = 0.6
+"""Part of the questions with gold evidence that serves for demonstrations; reinforcement learning may use the others."""
+
+
+def main() -> int:
+    """Run all stages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--directory", type=Path, default=Path("runs/learn-real"), help="where everything of the runs goes")
+    add("--arm", choices=("gsspo", "gspo", "grpo", "sft"), default="gsspo", help="what trains after the warm start")
+    add("--seed", type=int, default=0, help="seed of the arm")
+    add("--steps", type=int, default=40, metavar="N", help="steps of reinforcement learning")
+    add("--demonstrations", type=int, default=200, metavar="N", help="trajectories of the warm start")
+    add("--questions", type=int, default=200, metavar="N", help="held-out questions of each benchmark")
+    add("--repeats", type=int, default=4, metavar="N", help="sampled answers to each of them")
+    add(
+        "--pass-questions",
+        type=int,
+        default=40,
+        metavar="N",
+        help="questions of each benchmark for pass@8; 0 leaves it out",
+    )
+    add("--round-questions", type=int, default=64, metavar="N", help="questions of a round of sft, 8 trajectories each")
+    add("--cpu-seconds", type=float, metavar="S", help="CPU time of sft in place of that of gsspo with this seed")
+    add(
+        "--model",
+        type=Path,
+        help="a policy that is here already, as a Hugging Face directory, in place of SmolLM2-135M",
+    )
+    add("-o", "--override", action="append", default=[], metavar="KEY=VALUE", help="one key of the configuration")
+    arguments = parser.parse_args()
+    # A terminated run lets its command save a checkpoint, as an interrupted one does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+    needed = [DATA / "train" / f"{name}.jsonl" for name in ("hotpotqa", "nq")]
+    needed += [DATA / "eval" / f"{name}.jsonl" for name in BENCHMARKS] + [DATA / "corpus" / "corpus.jsonl.gz"]
+    missing = [str(path) for path in needed if not path.is_file()]
+    if missing:
+        print(
+            f"skipped: no {', '.join(missing)}. Set WORKFLOW_R1_DATA to a folder that holds train/, eval/ and corpus/."
+        )
+        return 0
+    try:
+        run(arguments)
+    except (UserError, NotUsableError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as error:
+        print(f"error: {error}; what was done so far stands in {arguments.directory}", file=sys.stderr)
+        return error.returncode if error.returncode > 0 else 1
+    except KeyboardInterrupt:
+        print(f"stopped; the same command continues from {arguments.directory}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prepare what all arms share, then train one arm and compare it with the policy before."""
+    directory: Path = arguments.directory
+    directory.mkdir(parents=True, exist_ok=True)
+    overrides = [
+        f"data.train={directory / 'train.jsonl'}",
+        f"data.evaluation={DATA / 'eval' / 'hotpotqa.jsonl'}",
+        f"search.corpus={DATA / 'corpus' / 'corpus.jsonl.gz'}",
+        *arguments.override,
+    ]
+    prepared = prepare(arguments, directory, overrides)
+    warm = directory / "warmstart"
+    demonstrations = directory / "demonstrations.jsonl"
+    with timed(directory, "demonstrations"):
+        write_demonstrations(demonstrations, directory / "gold.jsonl", prepared, num=arguments.demonstrations)
+    with timed(directory, "warmstart"):
+        train("warmstart", PRESET, warm, [*prepared, f"warmstart.demonstrations={demonstrations}"])
+    with timed(directory, "audit"):
+        write_training_questions(directory, prepared)
+    with timed(directory, "evaluation before"):
+        evaluate(warm, directory / "before", arguments)
+
+    own = directory / f"{arguments.arm}-seed{arguments.seed}"
+    own.mkdir(exist_ok=True)
+    after = [*prepared, f"policy.model={warm / 'policy'}", f"seed={arguments.seed}"]
+    if arguments.arm == "sft":
+        trained = imitate(arguments, directory, own, prepared)
+    else:
+        trained = own / "train"
+        with timed(own, "train"):
+            train(
+                "train", PRESET, trained,
+                [*after, f"objective.preset={arguments.arm}", f"training.steps={arguments.steps}"],
+            )  # fmt: skip
+    with timed(own, "evaluation after"):
+        evaluate(trained, own / "after", arguments)
+    report(directory, own)
+
+
+def prepare(arguments: argparse.Namespace, directory: Path, overrides: Sequence[str]) -> list[str]:
+    """Make the model, the index and the parted questions.
+
+    Returns:
+        The overrides of all commands.
+    """
+    prepared = list(overrides)
+    if arguments.model is not None:
+        prepared.append(f"policy.model={arguments.model}")
+    config = load_run_config(PRESET, prepared)
+    with timed(directory, "model"):
+        if arguments.model is None:
+            prepare_model(Path(config.policy.model))
+    index = config.search.index
+    assert index is not None
+    with timed(directory, "index"):
+        if index.exists():
+            print(f"index: {index} stands already")
+        else:
+            print(f"index: building {index}")
+            BM25Index.build(DATA / "corpus" / "corpus.jsonl.gz", index)
+    part_questions(directory)
+    return prepared
+
+
+def part_questions(directory: Path) -> None:
+    """Part the training questions: ``gold.jsonl`` to demonstrate with, ``candidates.jsonl`` for reinforcement learning."""
+    if (directory / "candidates.jsonl").is_file():
+        return
+    hotpotqa = load_questions(DATA / "train" / "hotpotqa.jsonl")
+    gold = [question for question in hotpotqa if question.metadata.get("evidence") == "gold"]
+    random.Random(0).shuffle(gold)
+    num = round(len(gold) * DEMONSTRATED_SHARE)
+    shown = {question.id for question in gold[:num]}
+    candidates = [question for question in hotpotqa if question.id not in shown]
+    save_questions(directory / "gold.jsonl", gold[:num])
+    save_questions(directory / "candidates.jsonl", [*candidates, *load_questions(DATA / "train" / "nq.jsonl")])
+    print(f"questions: {num} to demonstrate with")
+
+
+def write_demonstrations(path: Path, questions: Path, overrides: Sequence[str], *, num: int) -> None:
+    """Let the script act, or leave its trajectories where they stand."""
+    if path.is_file():
+        print(f"demonstrations: {path} stands already")
+        return
+    command(
+        "demonstrate", PRESET, "--questions", str(questions), "--num", str(num), "--output", str(path),
+        *options(overrides),
+    )  # fmt: skip
+
+
+def write_training_questions(directory: Path, overrides: Sequence[str]) -> None:
+    """Keep the questions whose answer one search shows, and those where the script finds it by a second search."""
+    path = directory / "train.jsonl"
+    if path.is_file():
+        print(f"audit: {path} stands already")
+        return
+    candidates, shown, chained = (directory / f"{name}.jsonl" for name in ("candidates", "shown", "chained"))
+    if not shown.is_file():
+        command("data", "audit", PRESET, "--questions", str(candidates), "--keep", str(shown), *options(overrides))
+    if not chained.is_file():
+        left = directory / "candidates-gold.jsonl"
+        save_questions(left, [each for each in load_questions(candidates) if each.metadata.get("evidence") == "gold"])
+        command("demonstrate", PRESET, "--questions", str(left), "--output", str(chained), *options(overrides))
+    kept = {question.id: question for question in load_questions(shown)}
+    by_chain = [each.question for each in load_trajectories(chained) if num_calls(each) > 1]
+    several = sum(question.id not in kept for question in by_chain)
+    kept |= {question.id: question for question in by_chain}
+    chosen = list(kept.values())
+    random.Random(0).shuffle(chosen)
+    save_questions(path, chosen)
+    print(f"audit: {len(chosen):,} questions to train on, {several:,} of them only by a second search")
+
+
+def evaluate(run: Path, output: Path, arguments: argparse.Namespace) -> None:
+    """Ask the held-out questions: greedy, sampled, and some of them eight times."""
+    config = load_run_config(run / "config.toml")
+    sets = ",".join(f"{name}={DATA / 'eval' / f'{name}.jsonl'}" for name in BENCHMARKS)
+    temperature = str(config.sampling.temperature)
+    plans = {"greedy": ("0", 1, arguments.questions), "sampled": (temperature, arguments.repeats, arguments.questions)}
+    if arguments.pass_questions:
+        plans["pass"] = (temperature, 8, arguments.pass_questions)
+    for name, (heat, repeats, limit) in plans.items():
+        directory = output / name
+        if (directory / "summary.json").is_file():
+            print(f"evaluation: {directory} stands already")
+            continue
+        command(
+            "evaluate", str(run), "--benchmark", sets, "--limit", str(limit), "--temperature", heat,
+            "--repeats", str(repeats), "--output", str(directory),
+        )  # fmt: skip
+
+
+def imitate(arguments: argparse.Namespace, directory: Path, own: Path, overrides: Sequence[str]) -> Path:
+    """Sample, keep what is right, train on it, until the CPU time is used.
+
+    Returns:
+        The run directory of the last round.
+    """
+    budget = arguments.cpu_seconds
+    if budget is None:
+        rival = directory / f"gsspo-seed{arguments.seed}" / "seconds.json"
+        if not rival.is_file() or "train" not in json.loads(rival.read_text()):
+            raise UserError(
+                f"expected the CPU time of gsspo in {rival}, found none: run --arm gsspo --seed {arguments.seed} first, or "
+                "give --cpu-seconds"
+            )
+        budget = json.loads(rival.read_text())["train"]["cpu"]
+    questions = load_questions(directory / "train.jsonl")
+    random.Random(arguments.seed).shuffle(questions)
+    before, number = directory / "warmstart", 0
+    while cpu_of(own, "train") < budget:
+        place = own / f"round-{number}"
+        place.mkdir(exist_ok=True)
+        with timed(own, "train"):
+            imitate_once(
+                arguments,
+                place,
+                before,
+                directory / "demonstrations.jsonl",
+                batch_of(questions, number, arguments.round_questions),
+                overrides,
+            )
+        before, number = place / "warmstart", number + 1
+        print(f"sft: round {number}, {cpu_of(own, 'train'):.0f} of {budget:.0f} CPU seconds")
+    # A resumed script finds its budget used and counts the rounds that stand.
+    rounds = sorted(own.glob("round-*/warmstart/policy"), key=lambda path: int(path.parts[-3].split("-")[1]))
+    if not rounds:
+        raise UserError(f"expected a budget above 0 CPU seconds, received {budget:g}")
+    return rounds[-1].parent
+
+
+def imitate_once(
+    arguments: argparse.Namespace,
+    place: Path,
+    before: Path,
+    first: Path,
+    questions: Sequence[Question],
+    overrides: Sequence[str],
+) -> None:
+    """Do one round of the rival: every part of it is left where it stands."""
+    asked, sampled, right, shown = (place / f"{name}.jsonl" for name in ("questions", "sampled", "right", "shown"))
+    policy = f"policy.model={before / 'policy'}"
+    if (place / "warmstart" / "policy").is_dir():
+        return
+    if not asked.is_file():
+        save_questions(asked, questions)
+    if not shown.is_file():
+        if not right.is_file():
+            # A killed rollout leaves its part, and no command continues it.
+            sampled.unlink(missing_ok=True)
+            command(
+                "rollout", PRESET, "--questions", str(asked), "--group-size", "8", "--seed", str(arguments.seed),
+                "--output", str(sampled), *options([*overrides, policy]),
+            )  # fmt: skip
+            command(
+                "demonstrate", PRESET, "--from", str(sampled), "--per-question", "2", "--output", str(right),
+                *options(overrides),
+            )  # fmt: skip
+        unfinished = place / "unfinished.jsonl"
+        unfinished.unlink(missing_ok=True)
+        append_trajectories(unfinished, [*load_trajectories(first), *load_trajectories(right)])
+        unfinished.rename(shown)
+    train(
+        "warmstart", PRESET, place / "warmstart",
+        [*overrides, policy, f"warmstart.demonstrations={shown}", "warmstart.epochs=1", f"seed={arguments.seed}"],
+    )  # fmt: skip
+
+
+def batch_of(questions: Sequence[Question], number: int, size: int) -> list[Question]:
+    """Return the questions of a round; after the last ones follow the first."""
+    size = min(size, len(questions))
+    return [questions[(number * size + place) % len(questions)] for place in range(size)]
+
+
+def cpu_of(own: Path, stage: str) -> float:
+    """CPU seconds of a stage so far."""
+    path = own / "seconds.json"
+    seconds: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.is_file() else {}
+    return seconds.get(stage, {}).get("cpu", 0.0)
+
+
+def num_calls(trajectory: Trajectory) -> int:
+    """Operator calls of a trajectory."""
+    return sum(len(turn.calls) for turn in trajectory.turns)
+
+
+def observations_of(trajectory: Trajectory) -> list[str]:
+    """Texts that operators showed."""
+    return [call.observation for turn in trajectory.turns for call in turn.calls]
+
+
+def figures_of(trajectories: Iterable[Trajectory]) -> dict[str, Any]:
+    """Figures of the answers on one benchmark; several answers to a question are averaged within it.
+
+    Returns:
+        ``exact_match``, ``f1``, ``shown`` (the gold answer stood in an observation), ``calls``, ``pass`` (some answer was
+        right), all means over questions, ``questions``, and ``right``: the mean exact match of each question by its id.
+    """
+    by_question: dict[str, list[Trajectory]] = {}
+    for trajectory in trajectories:
+        if not trajectory.stop_reason.is_infrastructure:
+            by_question.setdefault(trajectory.question.id, []).append(trajectory)
+    rewards = {id: [score_trajectory(each).reward for each in group] for id, group in by_question.items()}
+    right = {id: mean(reward.exact_match for reward in group) for id, group in rewards.items()}
+    shown = [
+        mean(holds_answer(each.question, observations_of(each)) for each in group) for group in by_question.values()
+    ]
+    return {
+        "questions": len(right),
+        "exact_match": mean(right.values()),
+        "f1": mean(mean(reward.f1 for reward in group) for group in rewards.values()),
+        "pass": mean(value > 0 for value in right.values()),
+        "shown": mean(shown),
+        "calls": mean(mean(map(num_calls, group)) for group in by_question.values()),
+        "right": right,
+    }
+
+
+def report(directory: Path, own: Path) -> None:
+    """Compare before and after, print the table, and write ``report.json``."""
+    written: dict[str, Any] = {}
+    print(f"\n{'':30}{'EM':>15}{'F1':>15}{'pass':>15}{'shown':>15}{'calls':>13}   p")
+    for plan in sorted(path.name for path in (own / "after").iterdir() if path.is_dir()):
+        for name in BENCHMARKS:
+            logs = (EvaluationLog(directory / "before" / plan), EvaluationLog(own / "after" / plan))
+            before, after = (figures_of(log.trajectories("policy", name)) for log in logs)
+            both = [id for id in before["right"] if id in after["right"]]
+            first, second = ([side["right"][id] for id in both] for side in (before, after))
+            test = permutation_test(first=first, second=second)
+            cells = "".join(
+                f"{f'{before[key]:.3f} -> {after[key]:.3f}':>15}"
+                for key in ("exact_match", "f1", "pass", "shown", "calls")
+            )
+            print(f"{f'{plan} {name} ({len(both)})':30}{cells}   {test.p_value:.3f}")
+            written[f"{plan}/{name}"] = {
+                "before": before,
+                "after": after,
+                "p_value": test.p_value,
+                "up": test.num_second_better,
+                "down": test.num_first_better,
+            }
+    seconds = {
+        place.name: json.loads((place / "seconds.json").read_text())
+        for place in (directory, own)
+        if (place / "seconds.json").is_file()
+    }
+    write_atomically(own / "report.json", json.dumps({"figures": written, "seconds": seconds}, indent=2) + "\n")
+    print(f"figures, questions and seconds are in {own / 'report.json'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Stages of a long script: commands that end in order, and the time that each took."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from workflow_r1.trajectory.storage import write_atomically
+
+
+def train(name: str, preset: str, directory: Path, overrides: Sequence[str]) -> None:
+    """Run ``workflow-r1 train`` or ``warmstart`` into a directory, continue where it was stopped, or leave it where it is done."""
+    if (directory / "policy").is_dir():
+        print(f"{name}: {directory / 'policy'} stands already")
+        return
+    started = any((directory / "checkpoints").glob("step-*"))
+    place = ["--resume", str(directory)] if started else [preset, "--output", str(directory)]
+    command(name, *place, *options(overrides))
+
+
+def command(*arguments: str) -> None:
+    """Run ``workflow-r1`` to its end; see :func:`finish`."""
+    print(f"$ workflow-r1 {' '.join(arguments)}", flush=True)
+    finish([sys.executable, "-m", "workflow_r1.cli", *arguments])
+
+
+def options(overrides: Sequence[str]) -> list[str]:
+    """Write overrides as options of a command."""
+    return [part for override in overrides for part in ("-o", override)]
+
+
+def finish(arguments: list[str]) -> None:
+    """Run a command to its end. Where this process is stopped, the command is given the time to save its checkpoint.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+        KeyboardInterrupt: Ctrl-C, once the command has ended.
+        SystemExit: this process was terminated, once the command has ended.
+    """
+    process = subprocess.Popen(arguments)
+    stopped: BaseException | None = None
+    while process.returncode is None:
+        try:
+            process.wait()
+        except KeyboardInterrupt as interrupt:
+            stopped = interrupt  # The terminal has interrupted the command as well.
+        except SystemExit as termination:
+            stopped = termination
+            process.send_signal(signal.SIGINT)
+    if stopped is not None:
+        raise stopped
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, arguments)
+
+
+@contextmanager
+def timed(directory: Path, stage: str) -> Iterator[None]:
+    """Add the wall and CPU time of a stage to ``seconds.json``; the server's CPU time is not in it."""
+    before = (time.perf_counter(), cpu_seconds())
+    try:
+        yield
+    finally:
+        path = directory / "seconds.json"
+        seconds = json.loads(path.read_text()) if path.is_file() else {}
+        spent = (time.perf_counter() - before[0], cpu_seconds() - before[1])
+        earlier = seconds.get(stage, {"wall": 0.0, "cpu": 0.0})
+        seconds[stage] = {key: round(earlier[key] + part, 1) for key, part in zip(("wall", "cpu"), spent, strict=True)}
+        write_atomically(path, json.dumps(seconds, indent=2) + "\n")
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of the commands that it has waited for, which a busy machine does not distort."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

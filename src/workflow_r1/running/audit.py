@@ -1,0 +1,168 @@
+"""Questions that a configured search can show the answer of: an audit of corpus and search, by benchmark and split."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workflow_r1.data import normalize_answer
+from workflow_r1.errors import ConfigError
+from workflow_r1.running.demonstrations import YES_NO, is_yes_or_no, opened_environments, stands_in, write_turn
+from workflow_r1.running.interrupts import Stop, run_loop
+from workflow_r1.trajectory import Question
+
+if TYPE_CHECKING:
+    from workflow_r1.config import RunConfig
+    from workflow_r1.environment import Environment
+    from workflow_r1.retrieval import Passage, SearchBackend
+
+RANKS = (1, 3, 5)
+"""Numbers of passages that the figures are about."""
+
+CONCURRENCY = 8
+"""Questions at once."""
+
+
+@dataclass(slots=True)
+class AuditRow:
+    """Counts of the questions of one benchmark and split; all but the first two leave yes/no questions out."""
+
+    dataset: str
+    """Benchmark, or the file's name for it."""
+    split: str
+    """Split."""
+    questions: int = 0
+    """Questions, yes/no questions among them."""
+    yes_or_no: int = 0
+    """Questions whose answer is yes or no, which no passage can show."""
+    answer_in_corpus: int | None = None
+    """Questions whose gold answer stands in some passage of the corpus; None where no corpus is configured."""
+    answer_in_top: dict[int, int] = field(default_factory=lambda: dict.fromkeys(RANKS, 0))
+    """Number of passages -> questions whose gold answer stands in so many of the best for the question's own words."""
+    answer_shown: int = 0
+    """Questions whose gold answer stands in what Search shows the policy: ``search.k`` passages, cut as configured."""
+    with_titles: int = 0
+    """Questions with gold titles."""
+    titles_in_top: dict[int, int] = field(default_factory=lambda: dict.fromkeys(RANKS, 0))
+    """Number of passages -> questions all of whose gold titles are among the titles of so many of the best."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Result of an audit."""
+
+    rows: tuple[AuditRow, ...]
+    """One row for each benchmark and split, in the order of the questions."""
+    shown: tuple[Question, ...]
+    """Questions whose gold answer Search shows the policy for the question's own words."""
+    k: int
+    """Passages of a search, as the policy sees them."""
+    passage_chars: int | None
+    """Longest text of a passage, as the policy sees it."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures as JSON holds them."""
+        return {"k": self.k, "passage_chars": self.passage_chars, "rows": [asdict(row) for row in self.rows]}
+
+
+def audit(
+    config: "RunConfig",
+    questions: Sequence[Question],
+    *,
+    on_progress: Callable[[int], None] = lambda done: None,
+    stop: Stop | None = None,
+) -> Audit:
+    """Search for each question with its own words, and look for its gold answer and titles in what comes back.
+
+    Args:
+        config: configuration with a search; where ``search.corpus`` is there, it is read once from end to end.
+        questions: the questions.
+        on_progress: called with the number of questions that are done.
+        stop: lets another thread end it.
+
+    Raises:
+        ConfigError: the pool has no Search, or no search is configured.
+        DataError: the corpus or index is missing or malformed.
+        ServiceError: the search failed.
+    """
+    if "Search" not in config.environment.operators:
+        raise ConfigError(
+            'environment.operators: expected Search among them, since the audit asks what Search shows; add "Search"'
+        )
+    held = _answers_in_corpus(config.search.corpus, questions)
+    looked = run_loop(lambda: _search_all(config, questions, on_progress), stop)
+    rows: dict[tuple[str, str], AuditRow] = {}
+    shown = []
+    for question, (passages, observation) in zip(questions, looked, strict=True):
+        key = question.dataset, question.split
+        row = rows.setdefault(key, AuditRow(*key, answer_in_corpus=None if held is None else 0))
+        row.questions += 1
+        if is_yes_or_no(question):
+            row.yes_or_no += 1
+            continue
+        if held is not None and row.answer_in_corpus is not None:
+            row.answer_in_corpus += any(normalize_answer(answer) in held for answer in question.golden_answers)
+        titles = {normalize_answer(str(title)) for title in question.metadata.get("supporting_titles") or ()}
+        row.with_titles += bool(titles)
+        for rank in RANKS:
+            best = passages[:rank]
+            row.answer_in_top[rank] += holds_answer(question, (f"{each.title}\n{each.text}" for each in best))
+            row.titles_in_top[rank] += bool(titles) and titles <= {normalize_answer(each.title) for each in best}
+        if holds_answer(question, observation.splitlines()):
+            row.answer_shown += 1
+            shown.append(question)
+    return Audit(tuple(rows.values()), tuple(shown), config.search.k, config.search.passage_chars)
+
+
+def holds_answer(question: Question, texts: Iterable[str]) -> bool:
+    """Return True where a gold answer other than yes and no stands in one of the texts."""
+    answers = [answer for answer in question.golden_answers if normalize_answer(answer) not in YES_NO]
+    return any(stands_in(answer, text) for text in texts for answer in answers)
+
+
+async def _search_all(
+    config: "RunConfig", questions: Sequence[Question], on_progress: Callable[[int], None]
+) -> "list[tuple[list[Passage], str]]":
+    async with opened_environments(config) as opened:
+        search = opened.services.require_search()
+        looked = []
+        for start in range(0, len(questions), CONCURRENCY):
+            batch = questions[start : start + CONCURRENCY]
+            looked += await asyncio.gather(*(_search(each, search, opened.make_environment(each)) for each in batch))
+            on_progress(len(looked))
+        return looked
+
+
+async def _search(
+    question: Question, search: "SearchBackend", environment: "Environment"
+) -> "tuple[list[Passage], str]":
+    """Return the best passages, and the observation that the policy would get."""
+    passages = await search(question.text, k=max(RANKS))
+    step = await environment.step(write_turn("I search.", tool=f"Search: {question.text}"))
+    return passages, step.calls[0].observation
+
+
+def _answers_in_corpus(corpus: Path | None, questions: Sequence[Question]) -> set[str] | None:
+    """Return the gold answers, normalised, that stand in a passage of the corpus; None where there is no corpus."""
+    from workflow_r1.retrieval.corpus import iterate_corpus
+
+    if corpus is None or not corpus.exists():
+        return None
+    by_first_word: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for question in questions:
+        for answer in question.golden_answers:
+            words = tuple(normalize_answer(answer).split())
+            if words:
+                by_first_word[words[0]].add(words)
+    held: set[str] = set()
+    for passage in iterate_corpus(corpus):
+        text = normalize_answer(f"{passage.title}\n{passage.text}").split()
+        for place, word in enumerate(text):
+            wanted = by_first_word.get(word)
+            if wanted:
+                found = [words for words in wanted if tuple(text[place : place + len(words)]) == words]
+                wanted.difference_update(found)
+                held.update(" ".join(words) for words in found)
+    return held
