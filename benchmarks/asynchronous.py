@@ -32,7 +32,7 @@ from workflow_r1.config.loading import load_run_config
 from workflow_r1.config.run import RunConfig
 from workflow_r1.embedded import SimulatedExpert
 from workflow_r1.engines.native.run import Trainer
-from workflow_r1.environment import Environment
+from workflow_r1.environment import QuestionEnvironment
 from workflow_r1.evaluation.evaluate import evaluate
 from workflow_r1.inference import ChatReply, ChatRequest, OpenAIChatConfig, OpenAIChatModel
 from workflow_r1.inference.loopback import LoopbackServer
@@ -192,11 +192,11 @@ def train(config: RunConfig, directory: Path, arguments: argparse.Namespace) -> 
     runner = asyncio.Runner
     clients: list[OperatorServices] = []
 
-    def make_environment(question: Any) -> Environment:
+    def make_environment(question: Any) -> QuestionEnvironment:
         if not clients:
             clients.append(services.clients())
             started.append(loops[-1].time())
-        return Environment(question, config=config.environment, operators=OPERATORS, services=clients[0])
+        return QuestionEnvironment(question, config=config.environment, operators=OPERATORS, services=clients[0])
 
     asyncio.Runner = functools.partial(runner, loop_factory=open_loop)  # type: ignore[misc, assignment]
     try:
@@ -224,7 +224,7 @@ def exact_match(directory: Path, num_questions: int, temperature: float) -> floa
         evaluate(
             world.questions("evaluation", num_questions),
             policy=LocalSampler(model, tokenizer, sampling=sampling, name="policy"),
-            make_environment=lambda question: Environment(
+            make_environment=lambda question: QuestionEnvironment(
                 question, config=config.environment, operators=OPERATORS, services=services
             ),
             seed=0,

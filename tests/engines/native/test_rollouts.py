@@ -12,7 +12,7 @@ import pytest
 
 from workflow_r1.engines.native.rollouts import RolloutStream, StepRollouts
 from workflow_r1.engines.native.update import UpdateResult
-from workflow_r1.environment import Environment
+from workflow_r1.environment import QuestionEnvironment
 from workflow_r1.errors import ConfigError, ServiceUnavailableError
 from workflow_r1.operators import OperatorResult, OperatorServices, operator
 from workflow_r1.policy.distributed import Ranks
@@ -158,7 +158,7 @@ class Services:
             await asyncio.sleep(self.first_seconds if self.num_calls == 1 else 0.001)
             return OperatorResult(observation=text[:4], valid=True)
 
-        return lambda question: Environment(
+        return lambda question: QuestionEnvironment(
             question, config=settings.environment, operators={"Echo": Echo}, services=OperatorServices()
         )
 
