@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+GAME ?= lost_key
 ARGS ?=
 
 VENV := .venv
@@ -18,13 +19,17 @@ VERL_PIP := $(VERL_VENV)/bin/python -m pip --disable-pip-version-check install -
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check format test-slow test-real test-trl test-verl test-openenv docs fuzz bench real-input learn-real example clean
+.PHONY: help train game test check format test-slow test-real test-trl test-verl test-openenv docs fuzz bench real-input learn-real example clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 train: $(VENV)/.installed ## Install, then train the embedded default (a simulation; minutes on a CPU)
 	$(BIN)/workflow-r1 train $(ARGS)
+
+game: $(VENV)/.installed ## Make a small policy for a task of examples/ and train it, on a CPU (GAME=word_problems)
+	$(BIN)/workflow-r1 warmstart examples/$(GAME).toml --output runs/$(subst _,-,$(GAME))-start
+	$(BIN)/workflow-r1 train examples/$(GAME).toml $(ARGS)
 
 test: check ## Install, then the quick gate: format, lint, types, import contracts, tests
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m "not slow and not data and not server" $(ARGS)

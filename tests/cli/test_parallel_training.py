@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from workflow_r1.config.training import NewPolicyConfig
 from workflow_r1.embedded import WARM_START
 from workflow_r1.embedded.demonstrations import make_demonstrations
 from workflow_r1.engines.native.embedded_policy import BuildSettings, new_policy
@@ -59,7 +60,7 @@ def child_of_rank(launcher: int, rank: int) -> int:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the children in /proc")
 def test_killed_interrupted_and_resumed(tmp_path: Path) -> None:
-    settings = BuildSettings(hidden_size=16, num_layers=1, num_heads=2, intermediate_size=32)
+    settings = BuildSettings(size=NewPolicyConfig(hidden_size=16, num_layers=1, num_heads=2, intermediate_size=32))
     policy, run = tmp_path / "tiny", tmp_path / "run"
     save_policy(*new_policy(settings, make_demonstrations(30, strategy=WARM_START)), policy)
 

@@ -10,6 +10,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from workflow_r1.config import load_run_config
+from workflow_r1.config.training import NewPolicyConfig
 from workflow_r1.embedded import WARM_START
 from workflow_r1.embedded.demonstrations import make_demonstrations
 from workflow_r1.engines.native.embedded_policy import BuildSettings, new_policy
@@ -28,7 +29,7 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    settings = BuildSettings(hidden_size=16, num_layers=1, num_heads=2, intermediate_size=32)
+    settings = BuildSettings(size=NewPolicyConfig(hidden_size=16, num_layers=1, num_heads=2, intermediate_size=32))
     directory = tmp_path_factory.mktemp("policy") / "tiny"
     save_policy(*new_policy(settings, make_demonstrations(30, strategy=WARM_START)), directory)
     return directory

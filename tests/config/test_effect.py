@@ -54,6 +54,8 @@ WITHOUT_EFFECT = {
     "store.path": (["store.path=s.sqlite3"], "store.mode=use"),
     "store.by_address": (["store.by_address=false"], "store.mode=record"),
     "sampling.server": (["engine=trl", "sampling.server.max_lag=1"], "engine=native"),
+    "objective.correction_cap": (["objective.trust_region=sampler", "objective.correction_cap=2"], "objective.trust_region=current"),
+    "training.overlap": (["training.overlap=false"], "training.staleness=1"),
     "sampling.compiled": (["engine=verl", "sampling.compiled=false"], "engine=native"),
     "trl.micro_batch_rows": (["trl.micro_batch_rows=3"], "engine=trl"),
     "verl.options": (["verl.options.trainer.device=cpu"], "engine=verl"),

@@ -479,6 +479,75 @@ def test_new_weights_while_sessions_are_open_are_an_error(tokenizer_of, model_of
     assert sampler.num_open_sessions == 0
 
 
+@pytest.mark.parametrize("max_prefill_tokens", [8192, 7])
+def test_weights_change_between_turns_and_every_turn_and_its_reading_are_of_one_policy(
+    tokenizer_of, model_of, max_prefill_tokens
+):
+    """Two versions, three turns each: the turns' log-probabilities are those of a full forward pass of their version."""
+    old, new, trained = model_of(), model_of(), model_of()
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in new.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    sampler = LocalSampler(
+        trained, tokenizer_of(), sampling=SamplingConfig(max_sessions=4), max_prefill_tokens=max_prefill_tokens
+    )
+    sampler.policy_version = 7
+    some_wait, swapped = asyncio.Event(), asyncio.Event()
+
+    async def session(seed):
+        turns, context, own = [], [], []
+        async with sampler.session(seed=seed) as open_session:
+            for index in range(3):
+                context += open_session.extend([user(f"{WORDS[seed % 4]} {index}")])
+                if index == 2:
+                    some_wait.set()
+                    await swapped.wait()
+                turn = await open_session.sample(max_tokens=4 + seed)
+                own.append(range(len(context), len(context) + len(turn.token_ids)))
+                context += turn.token_ids
+                turns.append(turn)
+        return turns, context, own
+
+    async def main():
+        sessions = [asyncio.create_task(session(seed)) for seed in range(6)]
+        await some_wait.wait()
+        # One session waits between two turns, others are in the middle of one, two have not begun.
+        async with sampler.holding():
+            with torch.no_grad():
+                for parameter, value in zip(trained.parameters(), new.parameters(), strict=True):
+                    parameter.copy_(value)
+            sampler.policy_version = 8
+            swapped.set()
+            await asyncio.sleep(0.01)
+            assert not sampler._slots.decoding[: sampler.num_open_sessions].any(), "no turn begins meanwhile"
+        return await asyncio.gather(*sessions)
+
+    seen = set()
+    for turns, context, own in asyncio.run(main()):
+        for turn, columns in zip(turns, own, strict=True):
+            model = {7: old, 8: new}[turn.policy_version]
+            seen.add(turn.policy_version)
+            with torch.no_grad():
+                logits = model(input_ids=torch.tensor([context[: columns.stop]])).logits[0].float().log_softmax(-1)
+            for column, logprob in zip(columns, turn.logprobs, strict=True):
+                assert logprob == pytest.approx(logits[column - 1, context[column]].item(), abs=1e-4)
+        assert [turn.policy_version for turn in turns] == sorted(turn.policy_version for turn in turns)
+    assert seen == {7, 8}
+
+
+def test_a_sampler_that_is_held_with_nobody_in_it_takes_the_new_weights(tokenizer_of, model_of):
+    sampler = LocalSampler(model_of(), tokenizer_of())
+
+    async def main():
+        async with sampler.holding():
+            pass
+        return await play(sampler, make_plans(1)[0])
+
+    turns, _, _ = asyncio.run(main())
+    assert turns and all(turn.policy_version is None for turn in turns)
+
+
 def test_diverged_weights_are_a_clear_error_for_every_session(tokenizer_of, model_of):
     model = model_of()
     with torch.no_grad():

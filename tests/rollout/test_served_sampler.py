@@ -1,6 +1,7 @@
 """Turns sampled on a server: tokens in, tokens out, and the server may go away and come back."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from workflow_r1.errors import ServiceRejectedError, ServiceUnavailableError
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.inference.loopback import Fault, LoopbackServer
 from workflow_r1.rollout import Renderer, SamplingConfig
-from workflow_r1.rollout.completions import max_length, read_completion
+from workflow_r1.rollout.completions import Completion, max_length, read_completion
 from workflow_r1.rollout.doubles import LoopbackPolicy
 from workflow_r1.rollout.metered_server import MeteredServer
 from workflow_r1.rollout.policy_server import PolicyServer, PolicyServerConfig, PublishedWeights
@@ -117,6 +118,38 @@ def test_a_restart_that_nobody_saw_is_noticed_by_the_unknown_adapter(tmp_path):
 
         assert asyncio.run(main()).token_ids[0] == 101
     assert len(policy.loaded) == 2
+
+
+def test_new_weights_wait_for_the_turns_under_way(tmp_path):
+    """A server finishes a turn with the weights that it has then: each turn is of the version that it records."""
+    policy = LoopbackPolicy(draw)
+    answer = policy.routes["/v1/completions"]
+
+    begun = threading.Semaphore(0)
+
+    async def slow(request):
+        begun.release()
+        await asyncio.sleep(0.05)
+        return await answer(request)
+
+    policy.routes["/v1/completions"] = slow
+    with running(policy) as server:
+
+        async def main():
+            client = connect(server)
+            client.publish(weights(tmp_path, 1))
+            early = [asyncio.create_task(complete(client, seed=seed)) for seed in range(3)]
+            for _ in early:
+                await asyncio.to_thread(begun.acquire)
+            client.publish(weights(tmp_path, 2))
+            late = [asyncio.create_task(complete(client, seed=seed)) for seed in range(3)]
+            completions = [await each for each in (*early, *late)]
+            await client.aclose()
+            return completions
+
+        completions = asyncio.run(main())
+    assert [each.version for each in completions] == [1, 1, 1, 2, 2, 2]
+    assert [each.token_ids[0] for each in completions] == [101, 101, 101, 102, 102, 102]
 
 
 def test_a_server_that_stays_away_fails_the_turn():
@@ -300,6 +333,33 @@ def test_a_turn_that_the_server_stopped_in_its_thought_is_continued(tokenizer_of
     assert [request["max_tokens"] for request in (first, second)] == [200, 200 - len(said)]
     assert len({request["seed"] for request in policy.requests}) == 3
     assert all(request["stop"] == ["</tool>", "</answer>"] for request in (first, second, third))
+
+
+def test_a_turn_whose_weights_were_swapped_in_the_middle_is_sampled_anew(tokenizer_of):
+    """A turn is of one policy, also where it takes several requests."""
+    tokenizer = tokenizer_of("embedded")
+    parts = ["<think>an <answer>x</answer>", "never kept", "<think>n</think><answer>y</answer>"]
+    versions = [4, 5, 5]
+
+    class Server:
+        async def complete(self, prompt, **options):
+            prompts.append(list(prompt))
+            ids = tokenizer.encode(parts[len(prompts) - 1], add_special_tokens=False)
+            return Completion(tuple(ids), (-0.5,) * len(ids), True, versions[len(prompts) - 1])
+
+    async def main():
+        sampler = ServedSampler(
+            Server(), Renderer(tokenizer), sampling=SamplingConfig(turn_end="action"), end_ids=(), name="served"
+        )
+        async with sampler.session(seed=1) as session:
+            session.extend([Message(role="user", content="q")])
+            return await session.sample(max_tokens=200)
+
+    prompts: list[list[int]] = []
+    turn = asyncio.run(main())
+    assert (turn.text, turn.policy_version) == (parts[2], 5)
+    assert len(turn.token_ids) == len(turn.logprobs)
+    assert prompts[2] == prompts[0] and len(prompts[1]) > len(prompts[0])
 
 
 def test_a_thought_that_goes_on_until_the_budget_ends_is_cut_off(tokenizer_of):

@@ -94,6 +94,8 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
     "sampling.server": (
         Needs("engine", ("native", "verl")),
     ),  # The engine for verl refuses it with a reason of its own.
+    "objective.correction_cap": (Needs("objective.trust_region", ("current",)),),
+    "training.overlap": (Needs("training.staleness"),),
     "sampling.compiled": (Needs("engine", ("native", "trl")),),  # The engine for verl samples by a server of its own.
     "trl": (Needs("engine", ("trl",)),),
     "verl": (Needs("engine", ("verl",)),),

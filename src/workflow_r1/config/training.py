@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workflow_r1.trajectory.records import Record
 
@@ -34,7 +34,12 @@ class ObjectiveConfig(Record):
     """Estimator of the KL."""
     correction_cap: float | None = Field(default=None, gt=0.0)
     """Units are weighted by the truncated per-turn correction between sampler and trainer, at most this. None leaves it off,
-    but where a policy server samples (``sampling.server``) it is 2.0."""
+    but where a policy server samples (``sampling.server``), or weights that are behind (``training.staleness``), it is
+    2.0."""
+    trust_region: Literal["current", "sampler"] = "current"
+    """Policy that the ratio and its clip are measured from. ``current``: the one before the step, and what was sampled by
+    another is weighted by the correction (decoupled PPO, Hilton et al., arXiv:2110.00641; AReaL, arXiv:2505.24298).
+    ``sampler``: the one that sampled, by its own log-probabilities (PPO on stale data)."""
 
 
 class LoraSettings(Record):
@@ -88,7 +93,17 @@ class TrainingConfig(Record):
     group_size: int = Field(default=8, ge=2)
     """Trajectories of one question (G)."""
     mini_batch_questions: int = Field(default=128, ge=1)
-    """Groups per optimiser step; a step makes ``ceil(questions_per_step / mini_batch_questions)`` of them."""
+    """Groups per optimiser step; a step makes ``ceil(questions_per_step / mini_batch_questions)`` of them in each epoch."""
+    epochs: int = Field(default=1, ge=1)
+    """Passes over the trajectories of a step; above 1, the ratio to the policy before the step is no longer 1 anywhere but
+    in the first pass."""
+    staleness: int = Field(default=0, ge=0)
+    """Most steps by which the weights that begin a trajectory may be behind those that learn from it. 0 samples and updates
+    in turn: ``docs/how-to/asynchronous.md``."""
+    overlap: bool = True
+    """With a ``staleness``, trajectories are sampled while others are learned from, and are as fresh as they can be. Off,
+    rollouts and updates alternate, and every trajectory is exactly ``staleness`` steps behind: a dose for studies, which
+    saves no time and resumes exactly."""
     checkpoint_every: int = Field(default=10, ge=1)
     """Steps between checkpoints; there is always one at the end."""
     keep_checkpoints: int = Field(default=2, ge=1)
@@ -103,11 +118,35 @@ class TrainingConfig(Record):
     """Longest wait of a process for another one, in a run of several processes, before the run ends."""
 
 
+class NewPolicyConfig(Record):
+    """Size of a small policy that is made from nothing: a Llama with tied embeddings and a tokenizer of its own."""
+
+    hidden_size: int = Field(default=192, ge=2)
+    """Width of the hidden state; a multiple of twice ``num_heads``."""
+    num_layers: int = Field(default=2, ge=1)
+    """Layers. With two of them and six heads the untrained policy can already copy."""
+    num_heads: int = Field(default=6, ge=1)
+    """Attention heads of a layer."""
+    intermediate_size: int = Field(default=256, ge=1)
+    """Width of a layer's feed-forward block."""
+
+    @model_validator(mode="after")
+    def _heads_have_pairs(self) -> "NewPolicyConfig":
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) to be a multiple of twice num_heads ({2 * self.num_heads})"
+            )
+        return self
+
+
 class WarmstartConfig(Record):
     """Supervised training on demonstrations, before reinforcement learning."""
 
     demonstrations: str | None = None
-    """JSONL of trajectories; None makes them with the embedded world's demonstrators."""
+    """JSONL of trajectories; None makes them with the task's own demonstrator (the embedded world has some)."""
+    new_policy: NewPolicyConfig | None = None
+    """If set, the warm start makes a small policy and its tokenizer from the words of the demonstrations, and does not
+    start from ``policy.model``. Such a policy knows one task, on a CPU, in minutes."""
     num_demonstrations: int = Field(default=20000, ge=1)
     """Number of demonstrations to make, where they are made."""
     epochs: int = Field(default=1, ge=1)

@@ -140,7 +140,10 @@ class LocalSampler:
         self._changed = asyncio.Event()
         self._scheduler: asyncio.Task[None] | None = None
         self._stirred = True
+        self._is_held = False
         self._weights_version = 0
+        self.policy_version: int | None = None
+        """Optimiser steps of the weights, for the record of each turn; None where they stay while sessions are open."""
 
     @property
     def name(self) -> str:
@@ -177,6 +180,38 @@ class LocalSampler:
     def at_temperature(self, temperature: float) -> "SamplerAtTemperature":
         """Return the same policy at another temperature. Its sessions share the sampler's batch with all others."""
         return SamplerAtTemperature(self, temperature)
+
+    @asynccontextmanager
+    async def holding(self) -> AsyncIterator[None]:
+        """Let the turns under way end and begin no other, so that the weights may change inside the context.
+
+        A turn is therefore of one policy, and so is its reading of everything before it: afterwards the open sessions
+        are fed their contexts anew. Operators continue meanwhile.
+        """
+        self._is_held = True
+        try:
+            while self._scheduler is not None:
+                await asyncio.wait([self._scheduler])
+            for _ in range(
+                LOOP_TURNS
+            ):  # What was waiting for these turns moves on first, however long the context takes.
+                await asyncio.sleep(0)
+            try:
+                yield
+            finally:
+                self._read_weights()
+                self._feed_anew()
+        finally:
+            self._is_held = False
+            if self._to_fill and self._scheduler is None:
+                self._scheduler = asyncio.get_running_loop().create_task(self._run())
+
+    def _feed_anew(self) -> None:
+        """Keep nothing of the open sessions that was computed with other weights."""
+        self._prompts = {}
+        for session in self._sessions:
+            session.pending = list(session.context)
+            self._slots.length[session.slot] = 0
 
     # ---------------------------------------------------------------------------------------------------------- sessions
 
@@ -260,7 +295,7 @@ class LocalSampler:
         (self._next_round if self._in_rounds else self._to_fill).append(session)
         self._stirred = True
         self._changed.set()
-        if self._scheduler is None:
+        if self._scheduler is None and not self._is_held:
             self._scheduler = loop.create_task(self._run())
         try:
             return await session.turn
@@ -279,7 +314,7 @@ class LocalSampler:
                     await asyncio.sleep(0)
                 if self._in_rounds and not self._to_fill and not self._slots.decoding.any():
                     await self._begin_round()
-                if not self._to_fill and not self._slots.decoding.any():
+                if (self._is_held or not self._to_fill) and not self._slots.decoding.any():
                     return
                 self._stirred = False
                 self._step()
@@ -385,7 +420,7 @@ class LocalSampler:
         copies: dict[tuple[int, int], list[int]] = {}
         leaders: dict[tuple[int, ...], None] = {}
         waiting: list[LocalSession] = []
-        room = self._max_prefill_tokens
+        room = 0 if self._is_held else self._max_prefill_tokens
         for position, session in enumerate(self._to_fill):
             if room <= 0:
                 waiting += self._to_fill[position:]
@@ -472,6 +507,7 @@ class LocalSampler:
         self._slots.decoding[slot] = False
         self._stirred = True
         session.pending = [ids[-1]]
+        session.context += ids
         session.ended = ids[-1] == self.renderer.end_of_turn_id
         if session.turn is not None and not session.turn.done():
             session.turn.set_result(
@@ -480,6 +516,7 @@ class LocalSampler:
                     token_ids=tuple(ids),
                     logprobs=tuple(logprobs),
                     finish_reason=reason,
+                    policy_version=self.policy_version,
                 )
             )
         session.turn = None
@@ -563,6 +600,8 @@ class LocalSession:
         """Row of the cache; it changes when another session closes."""
         self.pending: list[int] = []
         """Tokens of the context that are not in the cache yet."""
+        self.context: list[int] = []
+        """All tokens of the context; the turn that is being sampled joins it at its end."""
         self.ended = False
         """True where the last turn ended in the end-of-turn token."""
         self.turn: asyncio.Future[SampledTurn] | None = None
@@ -576,6 +615,7 @@ class LocalSession:
         else:
             ids = self.prompt = renderer.prompt(messages)
         self.pending.extend(ids)
+        self.context.extend(ids)
         return ids
 
     async def sample(self, *, max_tokens: int) -> SampledTurn:

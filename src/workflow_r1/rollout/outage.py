@@ -27,10 +27,11 @@ class OutageWatch:
         Raises:
             ServiceUnavailableError: with it there are too many in a row.
         """
-        if _was_failed(trajectory):
-            self._num_in_a_row += 1
-        elif _was_served(trajectory):
+        if _was_served(trajectory):
             self._num_in_a_row = 0
+        if not _was_failed(trajectory):
+            return
+        self._num_in_a_row += 1
         if self._num_in_a_row >= self._limit:
             raise ServiceUnavailableError(
                 f"a service failed {self._num_in_a_row} trajectories in a row, the last with: {trajectory.error}"

@@ -6,7 +6,8 @@ waits for it, gives it the current weights again, and repeats the request.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -104,6 +105,8 @@ class PolicyServer:
         self._loaded: PublishedWeights | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = asyncio.Lock()
+        self._num_in_flight = 0
+        self._nothing_in_flight = asyncio.Event()
         self._gone_since: float | None = None
         self._max_length: int | None = None
         self._is_llama = False
@@ -134,7 +137,7 @@ class PolicyServer:
         self._probe = service(probing, {})
 
     def publish(self, weights: PublishedWeights) -> None:
-        """Publish the weights that the server should have; it gets them before the next turn."""
+        """Publish the weights that the server should have; it gets them before the next turn, once those under way have ended."""
         self._published = weights
 
     async def complete(
@@ -158,14 +161,15 @@ class PolicyServer:
         while True:
             weights = None
             try:
+                room = await self._room(prompt, max_tokens)
                 weights = await self._load_published()
+                # Nothing waits from here to the request: the weights stay those of its version.
                 adapted = weights is not None and weights.kind == "adapter"
                 version = None if weights is None else weights.version
                 model = self.config.adapter if adapted else self.config.model
-                request = CompletionRequest(
-                    prompt, await self._room(prompt, max_tokens), temperature, top_p, seed, stop_token_ids, stop
-                )
-                completion = await self._ask(request, model, version)
+                request = CompletionRequest(prompt, room, temperature, top_p, seed, stop_token_ids, stop)
+                with self._in_flight():
+                    completion = await self._ask(request, model, version)
             except (ServiceUnavailableError, ServiceTimeoutError, EndpointRejectedError):
                 if self._loaded is weights:
                     self._loaded = None  # A server that was started anew knows no adapter.
@@ -249,9 +253,23 @@ class PolicyServer:
             async with self._recovery():
                 published = self._published
                 if self._loaded is not published and published is not None:
+                    # A server would finish the turns under way with the new weights.
+                    while self._num_in_flight:
+                        self._nothing_in_flight.clear()
+                        await self._nothing_in_flight.wait()
                     await self.load(published)
                     self._loaded = published
         return self._loaded
+
+    @contextmanager
+    def _in_flight(self) -> Iterator[None]:
+        self._num_in_flight += 1
+        try:
+            yield
+        finally:
+            self._num_in_flight -= 1
+            if not self._num_in_flight:
+                self._nothing_in_flight.set()
 
     async def _came_back(self) -> bool:
         """Wait for a server that is gone.
@@ -286,10 +304,10 @@ class PolicyServer:
         return True
 
     def _recovery(self) -> asyncio.Lock:
-        """One at a time swaps weights or waits for the server. Locks belong to one event loop."""
+        """One at a time swaps weights or waits for the server. Locks and events belong to one event loop."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._loop, self._lock = loop, asyncio.Lock()
+            self._loop, self._lock, self._nothing_in_flight = loop, asyncio.Lock(), asyncio.Event()
         return self._lock
 
 

@@ -23,7 +23,7 @@ Numbered behaviours of :func:`rollout`; the tests use the same numbers.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from workflow_r1.environment import Environment, Reading, Step
@@ -146,10 +146,12 @@ async def rollout_groups(
     make_environment: Callable[[Question], Environment],
     group_size: int,
     seed: int,
-    policy_version: int = 0,
-    max_concurrency: int,
+    policy_version: int | Callable[[], int] = 0,
+    max_concurrency: int = 1,
     num_calls_left: Callable[[], int | None] = lambda: None,
+    places: Places | None = None,
     share: Sequence[int] | None = None,
+    finished: Mapping[str, Trajectory] | None = None,
     on_trajectory: Callable[[Trajectory], None] | None = None,
 ) -> list[list[Trajectory]]:
     """Sample a group of trajectories for each question, concurrently.
@@ -164,12 +166,15 @@ async def rollout_groups(
         make_environment: makes a fresh environment for each trajectory.
         group_size: trajectories per question.
         seed: all sampling derives from it.
-        policy_version: number of optimiser steps that the policy has taken.
+        policy_version: number of optimiser steps that the policy has taken; a function that is called as each trajectory
+            begins, where the policy is trained meanwhile.
         max_concurrency: trajectories that are live at once.
         num_calls_left: calls that the budget still allows; None where it does not limit them. Near the limit fewer
             trajectories are live.
+        places: the places that these trajectories share with those of other calls; None makes ``max_concurrency`` of them.
         share: positions in ``questions`` that are sampled here, in rising order, with the ids and seeds that they have
             in the whole list; None samples all.
+        finished: trajectories by their ids that were sampled before; they stand in their places and are not asked again.
         on_trajectory: called with each trajectory as soon as it is finished.
 
     Returns:
@@ -182,21 +187,24 @@ async def rollout_groups(
     """
     if group_size < 1 or max_concurrency < 1:
         raise ValueError(f"expected group_size and max_concurrency of at least 1, got {group_size}, {max_concurrency}")
-    places = Places(max_concurrency, num_calls_left=num_calls_left)
+    held = places or Places(max_concurrency, num_calls_left=num_calls_left)
 
     async def run(question: Question, occurrence: int, member: int) -> Trajectory:
         name = name_member(question, member, seed=seed, occurrence=occurrence)
-        async with places.take():
-            trajectory = await rollout(
-                question,
-                policy=policy,
-                environment=make_environment(question),
-                trajectory_id=name.trajectory_id,
-                group_id=name.group_id,
-                seed=name.seed,
-                policy_version=policy_version,
-            )
-            places.learn(trajectory)
+        if finished and name.trajectory_id in finished:
+            trajectory = finished[name.trajectory_id]
+        else:
+            async with held.take():
+                trajectory = await rollout(
+                    question,
+                    policy=policy,
+                    environment=make_environment(question),
+                    trajectory_id=name.trajectory_id,
+                    group_id=name.group_id,
+                    seed=name.seed,
+                    policy_version=policy_version() if callable(policy_version) else policy_version,
+                )
+                held.learn(trajectory)
         if on_trajectory is not None:
             on_trajectory(trajectory)
         return trajectory

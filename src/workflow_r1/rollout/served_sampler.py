@@ -104,6 +104,7 @@ class ServedSession:
         at_action = sampling.turn_end == "action"
         ids: list[int] = []
         logprobs: list[float] = []
+        version: int | None = None
         usage, num_parts, is_going_on = Usage(), 0, True
         while is_going_on:
             completion = await sampler.server.complete(
@@ -116,9 +117,14 @@ class ServedSession:
                 stop=CLOSING_TAGS if at_action else (),
             )
             num_parts += 1
+            usage += completion.usage
+            if ids and completion.version != version:
+                # The weights were swapped within the turn: it is sampled anew, since a turn is of one policy.
+                ids, logprobs = [], []
+                continue
+            version = completion.version
             ids += completion.token_ids
             logprobs += completion.logprobs
-            usage += completion.usage
             ended = ids[-1] in sampler.end_ids
             is_complete = ended or (at_action and action_end(sampler.renderer.turn_text(ids)) is not None)
             # A server stops at a closing tag wherever it stands; a thought that only names the tag continues.
@@ -133,5 +139,5 @@ class ServedSession:
             if completion.is_stopped and (is_complete or not at_action)
             else FinishReason.LENGTH,
             usage=usage,
-            policy_version=completion.version,
+            policy_version=version,
         )

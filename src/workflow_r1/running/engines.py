@@ -239,7 +239,7 @@ def prepare_verl(config: "RunConfig", on_event: "OnEvent") -> Start:
 
 
 def prepare_warm_start(config: "RunConfig", on_event: "OnEvent") -> Start:
-    """Prepare the imitation of demonstrations; without a file of them, the embedded world's demonstrators make some.
+    """Prepare the imitation of demonstrations; without a file of them, those of the task's own demonstrator.
 
     Raises:
         ConfigError: there are no demonstrations.
@@ -247,7 +247,8 @@ def prepare_warm_start(config: "RunConfig", on_event: "OnEvent") -> Start:
     from workflow_r1.engines.native.warmstart import Warmstart
     from workflow_r1.running.policies import special_tokens
 
-    special_tokens(config.policy)  # Refuses a model that is no policy before the demonstrations, which take time.
+    if config.warmstart.new_policy is None:
+        special_tokens(config.policy)  # Refuses a model that is no policy before the demonstrations, which take time.
     demonstrations = _demonstrations(config, on_event)
 
     def start(*, directory: Path, on_event: "OnEvent", ranks: "Ranks | None") -> EngineRun:
@@ -292,14 +293,32 @@ def order_questions(training: "TrainingConfig", questions: "Sequence[Question]",
 
 
 def _demonstrations(config: "RunConfig", on_event: "OnEvent") -> "list[Trajectory]":
-    """Return the configured file's demonstrations, or those of the embedded world's demonstrators."""
-    from workflow_r1.config.run import QUESTIONS
+    """Return the configured file's demonstrations, or those of the task's own demonstrator."""
+    from workflow_r1.assembly.tasks import build_task
     from workflow_r1.recording.events import Preparing
     from workflow_r1.trajectory import load_trajectories
 
     if config.warmstart.demonstrations is not None:
         return load_trajectories(config.warmstart.demonstrations)
-    if config.data.source != "embedded" or config.task != QUESTIONS:
+    num = config.warmstart.num_demonstrations
+
+    def report(done: int, total: int) -> None:
+        on_event(Preparing(f"making demonstrations: {done} of {total}"))
+
+    task = build_task(config.chosen_task)
+    if task is not None:
+        from workflow_r1.running.parts import open_environments
+        from workflow_r1.tasks.demonstrations import demonstrate
+
+        on_event(Preparing(f"making {num} demonstrations"))
+        return demonstrate(
+            task,
+            num,
+            make_environment=open_environments(config, special_tokens=_template_tokens(config)),
+            seed=config.seed,
+            on_progress=report,
+        )
+    if config.data.source != "embedded":
         raise ConfigError(
             "warmstart.demonstrations: expected a JSONL of trajectories to imitate, since only the embedded world makes its "
             "own; `workflow-r1 rollout` samples some from a stronger policy or a fixed workflow"
@@ -307,11 +326,14 @@ def _demonstrations(config: "RunConfig", on_event: "OnEvent") -> "list[Trajector
     from workflow_r1.embedded import WARM_START
     from workflow_r1.embedded.demonstrations import make_demonstrations
 
-    num = config.warmstart.num_demonstrations
     on_event(Preparing(f"making {num} demonstrations"))
-    made = make_demonstrations(
-        num,
-        strategy=WARM_START,
-        on_progress=lambda done, total: on_event(Preparing(f"making demonstrations: {done} of {total}")),
-    )
+    made = make_demonstrations(num, strategy=WARM_START, on_progress=report)
     return [demonstration.trajectory for demonstration in made]
+
+
+def _template_tokens(config: "RunConfig") -> "Sequence[str]":
+    """Return the special tokens of the policy that will be taught."""
+    from workflow_r1.embedded.tokenizer import TEMPLATE_TOKENS
+    from workflow_r1.running.policies import special_tokens
+
+    return special_tokens(config.policy) if config.warmstart.new_policy is None else TEMPLATE_TOKENS

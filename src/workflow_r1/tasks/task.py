@@ -16,7 +16,7 @@ seam; see ``docs/explanation/tasks.md``.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -40,6 +40,10 @@ ActionFormat = Literal["tags", "json", "text"]
 ``json``: a tool call in the model's own tool format, ``{"name": ..., "arguments": {...}}``.
 ``text``: everything after the thought, as it stands.
 """
+
+
+Demonstrator = Callable[[Sequence[Message]], str]
+"""Maps the messages so far (the prompt, then turns and observations) to the text of the next turn."""
 
 
 class TaskSettings(BaseModel, extra="forbid", frozen=True):
@@ -153,6 +157,17 @@ class Task(ABC):
             instance: the instance.
             services: LLM and search of the configuration, for a task that uses them.
         """
+
+    def demonstrator(self, instance: Question, seed: int) -> Demonstrator | None:
+        """Return somebody to imitate in the warm start; None where the task has nobody.
+
+        One that plays poorly leaves something to learn: it is to show the form of the turns, and the choices there are.
+
+        Args:
+            instance: the instance that it will act on.
+            seed: all its choices derive from it.
+        """
+        return None
 
     def asked(self, text: str) -> Question:
         """Return the instance that a person asks for: ``ask`` and ``serve`` hand over what was typed.

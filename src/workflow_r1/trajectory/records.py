@@ -185,7 +185,7 @@ class Turn(Record):
     usage: Usage = Usage()
     """Usage of writing the turn where the policy is behind a chat server; zeros for a policy in this process."""
     policy_version: int | None = None
-    """Optimiser steps of the weights that wrote the turn, where a server may lag behind; None is the trajectory's."""
+    """Optimiser steps of the weights that wrote the turn, where they may change within a trajectory; None is the trajectory's."""
     # Left out of a row where it is None: rows of questions stay as they were.
     reward: float | None = Field(default=None, allow_inf_nan=False, exclude_if=_is_none)
     """Reward for this turn: the task's own, or the sum of the scores of its operator calls; None where there is neither."""
@@ -256,6 +256,11 @@ class Trajectory(Record):
     def num_policy_tokens(self) -> int:
         """Tokens that the policy wrote."""
         return sum(len(turn.token_ids) for turn in self.turns)
+
+    @property
+    def turn_versions(self) -> tuple[int, ...]:
+        """Optimiser steps of the weights that wrote each turn."""
+        return tuple(self.policy_version if turn.policy_version is None else turn.policy_version for turn in self.turns)
 
     @property
     def policy_usage(self) -> Usage:

@@ -144,6 +144,27 @@ def test_an_older_policy_is_corrected_for(tiny_run, warm_directory, tmp_path, po
     assert lines[1]["update/correction_min"] < 0.999 or lines[1]["update/correction_max"] > 1.001
 
 
+def test_trajectories_are_sampled_while_the_policy_learns_and_each_turn_is_of_the_version_that_it_records(
+    tiny_run, warm_directory, tmp_path, policy, server
+):
+    """The first step's log-probabilities are the trainer's own; later turns are of weights that are behind, and say so."""
+    config = tiny_run.tiny_config(
+        warm_directory,
+        sampling={"server": {"base_url": server.url, "max_retries": 0, "wait_seconds": 20.0}},
+        optimiser={"lora": {"rank": 4}},
+        training={"steps": 3, "evaluation_questions": 0, "checkpoint_every": 1, "staleness": 2},
+    )
+    tiny_run.make_trainer(config, tmp_path / "run").run()
+    lines = rows(tmp_path / "run")
+    trajectories = load_trajectories(tmp_path / "run" / "trajectories.jsonl")
+    assert len({trajectory.id for trajectory in trajectories}) == len(trajectories) == 3 * 12
+    assert lines[0]["update/sampler_difference"] < 1e-3 and lines[0]["rollout/lag_max"] == 0
+    assert 0 < max(line["rollout/lag_max"] for line in lines) <= 4
+    for trajectory in trajectories:
+        assert list(trajectory.turn_versions) == sorted(trajectory.turn_versions)
+        assert None not in {turn.policy_version for turn in trajectory.turns}
+
+
 def test_a_whole_model_with_a_tied_head_is_refused(tiny_run, warm_directory, tmp_path, server):
     with pytest.raises(ConfigError, match=r"vLLM 0\.32 keeps the old head"):
         make_trainer(tiny_run, warm_directory, tmp_path / "run", server, lora=False).run()

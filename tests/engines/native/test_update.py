@@ -6,7 +6,12 @@ import torch
 from workflow_r1.config.training import LoraSettings, ObjectiveConfig
 from workflow_r1.engines.native import update as update_module
 from workflow_r1.engines.native.optimiser import build_optimiser
-from workflow_r1.engines.native.update import PolicyUpdate, resolve_objective
+from workflow_r1.engines.native.update import (
+    DEFAULT_CORRECTION_CAP,
+    PolicyUpdate,
+    resolve_objective,
+    with_correction,
+)
 from workflow_r1.policy.model import load_policy_model
 from workflow_r1.policy.prefix_trees import PrefixTree
 from workflow_r1.trajectory import AnswerReward, ScoredTrajectory, StopReason
@@ -28,12 +33,14 @@ def groups(trajectory_maker):
     return [scored[start : start + GROUP] for start in range(0, len(scored), GROUP)]
 
 
-def configure(config, *, objective=None, optimiser=None, mini_batch_questions=8):
+def configure(config, *, objective=None, optimiser=None, mini_batch_questions=8, epochs=1):
     return config.model_copy(
         update={
             "objective": config.objective.model_copy(update={"kl_coefficient": 0.0} | (objective or {})),
             "optimiser": config.optimiser.model_copy(update={"learning_rate": 1e-2} | (optimiser or {})),
-            "training": config.training.model_copy(update={"mini_batch_questions": mini_batch_questions}),
+            "training": config.training.model_copy(
+                update={"mini_batch_questions": mini_batch_questions, "epochs": epochs}
+            ),
         }
     )
 
@@ -55,6 +62,7 @@ def make_update(config, perturb=False, samples_as_trained=False):
         settings=config.optimiser,
         temperature=config.sampling.temperature,
         mini_batch_questions=config.training.mini_batch_questions,
+        epochs=config.training.epochs,
         samples_as_trained=samples_as_trained,
     )
     return update, model
@@ -216,6 +224,62 @@ def test_old_log_probabilities_are_those_before_the_first_optimiser_step(run_con
     several = update.step(groups, policy_version=0)
     assert several.num_optimiser_steps == 2  # The third mini-batch has no advantage: nothing to learn.
     assert several.metrics["update/ratio_max"] > 1.01 or several.metrics["update/ratio_min"] < 0.99
+
+
+@pytest.mark.parametrize("mini_batch_questions", [8, 2])
+def test_epochs_pass_over_the_mini_batches_with_one_old_policy(run_config, groups, mini_batch_questions):
+    """Two epochs equal a loop that computes the old log-probabilities once, before everything."""
+    config = configure(
+        run_config, objective={"clip_low": 0.02, "clip_high": 0.02}, mini_batch_questions=mini_batch_questions
+    )
+    by_hand, expected = make_update(config, perturb=True)
+    mini_batches = [each for each in by_hand.mini_batches(groups) if each.batch.num_rows]
+    old = [by_hand.logprobs(each.batch) for each in mini_batches]
+    ratios = []
+    for _ in range(2):
+        for mini_batch, logprobs in zip(mini_batches, old, strict=True):
+            by_hand._optimiser.zero_grad()
+            ratios.append(by_hand.accumulate_gradient(mini_batch, old_logprobs=logprobs).metrics["ratio_max"])
+            torch.nn.utils.clip_grad_norm_(expected.parameters(), config.optimiser.max_grad_norm)
+            by_hand._optimiser.step()
+
+    twice = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 2})})
+    update, model = make_update(twice, perturb=True)
+    result = update.step(groups, policy_version=0)
+    torch.testing.assert_close(weights(model), weights(expected), atol=1e-7, rtol=0)
+    assert result.num_optimiser_steps == 2 * len(mini_batches)
+    assert result.metrics["update/num_rows_trained"] == sum(each.batch.num_rows for each in mini_batches)
+    assert ratios[0] == pytest.approx(1.0, abs=1e-5) and ratios[-1] > 1.01
+    assert result.metrics["update/ratio_max"] == pytest.approx(max(ratios), abs=1e-5)
+
+
+def test_the_trust_region_of_the_sampler_is_measured_by_its_own_log_probabilities(run_config, groups):
+    config = configure(run_config, objective={"trust_region": "sampler"})
+    update, model = make_update(config)
+    (mini_batch,) = update.mini_batches(groups)
+    expected, gradient = gradient_of(update, model, mini_batch, old_logprobs=mini_batch.batch.sampler_logprobs)
+    model.zero_grad()
+    steps = []
+    update._optimiser.step = lambda: steps.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    norm = gradient.norm()
+    result = update.step(groups, policy_version=0)
+    torch.testing.assert_close(steps[0], gradient / norm.clamp(min=1.0), atol=1e-6, rtol=1e-4)
+    assert result.metrics["update/ratio_max"] == pytest.approx(expected.metrics["ratio_max"])
+    assert abs(result.metrics["update/ratio_mean"] - 1) > 0.2, "the fixture's log-probabilities are another policy's"
+    current, _ = make_update(configure(run_config))
+    assert result.metrics["update/sampler_difference"] == pytest.approx(
+        current.step(groups, policy_version=0).metrics["update/sampler_difference"], abs=1e-6
+    )
+
+
+def test_what_other_weights_sampled_is_corrected_unless_the_trust_region_is_theirs():
+    plain = ObjectiveConfig()
+    assert with_correction(plain, is_off_policy=False).correction_cap is None
+    assert with_correction(plain, is_off_policy=True).correction_cap == DEFAULT_CORRECTION_CAP
+    own = ObjectiveConfig(correction_cap=5.0)
+    assert with_correction(own, is_off_policy=True) == own
+    theirs = ObjectiveConfig(trust_region="sampler")
+    assert with_correction(theirs, is_off_policy=True) == theirs
 
 
 def test_a_step_without_signal_leaves_the_policy_alone(run_config, groups):

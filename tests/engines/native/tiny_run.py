@@ -1,9 +1,10 @@
 """A whole training run in seconds: a byte-level Llama that half knows the answer, and one operator.
 
 As a script it trains in a process of its own and kills itself without warning after a step:
-``python tiny_run.py MODEL_DIRECTORY RUN_DIRECTORY STEP``.
+``python tiny_run.py MODEL_DIRECTORY RUN_DIRECTORY STEP [TRAINING]``, with settings of ``training`` as JSON.
 """
 
+import json
 import os
 import signal
 import sys
@@ -107,4 +108,5 @@ if __name__ == "__main__":
         if isinstance(event, StepFinished) and event.step == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    make_trainer(tiny_config(model), directory, kill).run()
+    training = json.loads(sys.argv[4]) if len(sys.argv) > 4 else {}
+    make_trainer(tiny_config(model, training=training), directory, kill).run()

@@ -263,6 +263,9 @@ def test_nothing_but_failures_stops_the_run(tmp_path: Path) -> None:
     ("override", "key"),
     [
         ("objective.advantage=leave_one_out", "objective.advantage"),
+        ("training.epochs=2", "training.epochs"),
+        ("training.staleness=1", "training.staleness"),
+        ("objective.trust_region=sampler", "objective.trust_region"),
         ("training.mini_batch_questions=3", "training.mini_batch_questions"),
         ("trl.micro_batch_rows=3", "trl.micro_batch_rows"),
         ("sampling.temperature=0", "sampling.temperature"),

@@ -77,6 +77,14 @@ def test_switches_change_what_they_name() -> None:
     assert found["actor_rollout_ref.ref.fsdp_config.param_offload"] is True
 
 
+def test_epochs_are_passes_of_verls_own_over_a_step() -> None:
+    found = options(load_run_config("paper", ["training.epochs=3", "optimiser.warmup_steps=24"]))
+    assert found["actor_rollout_ref.actor.ppo_epochs"] == 3
+    assert (
+        found["actor_rollout_ref.actor.optim.lr_warmup_steps"] == 2
+    )  # Four mini-batches, three times: twelve optimiser steps a step.
+
+
 def test_no_held_out_questions_is_no_evaluation() -> None:
     found = options(load_run_config("paper", ["training.evaluation_questions=0"]))
     assert found["trainer.val_before_train"] is False
@@ -89,6 +97,8 @@ def test_no_held_out_questions_is_no_evaluation() -> None:
         (["optimiser.lora.rank=8"], "optimiser.lora"),
         (["objective.weight=batch"], "objective.weight"),
         (["sampling.schedule=rounds"], "sampling.schedule"),
+        (["training.staleness=1"], "training.staleness"),
+        (["objective.trust_region=sampler"], "objective.trust_region"),
         (["training.mini_batch_questions=100"], "training.mini_batch_questions"),
         (["budget.tokens=1000"], "budget"),
         (["verl.tensor_parallel=3"], "verl.tensor_parallel"),

@@ -2,13 +2,17 @@
 
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Literal
 
 from workflow_r1.config.run import PolicyConfig
+from workflow_r1.engines.native.weights import held_by_nobody
+from workflow_r1.errors import ConfigError
 from workflow_r1.policy.local_sampler import end_ids
-from workflow_r1.policy.model import has_adapters
+from workflow_r1.policy.model import adapts_tied_head, has_adapters
 from workflow_r1.policy.portable import make_portable
+from workflow_r1.policy.sharding import is_sharded
 from workflow_r1.recording.atomic import atomic_directory, remove_directory
 from workflow_r1.rollout.policy_server import PolicyServer, PolicyServerConfig, PublishedWeights
 from workflow_r1.rollout.renderer import Renderer
@@ -90,6 +94,10 @@ class AdapterSync:
             for old in set(self._directory.iterdir()) - set(self._written):
                 remove_directory(old)
 
+    def holding(self) -> AbstractAsyncContextManager[None]:
+        """Hold nothing: the server has weights of its own, and takes others between two turns."""
+        return held_by_nobody()
+
     def sampler(self, temperature: float) -> ServedSampler:
         """Return a sampler of the weights that the server was given last."""
         inner = self._model.get_base_model() if has_adapters(self._model) else self._model
@@ -100,4 +108,28 @@ class AdapterSync:
             sampling=self._sampling.model_copy(update={"temperature": temperature}),
             end_ids=end_ids(inner, self._tokenizer, renderer),
             name=self._policy.model,
+        )
+
+
+def refuse_unservable(model: Any) -> None:
+    """Refuse a policy whose weights a policy server cannot take.
+
+    Raises:
+        ConfigError: names the key to change.
+    """
+    if is_sharded(model):
+        raise ConfigError(
+            'optimiser.sharding: expected "none" where a policy server samples (sampling.server); shards are not written '
+            "for it"
+        )
+    if not has_adapters(model) and model.config.tie_word_embeddings:
+        raise ConfigError(
+            "optimiser.lora: expected adapters where a policy server samples (sampling.server) a model whose head is its "
+            "embedding, since vLLM 0.32 keeps the old head when it reloads all weights; set optimiser.lora.rank"
+        )
+    if has_adapters(model) and adapts_tied_head(model):
+        raise ConfigError(
+            "optimiser.lora.target_modules: expected neither head nor embedding where a policy server samples "
+            "(sampling.server) a model whose head is its embedding, since the server has one tensor for the two; leave "
+            "them out"
         )

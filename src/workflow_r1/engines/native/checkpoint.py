@@ -5,6 +5,7 @@
         tensors.pt            optimiser state, torch's random states
         state.json            counters, Python's and numpy's random states, lengths of the run's files, the
                               configuration, and a checksum of everything
+        pending.jsonl         trajectories that were sampled and not learned from yet, where there are any
 
 A checkpoint appears under its name only when it is complete and on the disk. Learning rate, order of the data and seeds
 of the rollouts are functions of the counters and need no state of their own.
@@ -14,7 +15,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,12 +31,17 @@ from workflow_r1.errors import CheckpointError
 from workflow_r1.policy.sharding import full, full_state, like, load_full_state
 from workflow_r1.recording.atomic import atomic_directory, remove_directory, remove_unfinished
 from workflow_r1.recording.events import CheckpointSaved, OnEvent, Warned
+from workflow_r1.trajectory import Trajectory, load_trajectories
+from workflow_r1.trajectory.storage import append_trajectories
 
 FORMAT = 1
 """Version of the files of a checkpoint; another version is refused."""
 
 FILES = ("tensors.pt", "weights.safetensors")
 """Files of a checkpoint besides ``state.json``."""
+
+PENDING = "pending.jsonl"
+"""Further file, where rollouts are ahead of the updates."""
 
 FREE_KEYS = (
     "name",
@@ -116,13 +122,26 @@ class CheckpointStore:
         self._on_event = on_event
         self._writes = writes
 
-    def save(self, progress: Progress, model: nn.Module, optimiser: torch.optim.Optimizer) -> Path:
+    def save(
+        self,
+        progress: Progress,
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        *,
+        pending: Sequence[Trajectory] = (),
+    ) -> Path:
         """Save a checkpoint and delete those that are too old. Every process of a run calls it; one writes.
+
+        Args:
+            progress: progress of the run.
+            model: its trainable parameters are kept.
+            optimiser: over them.
+            pending: trajectories that were sampled and not learned from yet.
 
         Raises:
             UserError: the disk is full; the earlier checkpoints are unharmed.
         """
-        path = self._directory / f"step-{progress.step:06d}"
+        path = self._directory / _name(progress.step)
         # Sharded tensors are gathered: a checkpoint does not depend on the number of processes.
         weights = {name: full(value.detach()).contiguous() for name, value in _trainable(model).items()}
         optimiser_state = full_state(optimiser)
@@ -140,13 +159,15 @@ class CheckpointStore:
                 },
                 temporary / "tensors.pt",
             )
+            if pending:
+                append_trajectories(temporary / PENDING, pending)
             state = {
                 "format": FORMAT,
                 "progress": asdict(progress),
                 "configuration": self._configuration,
                 "python_random": random.getstate(),
                 "numpy_random": _numpy_state(),
-                "checksums": {name: _checksum(temporary / name) for name in FILES},
+                "checksums": {name: _checksum(temporary / name) for name in (*FILES, *([PENDING] if pending else []))},
             }
             body = json.dumps(state, sort_keys=True)
             document = {"checksum": hashlib.sha256(body.encode()).hexdigest(), "state": json.loads(body)}
@@ -184,6 +205,11 @@ class CheckpointStore:
             )
         return None
 
+    def load_pending(self, step: int) -> list[Trajectory]:
+        """Return the trajectories that the checkpoint of a step, which was loaded before, holds for later steps."""
+        path = self._directory / _name(step) / PENDING
+        return load_trajectories(path) if path.exists() else []
+
     def _paths(self) -> list[Path]:
         """Return all checkpoints, oldest first."""
         if not self._directory.is_dir():
@@ -204,6 +230,10 @@ class CheckpointStore:
                 + "; ".join(differing)
                 + ". Resume with the run's own configuration, or start a new run"
             )
+
+
+def _name(step: int) -> str:
+    return f"step-{step:06d}"
 
 
 class _DamagedError(Exception):
@@ -244,7 +274,7 @@ def _read_state(path: Path) -> tuple[dict[str, Any], Progress]:
                 f"expected checkpoint format {FORMAT}, found {state['format']} in {path}: it was written by another "
                 f"version of workflow-r1; resume with that version"
             )
-        for name in FILES:
+        for name in (*FILES, *([PENDING] if PENDING in state["checksums"] else [])):
             if _checksum(path / name) != state["checksums"][name]:
                 raise _DamagedError(f"{name} does not match its checksum")
         progress = TypeAdapter(Progress).validate_python(state["progress"])

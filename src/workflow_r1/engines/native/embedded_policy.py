@@ -9,16 +9,15 @@ evaluation names, reach the gate.
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workflow_r1.config.run import PolicyConfig, RunConfig
-from workflow_r1.config.training import OptimiserConfig, WarmstartConfig
+from workflow_r1.config.training import NewPolicyConfig, OptimiserConfig, WarmstartConfig
 from workflow_r1.embedded import WARM_START, EmbeddedWorld
 from workflow_r1.embedded.demonstrations import (
     ENVIRONMENT,
@@ -32,6 +31,7 @@ from workflow_r1.embedded.demonstrations import (
 )
 from workflow_r1.embedded.demonstrators import Piece
 from workflow_r1.embedded.tokenizer import build_tokenizer, year_tokens
+from workflow_r1.engines.native.new_policy import new_model, texts_of
 from workflow_r1.engines.native.warmstart import Warmstart, encode_demonstrations
 from workflow_r1.errors import WorkflowR1Error
 from workflow_r1.policy.forward import token_scores
@@ -43,16 +43,16 @@ from workflow_r1.rollout.renderer import Renderer
 SKILL_GATE = 0.98
 """Least share of spans of each skill that greedy decoding must get right, teacher-forced."""
 
+SIZE = NewPolicyConfig(hidden_size=192, num_layers=4, num_heads=6, intermediate_size=512)
+"""Size of the shipped policy."""
+
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
     """The recipe of the shipped policy."""
 
-    hidden_size: int = 192
-    num_layers: int = 4
-    num_heads: int = 6
-    intermediate_size: int = 512
-    rope_theta: float = 1e5
+    size: NewPolicyConfig = SIZE
+    """Size of the model."""
     num_skill_demonstrations: int = 18000
     """First stage, and as many again in the second: the order of near years takes as long as everything else."""
     num_mixture_demonstrations: int = 10000
@@ -162,102 +162,12 @@ def new_policy(
     settings: BuildSettings, samples: Sequence[Demonstration]
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return an untrained model and a tokenizer that knows the words of ``samples``."""
-    tokenizer = build_tokenizer(_texts(samples), _names(samples))
-    torch.manual_seed(settings.seed)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=settings.hidden_size,
-            intermediate_size=settings.intermediate_size,
-            num_hidden_layers=settings.num_layers,
-            num_attention_heads=settings.num_heads,
-            num_key_value_heads=settings.num_heads,
-            max_position_embeddings=2048,
-            rope_parameters={"rope_type": "default", "rope_theta": settings.rope_theta},
-            tie_word_embeddings=True,
-            initializer_range=0.04,
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+    tokenizer = build_tokenizer(texts_of(sample.trajectory for sample in samples), _names(samples))
+    vocabulary = tokenizer.get_vocab()
+    model = new_model(
+        tokenizer, settings.size, ordered=[vocabulary[token] for token in year_tokens()], seed=settings.seed
     )
-    if settings.num_layers >= 2 and settings.num_heads >= 6:  # a smaller one (in tests) has no room for these heads
-        vocabulary = tokenizer.get_vocab()
-        _initialise_induction(model, [vocabulary[token] for token in year_tokens()], settings.rope_theta)
     return model, tokenizer
-
-
-@torch.no_grad()
-def _initialise_induction(model: Any, years: Sequence[int], rope_theta: float) -> None:
-    """Let an untrained model copy: the token after the last occurrence of this token is likely to follow again.
-
-    Layer 0 gets two previous-token heads, layer 1 four induction heads (Olsson et al., arXiv:2209.11895). From random
-    weights a model this small found shortcuts instead of the match, and misread names (docs/dev/log.md).
-
-    The hidden state is divided: dimension 0 is the same constant for every token, so that a head can attend by distance
-    alone; dimension 1 says how late a year is; then comes the token's identity; the last ``2 * head_dim`` hold the
-    token before it, its dimension 1 first. The order of two neighbouring years is therefore a difference of two
-    numbers; from random embeddings a model had to learn their order pair by pair, and did not.
-
-    Args:
-        model: untrained; changed in place.
-        years: ids of the tokens of the years, in order.
-        rope_theta: base of the rotary frequencies.
-    """
-    layers, embedding = model.model.layers, model.get_input_embeddings().weight
-    for layer in layers:  # every other block starts silent, or its noise would drown these heads
-        layer.self_attn.o_proj.weight.zero_()
-        layer.mlp.down_proj.weight.zero_()
-    config = model.config
-    hidden, heads = config.hidden_size, config.num_attention_heads
-    dim, half = hidden // heads, hidden // heads // 2
-    before = slice(hidden - 2 * dim, hidden)
-    turns = rope_theta ** (-torch.arange(half) / half)
-    constant, spread = 0.5, config.initializer_range
-    embedding[:, 0] = constant
-    embedding[:, 1] = 0.0
-    embedding[years, 1] = 0.8 * torch.linspace(-1, 1, len(years))
-    # Tokens of one length: the norm in front of attention would give a longer one a smaller constant, and the heads that
-    # attend by distance would pass it over.
-    what = embedding[:, 2 : before.start]
-    what *= ((1 - embedding[:, 1:2] ** 2) ** 0.5) / what.norm(dim=1, keepdim=True).clamp(min=1e-9)  # padding is 0
-    embedding[:, 1 : before.start] *= spread * (before.start - 1) ** 0.5
-    embedding[:, before] = 0.0
-    scale = (hidden / (constant**2 + (before.start - 1) * spread**2)) ** 0.5  # of the norm in front of attention
-    project = torch.zeros(2 * dim, hidden)
-    project[0, 1] = 1.0
-    project[1:, 2 : before.start] = torch.linalg.qr(torch.randn(before.start - 2, 2 * dim - 1)).Q.T
-
-    attention = layers[0].self_attn
-    for head in range(2):
-        rows = slice(head * dim, (head + 1) * dim)
-        attention.q_proj.weight[rows] = 0.0
-        attention.k_proj.weight[rows] = 0.0
-        # Scores are a sum of cosines of (distance - 1) over the rotary frequencies: largest one token back.
-        attention.q_proj.weight[rows, 0] = torch.cat([torch.ones(half), torch.zeros(half)]) * 7.0 / (scale * constant)
-        attention.k_proj.weight[rows, 0] = torch.cat([turns.cos(), turns.sin()]) * 7.0 / (scale * constant)
-        attention.v_proj.weight[rows] = project[rows]
-        attention.o_proj.weight[:, rows] = 0.0
-        attention.o_proj.weight[before.start + head * dim : before.start + (head + 1) * dim, rows] = (
-            torch.eye(dim) / scale
-        )
-
-    attention = layers[1].self_attn
-    slow = torch.arange(half)[turns < 0.02]  # pairs that hardly turn within a context: they compare contents
-    slow = torch.cat([slow, slow + half])
-    for head in range(4):
-        rows = slice(head * dim, (head + 1) * dim)
-        mix = torch.zeros(dim, 2 * dim)
-        mix[slow] = torch.linalg.qr(torch.randn(2 * dim, len(slow))).Q.T * 2.2
-        attention.q_proj.weight[rows] = mix @ project
-        attention.k_proj.weight[rows] = 0.0
-        attention.k_proj.weight[rows, before] = mix
-        taken = slice(1 + head * dim, min(1 + (head + 1) * dim, before.start))
-        width = taken.stop - taken.start
-        attention.v_proj.weight[rows] = 0.0
-        attention.v_proj.weight[head * dim : head * dim + width, taken] = torch.eye(width)
-        attention.o_proj.weight[:, rows] = 0.0
-        attention.o_proj.weight[taken, head * dim : head * dim + width] = torch.eye(width) * 3.0 / scale
 
 
 def measure_skills(
@@ -300,15 +210,6 @@ def _skill_spans(text: str, pieces: Sequence[Piece], tokenizer: PreTrainedTokeni
             spans.append((piece.skill, [i for i, (_, last) in enumerate(offsets) if start < last <= end]))
         start = end
     return spans
-
-
-def _texts(samples: Iterable[Demonstration]) -> list[str]:
-    texts = []
-    for sample in samples:
-        texts += [message.content for message in sample.trajectory.prompt]
-        for turn in sample.trajectory.turns:
-            texts += [turn.text, turn.observation]
-    return texts
 
 
 def _names(samples: Sequence[Demonstration]) -> frozenset[str]:

@@ -18,13 +18,21 @@ import torch
 
 from workflow_r1.accounting import Accounts, Budget
 from workflow_r1.config.run import RunConfig
-from workflow_r1.engines.native.adapter_sync import AdapterSync
-from workflow_r1.engines.native.batching import draw
+from workflow_r1.engines.native.adapter_sync import AdapterSync, refuse_unservable
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
 from workflow_r1.engines.native.optimiser import build_optimiser
-from workflow_r1.engines.native.sampler_check import refuse_another_distribution
-from workflow_r1.engines.native.update import PolicyUpdate, reference_copy, with_correction
+from workflow_r1.engines.native.rollouts import (
+    RolloutsInTurn,
+    RolloutStream,
+    StepRollouts,
+    Weights,
+    lag_metrics,
+    refuse_impossible,
+)
+from workflow_r1.engines.native.sampler_check import of_version, refuse_another_distribution
+from workflow_r1.engines.native.update import PolicyUpdate, UpdateResult, reference_copy, with_correction
+from workflow_r1.engines.native.weights import FreshSamplers, StandingSampler
 from workflow_r1.environment import Environment
 from workflow_r1.errors import (
     BudgetExceededError,
@@ -38,14 +46,12 @@ from workflow_r1.policy.distributed import Ranks, lost_process_explained
 from workflow_r1.policy.forward import out_of_memory_explained
 from workflow_r1.policy.local_sampler import LocalSampler
 from workflow_r1.policy.model import (
-    adapts_tied_head,
     describe,
-    has_adapters,
     load_policy_model,
     resolve_device,
     save_policy,
 )
-from workflow_r1.policy.sharding import is_sharded, shard, whole
+from workflow_r1.policy.sharding import shard, whole
 from workflow_r1.policy.threads import explain_threads
 from workflow_r1.recording.events import (
     EvaluationStarted,
@@ -59,8 +65,6 @@ from workflow_r1.recording.events import (
 from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
 from workflow_r1.recording.recorder import RunRecorder
 from workflow_r1.rewards import Scorer
-from workflow_r1.rollout import Policy, derive_seed, rollout_groups
-from workflow_r1.rollout.outage import OutageWatch
 from workflow_r1.trajectory import Question, Trajectory
 
 StopCause = Literal["finished", "budget", "interrupted"]
@@ -81,10 +85,6 @@ class TrainingResult:
     """The last evaluation's figures (``evaluation/...``); empty where there was no evaluation."""
     exceeded: BudgetExceededError | None = None
     """The reached limit and the amount spent, where the cause is ``budget``."""
-
-
-CHECKED_TRAJECTORIES = 16
-"""Trajectories on which a server's log-probabilities are compared with the trainer's."""
 
 
 class Trainer:
@@ -175,9 +175,12 @@ class Trainer:
                 stack.enter_context(self._recorder.holding(resume=resume))
                 self._load()
                 self._sync = self._open_sync()
+                self._weights = self._open_weights()
+                self._rollouts = self._open_rollouts()
             with self._ranks.agreeing():
                 progress = self._restore(resume)
             self._require_same_step(progress)
+            stack.callback(self._rollouts.close)
             if (fewer := explain_threads(self._config.policy.threads)) is not None:
                 self._recorder.warn(fewer)
             self._recorder.tell(RunStarted(progress.step, self._config.training.steps, **describe(self._model)))
@@ -240,12 +243,8 @@ class Trainer:
         recorder.tell(StepStarted(step, training.steps))
         started = time.perf_counter()
 
-        drawn = draw(
-            len(self._train_questions), seed=config.seed, start=progress.num_drawn, count=training.questions_per_step
-        )
-        questions = [self._train_questions[index] for index in drawn]
         with self._ranks.agreeing(), whole(self._model):
-            groups = self._runner.run(self._sample(questions, step, progress.policy_version))
+            groups = self._rollouts.take(step)
             scored = [self._score(group) for group in groups]
         scored = self._ranks.gather_shares(scored)
         trajectories = [trajectory for group in scored for trajectory in group]
@@ -254,11 +253,15 @@ class Trainer:
         recorder.report_failures(trajectories, step)
         sampled = time.perf_counter()
 
-        self._check_sampler(trajectories)
-        num_mini_batches = -(-len(scored) // training.mini_batch_questions)
+        self._check_sampler(trajectories, progress.policy_version)
+        num_mini_batches = training.epochs * -(-len(scored) // training.mini_batch_questions)
         recorder.tell(UpdateStarted(step, num_mini_batches))
-        with self._watching_processors(), out_of_memory_explained(), lost_process_explained():
-            update = self._update.step(scored, policy_version=progress.policy_version)
+
+        def learn() -> UpdateResult:
+            with self._watching_processors(), out_of_memory_explained(), lost_process_explained():
+                return self._update.step(scored, policy_version=progress.policy_version)
+
+        update = self._rollouts.update(step, learn)
         for warning in update.warnings:
             recorder.warn(f"step {step}: {warning}")
         # One clock for all: a budget of minutes must end for all at the same step.
@@ -269,20 +272,23 @@ class Trainer:
         row = merge(
             {"step": step, "policy_version": policy_version},
             rollout_metrics(trajectories, operators=config.environment.operators),
+            lag_metrics(trajectories, progress.policy_version) if training.staleness else {},
             update.metrics,
             {
                 "time/rollout_seconds": sampled - started,
                 "time/update_seconds": ended - sampled,
                 "time/step_seconds": ended - started,
                 "time/training_seconds": training_seconds,
-                "time/sampled_tokens_per_second": sum(t.num_policy_tokens for t in trajectories) / (sampled - started),
+                "time/sampled_tokens_per_second": sum(t.num_policy_tokens for t in trajectories)
+                # A stream samples all along.
+                / ((ended if self._overlaps else sampled) - started),
                 "time/update_tokens_per_second": update.num_tokens / (ended - sampled),
             },
         )
         return replace(
             progress,
             step=step,
-            num_drawn=progress.num_drawn + len(drawn),
+            num_drawn=progress.num_drawn + training.questions_per_step,
             policy_version=policy_version,
             training_seconds=training_seconds,
             file_lengths=recorder.file_lengths,
@@ -307,30 +313,6 @@ class Trainer:
             unevaluated=None,
         )
 
-    async def _sample(self, questions: Sequence[Question], step: int, policy_version: int) -> list[list[Trajectory]]:
-        """Return one group of trajectories per question, in the order of the questions."""
-        config = self._config
-        share = self._ranks.share(range(len(questions)))
-        total = len(share) * config.training.group_size
-        sampler = self._sampler(config.sampling.temperature, policy_version)
-        count, outage = self._recorder.count(total), OutageWatch(config.training.stop_after_failures)
-
-        def receive(trajectory: Trajectory) -> None:
-            count(trajectory)
-            outage.observe(trajectory)
-
-        return await rollout_groups(
-            questions,
-            policy=sampler,
-            make_environment=self._make_environment,
-            group_size=config.training.group_size,
-            seed=derive_seed(config.seed, "training", step),
-            policy_version=policy_version,
-            max_concurrency=config.sampling.max_sessions,
-            share=share,
-            on_trajectory=receive,
-        )
-
     def _evaluate(self, step: int, policy_version: int) -> Metrics:
         """Ask the held-out questions greedily; returns no figures where there are no questions.
 
@@ -341,13 +323,14 @@ class Trainer:
         self._recorder.tell(EvaluationStarted(step, len(self._evaluation_questions)))
         started = time.perf_counter()
         share = self._ranks.share(self._evaluation_questions)
+        self._weights.publish(policy_version)
         evaluated_version, evaluated = self._evaluated
         done = evaluated if evaluated_version == policy_version else ()
         with self._ranks.agreeing(), whole(self._model):
             own = self._runner.run(
                 evaluate(
                     share,
-                    policy=self._sampler(0.0, policy_version),
+                    policy=self._weights.sampler(0.0),
                     make_environment=self._make_environment,
                     seed=self._config.seed,
                     concurrency=self._config.sampling.max_sessions,
@@ -382,7 +365,7 @@ class Trainer:
                 wall_seconds=time.perf_counter() - wall, cpu_seconds=time.process_time() - cpu
             )
 
-    def _check_sampler(self, trajectories: Sequence[Trajectory]) -> None:
+    def _check_sampler(self, trajectories: Sequence[Trajectory], policy_version: int) -> None:
         """Compare the server's log-probabilities with the trainer's, once in each start of a run: in the first step with turns enough.
 
         Raises:
@@ -391,7 +374,7 @@ class Trainer:
         if self._sync is None or self._sampler_is_checked:
             return
         sampling = self._config.sampling
-        first = [each for each in trajectories if not each.stop_reason.is_infrastructure][:CHECKED_TRAJECTORIES]
+        first = of_version(trajectories, policy_version)
         with out_of_memory_explained(), lost_process_explained():
             differences = self._update.sampler_differences(first)
             raw = [] if sampling.temperature == 1.0 else self._update.sampler_differences(first, temperature=1.0)
@@ -403,22 +386,7 @@ class Trainer:
         settings = self._config.sampling.server
         if settings is None:
             return None
-        if is_sharded(self._model):
-            raise ConfigError(
-                'optimiser.sharding: expected "none" where a policy server samples (sampling.server); shards are not written '
-                "for it"
-            )
-        if not has_adapters(self._model) and self._model.config.tie_word_embeddings:
-            raise ConfigError(
-                "optimiser.lora: expected adapters where a policy server samples (sampling.server) a model whose head is its "
-                "embedding, since vLLM 0.32 keeps the old head when it reloads all weights; set optimiser.lora.rank"
-            )
-        if has_adapters(self._model) and adapts_tied_head(self._model):
-            raise ConfigError(
-                "optimiser.lora.target_modules: expected neither head nor embedding where a policy server samples "
-                "(sampling.server) a model whose head is its embedding, since the server has one tensor for the two; leave "
-                "them out"
-            )
+        refuse_unservable(self._model)
         return AdapterSync(
             self._model,
             self._tokenizer,
@@ -430,11 +398,20 @@ class Trainer:
             notify=self._recorder.warn,
         )
 
-    def _sampler(self, temperature: float, policy_version: int) -> Policy:
-        """Return a sampler of the current weights; its cache is freed with it, before the update needs the memory."""
+    @property
+    def _overlaps(self) -> bool:
+        """True where trajectories are sampled while others are learned from."""
+        return self._config.training.staleness > 0 and self._config.training.overlap
+
+    def _open_weights(self) -> Weights:
+        """Return the weights that sample: the server's, or the trainer's own."""
         if self._sync is not None:
-            self._sync.publish(policy_version)
-            return self._sync.sampler(temperature)
+            return self._sync
+        if self._overlaps:
+            return StandingSampler(self._make_sampler, self._config.sampling.temperature)
+        return FreshSamplers(self._make_sampler)
+
+    def _make_sampler(self, temperature: float) -> LocalSampler:
         return LocalSampler(
             self._model,
             self._tokenizer,
@@ -442,6 +419,18 @@ class Trainer:
             template=self._config.policy.template,
             name=self._config.policy.model,
             autocast=torch.bfloat16 if self._config.optimiser.precision == "bfloat16" else None,
+        )
+
+    def _open_rollouts(self) -> RolloutsInTurn | RolloutStream:
+        """Return the order of rollouts and updates that the configuration names."""
+        refuse_impossible(self._config, self._ranks)
+        kind = RolloutStream if self._overlaps else RolloutsInTurn
+        return kind(
+            self._runner,
+            StepRollouts(self._config, self._train_questions, self._make_environment, self._ranks),
+            self._weights,
+            staleness=self._config.training.staleness,
+            count=self._recorder.count,
         )
 
     def _load(self) -> None:
@@ -466,11 +455,16 @@ class Trainer:
             self._model,
             self._optimiser,
             self._tokenizer.pad_token_id,
-            objective=with_correction(config.objective, is_served=config.sampling.server is not None),
+            objective=with_correction(
+                config.objective, is_off_policy=config.sampling.server is not None or config.training.staleness > 0
+            ),
             settings=config.optimiser,
             temperature=config.sampling.temperature,
             mini_batch_questions=config.training.mini_batch_questions,
-            samples_as_trained=config.sampling.server is None and config.optimiser.precision == "float32",
+            epochs=config.training.epochs,
+            samples_as_trained=config.sampling.server is None
+            and config.optimiser.precision == "float32"
+            and not config.training.staleness,
             reference=reference,
             turn_weight=self._score.turn_weight,
             ranks=ranks,
@@ -495,12 +489,14 @@ class Trainer:
         if progress is None:
             self._recorder.warn("there is no checkpoint to resume from yet: the run starts from its beginning")
             progress = Progress()
+        pending = self._store.load_pending(progress.step) if progress.step else []
+        self._rollouts.start(progress.step, version=progress.policy_version, pending=pending)
         self._recorder.continue_from(progress.file_lengths, watched=progress.watched, tally=self._ranks.tally())
         return progress
 
     def _save(self, progress: Progress) -> None:
         with self._ranks.agreeing():
-            self._store.save(progress, self._model, self._optimiser)
+            self._store.save(progress, self._model, self._optimiser, pending=self._rollouts.pending())
 
     def _fingerprint(self) -> dict[str, Any]:
         """Return the settings that must be the same on a resume: the configuration and the questions themselves."""

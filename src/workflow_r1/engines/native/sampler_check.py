@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from workflow_r1.errors import UserError
 from workflow_r1.rollout.sampling import SamplingConfig
+from workflow_r1.trajectory import Trajectory
 
 SYSTEMATIC_NATS = 0.02
 """Mean difference over all tokens, in nats, from which on a distribution counts as another: 20 times the rounding."""
@@ -25,10 +26,22 @@ MIN_TURNS = 4
 MUCH_NEARER = 0.5
 """A mean absolute difference below this part of another's is the nearer one, even with the rounding that both share."""
 
+CHECKED_TRAJECTORIES = 16
+"""Trajectories on which a server's log-probabilities are compared with the trainer's."""
+
 Differences = Sequence[Sequence[float]]
 """Differences log p_sampler - log p_trainer of each turn's tokens, in nats; the tokens were sampled from the very
 weights that the trainer has.
 """
+
+
+def of_version(trajectories: Sequence[Trajectory], policy_version: int) -> list[Trajectory]:
+    """Return the first trajectories whose every turn the weights of a version wrote: others cannot be compared with them."""
+    return [
+        each
+        for each in trajectories
+        if not each.stop_reason.is_infrastructure and set(each.turn_versions) <= {policy_version}
+    ][:CHECKED_TRAJECTORIES]
 
 
 def refuse_another_distribution(

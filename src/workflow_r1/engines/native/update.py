@@ -76,8 +76,8 @@ SAMPLER_ERROR = 1e-4
 """Largest difference, in nats, of one token's log-probability between sampler and trainer for which the sampler's stands
 in for the trainer's. In float32 the quickstart's policy has at most 1e-5; the ratio of a unit is wrong by less than that."""
 
-SERVED_CORRECTION_CAP = 2.0
-"""``objective.correction_cap`` where a server samples and the configuration gives none; verl's default."""
+DEFAULT_CORRECTION_CAP = 2.0
+"""``objective.correction_cap`` where a server or weights that are behind sample, and none is given; verl's default."""
 
 
 @dataclass(slots=True)
@@ -101,10 +101,11 @@ class PolicyUpdate:
         model: the policy.
         optimiser: over its trainable parameters.
         pad_token_id: fills the end of rows.
-        objective: the loss; see :func:`with_correction` where a server samples.
+        objective: the loss; see :func:`with_correction` where another policy samples.
         settings: learning rate, gradient norm, precision and micro-batches of the optimiser.
         temperature: temperature of the sampling.
         mini_batch_questions: groups that make one optimiser step.
+        epochs: passes over the groups of a step.
         samples_as_trained: True where the sampler is this model in this precision, and the policy before the first
             optimiser step: its log-probabilities then are the old policy's up to rounding, and :meth:`step` checks it.
         reference: the frozen copy, where the caller had to make it first (of a model that is sharded since).
@@ -122,6 +123,7 @@ class PolicyUpdate:
         settings: OptimiserConfig,
         temperature: float,
         mini_batch_questions: int,
+        epochs: int = 1,
         samples_as_trained: bool = False,
         reference: nn.Module | None = None,
         turn_weight: float = 0.0,
@@ -135,6 +137,7 @@ class PolicyUpdate:
         self._settings = settings
         self._temperature = temperature
         self._mini_batch_questions = mini_batch_questions
+        self._epochs = epochs
         self._turn_weight = turn_weight
         self._samples_as_trained = samples_as_trained
         self._device = next(model.parameters()).device
@@ -147,13 +150,14 @@ class PolicyUpdate:
         )
 
     def step(self, groups: Sequence[Sequence[Trajectory]], *, policy_version: int) -> UpdateResult:
-        """Make one optimiser step per mini-batch of groups.
+        """Make one optimiser step per mini-batch of groups, and epoch.
 
         Infrastructure failures (plain ``Trajectory``) enter neither the statistics of their group nor the loss. A
         mini-batch in which no trajectory has an advantage makes no optimiser step: there is nothing to learn, and
         momentum alone would move the policy.
 
-        The old policy's log-probabilities are this engine's from before the first optimiser step. In the first mini-batch
+        The ratio is that to one old policy in all optimiser steps, by ``objective.trust_region``. Where it is the policy
+        before the first of them, its log-probabilities are this engine's from then. In the first mini-batch of a single epoch
         they equal the current ones, so those stand in, and the ratio is 1. In the others they are recomputed, or they are
         the sampler's where those are the same up to rounding: the first mini-batch shows it, in every step again.
 
@@ -167,7 +171,8 @@ class PolicyUpdate:
         old = [self._old_logprobs(m.batch, is_first=index == 0) for index, m in enumerate(learning)]
         references = [self._reference_logprobs(mini_batch.batch) for mini_batch in learning]
         parts, num_steps, num_tokens, warnings = [], 0, 0, []
-        for index, (mini_batch, ref_logprobs) in enumerate(zip(learning, references, strict=True)):
+        passes_over = self._epochs * list(enumerate(zip(learning, references, strict=True)))
+        for place, (index, (mini_batch, ref_logprobs)) in enumerate(passes_over):
             learning_rate = linear_warmup(
                 policy_version + num_steps + 1,
                 peak=self._settings.learning_rate,
@@ -177,7 +182,7 @@ class PolicyUpdate:
             self._optimiser.zero_grad(set_to_none=True)
             gradient = self.accumulate_gradient(mini_batch, old[index], ref_logprobs)
             if (
-                index == 0
+                place == 0
                 and self._samples_as_trained
                 and _sampler_error(mini_batch.batch, gradient.logprobs) > SAMPLER_ERROR
             ):
@@ -341,8 +346,10 @@ class PolicyUpdate:
 
     def _old_logprobs(self, batch: PackedBatch, *, is_first: bool) -> Float[Tensor, "batch time"] | None:
         """Return the log-probabilities that the ratio starts from; None where they are those of the first forward pass."""
+        if self._objective.trust_region == "sampler":
+            return batch.sampler_logprobs
         if is_first:
-            return None
+            return None if self._epochs == 1 else self.logprobs(batch)
         return batch.sampler_logprobs if self._samples_as_trained else self.logprobs(batch)
 
     def _passes(self, batch: PackedBatch) -> Iterator[tuple[TreeBatch, bool]]:
@@ -431,6 +438,8 @@ class PolicyUpdate:
         """Describe a mini-batch by the objective's own units, by token, and by turn index."""
         batch, switches, mask = mini_batch.batch, self._switches, mini_batch.batch.turn_ids > 0
         old = gradient.logprobs if old_logprobs is None else old_logprobs
+        # Where the sampler's own are the old ones, the policy of this pass shows how far it has come from there.
+        trained = gradient.logprobs if self._objective.trust_region == "sampler" else old
         common: dict[str, Any] = {
             "logprobs": gradient.logprobs,
             "old_logprobs": old,
@@ -441,11 +450,11 @@ class PolicyUpdate:
         }
         by_unit = policy_loss(**common, unit_ids=unit_ids(batch.turn_ids, switches.unit)).metrics
         by_token = {"entropy": gradient.entropy[mask].mean().item()}
-        if old_logprobs is not batch.sampler_logprobs:
+        if trained is not batch.sampler_logprobs:
             by_token |= {
-                "sampler_kl": kl_estimate(batch.sampler_logprobs, old, "k3")[mask].mean().item(),
-                "sampler_difference": (batch.sampler_logprobs - old)[mask].abs().mean().item(),
-                "sampler_difference_max": _sampler_error(batch, old),
+                "sampler_kl": kl_estimate(batch.sampler_logprobs, trained, "k3")[mask].mean().item(),
+                "sampler_difference": (batch.sampler_logprobs - trained)[mask].abs().mean().item(),
+                "sampler_difference_max": _sampler_error(batch, trained),
             }
         if ref_logprobs is not None:
             by_token["kl"] = kl_estimate(gradient.logprobs, ref_logprobs, "k3")[mask].mean().item()
@@ -477,11 +486,16 @@ def reference_copy(model: Any, objective: ObjectiveConfig) -> nn.Module | None:
     return frozen
 
 
-def with_correction(objective: ObjectiveConfig, *, is_served: bool) -> ObjectiveConfig:
-    """Return the objective, with the per-turn correction where a server samples and nothing else is said."""
-    if not is_served or objective.correction_cap is not None:
+def with_correction(objective: ObjectiveConfig, *, is_off_policy: bool) -> ObjectiveConfig:
+    """Return the objective, with the per-turn correction where another policy samples and nothing else is said.
+
+    Args:
+        objective: the configured objective.
+        is_off_policy: True where a server samples, or weights that are behind.
+    """
+    if not is_off_policy or objective.correction_cap is not None or objective.trust_region == "sampler":
         return objective
-    return objective.model_copy(update={"correction_cap": SERVED_CORRECTION_CAP})
+    return objective.model_copy(update={"correction_cap": DEFAULT_CORRECTION_CAP})
 
 
 def resolve_objective(config: ObjectiveConfig) -> ObjectivePreset:

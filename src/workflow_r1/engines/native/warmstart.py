@@ -12,10 +12,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from workflow_r1.config.run import RunConfig
+from workflow_r1.config.run import PolicyConfig, RunConfig
 from workflow_r1.engines.native.batching import micro_batch_tokens, micro_batches, permutation, token_batches
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
+from workflow_r1.engines.native.new_policy import make_new_policy
 from workflow_r1.engines.native.optimiser import build_optimiser, set_learning_rate, warmup_cosine
 from workflow_r1.errors import DataError
 from workflow_r1.policy.forward import out_of_memory_explained, token_scores
@@ -46,7 +47,8 @@ class Warmstart:
     """One supervised run.
 
     Args:
-        config: ``policy`` names the model to start from, ``warmstart`` and ``optimiser`` set its training.
+        config: ``policy`` names the model to start from, unless ``warmstart.new_policy`` has one made; ``warmstart`` and
+            ``optimiser`` set its training.
         run_directory: gets ``metrics.jsonl``, ``evaluations.jsonl`` (held-out figures), ``checkpoints/``, ``policy/``.
         demonstrations: trajectories with token ids, or with text alone, which is then tokenised as the sampler would
             render it.
@@ -92,7 +94,7 @@ class Warmstart:
     def _run(self, resume: bool) -> WarmstartResult:
         config, settings, recorder = self._config, self._config.warmstart, self._recorder
         model, tokenizer = load_policy_model(
-            config.policy,
+            self._policy_to_teach(),
             lora=config.optimiser.lora,
             gradient_checkpointing=config.optimiser.gradient_checkpointing,
             seed=config.seed,
@@ -163,6 +165,16 @@ class Warmstart:
             save_policy(model, tokenizer, policy_directory)
             recorder.tell(PolicySaved(policy_directory))
         return WarmstartResult(policy_directory, finished=step == len(plan), step=step, metrics=figures)
+
+    def _policy_to_teach(self) -> PolicyConfig:
+        """Return the configured policy; where a new one is asked for, make it once, and return that."""
+        size = self._config.warmstart.new_policy
+        if size is None:
+            return self._config.policy
+        directory = self._directory / "new-policy"
+        if not directory.is_dir():
+            save_policy(*make_new_policy(self._demonstrations, size, seed=self._config.seed), directory)
+        return self._config.policy.model_copy(update={"model": str(directory)})
 
     def _split(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[Trajectory], list[Trajectory]]:
         """Return the demonstrations to train on and those to score, with token ids."""

@@ -27,6 +27,14 @@ def translate(config: RunConfig, run_directory: Path) -> GRPOConfig:
             'objective.advantage: expected "group_normalised" or "group_centred" for TRL, received "leave_one_out"; the native '
             "engine has it"
         )
+    native = {
+        "training.epochs": (training.epochs, 1),
+        "training.staleness": (training.staleness, 0),
+        "objective.trust_region": (objective.trust_region, "current"),
+    }
+    for key, (value, only) in native.items():
+        if value != only:
+            raise ConfigError(f"{key}: expected {only!r} for TRL, received {value!r}; the native engine has it")
     if num_processes > 1 and config.budget != type(config.budget)():
         raise ConfigError(
             "budget: expected no limit with several processes in TRL, since each has accounts of its own; use one process, or "

@@ -115,6 +115,11 @@ def check_possible(config: RunConfig) -> None:
         'sampling.schedule: "rounds" needs one process that sees all trajectories; use "continuous"': (
             config.sampling.schedule != "continuous"
         ),
+        "training.staleness: verl's asynchronous trainers swap weights within a turn, and give a step trajectories of other steps; "
+        "leave it out": training.staleness,
+        'objective.trust_region: "sampler" is the native engine\'s alone; use "current"': (
+            objective.trust_region != "current"
+        ),
         "training.mini_batch_questions: verl fills a step up to whole mini-batches; expected a divisor of "
         f"training.questions_per_step = {training.questions_per_step}, received {training.mini_batch_questions}": (
             training.questions_per_step % training.mini_batch_questions
@@ -172,10 +177,10 @@ def _objective(objective: ObjectiveConfig) -> Iterator[Option]:
 def _optimiser(config: RunConfig) -> Iterator[Option]:
     settings, training = config.optimiser, config.training
     actor = "actor_rollout_ref.actor"
-    updates_per_step = training.questions_per_step // training.mini_batch_questions
+    updates_per_step = training.epochs * training.questions_per_step // training.mini_batch_questions
     yield Option(f"{actor}.strategy", "fsdp2", "the sharding that verl keeps up")
     yield Option(f"{actor}.ppo_mini_batch_size", training.mini_batch_questions, "training.mini_batch_questions")
-    yield Option(f"{actor}.ppo_epochs", 1, "every trajectory is learned from once")
+    yield Option(f"{actor}.ppo_epochs", training.epochs, "training.epochs")
     yield Option(f"{actor}.shuffle", False, "the order of the questions is ours")
     yield Option(f"{actor}.use_dynamic_bsz", True, "optimiser.micro_batch_tokens")
     yield Option(
