@@ -39,6 +39,8 @@ def test_exported_names():
         "leave_one_out_advantages",
         "policy_loss",
         "resolve_preset",
+        "spread_turns",
+        "turn_advantages",
         "turn_correction",
         "turn_ids_from_mask",
         "turn_metrics",

@@ -32,7 +32,7 @@ def corpus(tmp_path: Path) -> Path:
 
 @contextmanager
 def running(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
-    """A server with its first line and its address."""
+    """A server with the line that gives its address, behind those of a build, and the address."""
     command = [sys.executable, "-m", "workflow_r1.cli", "serve-search", "--port", "0", *map(str, arguments)]
     environment = os.environ | {"COLUMNS": "200"}
     with subprocess.Popen(
@@ -40,9 +40,12 @@ def running(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], str
     ) as process:
         assert process.stdout is not None
         try:
-            line = process.stdout.readline()
-            match = re.search(r" at (http://\S+)", line)
-            assert match is not None, line + process.stdout.read()
+            before, match = "", None
+            for line in process.stdout:
+                if (match := re.search(r" at (http://\S+)", line)) is not None:
+                    break
+                before += line
+            assert match is not None, before
             yield process, line, match[1]
         finally:
             process.kill()

@@ -45,9 +45,9 @@ except KeyboardInterrupt:
 CALLER = """
 import signal, sys
 sys.path.insert(0, sys.argv[1])
-import run
+import stages
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-run.finish([sys.executable, "-c", sys.argv[2], sys.argv[3]])
+stages.finish([sys.executable, "-c", sys.argv[2], sys.argv[3]])
 """
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from workflow_r1.errors import DataError
 from workflow_r1.trajectory import (
+    AnswerReward,
     OperatorCall,
     Question,
-    Reward,
     ScoredTrajectory,
     StopReason,
     Trajectory,
@@ -45,7 +45,9 @@ def trajectory(name, *, text="think", exact_match=1.0, step=1, **changes):
         "stop_reason": StopReason.ANSWERED,
         "answer": "Ann",
         "seconds": 1.5,
-        "reward": Reward(total=exact_match - 0.5, answer=exact_match, format=-0.5, exact_match=exact_match, f1=0.75),
+        "reward": AnswerReward(
+            total=exact_match - 0.5, answer=exact_match, format=-0.5, exact_match=exact_match, f1=0.75
+        ),
     } | changes
     if fields["reward"] is None:
         del fields["reward"]
@@ -88,7 +90,7 @@ def test_a_row_says_what_lists_show(path):
     )
     assert (row.step, row.policy_version, row.num_turns, row.num_policy_tokens, row.seconds) == (3, 6, 2, 4, 1.5)
     assert (row.outcome, row.stop_reason, row.answer) == (Outcome.RIGHT, StopReason.ANSWERED, "Ann")
-    assert row.reward == Reward(total=0.5, answer=1.0, format=-0.5, exact_match=1.0, f1=0.75)
+    assert row.reward == AnswerReward(total=0.5, answer=1.0, format=-0.5, exact_match=1.0, f1=0.75)
     assert (row.operators, row.cost) == (("Search", "(invalid)"), 0.5)
 
 
