@@ -1,6 +1,8 @@
 """Work that can be asked to stop, wherever it runs: in a script, in a notebook's event loop, beside another thread."""
 
 import asyncio
+import contextlib
+import signal
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -76,17 +78,41 @@ def _cancel_soon(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]") -> 
 
 
 def run_loop(work: Callable[[], Coroutine[Any, Any, Value]], stop: Stop | None = None) -> Value:
-    """Run a coroutine in an event loop of its own; a stop cancels it.
+    """Run a coroutine in an event loop of its own; a stop cancels it, and so does Ctrl-C.
+
+    The loop itself receives Ctrl-C. Raised wherever the program is just then, a second ``KeyboardInterrupt`` may fall into
+    a finaliser, which swallows it.
 
     Raises:
         asyncio.CancelledError: it was stopped.
+        KeyboardInterrupt: it was interrupted.
     """
+    is_interrupted = False
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    receives = in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     async def run() -> Value:
         task = asyncio.current_task()
+        assert task is not None
         loop = asyncio.get_running_loop()
-        if stop is not None and task is not None:
+        if stop is not None:
             stop.attach(lambda: _cancel_soon(loop, task))
-        return await work()
 
-    return asyncio.run(run())
+        def interrupt() -> None:
+            nonlocal is_interrupted
+            is_interrupted = True
+            task.cancel()
+
+        with contextlib.ExitStack() as stack:
+            if receives:
+                with contextlib.suppress(NotImplementedError):  # Windows.
+                    loop.add_signal_handler(signal.SIGINT, interrupt)
+                    stack.callback(loop.remove_signal_handler, signal.SIGINT)
+            return await work()
+
+    try:
+        return asyncio.run(run())
+    except asyncio.CancelledError:
+        if is_interrupted:
+            raise KeyboardInterrupt from None
+        raise
