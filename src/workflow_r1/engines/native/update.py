@@ -145,8 +145,12 @@ class PolicyUpdate:
         self._reference = reference or reference_copy(model, objective)
         self._ranks = ranks or Ranks()
         self._is_sharded = is_sharded(model)
+        # A sharded model's rows stay apart: resumed in two processes, a run with shared beginnings drew other tokens than
+        # one that never stopped, more than rounding explains.
         self._hidden_size: int | None = (
-            base_model(model).config.get_text_config().hidden_size if shares_prefixes(model) else None
+            base_model(model).config.get_text_config().hidden_size
+            if not self._is_sharded and shares_prefixes(model)
+            else None
         )
 
     def step(self, groups: Sequence[Sequence[Trajectory]], *, policy_version: int) -> UpdateResult:
