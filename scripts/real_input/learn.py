@@ -15,7 +15,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from statistics import mean
 from typing import Any
 
 from model import NotUsableError, prepare_model
-from stages import command, options, timed, train
+from stages import command, exit_code, options, timed, train
 
 from workflow_r1.config import load_run_config
 from workflow_r1.data import load_questions, save_questions
@@ -84,18 +83,7 @@ def main() -> int:
             f"skipped: no {', '.join(missing)}. Set WORKFLOW_R1_DATA to a folder that holds train/, eval/ and corpus/."
         )
         return 0
-    try:
-        run(arguments)
-    except (UserError, NotUsableError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except subprocess.CalledProcessError as error:
-        print(f"error: {error}; what was done so far stands in {arguments.directory}", file=sys.stderr)
-        return error.returncode if error.returncode > 0 else 1
-    except KeyboardInterrupt:
-        print(f"stopped; the same command continues from {arguments.directory}", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code(lambda: run(arguments), arguments.directory, mistakes=(UserError, NotUsableError))
 
 
 def run(arguments: argparse.Namespace) -> None:

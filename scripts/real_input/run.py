@@ -13,7 +13,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,7 +20,7 @@ from urllib.parse import urlsplit
 from demonstrations import DemonstrationError, make_demonstrations
 from model import NotUsableError, prepare_model
 from server import FALLBACK, VLLM, Server, ServerError, serve
-from stages import timed, train
+from stages import exit_code, timed, train
 
 from workflow_r1.config import load_run_config
 from workflow_r1.data import load_questions
@@ -63,23 +62,16 @@ def main() -> int:
             f"skipped: no {', '.join(missing)}. Set WORKFLOW_R1_DATA to a folder that holds train/, eval/ and corpus/."
         )
         return 0
-    try:
-        run(
+    return exit_code(
+        lambda: run(
             arguments.directory,
             num_demonstrations=arguments.demonstrations,
             steps=arguments.steps,
             prefer=arguments.server,
-        )
-    except (UserError, NotUsableError, ServerError, DemonstrationError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except subprocess.CalledProcessError as error:
-        print(f"error: {error}; what was done so far stands in {arguments.directory}", file=sys.stderr)
-        return error.returncode if error.returncode > 0 else 1
-    except KeyboardInterrupt:
-        print(f"stopped; the same command continues from {arguments.directory}", file=sys.stderr)
-        return 130
-    return 0
+        ),
+        arguments.directory,
+        mistakes=(UserError, NotUsableError, ServerError, DemonstrationError),
+    )
 
 
 def run(directory: Path, *, num_demonstrations: int, steps: int, prefer: str) -> None:

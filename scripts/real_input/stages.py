@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,6 +32,28 @@ def command(*arguments: str) -> None:
 def options(overrides: Sequence[str]) -> list[str]:
     """Write overrides as options of a command."""
     return [part for override in overrides for part in ("-o", override)]
+
+
+def exit_code(work: Callable[[], None], directory: Path, *, mistakes: tuple[type[Exception], ...]) -> int:
+    """Do all stages, and return the exit code of the script: 0 done, 2 a mistake, 130 interrupted, else that of a command.
+
+    Args:
+        work: the stages.
+        directory: directory of what was done so far.
+        mistakes: errors whose message alone is shown.
+    """
+    try:
+        work()
+    except mistakes as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as error:
+        print(f"error: {error}; what was done so far stands in {directory}", file=sys.stderr)
+        return error.returncode if error.returncode > 0 else 1
+    except KeyboardInterrupt:
+        print(f"stopped; the same command continues from {directory}", file=sys.stderr)
+        return 130
+    return 0
 
 
 def finish(arguments: list[str]) -> None:

@@ -13,7 +13,7 @@ from workflow_r1.algorithms import advantages, spread_turns, turn_advantages
 STOP, LEFT, RIGHT = range(3)
 NUM_TURNS = 3
 LOGITS = torch.tensor([[0.3, -0.2, 0.5], [-0.4, 0.6, 0.1], [0.2, 0.7, -0.5], [0.0, -0.3, 0.4]], dtype=torch.float64)
-"""Of the three actions, at the start (row 0), after LEFT and RIGHT (1, 2), and in the third turn (3)."""
+"""Probabilities of the three actions: at the start (row 0), after LEFT and RIGHT (1, 2), and in the third turn (3)."""
 
 
 @dataclass(frozen=True)
