@@ -79,7 +79,7 @@ def test_a_run_whose_server_dies_stops_and_continues_where_it_was_after_the_rest
                 process.kill()
                 process.wait()
 
-        with pytest.raises(ServiceError, match="check that it runs.*resume"):
+        with pytest.raises(ServiceError, match=r"check that it runs.*resume"):
             train(config, output=tmp_path / "cut", on_event=kill_in_the_second_step)
     with guess_server(port=port):
         resumed = train(resume=tmp_path / "cut")
