@@ -57,17 +57,17 @@ def test_a_line_each(call: Callable, run: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--outcome", "wrong", "--outcome", "malformed"], ["spoilt", "mute"]),
-        (["--step", "2"], ["spoilt", "mute"]),
-        (["--step", "2-3", "--outcome", "right"], ["other"]),
-        (["--class", "1 hops"], ["other"]),
-        (["--operator", "Search"], ["right"]),
-        (["--question", "q9"], ["other"]),
-        (["--question", "VATICAN"], ["other"]),
-        (["--text", "spielberg"], ["right"]),
-        (["--text", "search is DOWN"], ["failed"]),
-        (["--effect", "right_to_wrong"], ["spoilt"]),
-        (["--id", "mute", "--id", "right"], ["right", "mute"]),
+        (["outcome=wrong,malformed"], ["spoilt", "mute"]),
+        (["step=2"], ["spoilt", "mute"]),
+        (["step=2-3", "outcome=right"], ["other"]),
+        (["class=1 hops"], ["other"]),
+        (["operator=Search"], ["right"]),
+        (["question=q9"], ["other"]),
+        (["question=VATICAN"], ["other"]),
+        (["text=spielberg"], ["right"]),
+        (["text=search is DOWN"], ["failed"]),
+        (["effect=right_to_wrong"], ["spoilt"]),
+        (["id=mute,right"], ["right", "mute"]),
     ],
 )
 def test_filters(call: Callable, run: Path, options: list[str], expected: list[str]) -> None:
@@ -77,14 +77,14 @@ def test_filters(call: Callable, run: Path, options: list[str], expected: list[s
 
 
 def test_one_is_shown_whole_with_the_flow_of_its_data(call: Callable, run: Path) -> None:
-    output = call("show", "r", "--id", "spoilt").stdout
+    output = call("show", "r", "id=spoilt").stdout
     assert "spoilt, step 2" in output
     assert "  → Revise  <question>Where was the director of Jaws born?</question>" in output
     assert "    ← call-1-1: Cincinnati\n" in output
     assert "    the right answer became wrong\n" in output
     assert "    ← call-2-1: Boston\n" in output
     assert "Boston  ✗ wrong   reward 0" in output
-    assert "search is down" in call("show", "r", "--id", "failed").stdout
+    assert "search is down" in call("show", "r", "id=failed").stdout
     assert "I cannot say" in call("show", "r", "--full", "--limit", "3").stdout
 
 
@@ -98,8 +98,8 @@ def test_an_evaluation_by_method_and_benchmark(call: Callable, tmp_path: Path) -
         (tmp_path / "e" / "trajectories" / method).mkdir(parents=True)
         append_indexed(tmp_path / "e" / "trajectories" / method / "nq.jsonl.gz", trajectories()[:1])
     assert call("show", "e").stdout.splitlines()[0::2] == ["cot/nq", "policy/nq", "2 of 2 selected, of 2 trajectories"]
-    assert "Cincinnati  ✓ right" in call("show", "e", "-m", "cot", "-b", "nq").stdout
-    code, _, errors = call("show", "e", "-m", "direct")
+    assert "Cincinnati  ✓ right" in call("show", "e", "method=cot", "benchmark=nq").stdout
+    code, _, errors = call("show", "e", "method=direct")
     assert (code, "it has cot/nq, policy/nq" in errors) == (2, True)
 
 
@@ -123,11 +123,14 @@ def test_text_from_outside_does_not_act_on_the_terminal(call: Callable, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["r", "--outcome", "good"], "--outcome: expected one of right, wrong"),
-        (["r", "--effect", "good"], "--effect: expected one of wrong_to_right"),
-        (["r", "--step", "a"], "--step: expected a number such as 3"),
-        (["r", "--step", "3-1"], "--step: expected a number such as 3"),
-        (["r", "-m", "cot"], "expected the directory of an evaluation with --method"),
+        (["r", "outcome=good"], "outcome: expected one of right, wrong"),
+        (["r", "effect=good"], "effect: expected one of wrong_to_right"),
+        (["r", "step=a"], "step: expected a number such as 3"),
+        (["r", "step=3-1"], "step: expected a number such as 3"),
+        (["r", "outcom=right"], "received 'outcom=right'; did you mean 'outcome'?"),
+        (["r", "outcome"], "expected conditions key=value"),
+        (["r", "step=1", "step=2"], "expected one condition on step, received '1' and '2'"),
+        (["r", "method=cot"], "expected the directory of an evaluation with method="),
         (["."], "expected the directory of a run or an evaluation with trajectories, found nothing at"),
         (["nowhere"], "expected a file of trajectories, found nothing at nowhere"),
     ],

@@ -4,20 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.selecting import (
-    Benchmark,
-    Effect,
-    Ids,
-    OfMethod,
-    Operator,
-    Outcomes,
-    QuestionClass,
-    QuestionText,
-    Steps,
-    Stored,
-    Text,
-    read_selection,
-)
+from workflow_r1.cli.selecting import Conditions, Stored
 
 if TYPE_CHECKING:
     from workflow_r1.running.stored import Selected
@@ -30,16 +17,7 @@ NUM_LISTED = 50
 
 def show(
     place: Stored,
-    ids: Ids = None,
-    outcome: Outcomes = None,
-    step: Steps = None,
-    question_class: QuestionClass = None,
-    operator: Operator = None,
-    question: QuestionText = None,
-    text: Text = None,
-    effect: Effect = None,
-    method: OfMethod = None,
-    benchmark: Benchmark = None,
+    conditions: Conditions = None,
     full: Annotated[bool, typer.Option("--full", help="Print each one as a conversation; so is a single one.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print each one as the JSON line that the file holds.")] = False,
     limit: Annotated[
@@ -54,15 +32,11 @@ def show(
     A conversation says of each call where its input came from, and whether it turned a right answer wrong or the other way.
     Nothing that the run names is executed. Long output: workflow-r1 show RUN --full | less
     """
-    from workflow_r1.running.stored import open_stored, select_stored
+    from workflow_r1.running.stored import select_stored
     from workflow_r1.running.terminal import Terminal
+    from workflow_r1.workflows.selection import read_conditions
 
-    selection = read_selection(
-        ids=ids, outcome=outcome, step=step, question_class=question_class, operator=operator, question=question, text=text,
-        effect=effect,
-    )  # fmt: skip
-    files = open_stored(place, method=method, benchmark=benchmark)
-    selected = select_stored(files, selection)
+    selected = select_stored(place, read_conditions(conditions or []))
     console = Terminal()
     num_selected = sum(len(each.rows) for each in selected)
     if json:
@@ -74,11 +48,11 @@ def show(
         limit = NUM_LISTED if limit is None else limit
         _print_list(console, _first(selected, limit))
     shown = num_selected if limit is None else min(limit, num_selected)
-    total = sum(len(file.index.rows) for file in files)
+    total = sum(len(each.file.index.rows) for each in selected)
     console.print(f"{shown:,} of {num_selected:,} selected, of {total:,} trajectories", style="dim", highlight=False)
-    for file in files:
-        if file.index.problem is not None:
-            console.print(file.index.problem, style="yellow", markup=False, soft_wrap=True)
+    for each in selected:
+        if each.file.index.problem is not None:
+            console.print(each.file.index.problem, style="yellow", markup=False, soft_wrap=True)
 
 
 def _first(selected: "list[Selected]", limit: int | None) -> "list[Selected]":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from workflow_r1.errors import DataError, UserError, found_at
 from workflow_r1.trajectory import Trajectory
+from workflow_r1.trajectory.blocks import COMPRESSED
 from workflow_r1.trajectory.index import IndexRow, TrajectoryIndex
 from workflow_r1.workflows.selection import Selection, select
 
@@ -45,47 +46,48 @@ class Selected:
         return self.file.index.read_all(self.rows)
 
 
-def open_stored(place: Path, *, method: str | None = None, benchmark: str | None = None) -> list[StoredFile]:
-    """Open the trajectories of a place.
+def select_stored(place: Path, selection: Selection) -> list[Selected]:
+    """Select stored trajectories.
 
     Args:
         place: the directory of a training run or of an evaluation, or a file of trajectories.
-        method: only this method of an evaluation.
-        benchmark: only this benchmark of an evaluation.
+        selection: conditions on the trajectories.
+
+    Returns:
+        One for each file, also where nothing of it is selected.
 
     Raises:
         DataError: there are no trajectories.
         UserError: a method or benchmark is asked for that the place does not have.
     """
+    return [Selected(file, list(select(file.index, selection))) for file in _open(place, selection)]
+
+
+def _open(place: Path, selection: Selection) -> list[StoredFile]:
     from workflow_r1.evaluation.harness import TRAJECTORIES
     from workflow_r1.recording.run_files import trajectories_file
 
-    if place.is_dir():
-        folder = place / TRAJECTORIES
-        found = sorted(path for path in folder.glob("*/*") if path.name.endswith((".jsonl", ".jsonl.gz")))
-        files = [path for path in found if not path.name.endswith((".index.jsonl", ".index.jsonl.gz"))]
-        if files:
-            named = [(path.parent.name, path.name.removesuffix(".gz").removesuffix(".jsonl"), path) for path in files]
-            kept = [each for each in named if method in (None, each[0]) and benchmark in (None, each[1])]
-            if not kept:
-                known = ", ".join(sorted({f"{name}/{of}" for name, of, _ in named}))
-                raise UserError(
-                    f"{place} has no trajectories of {method or 'any method'} on {benchmark or 'any benchmark'}; it has {known}"
-                )
-            return [StoredFile(name, of, TrajectoryIndex(path)) for name, of, path in kept]
+    method, benchmark = selection.method, selection.benchmark
+    named = list(_files_of_evaluation(place / TRAJECTORIES))
+    if named:
+        kept = [each for each in named if method in (None, each[0]) and benchmark in (None, each[1])]
+        if not kept:
+            known = ", ".join(f"{name}/{of}" for name, of, _ in named)
+            raise UserError(
+                f"{place} has no trajectories of {method or 'any method'} on {benchmark or 'any benchmark'}; it has {known}"
+            )
+        return [StoredFile(name, of, TrajectoryIndex(path)) for name, of, path in kept]
     if method is not None or benchmark is not None:
-        raise UserError(f"expected the directory of an evaluation with --method or --benchmark, received {place}")
+        raise UserError(f"expected the directory of an evaluation with method= or benchmark=, received {place}")
     path = trajectories_file(place) if place.is_dir() else place
     if place.is_dir() and not path.is_file():
         raise DataError(f"expected the directory of a run or an evaluation with trajectories, found {found_at(path)}")
     return [StoredFile("", "", TrajectoryIndex(path))]
 
 
-def select_stored(files: Sequence[StoredFile], selection: Selection) -> list[Selected]:
-    """Select trajectories of some files; files without any are left out.
-
-    Raises:
-        DataError: a file is no longer what it was.
-    """
-    found = (Selected(file, list(select(file.index, selection))) for file in files)
-    return [each for each in found if each.rows]
+def _files_of_evaluation(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Yield method, benchmark and file, in alphabetical order."""
+    for path in sorted(folder.glob("*/*")):
+        name = path.name.removesuffix(COMPRESSED)
+        if name.endswith(".jsonl") and not name.endswith(".index.jsonl"):
+            yield path.parent.name, name.removesuffix(".jsonl"), path
