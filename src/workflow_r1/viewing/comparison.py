@@ -23,7 +23,7 @@ MAX_QUESTIONS = 400
 NUM_RESAMPLES = 2000
 """Resamples of each bootstrap."""
 
-_SIDE = re.compile(r"(\d{1,4})(?:@(\d{1,9})-(\d{1,9})|/(\d{1,4}))?")
+_SIDE = re.compile(r"(\d{1,4})(?:@(\d{1,9})-(\d{1,9})|/(\d{1,4}))?", re.ASCII)
 
 Place = tuple[int, int]
 
@@ -139,7 +139,10 @@ def compare_sides(sides: Sequence[Side]) -> Json:
         figures.append(
             {
                 "name": name,
-                "means": [_as_json(interval) for interval in intervals],
+                "means": [
+                    _as_json(interval) or ({"estimate": min(values.values()), "low": None, "high": None} if values else None)
+                    for interval, values in zip(intervals, by_side, strict=True)
+                ],
                 "differences": [None, *(_difference(by_side[0], other, intervals[0], interval)
                                         for other, interval in zip(by_side[1:], intervals[1:], strict=True))],
             }
@@ -172,7 +175,8 @@ def _means(side: Side, figure: Callable[[IndexRow], float | None]) -> dict[str, 
 
 
 def _interval(values: Mapping[str, float]) -> Interval | None:
-    return bootstrap_interval(scores=list(values.values()), num_resamples=NUM_RESAMPLES) if values else None
+    """Mean over questions with its interval; None where there are fewer than two, which tell no width."""
+    return bootstrap_interval(scores=list(values.values()), num_resamples=NUM_RESAMPLES) if len(values) > 1 else None
 
 
 def _difference(

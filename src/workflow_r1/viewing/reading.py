@@ -56,6 +56,9 @@ class Reading:
         source = self._source(number)
         state = source.state()
         known = self._summaries.get(number)
+        if known is not None and not source.path.exists():
+            # It is being deleted: what was read before is all that there is.
+            return known[1] | {"problems": source.problems, "live": False}
         if known is None or known[0] != state:
             known = self._summaries[number] = (state, summarise(source, self._titles[number]))
         return known[1]
