@@ -1,24 +1,19 @@
 """The curve of a run as PNG and SVG: whether it learns, how fast, and by which operators."""
 
-import io
 import itertools
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from workflow_r1.errors import MissingExtraError
 from workflow_r1.evaluation.figures import MEASURES, Measure
-from workflow_r1.installation import install_command
 from workflow_r1.printable import printable
 from workflow_r1.recording.metrics import headline_of
+from workflow_r1.reports.drawing import INK, MUTED, dress, opened_figure, save_figure
 from workflow_r1.reports.run_record import RunRecord
-from workflow_r1.trajectory.storage import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-INK, MUTED, GRID = "#1f2430", "#6b7280", "#e5e7eb"
 BLUE, ORANGE = "#2563eb", "#ea7317"
 OPERATOR_COLOURS = {
     "Search": "#2a9d8f",
@@ -50,25 +45,7 @@ def draw_curve(run: RunRecord) -> list[Path]:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError(
-            f"the picture needs matplotlib, which is not installed; run: {install_command('train')}"
-        ) from None
-    settings: Any = {
-        "font.size": 9,
-        "svg.hashsalt": "workflow-r1",
-        "svg.fonttype": "path",
-        "axes.unicode_minus": True,
-        # A name is not a formula: a stranger's might be no valid one.
-        "text.parse_math": False,
-    }
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(12.0, 4.2), layout="constrained", facecolor="white")
-        FigureCanvasAgg(figure)
+    with opened_figure(12.0, 4.2) as figure:
         training, held_out, mix = figure.subplots(1, 3)
         _draw_training(training, run)
         _draw_held_out(held_out, run)
@@ -76,22 +53,12 @@ def draw_curve(run: RunRecord) -> list[Path]:
         figure.suptitle(run.title, fontsize=12, fontweight="bold", color=INK, x=0.01, ha="left")
         figure.text(0.99, 0.98, _name_and_date(run), color=MUTED, ha="right", va="top")
         figure.supxlabel(_how_answers_are_drawn(run), fontsize=8, color=MUTED, x=0.01, ha="left")
-        return [
-            _save(figure, run.directory / "curve.png", dpi=160),
-            _save(figure, run.directory / "curve.svg", metadata={"Date": None}),
-        ]
-
-
-def _save(figure: "Figure", path: Path, **options: Any) -> Path:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.removeprefix("."), **options)
-    write_atomically(path, buffer.getvalue())
-    return path
+        return save_figure(figure, run.directory / "curve")
 
 
 def _name_and_date(run: RunRecord) -> str:
     """Return the name of the run directory, the beginning of the run, and its length."""
-    name = _shorten(run.directory.resolve().name, MAX_RUN_CHARS)
+    name = shorten(run.directory.resolve().name, MAX_RUN_CHARS)
     try:
         started = datetime.fromisoformat(run.environment["started"])
         begun = [f"begun on {started.day} {started:%B %Y}"]
@@ -100,7 +67,8 @@ def _name_and_date(run: RunRecord) -> str:
     return ", ".join([name, *begun, f"{run.metrics[-1]['step']} of {run.config.training.steps} steps"])
 
 
-def _shorten(name: str, limit: int) -> str:
+def shorten(name: str, limit: int) -> str:
+    """Return a name in one line of at most so many characters."""
     name = " ".join(printable(name).split())
     return name if len(name) <= limit else f"{name[: limit - 3]}..."
 
@@ -116,21 +84,10 @@ def _how_answers_are_drawn(run: RunRecord) -> str:
     )
 
 
-def _dress(axes: "Axes", title: str, x_label: str, y_label: str = "") -> None:
-    axes.set_title(title, loc="left", fontsize=10, color=INK)
-    axes.set_xlabel(x_label, color=MUTED)
-    axes.set_ylabel(y_label, color=MUTED)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(MUTED)
-    axes.tick_params(colors=MUTED, length=3)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
 def _draw_training(axes: "Axes", run: RunRecord) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    _dress(axes, f"Training, sampled ({_trajectories_of_a_step(run)} a step)", "step", "mean over trajectories")
+    dress(axes, f"Training, sampled ({_trajectories_of_a_step(run)} a step)", "step", "mean over trajectories")
     measure: Measure = headline_of(run.metrics[-1], "rollout")
     drawn: dict[Measure, str] = {"reward": ORANGE, measure: BLUE}
     for name, colour in drawn.items():
@@ -138,11 +95,11 @@ def _draw_training(axes: "Axes", run: RunRecord) -> None:
         steps, values = run.series(f"rollout/{name}")
         axes.plot(steps, values, color=colour, alpha=0.35, linestyle="", marker="o", markersize=3)
         axes.plot(
-            steps, _smooth(values), color=colour, linewidth=2.0, label=label, marker="o" if len(steps) == 1 else ""
+            steps, smooth(values), color=colour, linewidth=2.0, label=label, marker="o" if len(steps) == 1 else ""
         )
     for key, colour in zip(run.keys(PARTS), itertools.cycle(SPARE_COLOURS), strict=False):
         steps, values = run.series(key)
-        axes.plot(steps, _smooth(values), color=colour, linewidth=1.2, linestyle="--", label=key.removeprefix(PARTS))
+        axes.plot(steps, smooth(values), color=colour, linewidth=1.2, linestyle="--", label=key.removeprefix(PARTS))
     if len(run.metrics) > 1:
         axes.plot([], [], color=MUTED, alpha=0.6, linestyle="", marker="o", markersize=3, label="single steps")
         axes.plot([], [], color=MUTED, linewidth=2.0, label="moving average")
@@ -161,7 +118,7 @@ def _draw_held_out(axes: "Axes", run: RunRecord) -> None:
     name = MEASURES[measure]
     rows = [row for row in run.evaluations if row.get(f"evaluation/{measure}") is not None]
     number = rows[-1].get("evaluation/num_questions") if rows else None
-    _dress(
+    dress(
         axes,
         f"Held-out {name}, greedy ({number} questions)" if number else f"Held-out {name}: not evaluated",
         "minutes of training",
@@ -206,13 +163,13 @@ def label_is_below(values: list[float], index: int) -> bool:
 def _draw_operator_mix(axes: "Axes", run: RunRecord) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    _dress(axes, "Operator mix, sampled (moving average)", "step", "calls per question")
+    dress(axes, "Operator mix, sampled (moving average)", "step", "calls per question")
     named: list[tuple[str, list[float]]] = []
     steps = [row["step"] for row in run.metrics]
     for key in run.keys(CALLS):
         values = [row.get(key) or 0.0 for row in run.metrics]
         if any(values):
-            named.append((key.removeprefix(CALLS), _smooth(values)))
+            named.append((key.removeprefix(CALLS), smooth(values)))
     if not named:
         return
     order = list(OPERATOR_COLOURS)
@@ -228,13 +185,13 @@ def _draw_operator_mix(axes: "Axes", run: RunRecord) -> None:
         axes.stackplot(steps, *[values for _, values in named], colors=colours, labels=[name for name, _ in named])
     handles, labels = axes.get_legend_handles_labels()
     # The legend reads from the top, as the stack does.
-    labels = [_shorten(name, MAX_OPERATOR_CHARS) for name in labels]
+    labels = [shorten(name, MAX_OPERATOR_CHARS) for name in labels]
     axes.legend(handles[::-1], labels[::-1], frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
     axes.margins(x=0.0 if len(steps) > 1 else 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _smooth(values: list[float], *, weight: float = 0.6) -> list[float]:
+def smooth(values: list[float], *, weight: float = 0.6) -> list[float]:
     """Exponential moving average, corrected for its start: the first value is not counted for several."""
     smoothed, total, mass = [], 0.0, 0.0
     for value in values:
