@@ -1,4 +1,4 @@
-"""Parts that the pictures drawn with matplotlib share."""
+"""Figures drawn with matplotlib: opened, dressed in the house's looks, and saved."""
 
 import io
 from collections.abc import Iterator
