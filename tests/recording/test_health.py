@@ -4,6 +4,7 @@ from workflow_r1.recording.alarms import Alarm, AlarmEnded
 from workflow_r1.recording.health import ContentionWatch, RunWatch
 
 HEALTHY = {
+    "rollout/num_trajectories": 32,
     "rollout/reward": 0.5,
     "rollout/exact_match": 0.5,
     "rollout/think_chars": 40.0,
@@ -100,6 +101,7 @@ def test_a_policy_that_learns_to_think_raises_no_alarm():
     [
         ({}, {"exact_match": 0.95}),  # The one workflow that its task needs.
         ({"workflow_share": 1.0}, {}),  # The only workflow from the start.
+        ({"num_trajectories": 4}, {"num_trajectories": 4}),  # Too few to say.
     ],
 )
 def test_one_workflow_may_be_right(before, after):

@@ -27,6 +27,7 @@ from workflow_r1.cli.graph import graph
 from workflow_r1.cli.index import index
 from workflow_r1.cli.operators import operators
 from workflow_r1.cli.report import report
+from workflow_r1.cli.rescore import rescore
 from workflow_r1.cli.rollout import rollout
 from workflow_r1.cli.serve import serve
 from workflow_r1.cli.serve_env import serve_env
@@ -64,7 +65,7 @@ app = typer.Typer(
     },
 )
 for command in (
-    *(train, ask, serve, evaluate, report, watch, show, frontier, study, rollout, demonstrate, warmstart),
+    *(train, ask, serve, evaluate, report, watch, show, frontier, study, rollout, rescore, demonstrate, warmstart),
     *(world, operators, tasks, doctor, serve_search, serve_env, index),
 ):
     app.command()(command)

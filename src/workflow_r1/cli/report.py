@@ -10,13 +10,14 @@ from workflow_r1.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from workflow_r1.running.reports import WrittenReport, WrittenRunReport
+    from workflow_r1.reports.evaluation.blocks import Document
+    from workflow_r1.running.reports import WrittenComparison, WrittenReport, WrittenRunReport
 
 
 def report(
     directories: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR...", help="A run's directory; or those of evaluations, compared together.", show_default=False),
+        typer.Argument(metavar="DIR...", help="A run's directory; those of several runs, compared; or those of evaluations, compared.", show_default=False),
     ],
     reference: Annotated[
         str | None,
@@ -25,24 +26,26 @@ def report(
     figure: Annotated[str | None, typer.Option(metavar="NAME", help="Figure of an evaluation's tables and pictures: exact_match or f1; success or reward of another task. Default: the first that there is.")] = None,
     confidence: Annotated[
         float,
-        typer.Option(metavar="N", help="Confidence of an evaluation's intervals; the level of its tests is 1 minus this number."),
+        typer.Option(metavar="N", help="Confidence of intervals; the level of tests is 1 minus this number."),
     ] = 0.95,
     output: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Directory of an evaluation's report. Default: report/ in the first directory.",
+            help="Directory of the report of evaluations or of several runs. Default: report/ in the first directory.",
             show_default=False,
         ),
     ] = None,
 ) -> None:  # fmt: skip
-    """Report on a training run, or on evaluations of methods: tables here, pictures and a report in its directory.
+    """Report on a training run, on several runs beside each other, or on evaluations: tables here, pictures and a report in
+    the first directory.
 
-    A run gets curve.png, curve.svg and report.md. Evaluations get report/ with report.md, report.html, report.csv,
-    report.json, frontier.svg and frontier.png.
+    A run gets curve.png, curve.svg and report.md. Several runs get report/ with curves.png, curves.svg and report.md: runs that
+    differ in their seed alone are one arm, and the first arm is the reference. Evaluations get report/ with report.md,
+    report.html, report.csv, report.json, frontier.svg and frontier.png.
     """
     from workflow_r1.reports.evaluation import is_evaluation
-    from workflow_r1.running.reports import report_evaluations, report_run
+    from workflow_r1.running.reports import compare_training_runs, report_evaluations, report_run
     from workflow_r1.running.terminal import Terminal
 
     console = Terminal()
@@ -60,12 +63,16 @@ def report(
             )  # fmt: skip
         show_report(console, written)
         return
-    given = {"--reference": reference, "--output": output}
+    given = {"--reference": reference, "--figure": figure, "--output": output if len(directories) == 1 else None}
     wrong = [name for name, value in given.items() if value is not None]
     if wrong:
         raise UserError(f"expected the directory of an evaluation with {wrong[0]}, received {directories[0]}")
-    for directory in directories:
-        _show_run(console, directory, report_run(directory))
+    if len(directories) == 1:
+        _show_run(console, directories[0], report_run(directories[0]))
+        return
+    with console.status("reading"):
+        compared = compare_training_runs(directories, confidence=confidence, output=output)
+    _show_comparison(console, compared)
 
 
 def show_report(console: "Console", written: "WrittenReport") -> None:
@@ -117,3 +124,29 @@ def _show_run(console: "Console", directory: Path, written: "WrittenRunReport") 
     console.print(f"wrote {files} in {directory}", style="dim", soft_wrap=True, markup=False)
     if written.missing is not None:
         raise written.missing
+
+
+def _show_comparison(console: "Console", written: "WrittenComparison") -> None:
+    _show_blocks(console, written.document, num_sections=3)
+    files = ", ".join(written.files)
+    console.print(f"wrote {files} in {written.place}", style="dim", soft_wrap=True, markup=False)
+    if written.missing is not None:
+        raise written.missing
+
+
+def _show_blocks(console: "Console", document: "Document", *, num_sections: int) -> None:
+    """Show the tables and points of a document's first sections."""
+    from workflow_r1.cli.tables import print_table
+    from workflow_r1.reports.evaluation.blocks import Grid, Paragraph, Points
+
+    console.print(f"\n{document.title}", style="bold", markup=False)
+    if document.simulation:
+        console.print(document.simulation, style="yellow", markup=False)
+    for section in document.sections[:num_sections]:
+        for block in section.blocks:
+            if isinstance(block, Grid):
+                print_table(console, block.caption, block.header, block.rows, num_names=block.num_names)
+            elif isinstance(block, Paragraph | Points):
+                for text in (block.text,) if isinstance(block, Paragraph) else (f"* {each}" for each in block.texts):
+                    console.print(text, style="dim", markup=False, highlight=False)
+                console.print()

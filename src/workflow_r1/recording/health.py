@@ -71,6 +71,9 @@ MIN_WORKFLOW_SHARE, MAX_FIRST_WORKFLOW_SHARE = 0.95, 0.8
 """Alarm when the most frequent workflow has become the workflow of so large a share of trajectories, from at most the second share
 in the first steps: where a task has one workflow from the start, nothing has collapsed."""
 
+MIN_TRAJECTORIES = 16
+"""The most frequent workflow of fewer trajectories says little: of 4 it is all of them by chance."""
+
 GOOD_SUCCESS = 0.8
 """A policy that succeeds this often may well have found the one workflow that its task needs."""
 
@@ -313,6 +316,7 @@ class RunWatch:
 def _quantities(metrics: Mapping[str, float | int | None]) -> dict[str, float | int | None]:
     """Return what the watch smooths, by its own names; None where a step does not say it."""
     update = "update/later/" if "update/later/ratio_mean" in metrics else "update/"
+    has_enough = (metrics.get("rollout/num_trajectories") or 0) >= MIN_TRAJECTORIES
     low, high = (metrics.get(f"{update}clip_fraction_{side}") for side in ("low", "high"))
     return {
         "reward": metrics.get("rollout/reward"),
@@ -322,7 +326,7 @@ def _quantities(metrics: Mapping[str, float | int | None]) -> dict[str, float | 
         "malformed": metrics.get("rollout/malformed_rate"),
         "surprisal": metrics.get("rollout/surprisal"),
         "right_surprisal": metrics.get("rollout/surprisal_right"),
-        "workflow": metrics.get("rollout/workflow_share"),
+        "workflow": metrics.get("rollout/workflow_share") if has_enough else None,
         "right_change": metrics.get("update/later/right_logprob_change"),
         "ratio": metrics.get(f"{update}ratio_mean"),
         "approx_kl": metrics.get(f"{update}approx_kl"),

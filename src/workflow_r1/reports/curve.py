@@ -58,7 +58,7 @@ def draw_curve(run: RunRecord) -> list[Path]:
 
 def _name_and_date(run: RunRecord) -> str:
     """Return the name of the run directory, the beginning of the run, and its length."""
-    name = _shorten(run.directory.resolve().name, MAX_RUN_CHARS)
+    name = shorten(run.directory.resolve().name, MAX_RUN_CHARS)
     try:
         started = datetime.fromisoformat(run.environment["started"])
         begun = [f"begun on {started.day} {started:%B %Y}"]
@@ -67,7 +67,8 @@ def _name_and_date(run: RunRecord) -> str:
     return ", ".join([name, *begun, f"{run.metrics[-1]['step']} of {run.config.training.steps} steps"])
 
 
-def _shorten(name: str, limit: int) -> str:
+def shorten(name: str, limit: int) -> str:
+    """Return a name in one line of at most so many characters."""
     name = " ".join(printable(name).split())
     return name if len(name) <= limit else f"{name[: limit - 3]}..."
 
@@ -94,11 +95,11 @@ def _draw_training(axes: "Axes", run: RunRecord) -> None:
         steps, values = run.series(f"rollout/{name}")
         axes.plot(steps, values, color=colour, alpha=0.35, linestyle="", marker="o", markersize=3)
         axes.plot(
-            steps, _smooth(values), color=colour, linewidth=2.0, label=label, marker="o" if len(steps) == 1 else ""
+            steps, smooth(values), color=colour, linewidth=2.0, label=label, marker="o" if len(steps) == 1 else ""
         )
     for key, colour in zip(run.keys(PARTS), itertools.cycle(SPARE_COLOURS), strict=False):
         steps, values = run.series(key)
-        axes.plot(steps, _smooth(values), color=colour, linewidth=1.2, linestyle="--", label=key.removeprefix(PARTS))
+        axes.plot(steps, smooth(values), color=colour, linewidth=1.2, linestyle="--", label=key.removeprefix(PARTS))
     if len(run.metrics) > 1:
         axes.plot([], [], color=MUTED, alpha=0.6, linestyle="", marker="o", markersize=3, label="single steps")
         axes.plot([], [], color=MUTED, linewidth=2.0, label="moving average")
@@ -168,7 +169,7 @@ def _draw_operator_mix(axes: "Axes", run: RunRecord) -> None:
     for key in run.keys(CALLS):
         values = [row.get(key) or 0.0 for row in run.metrics]
         if any(values):
-            named.append((key.removeprefix(CALLS), _smooth(values)))
+            named.append((key.removeprefix(CALLS), smooth(values)))
     if not named:
         return
     order = list(OPERATOR_COLOURS)
@@ -184,13 +185,13 @@ def _draw_operator_mix(axes: "Axes", run: RunRecord) -> None:
         axes.stackplot(steps, *[values for _, values in named], colors=colours, labels=[name for name, _ in named])
     handles, labels = axes.get_legend_handles_labels()
     # The legend reads from the top, as the stack does.
-    labels = [_shorten(name, MAX_OPERATOR_CHARS) for name in labels]
+    labels = [shorten(name, MAX_OPERATOR_CHARS) for name in labels]
     axes.legend(handles[::-1], labels[::-1], frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
     axes.margins(x=0.0 if len(steps) > 1 else 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _smooth(values: list[float], *, weight: float = 0.6) -> list[float]:
+def smooth(values: list[float], *, weight: float = 0.6) -> list[float]:
     """Exponential moving average, corrected for its start: the first value is not counted for several."""
     smoothed, total, mass = [], 0.0, 0.0
     for value in values:

@@ -10,6 +10,7 @@ from workflow_r1.errors import MissingExtraError, UserError
 if TYPE_CHECKING:
     from workflow_r1.evaluation.answers import AnswerLog, Figure
     from workflow_r1.reports import RunRecord
+    from workflow_r1.reports.comparison import RunComparison
     from workflow_r1.reports.evaluation import EvaluationReport
     from workflow_r1.reports.evaluation.blocks import Document
 
@@ -58,8 +59,7 @@ def report_evaluations(
     """
     from workflow_r1.reports.evaluation import build_report, make_document, write_report
 
-    if not 0.5 <= confidence < 1:
-        raise UserError(f"confidence: expected a number from 0.5 to below 1, such as 0.95, received {confidence}")
+    _check_confidence(confidence)
     record = build_report(
         directories, reference=reference, figure=_read_figure(figure), confidence=confidence, log=log, notify=notify
     )
@@ -68,6 +68,11 @@ def report_evaluations(
     place = output if output is not None else directories[0] / "report"
     files, missing = write_report(record, document, place)
     return WrittenReport(record, document, place, tuple(files), missing)
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0.5 <= confidence < 1:
+        raise UserError(f"confidence: expected a number from 0.5 to below 1, such as 0.95, received {confidence}")
 
 
 def _read_figure(given: str | None) -> "Figure | None":
@@ -112,3 +117,59 @@ def report_run(directory: Path) -> WrittenRunReport:
     shown = [name for name in pictures if name.endswith("png")]
     write_atomically(directory / "report.md", write_summary(record, pictures=shown))
     return WrittenRunReport(record, (*pictures, "report.md"), missing)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenComparison:
+    """The report of several runs of training beside each other, and its directory."""
+
+    record: "RunComparison"
+    """All its figures."""
+    document: "Document"
+    """Its sections, as they are written."""
+    place: Path
+    """Its directory."""
+    files: tuple[str, ...]
+    """Names of its files."""
+    missing: MissingExtraError | None
+    """Reason for the lack of a picture; None where there is one."""
+
+
+def compare_training_runs(
+    directories: Sequence[Path], *, confidence: float = 0.95, output: Path | None = None
+) -> WrittenComparison:
+    """Write the report of runs of training beside each other.
+
+    Args:
+        directories: run directories; those that differ in their seed alone are seeds of one arm, and the arm of the first is
+            the reference.
+        confidence: confidence of every interval, from 0.5 to below 1.
+        output: directory of the report; None is ``report/`` in the first directory.
+
+    Raises:
+        DataError: a directory holds no run, or one without a step; the runs are of different tasks.
+        UserError: one directory stands there twice, or the confidence is out of range.
+    """
+    from workflow_r1.reports import read_run
+    from workflow_r1.reports.comparison import compare_runs, draw_curves, make_document
+    from workflow_r1.reports.evaluation.markdown import write_markdown
+    from workflow_r1.trajectory.storage import write_atomically
+
+    _check_confidence(confidence)
+    resolved = [directory.resolve() for directory in directories]
+    for directory, path in zip(directories, resolved, strict=True):
+        if resolved.count(path) > 1:
+            raise UserError(f"expected different runs, received {directory} twice")
+    record = compare_runs([read_run(directory) for directory in directories], confidence=confidence)
+    document = make_document(record)
+    place = output if output is not None else directories[0] / "report"
+    place.mkdir(parents=True, exist_ok=True)
+    missing: MissingExtraError | None = None
+    pictures: list[str] = []
+    try:
+        pictures = [path.name for path in draw_curves(record, place)]
+    except MissingExtraError as error:
+        missing = error
+    shown = "".join(f"\n![Curves]({name})\n" for name in pictures if name.endswith("png"))
+    write_atomically(place / "report.md", write_markdown(document, pictures=[]) + shown)
+    return WrittenComparison(record, document, place, (*pictures, "report.md"), missing)
