@@ -1,6 +1,8 @@
 import dataclasses
 import json
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from written_trajectories import written
 
 from workflow_r1.trajectory import StopReason
@@ -167,3 +169,28 @@ def test_long_texts_are_cut_and_take_no_long_time():
         ("So.", "Ann Lee " * 2000),
     )
     assert all(len(edge.text) <= MAX_TEXT for edge in trace_flow(trajectory).edges)
+
+
+WORDS = st.lists(
+    st.sampled_from(["Ann", "Lee", "the", "1975", "film", "黒", "Answer:", "yes", "\ud800", "</solution>"]), max_size=6
+)
+TEXTS = WORDS.map(" ".join)
+TURNS = st.one_of(
+    st.tuples(st.none(), TEXTS),
+    st.tuples(TEXTS, TEXTS.map("Search: {}".format), TEXTS),
+    st.tuples(TEXTS, TEXTS.map("AnswerGenerate: {}".format), TEXTS.map("Answer: {}".format)),
+    st.tuples(TEXTS, TEXTS.map("<tool>Search: {0}</tool><tool>Custom: <task>{0}</task></tool>".format), TEXTS, TEXTS),
+    st.tuples(TEXTS, TEXTS.map("<answer>{}</answer>".format)),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS, st.lists(TURNS, max_size=5))
+def test_any_flow_is_a_graph_that_leads_forward_from_the_question(question, turns):
+    flow = trace_flow(written(question, *turns))
+    place = {node.id: at for at, node in enumerate(flow.nodes)}
+    assert len(place) == len(flow.nodes)
+    assert len({(edge.source, edge.target) for edge in flow.edges}) == len(flow.edges)
+    assert all(place[edge.source] < place[edge.target] for edge in flow.edges)
+    assert {edge.target for edge in flow.edges} == place.keys() - {"question"}
+    assert all(edge.text or edge.kind == "order" for edge in flow.edges)

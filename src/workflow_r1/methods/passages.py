@@ -3,6 +3,9 @@
 THE_QUESTION = "The question:"
 """Line before the question wherever something stands before it."""
 
+PASSAGES = "Passages that a search found; they may or may not help:"
+"""Line before passages."""
+
 
 def put_before(question: str, *blocks: str) -> str:
     """Put blocks of text before a question; empty ones are left out, and without any the question stands alone."""
@@ -14,4 +17,4 @@ def show_passages(observation: str) -> str:
     """Return the block with the passages of ``Search``; empty where it found nothing."""
     if not observation.startswith("[1] "):
         return ""
-    return f"Passages that a search found; they may or may not help:\n{observation}"
+    return f"{PASSAGES}\n{observation}"

@@ -52,7 +52,7 @@ class Source:
     is_simulation: bool
     """True where the operators were simulated."""
     metadata: dict[str, Any]
-    """What else the logs shall say of it, as plain JSON."""
+    """Anything else that the logs shall say of it, as plain JSON."""
 
 
 def write_step(path: Path, source: Source, trajectories: Iterable[Trajectory], *, step: int | None) -> EvalLog:

@@ -22,7 +22,7 @@ SIMULATED_LLM = "simulated expert"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a directory says of its trajectories. Read as data: nothing of the configuration is carried out."""
+    """The statements of a directory about its trajectories. Read as data: nothing of the configuration is carried out."""
 
     name: str
     """Name of the directory or file."""
@@ -64,7 +64,7 @@ def export_atif(selected: Sequence[Selected], output: Path, origin: Origin, *, w
     Args:
         selected: the trajectories.
         output: the file.
-        origin: what their directory says of them.
+        origin: statements of their directory.
         with_tokens: with token ids and log-probabilities.
 
     Returns:
@@ -91,7 +91,7 @@ def export_trackio(selected: Sequence[Selected], origin: Origin, *, project: str
 
     Args:
         selected: the trajectories.
-        origin: what their directory says of them; the run gets its name.
+        origin: statements of their directory; the run gets its name.
         project: project of Trackio.
 
     Returns:
@@ -131,7 +131,7 @@ def export_inspect_steps(
     Args:
         selected: the trajectories.
         output: directory of the logs; made where it is missing.
-        origin: what their directory says of them.
+        origin: statements of their directory.
         on_log: called with each log that was written, and the number of its samples.
 
     Returns:

@@ -83,9 +83,32 @@ class Flow:
     """Edges by their targets, in the same order; at most one between two nodes."""
 
 
+@dataclass(frozen=True, slots=True)
+class TracedValue:
+    """One value of a call, or the answer, with its origins."""
+
+    node: str
+    """Id of the call's node, or ``answer``."""
+    argument: str
+    """Name of the argument; empty for an input without tags, and for the answer."""
+    text: str
+    """The value."""
+    copied: str | None
+    """Id of the node that the whole value is a copy of: the question, or a call's result. None where it is no copy."""
+    origins: tuple[str, ...]
+    """Ids of the question and the calls that gave words to it, also by way of a thought."""
+
+
 def trace_flow(trajectory: Trajectory) -> Flow:
     """Trace the flow of data through a trajectory. It takes a few milliseconds, and never raises for one that was read."""
     return _Tracer(trajectory).trace()
+
+
+def trace_values(trajectory: Trajectory) -> tuple[TracedValue, ...]:
+    """Trace the values of the valid calls one by one, then the answer, where there is one."""
+    tracer = _Tracer(trajectory, keeps_values=True)
+    tracer.trace()
+    return tuple(tracer.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +126,8 @@ _Origins = dict[str, list[str]]
 
 
 class _Tracer:
-    def __init__(self, trajectory: Trajectory) -> None:
+    def __init__(self, trajectory: Trajectory, *, keeps_values: bool = False) -> None:
+        self._keeps_values = keeps_values
         self._trajectory = trajectory
         self._turns = [parse_turn(turn.text) for turn in trajectory.turns]
         self._question = Words(_question_text(trajectory))
@@ -117,6 +141,7 @@ class _Tracer:
         self._sources: list[_Source] = []
         self._nodes = [FlowNode(QUESTION, "question", None, "Question", "")]
         self._edges: list[FlowEdge] = []
+        self.values: list[TracedValue] = []
 
     def trace(self) -> Flow:
         before = QUESTION
@@ -125,14 +150,30 @@ class _Tracer:
             is_last = at == len(self._turns) - 1
             nodes = list(_nodes_of(turn.index, parsed, turn.calls))
             for node, call in nodes:
-                self._join(node, self._origins(_values(call), at), at, before)
+                named = _values(call)
+                self._join(node, self._origins([value for _, value in named], at), at, before)
+                if self._keeps_values and isinstance(call, OperatorCall) and call.valid:
+                    self.values += (self._traced(node.id, name, value, at) for name, value in named)
             if is_last and self._trajectory.answer is not None:
                 self._join(self._answer_node(turn.index), self._answer_origins(at), at, before)
+                if self._keeps_values:
+                    self.values.append(self._traced(ANSWER, "", Words(self._trajectory.answer), at))
             for node, call in nodes:
                 if isinstance(call, OperatorCall) and call.valid:
                     self._sources.append(_Source(node.id, at, Words(call.observation), frozenset(_results(call))))
             before = nodes[-1][0].id if nodes else before
         return Flow(tuple(self._nodes), tuple(self._edges))
+
+    def _traced(self, node: str, argument: str, value: Words, at: int) -> TracedValue:
+        copied = self._result(value.core, at) or (QUESTION if value.core == self._question.core else None)
+        origins = self._answer_origins(at) if node == ANSWER else self._origins([value], at)
+        found: dict[str, None] = {}
+        for origin in origins:
+            inputs = [edge.source for edge in self._edges if edge.target == origin and edge.kind == "data"]
+            found |= dict.fromkeys(inputs if origin.startswith("thought") else [origin])
+        return TracedValue(
+            node, argument, value.text.strip(), copied, tuple(id for id in found if not id.startswith("thought"))
+        )
 
     def _answer_node(self, turn: int) -> FlowNode:
         outcome = outcome_of(self._trajectory)
@@ -291,8 +332,8 @@ def _nodes_of(
         yield FlowNode(f"call-{turn}-{number}", "call", turn, made.operator, "unanswered"), made.input
 
 
-def _values(call: OperatorCall | str) -> list[Words]:
-    return [Words(value) for _, value in read_values(call if isinstance(call, str) else call.input)]
+def _values(call: OperatorCall | str) -> list[tuple[str, Words]]:
+    return [(name, Words(text)) for name, text in read_values(call if isinstance(call, str) else call.input)]
 
 
 def _results(call: OperatorCall) -> Iterator[str]:

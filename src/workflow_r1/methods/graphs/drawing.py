@@ -1,10 +1,11 @@
-"""Shows a graph: as text for a terminal, as Mermaid for viewers of Markdown."""
+"""Shows a graph: as text for a terminal, as Mermaid for viewers of Markdown, as SVG."""
 
 from collections.abc import Iterator
 
 from workflow_r1.methods.graphs.graph import Node, WorkflowGraph
 from workflow_r1.methods.graphs.templates import QUESTION, references
 from workflow_r1.printable import printable
+from workflow_r1.workflows.drawing import Arrow, Box, as_svg
 
 MAX_SHOWN = 100
 """Characters of a template that are shown."""
@@ -27,6 +28,24 @@ def draw_text(graph: WorkflowGraph) -> str:
 def draw_mermaid(graph: WorkflowGraph) -> str:
     """Write the graph as a Mermaid flowchart."""
     return "\n".join(["flowchart LR", *(f"    {line}" for line in _lines(graph))])
+
+
+def draw_svg(graph: WorkflowGraph) -> str:
+    """Draw the graph as one SVG file."""
+    boxes = [
+        Box(QUESTION, "Question", is_round=True),
+        *(Box(_id(node.name), printable(node.operator), note=node.name) for wave in graph.waves for node in wave),
+        Box("answer", "Answer", is_round=True),
+    ]
+    return as_svg(boxes, list(_arrows(graph)), title=_short(graph.description) or "Workflow graph")
+
+
+def _arrows(graph: WorkflowGraph) -> Iterator[Arrow]:
+    places = [(f"n_{node.name}", name, value) for node in graph.nodes for name, value in node.arguments.items()]
+    for target, name, value in [*places, ("answer", "", graph.output)]:
+        templates = (value,) if isinstance(value, str) else value
+        for source in dict.fromkeys(each.name for template in templates for each in references(template)):
+            yield Arrow(_id(source), target, name)
 
 
 def _lines(graph: WorkflowGraph) -> Iterator[str]:
