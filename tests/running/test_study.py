@@ -17,7 +17,7 @@ SMALL = """
 overrides = [
     "training.steps=2", "training.questions_per_step=2", "training.mini_batch_questions=2", "training.group_size=2",
     "training.evaluate_every=1", "training.evaluation_questions=2", "training.evaluation_samples=2",
-    "training.checkpoint_every=1",
+    "training.checkpoint_every=1", "environment.max_turns=2",
 ]
 """
 

@@ -1,4 +1,4 @@
-"""What the pictures drawn with matplotlib have in common."""
+"""Figures drawn with matplotlib: opened, dressed in the house's looks, and saved."""
 
 import io
 from collections.abc import Iterator
