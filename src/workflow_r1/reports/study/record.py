@@ -95,10 +95,8 @@ class Noise(Record):
     world: str
     floor: Interval | None
     """Difference between an arm and itself under other seeds; None without such an arm."""
-    smallest: float | None
-    """Smallest difference that is found with a power of 80%; None with fewer than two seeds."""
-    num_seeds: int
-    """Seeds of the contrasts that it holds for: the fewest."""
+    smallest: dict[int, float]
+    """Smallest difference that is found with a power of 80%, by the number of seeds of a contrast."""
 
 
 class TunedValue(Record):
