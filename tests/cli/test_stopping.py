@@ -130,8 +130,10 @@ def test_a_rollout_says_what_is_kept(command: Callable[..., Command], tmp_path: 
 
 
 def test_a_study_in_two_processes_ends_with_checkpoints(command: Callable[..., Command], tmp_path: Path) -> None:
-    overrides = [part for part in SMALL if part != "-o" and "evaluation" not in part]
-    overrides += ["training.evaluation_questions=2", "training.checkpoint_every=1000", "environment.max_turns=2"]
+    overrides = [
+        "training.steps=1000", "training.questions_per_step=2", "training.group_size=2", "training.mini_batch_questions=2",
+        "training.evaluation_questions=2", "training.checkpoint_every=1000", "environment.max_turns=2",
+    ]  # fmt: skip
     (tmp_path / "study.toml").write_text(
         f'name = "s"\nseeds = 1\noverrides = {overrides}\n[arms.one]\n[arms.other]\noverrides = ["objective.preset=grpo"]\n'
     )
