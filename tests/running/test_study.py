@@ -155,10 +155,6 @@ def metrics(directory: Path) -> list[dict]:
     return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in lines]
 
 
-def times(report) -> set:
-    return {"minutes", "minutes_to_threshold", "revision"}
-
-
 def test_a_study_leaves_its_table_and_its_record(whole):
     made, titles, report = whole
     assert titles == ["turn, seed 0", "token, seed 0", "turn, seed 1", "token, seed 1"]
