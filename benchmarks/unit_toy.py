@@ -34,7 +34,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import embedding, one_hot
 
 from workflow_r1.algorithms import group_advantages, policy_loss, unit_ids
 from workflow_r1.evaluation.statistics import holm
@@ -67,6 +67,9 @@ FIRST_TUNING_SEED, TUNING_SEEDS = 1000, 3
 
 NULL_SEEDS = 5
 """Most fresh seeds of a null arm at a rate that is not its own: its differences have next to no spread."""
+
+MOST_TOGETHER = 15
+"""Runs that are trained at once in one process."""
 
 COLLAPSED = 0.5
 """A run collapses where its end is below this share of its best moment."""
@@ -163,165 +166,227 @@ def make_world(seed: int) -> World:
     return World(length=length, right=right, target=target, present=present, base=base)
 
 
-class Policy(torch.nn.Module):
-    """The base logits, and a small network of what is common to questions, turns and places, which starts at 0."""
+class Policies:
+    """Policies that are trained together, one a slot, each with a world, a rate and random numbers of its own.
 
-    def __init__(self, world: World, seed: int) -> None:
-        super().__init__()
-        draw = torch.Generator().manual_seed(seed)
+    A slot's policy is its base logits, and a small network of what is common to questions, turns and places, which starts
+    at 0. Training several at once costs a fraction of training one after the other, and changes nothing but the order of
+    sums.
 
-        def parameter(*shape: int) -> torch.nn.Parameter:
-            return torch.nn.Parameter(torch.randn(*shape, generator=draw))
+    Args:
+        seeds: seed of each slot.
+        rates: learning rate of each slot.
+    """
 
-        self.world = world
+    def __init__(self, seeds: Sequence[int], rates: Sequence[float]) -> None:
+        worlds = [make_world(seed) for seed in seeds]
+        self.world = World(*(torch.stack([getattr(w, f.name) for w in worlds]) for f in dataclasses.fields(World)))
+        self.num = len(seeds)
+        self.draws = [torch.Generator().manual_seed(seed + 1) for seed in seeds]
+        starts = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+        def parameter(*shape: int) -> Tensor:
+            return torch.stack([torch.randn(*shape, generator=start) for start in starts]).requires_grad_()
+
         self.question = parameter(QUESTIONS, WIDTH)
         self.place = parameter(TURNS, LONGEST, WIDTH)
         self.decides = parameter(2, WIDTH)
         # The observation shows the decision before: none in the first turn.
         self.before = parameter(DECISIONS + 1, WIDTH)
-        self.out = torch.nn.Parameter(torch.zeros(WIDTH, WORDS))
+        self.out = torch.zeros(self.num, WIDTH, WORDS).requires_grad_()
+        self._parameters = (self.question, self.place, self.decides, self.before, self.out)
+        self._moments = [(torch.zeros_like(each), torch.zeros_like(each)) for each in self._parameters]
+        self._rates, self._num_updates = torch.tensor(rates), 0
 
-    def forward(self, question: Tensor, turn: Tensor, place: Tensor, before: Tensor) -> Tensor:
-        """Log-probabilities ``(n, words)`` at n places of turns."""
-        is_last = (place == self.world.length[question, turn] - 1).long()
+    def __call__(self, slot: Tensor, question: Tensor, turn: Tensor, place: Tensor, before: Tensor) -> Tensor:
+        """Log-probabilities ``(n, words)`` at n places of turns, in the order of the slots."""
+        is_last = (place == self.world.length[slot, question, turn] - 1).long()
         hidden = torch.tanh(
-            self.question[question] + self.before[before] + self.place[turn, place] + self.decides[is_last]
+            _look_up(self.question, slot * QUESTIONS + question)
+            + _look_up(self.before, slot * (DECISIONS + 1) + before)
+            + _look_up(self.place, (slot * TURNS + turn) * LONGEST + place)
+            + _look_up(self.decides, slot * 2 + is_last)
         )
-        logits = self.world.base[question, turn, place] + hidden @ self.out / math.sqrt(WIDTH)
-        return logits.log_softmax(-1)
+        counts = torch.bincount(slot, minlength=self.num).tolist()
+        learnt = torch.cat([part @ out for part, out in zip(hidden.split(counts), self.out, strict=True)])
+        return (self.world.base[slot, question, turn, place] + learnt / math.sqrt(WIDTH)).log_softmax(-1)
+
+    def update(self, loss: Tensor) -> Tensor:
+        """Take one step of Adam (arXiv:1412.6980) in each slot, its gradient cut to the norm 1.
+
+        Args:
+            loss: the sum of the slots' losses.
+
+        Returns:
+            ``(slots,)`` norms before the cut.
+        """
+        gradients = torch.autograd.grad(loss, self._parameters)
+        norms = torch.stack([each.flatten(1).square().sum(1) for each in gradients]).sum(0).sqrt()
+        cut = (1.0 / (norms + 1e-6)).clamp(max=1.0)
+        self._num_updates += 1
+        first, second = (1 - beta**self._num_updates for beta in (0.9, 0.999))
+        with torch.no_grad():
+            for each, gradient, (mean, square) in zip(self._parameters, gradients, self._moments, strict=True):
+                shape = (-1, *[1] * (each.ndim - 1))
+                scaled = gradient * cut.reshape(shape)
+                mean.lerp_(scaled, 0.1)
+                square.lerp_(scaled.square(), 0.001)
+                each -= self._rates.reshape(shape) * (mean / first) / ((square / second).sqrt() + 1e-8)
+        return norms
 
 
-def success(policy: Policy) -> float:
-    """Probability that a trajectory succeeds, mean over questions: exact.
+def _look_up(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of a table whose last dimension is a row; its gradient is cheaper than that of an index."""
+    return embedding(index, table.reshape(-1, WIDTH))
+
+
+def success(policies: Policies) -> list[float]:
+    """Probability that a trajectory succeeds, of each slot, mean over its questions: exact.
 
     A wrong decision or filler ends all hope, so that the only decision that a turn can have before it is the right one:
     the probability is the product of those of the one trajectory that succeeds.
     """
-    world = policy.world
-    question, turn, place = world.present.nonzero(as_tuple=True)
-    before = torch.where(turn > 0, world.right[question, turn - 1], DECISIONS)
+    world = policies.world
+    slot, question, turn, place = world.present.nonzero(as_tuple=True)
+    before = torch.where(turn > 0, world.right[slot, question, turn - 1], DECISIONS)
     with torch.no_grad():
-        table = policy(question, turn, place, before)
+        table = policies(slot, question, turn, place, before)
     right = table.gather(1, world.target[world.present][:, None])[:, 0]
-    return float(torch.zeros(QUESTIONS).index_add(0, question, right).exp().mean())
+    sums = torch.zeros(policies.num * QUESTIONS).index_add(0, slot * QUESTIONS + question, right)
+    return sums.exp().reshape(policies.num, QUESTIONS).mean(1).tolist()
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Trajectories, ``(n, turns, places)`` where not said otherwise."""
+    """Trajectories, ``(slots, n, turns, places)`` where not said otherwise."""
 
     question: Tensor
-    """``(n,)``"""
+    """``(slots, n)``"""
     before: Tensor
-    """``(n, turns)`` the decision before each turn."""
+    """``(slots, n, turns)`` the decision before each turn."""
     tokens: Tensor
     logprobs: Tensor
-    turn_ids: Tensor
-    """``(n, turns * places)``"""
+    present: Tensor
     advantages: Tensor
-    """``(n,)``"""
+    """``(slots, n)``"""
 
     def rows(self, chosen: slice) -> "Batch":
-        """Some of the trajectories."""
-        return Batch(*(getattr(self, field.name)[chosen] for field in dataclasses.fields(self)))
+        """Some of the trajectories of each slot."""
+        return Batch(*(getattr(self, field.name)[:, chosen] for field in dataclasses.fields(self)))
 
 
-def sample(policy: Policy, num_groups: int, draw: torch.Generator) -> Batch:
-    """Let the policy act, and compare each trajectory with its group."""
-    world = policy.world
-    question = torch.randint(QUESTIONS, (num_groups,), generator=draw).repeat_interleave(GROUP_SIZE)
-    num = len(question)
-    before = torch.full((num, TURNS + 1), DECISIONS)
-    tokens, logprobs = torch.zeros(num, TURNS, LONGEST, dtype=torch.long), torch.zeros(num, TURNS, LONGEST)
-    present = world.present[question]
+def sample(policies: Policies, num_groups: int) -> Batch:
+    """Let the policies act, and compare each trajectory with its group."""
+    world, num_slots = policies.world, policies.num
+    asked = [torch.randint(QUESTIONS, (num_groups,), generator=draw) for draw in policies.draws]
+    question = torch.stack(asked).repeat_interleave(GROUP_SIZE, dim=1)
+    num = num_groups * GROUP_SIZE
+    slots = torch.arange(num_slots)[:, None]
+    present, length = world.present[slots, question], world.length[slots, question]
+    before = torch.full((num_slots, num, TURNS + 1), DECISIONS)
+    tokens, logprobs = torch.zeros_like(present, dtype=torch.long), torch.zeros(present.shape)
     for turn in range(TURNS):
-        row, place = present[:, turn].nonzero(as_tuple=True)
+        slot, row, place = present[:, :, turn].nonzero(as_tuple=True)
         with torch.no_grad():
-            table = policy(question[row], torch.full_like(row, turn), place, before[row, turn])
+            table = policies(slot, question[slot, row], torch.full_like(row, turn), place, before[slot, row, turn])
         # The largest of p / e, e exponential, is a draw from p.
-        drawn = (table.exp() / torch.empty_like(table).exponential_(generator=draw)).argmax(1)
-        tokens[row, turn, place], logprobs[row, turn, place] = drawn, table.gather(1, drawn[:, None])[:, 0]
-        last = tokens[:, turn].gather(1, world.length[question, turn][:, None] - 1)[:, 0]
-        before[:, turn + 1] = last.where(last < DECISIONS, torch.tensor(DECISIONS))
-    rewards = ((tokens == world.target[question]) | ~present).flatten(1).all(1).float()
-    ids = torch.arange(num_groups).repeat_interleave(GROUP_SIZE)
+        counts = torch.bincount(slot, minlength=num_slots).tolist()
+        noise = [
+            torch.empty(count, WORDS).exponential_(generator=draw)
+            for count, draw in zip(counts, policies.draws, strict=True)
+        ]
+        drawn = (table.exp() / torch.cat(noise)).argmax(1)
+        tokens[slot, row, turn, place], logprobs[slot, row, turn, place] = drawn, table.gather(1, drawn[:, None])[:, 0]
+        last = tokens[:, :, turn].gather(2, length[:, :, turn, None] - 1)[..., 0]
+        before[:, :, turn + 1] = last.where(last < DECISIONS, torch.tensor(DECISIONS))
+    rewards = ((tokens == world.target[slots, question]) | ~present).flatten(2).all(2).float()
+    groups = torch.arange(num_slots * num_groups).repeat_interleave(GROUP_SIZE)
     return Batch(
         question=question,
-        before=before[:, :TURNS],
+        before=before[:, :, :TURNS],
         tokens=tokens,
         logprobs=logprobs,
-        turn_ids=(torch.arange(1, TURNS + 1)[:, None] * present).flatten(1),
-        advantages=group_advantages(rewards, ids),
+        present=present,
+        advantages=group_advantages(rewards.flatten(), groups).reshape(rewards.shape),
     )
 
 
-def run(job: Job) -> dict[str, Any]:
-    """Train once.
+def run_together(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Train several runs of one arm and dose.
 
     Args:
-        job: arm, dose, learning rate, seed, and the stage that wants it.
+        jobs: runs that differ in rate and seed alone.
+
+    Returns:
+        A row of each. ``clipped`` and ``kl`` are means over all of them.
     """
     torch.set_num_threads(1)
-    name, dose, rate, seed, stage = job
-    arm, began = ARMS[name], time.process_time()
-    world = make_world(seed)
-    policy = Policy(world, seed)
-    optimiser = torch.optim.Adam(policy.parameters(), lr=rate)
-    draw = torch.Generator().manual_seed(seed + 1)
-    curve, figures = [success(policy)], []
+    (name, dose, *_), began = jobs[0], time.process_time()
+    policies = Policies([job[3] for job in jobs], [job[2] for job in jobs])
+    curves, moves, norms, metrics = [success(policies)], [], [], []
+    size = GROUPS * GROUP_SIZE
     for step in range(STEPS):
         place = step % dose
         if place == 0:
-            batch = sample(policy, dose * GROUPS, draw)
-        rows = batch.rows(slice(place * GROUPS * GROUP_SIZE, (place + 1) * GROUPS * GROUP_SIZE))
-        figures.append(_update(policy, optimiser, rows, arm))
+            batch = sample(policies, dose * GROUPS)
+        norm, move, of_step = _update(policies, batch.rows(slice(place * size, (place + 1) * size)), ARMS[name])
+        norms.append(norm)
+        moves.append(move)
+        metrics.append(of_step)
         if (step + 1) % 4 == 0:
-            curve.append(success(policy))
-    end = statistics.mean(curve[-4:])
-    return {
-        "arm": name,
-        "dose": dose,
-        "rate": rate,
-        "seed": seed,
-        "stage": stage,
-        "area": statistics.mean(curve),
-        "end": end,
-        "collapsed": end < COLLAPSED * max(curve),
-        "curve": [round(value, 5) for value in curve],
-        **{key: statistics.mean(each[key] for each in figures) for key in ("clipped", "kl", "norm")},
-        "largest_move": max(each["move"] for each in figures),
-        "seconds": time.process_time() - began,
-    }
+            curves.append(success(policies))
+    seconds = (time.process_time() - began) / len(jobs)
+    largest, norm = torch.stack(moves).max(0).values.tolist(), torch.stack(norms).mean(0).tolist()
+    rows = []
+    for slot, (arm, _, rate, seed, stage) in enumerate(jobs):
+        curve = [each[slot] for each in curves]
+        end = statistics.mean(curve[-4:])
+        rows.append(
+            {
+                "arm": arm,
+                "dose": dose,
+                "rate": rate,
+                "seed": seed,
+                "stage": stage,
+                "area": statistics.mean(curve),
+                "end": end,
+                "collapsed": end < COLLAPSED * max(curve),
+                "curve": [round(value, 5) for value in curve],
+                **{key: statistics.mean(each[key] for each in metrics) for key in ("clipped", "kl")},
+                "norm": norm[slot],
+                "largest_move": largest[slot],
+                "seconds": seconds,
+            }
+        )
+    return rows
 
 
-def _update(policy: Policy, optimiser: torch.optim.Optimizer, rows: Batch, arm: Arm) -> dict[str, float]:
-    row, turn, place = (rows.turn_ids > 0).reshape(rows.tokens.shape).nonzero(as_tuple=True)
-    table = policy(rows.question[row], turn, place, rows.before[row, turn])
-    chosen = table.gather(1, rows.tokens[row, turn, place][:, None])[:, 0]
-    logprobs = torch.zeros_like(rows.logprobs).index_put((row, turn, place), chosen).flatten(1)
-    old = rows.logprobs.flatten(1)
+def _update(policies: Policies, rows: Batch, arm: Arm) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """Take one optimiser step; returns each slot's gradient norm and largest token move, and the metrics of all."""
+    slot, row, turn, place = rows.present.nonzero(as_tuple=True)
+    table = policies(slot, rows.question[slot, row], turn, place, rows.before[slot, row, turn])
+    chosen = table.gather(1, rows.tokens[rows.present][:, None])[:, 0]
+    shape = (policies.num * rows.question.shape[1], TURNS * LONGEST)
+    logprobs = torch.zeros_like(rows.logprobs).index_put((slot, row, turn, place), chosen).reshape(shape)
+    old = rows.logprobs.reshape(shape)
+    turn_ids = (torch.arange(1, TURNS + 1)[:, None] * rows.present).reshape(shape)
     result = policy_loss(
         logprobs=logprobs,
         old_logprobs=old,
-        advantages=rows.advantages,
-        unit_ids=unit_ids(rows.turn_ids, arm.unit),
+        advantages=rows.advantages.flatten(),
+        unit_ids=unit_ids(turn_ids, arm.unit),
         clip_low=arm.clip_low,
         clip_high=arm.clip_high,
         clip_reference_length=arm.reference_length,
         weight=arm.weight,
+        # The normaliser of one slot: the loss is then the sum of the slots' own.
+        num_trajectories=rows.question.shape[1],
     )
-    optimiser.zero_grad()
-    result.loss.backward()
-    norm = float(torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0))
-    optimiser.step()
-    moves = (logprobs.detach() - old).abs() * (rows.turn_ids > 0)
+    norms = policies.update(result.loss)
+    moves = ((logprobs.detach() - old).abs() * (turn_ids > 0)).reshape(policies.num, -1).max(1).values
     metrics = result.metrics
-    return {
-        "clipped": metrics["clip_fraction_low"] + metrics["clip_fraction_high"],
-        "kl": metrics["approx_kl"],
-        "norm": norm,
-        "move": float(moves.max()),
-    }
+    clipped = metrics["clip_fraction_low"] + metrics["clip_fraction_high"]
+    return norms, moves, {"clipped": clipped, "kl": metrics["approx_kl"]}
 
 
 # ----------------------------------------------------------------------------------------------------------- the study
@@ -380,25 +445,35 @@ def read(file: Path) -> list[dict[str, Any]]:
 def carry_out(jobs: Iterable[Job], rows: list[dict[str, Any]], file: Path, num_processes: int) -> list[dict[str, Any]]:
     """Do the runs that are missing, and append each to the file as it ends."""
     done = {tuple(row[key] for key in ("arm", "dose", "rate", "seed", "stage")) for row in rows}
-    missing = [job for job in jobs if job not in done]
+    together: dict[tuple[Any, ...], list[Job]] = {}
+    for job in jobs:
+        if job not in done:
+            arm, dose, rate, _, stage = job
+            together.setdefault((arm, dose, stage, rate if stage == "fresh" else None), []).append(job)
+    pieces = [
+        (start, each[start : start + MOST_TOGETHER])
+        for each in together.values()
+        for start in range(0, len(each), MOST_TOGETHER)
+    ]
+    # The first seeds of every cell come before the next ones of any.
+    pieces.sort(key=lambda piece: piece[0])
     commit = _commit()
     rows = list(rows)
     with file.open("a", encoding="utf-8") as out:
-        for row in _mapped(missing, num_processes):
-            row["commit"] = commit
-            out.write(json.dumps(row) + "\n")
+        for made in _mapped([piece for _, piece in pieces], num_processes):
+            rows += [row | {"commit": commit} for row in made]
+            out.writelines(json.dumps(row) + "\n" for row in rows[-len(made) :])
             out.flush()
-            rows.append(row)
     return rows
 
 
-def _mapped(jobs: Sequence[Job], num_processes: int) -> Iterable[dict[str, Any]]:
+def _mapped(pieces: Sequence[Sequence[Job]], num_processes: int) -> Iterable[list[dict[str, Any]]]:
     if num_processes == 1:
-        yield from map(run, jobs)
+        yield from map(run_together, pieces)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
-        yield from pool.map(run, jobs, chunksize=4)
+        yield from pool.map(run_together, pieces)
 
 
 def _commit() -> str | None:
@@ -429,8 +504,7 @@ def untried(rows: Sequence[dict[str, Any]], arms: Sequence[str], doses: Sequence
             for seed in range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + TUNING_SEEDS)
             if seed not in tried.get(rate, {})
         ]
-    # By seed: the worlds are made once.
-    return sorted(jobs, key=lambda job: job[3])
+    return jobs
 
 
 def tuned_as(arm: str, dose: int) -> str:

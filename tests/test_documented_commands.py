@@ -18,7 +18,7 @@ WITH_BLOCKS = [page for page in PAGES if any(True for _ in blocks(page))]
 NEEDS = {
     "needs a GPU and vLLM", "needs a server", "needs GPUs", "needs TRL", "needs a real model", "needs the checkout", "needs the downloaded files", "needs the fetched benchmarks",
     "needs the network", "needs the server above", "needs verl and GPUs", "needs your services", "runs until Ctrl-C",
-    "takes hours", "takes minutes", "needs a run",
+    "takes hours", "takes minutes", "needs a run", "needs a second machine",
 }  # fmt: skip
 """Reasons why a block cannot run in a test. A new reason is added here."""
 

@@ -31,6 +31,7 @@ COMMANDS = (
     "serve-search",
     "index",
     "serve-env",
+    "study",
 )
 
 FILES = ("-o", "data.source=files", "-o")

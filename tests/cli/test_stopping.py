@@ -127,3 +127,25 @@ def test_a_rollout_says_what_is_kept(command: Callable[..., Command], tmp_path: 
     assert "The trajectories that were finished are in t.jsonl" in output
     assert errors == ""
     assert not (tmp_path / ".t.jsonl.lock").exists()
+
+
+def test_a_study_in_two_processes_ends_with_checkpoints(command: Callable[..., Command], tmp_path: Path) -> None:
+    overrides = [
+        "training.steps=1000", "training.questions_per_step=2", "training.group_size=2", "training.mini_batch_questions=2",
+        "training.evaluation_questions=2", "training.checkpoint_every=1000", "environment.max_turns=2",
+    ]  # fmt: skip
+    (tmp_path / "study.toml").write_text(
+        f'name = "s"\nseeds = 1\noverrides = {overrides}\n[arms.one]\n[arms.other]\noverrides = ["objective.preset=grpo"]\n'
+    )
+    runs = [tmp_path / "out" / "runs" / "world" / arm / "seed-0" for arm in ("one", "other")]
+    study = command("study", "study.toml", "--output", "out", "--jobs", "2")
+    code, out, err = study.when(
+        lambda: all(has_lines(run / "metrics.jsonl") and '"step": 1,' in (run / "metrics.jsonl").read_text() for run in runs),
+        signal.SIGTERM,
+    )  # fmt: skip
+    assert code == 130, err
+    assert "interrupted; the same command continues in out" in out
+    assert "Traceback" not in err
+    for run in runs:
+        assert any((run / "checkpoints").iterdir())
+        assert not (run / ".lock").exists()

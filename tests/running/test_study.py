@@ -17,7 +17,7 @@ SMALL = """
 overrides = [
     "training.steps=2", "training.questions_per_step=2", "training.mini_batch_questions=2", "training.group_size=2",
     "training.evaluate_every=1", "training.evaluation_questions=2", "training.evaluation_samples=2",
-    "training.checkpoint_every=1",
+    "training.checkpoint_every=1", "environment.max_turns=2",
 ]
 """
 
@@ -153,10 +153,6 @@ def whole(tmp_path_factory):
 def metrics(directory: Path) -> list[dict]:
     lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in lines]
-
-
-def times(report) -> set:
-    return {"minutes", "minutes_to_threshold", "revision"}
 
 
 def test_a_study_leaves_its_table_and_its_record(whole):

@@ -291,6 +291,16 @@ def test_every_command_that_takes_a_configuration_is_in_the_list_or_only_reads()
     assert takes - {name.split()[0] for name in COMMANDS} == {"doctor"}
 
 
+def test_a_study_runs_no_strangers_code(with_plugin: Path, call: Callable, tmp_path: Path) -> None:
+    """Its file is the user's own, and may start from somebody else's run."""
+    arms = "[arms.one]\n[arms.other]\n"
+    (tmp_path / "study.toml").write_text(f'name = "s"\nconfig = {json.dumps(str(with_plugin))}\n{arms}')
+    done = call("study", tmp_path / "study.toml", "--dry-run")
+    assert done.returncode == 2
+    assert "--trust" in done.stderr
+    assert not (tmp_path / "marker").exists()
+
+
 def test_trust_runs_it(with_plugin: Path, call: Callable, tmp_path: Path) -> None:
     assert call("operators", "-c", with_plugin, "--trust").returncode == 0
     assert (tmp_path / "marker").exists()

@@ -53,7 +53,7 @@ def is_trained(run: PlannedRun) -> bool:
 
 
 def num_steps_done(directory: Path) -> int:
-    """Return the last step that stands in a run's metrics; 0 where there is none."""
+    """Return the last step that stands in a run's metrics; 0 without any."""
     from workflow_r1.reports.run_record import read_rows
 
     file = directory / METRICS

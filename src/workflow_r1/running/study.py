@@ -43,7 +43,7 @@ class StudyPlan:
     directory: Path
     """Directory of everything."""
     share: tuple[int, int] = (1, 1)
-    """Which part of how many: one machine's seeds are every so many-th."""
+    """Part of the seeds that this machine trains, and the number of parts."""
 
     @property
     def first_world(self) -> str:

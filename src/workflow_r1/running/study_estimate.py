@@ -1,4 +1,4 @@
-"""What a study will cost, from one step of each arm."""
+"""Estimate of what a study will cost, from one step of each arm."""
 
 import tempfile
 import time

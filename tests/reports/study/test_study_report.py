@@ -131,6 +131,17 @@ def test_the_stop_rule_ends_at_the_first_seed_at_which_every_contrast_is_known()
     assert "ended the study after 2 of 4 seeds" in write_table(report)
 
 
+def test_a_contrast_that_has_all_its_seeds_does_not_hold_up_the_end():
+    """The wide one has only two seeds, and no more would come."""
+    arms = ARMS | {"few": {"seeds": 2}}
+    declared = study(
+        arms=arms, contrasts=(("turn", "token"), ("few", "token")), stop={"half_width": 0.1, "min_seeds": 2}
+    )
+    few = [made("few", 0, 0.9), made("few", 1, 0.1)]
+    assert seeds_until_stop(declared, RUNS) == 4
+    assert seeds_until_stop(declared, [*RUNS, *few]) == 2
+
+
 def test_the_stop_rule_waits_for_all_arms_of_a_seed():
     late = [run for run in RUNS if (run.arm, run.seed) != ("token", 0)]
     assert seeds_until_stop(study(stop={"half_width": 9.0, "min_seeds": 2}), late) == 4
@@ -149,6 +160,15 @@ def test_the_table_says_the_smallest_difference_before_anything_else():
     assert "| turn | token | 4 | +0.100 ± 0.013 |" in table
     assert "| turn | 0.0004 (edge) | 4 | 0.575 ± " in table and "| token | 0.0002 | 4 |" in table
     assert "| 1 of 4 |" in table  # One seed of the tokens collapsed.
+
+
+def test_the_smallest_difference_is_said_for_each_number_of_seeds():
+    arms = ARMS | {"few": {"seeds": 2}}
+    runs = [*RUNS, made("few", 0, 0.15), made("few", 1, 0.45)]
+    report = build(study(arms=arms, contrasts=(("turn", "token"), ("few", "token"))), runs)
+    (noise,) = report.noise
+    assert list(noise.smallest) == [4, 2] and noise.smallest[2] > noise.smallest[4] > 0
+    assert f"is {noise.smallest[4]:.3f} with 4 seeds, {noise.smallest[2]:.3f} with 2 seeds." in write_table(report)
 
 
 def test_one_seed_is_shown_without_an_interval():

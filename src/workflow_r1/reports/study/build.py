@@ -98,7 +98,11 @@ def _half_width(
     first, second = pair
     both = set(study.seeds_of(first)) & set(study.seeds_of(second))
     wanted = [seed for seed in study.all_seeds[:num] if seed in both]
-    if len(wanted) < 2 or not all((world, arm, seed) in results for arm in pair for seed in wanted):
+    if not all((world, arm, seed) in results for arm in pair for seed in wanted):
+        return math.inf
+    if len(wanted) == len(both):
+        return 0.0  # No seed of it is to come: nothing is gained by going on.
+    if len(wanted) < 2:
         return math.inf
     interval = seed_interval(values=[results[world, first, seed] - results[world, second, seed] for seed in wanted])
     return interval.high - interval.estimate
@@ -151,16 +155,17 @@ def _floor(study: StudyConfig, world: str, cells: Mapping[tuple[str, str], BySee
 
 def _noise(study: StudyConfig, world: str, cells: Mapping[tuple[str, str], BySeed]) -> Noise:
     samples = [_differences(cells, world, *pair, "result") for pair in study.contrasts]
-    num_seeds = min((len(sample) for sample in samples if sample), default=0)
-    floor = _floor(study, world, cells)
     again = [] if study.again is None else _differences(cells, world, study.again, study.name_again, "result")
     spread = pooled_spread(differences=[sample for sample in [*samples, again] if sample])
-    smallest = None
-    if num_seeds > 1:
-        smallest = smallest_difference(
-            spread=spread, num_seeds=num_seeds, num_tests=len(study.contrasts) * len(study.worlds)
-        )
-    return Noise(world=world, floor=floor, smallest=smallest, num_seeds=num_seeds)
+    num_tests = len(study.contrasts) * len(study.worlds)
+    return Noise(
+        world=world,
+        floor=_floor(study, world, cells),
+        smallest={
+            num: smallest_difference(spread=spread, num_seeds=num, num_tests=num_tests)
+            for num in sorted({len(sample) for sample in samples if len(sample) > 1}, reverse=True)
+        },
+    )
 
 
 def _cell(world: str, arm: str, runs: BySeed, tuning: Sequence[TunedValue], tuned: Mapping[str, float]) -> Cell:

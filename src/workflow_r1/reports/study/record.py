@@ -7,7 +7,7 @@ from workflow_r1.evaluation.statistics import Interval
 from workflow_r1.trajectory.records import Record
 
 Verdict = Literal["more", "less", "none"]
-"""The first arm reaches more, or less, or nothing can be told."""
+"""The first arm reaches more, or less, or the study sees no difference."""
 
 
 class RunFigures(Record):
@@ -82,7 +82,7 @@ class Contrast(Record):
     area: Interval
     """The same of the area under the curve."""
     p_value: float
-    """Of the result, uncorrected."""
+    """P-value of the result, uncorrected."""
     p_holm: float
     """Corrected for all contrasts that the study declares."""
     verdict: Verdict
@@ -90,15 +90,13 @@ class Contrast(Record):
 
 
 class Noise(Record):
-    """What a world lets the study see."""
+    """Limits of what the study can see in a world."""
 
     world: str
     floor: Interval | None
     """Difference between an arm and itself under other seeds; None without such an arm."""
-    smallest: float | None
-    """Smallest difference that is found with a power of 80%; None with fewer than two seeds."""
-    num_seeds: int
-    """Seeds of the contrasts that it holds for: the fewest."""
+    smallest: dict[int, float]
+    """Smallest difference that is found with a power of 80%, by the number of seeds of a contrast."""
 
 
 class TunedValue(Record):

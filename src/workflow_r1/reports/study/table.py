@@ -60,9 +60,10 @@ def write_table(report: StudyReport) -> str:
 
 
 def _noise(noise: Noise) -> str:
-    if noise.smallest is None:
+    if not noise.smallest:
         return f"{noise.world}: fewer than two seeds of a contrast, so that no difference can be told."
-    found = f"{noise.world}: the smallest difference that {noise.num_seeds} seeds find (power 80%, 5% over all contrasts) is {noise.smallest:.3f}"
+    each = ", ".join(f"{smallest:.3f} with {num} seeds" for num, smallest in noise.smallest.items())
+    found = f"{noise.world}: the smallest difference that can be seen (power 80%, 5% over all contrasts) is {each}"
     if noise.floor is None:
         return f"{found}."
     return f"{found}; one arm under other seeds differs from itself by {_signed(noise.floor)} (the noise floor)."
