@@ -81,7 +81,7 @@ class Demonstrator:
     async def session(self, *, seed: int) -> AsyncIterator[PolicySession]:
         """Open a session, as :class:`~workflow_r1.rollout.policy.Policy` says."""
         rng = random.Random(f"demonstrator {seed}")
-        session = DemonstratorSession(self.world, self.strategy, self.by_relation, rng)
+        session = DemonstratorSession(self.world, self.strategy, rng, self.by_relation)
         self.last_turns = session.turns
         yield session
 
@@ -90,11 +90,15 @@ class DemonstratorSession:
     """One script at work; ``turns`` keeps the pieces of every turn for the measurement of skills."""
 
     def __init__(
-        self, world: EmbeddedWorld, strategy: Strategy, by_relation: Mapping[str, Strategy], rng: random.Random
+        self,
+        world: EmbeddedWorld,
+        strategy: Strategy,
+        rng: random.Random,
+        by_relation: Mapping[str, Strategy] | None = None,
     ) -> None:
         self._dials = world.config
         self._strategy = strategy
-        self._by_relation = by_relation
+        self._by_relation = by_relation or {}
         self._rng = rng
         self._script: Script | None = None
         self._observation = ""
@@ -245,15 +249,19 @@ class DemonstratorSession:
         opening = [*thought, Piece(" Next:"), Piece(f" {query}.", "copy")]
         observation = yield _call(opening, "Search", [Piece(f" {query}", "copy")])
         stated = Piece(f" {entity} has {noun}", "copy")
-        statements = read_statements(observation)
-        value = statements.get((entity, noun))
+        value = self._stated(entity, noun, observation)
         if value is None:
             return None, [stated, Piece(" missing.", "notice")]
         self._bearer = read_bearers(observation).get(entity, "")
-        others = [other for other in statements.values() if other != value]
-        if others and self._draw(1 - self._dials.reading):
-            value = self._rng.choice(others)
+        if self._draw(1 - self._dials.reading):
+            value = self._rng.choice(
+                [each for each in read_statements(observation).values() if each != value] or [value]
+            )
         return value, [stated, Piece(f" {value}.", "read")]
+
+    def _stated(self, entity: str, noun: str, observation: str) -> str | None:
+        """The value, if a passage that was shown states it."""
+        return read_statements(observation).get((entity, noun))
 
     def _check(
         self, entity: str, noun: str, value: str, found: list[Piece]
