@@ -14,24 +14,22 @@ PRESET = load_run_config("embedded-hard")
 
 @pytest.mark.parametrize("recall", [0.3, 0.95])
 def test_each_way_is_right_as_often_and_takes_as_many_calls_as_the_oracle_thinks(recall: float) -> None:
-    config = EmbeddedConfig(
-        classes={"four-hop": 1.0}, missing={"company": 0.4}, outdated={"company": 0.3}, recall={"company": recall}
-    )
+    config = EmbeddedConfig(missing={"spouse": 0.4}, outdated={"spouse": 0.3}, recall={"spouse": recall})
     world = EmbeddedWorld(config)
     questions = [
         Question(
             id=name,
-            text=write_chain(Chain(name, ("company",))),
-            golden_answers=(world.entities[name].facts["company"],),
+            text=write_chain(Chain(name, ("spouse",))),
+            golden_answers=(world.entities[name].facts["spouse"],),
         )
         for name in world.by_kind["train", "person"]
     ]
-    for way in ways(config, "company"):
+    for way in ways(config, "spouse"):
         played = play(world, Demonstrator(world, way.strategy), questions)
         calls = sum(len(turn.calls) for trajectory in played for turn in trajectory.turns)
-        # 360 questions: three standard errors are at most 0.08.
+        # 360 facts: three standard errors of a share are at most 0.08, and a missing fact takes two calls.
         assert exact_match(played) == pytest.approx(way.right, abs=0.08), way
-        assert calls / len(played) == pytest.approx(way.calls, abs=0.1), way
+        assert calls / len(played) == pytest.approx(way.calls, abs=0.16), way
 
 
 def test_it_takes_each_relation_as_its_facts_deserve() -> None:

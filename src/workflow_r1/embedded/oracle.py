@@ -62,9 +62,12 @@ def _ways_to_ask(config: EmbeddedConfig, noun: str, rates: ExpertRates) -> Itera
     answer, sample, revise = (min(1.0, factor * rate[1]) for rate in (rates.answer, rates.sample, rates.revise))
     ask = replace(ONE_WAY, search=0)
     yield Way(ask, answer, calls=1)
-    # Two of three samples agree on the truth; or one is right, and the other two name different mistakes out of some four.
+    # Two of three samples agree on the truth; or one is right, and the other two name different mistakes out of some four:
+    # then the truth is recognised, or happens to be the first.
     lone = 3 * sample * (1 - sample) ** 2 * 0.75
-    yield Way(replace(ask, ensemble=1), sample**2 * (3 - 2 * sample) + lone * rates.tie, calls=2)
+    yield Way(
+        replace(ask, ensemble=1), sample**2 * (3 - 2 * sample) + lone * (rates.tie + (1 - rates.tie) / 3), calls=2
+    )
     # A solution that is wrongly called wrong is revised into another one, never into itself.
     called_wrong = answer * (1 - rates.review) + (1 - answer) * rates.review
     right = answer * rates.review + (1 - answer) * rates.review * revise
