@@ -216,7 +216,7 @@ class DemonstratorSession:
         Args:
             entity: name of the entity.
             noun: noun of the relation.
-            thought: what the first turn's thought begins with.
+            thought: beginning of the first turn's thought.
             returns: what no passage states is unknown, and not asked for.
         """
         strategy = self._by_relation.get(noun, self._strategy)

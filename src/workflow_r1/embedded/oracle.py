@@ -34,7 +34,7 @@ def oracle(world: EmbeddedWorld, *, price: float) -> Demonstrator:
 
     Args:
         world: the world whose dials it knows.
-        price: what one call is worth, as a share of right values; the tighter the budget, the more.
+        price: worth of one call, as a share of right values; the tighter the budget, the more.
     """
     best = {
         noun: max(ways(world.config, noun), key=lambda way: way.right - price * way.calls).strategy
