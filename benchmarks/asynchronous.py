@@ -30,7 +30,7 @@ from typing import Any
 from workflow_r1.assembly.world import embedded_world
 from workflow_r1.config.loading import load_run_config
 from workflow_r1.config.run import RunConfig
-from workflow_r1.embedded import SimulatedExpert
+from workflow_r1.embedded import EmbeddedConfig, SimulatedExpert
 from workflow_r1.engines.native.run import Trainer
 from workflow_r1.environment import QuestionEnvironment
 from workflow_r1.evaluation.evaluate import evaluate
@@ -108,7 +108,7 @@ class SlowServices:
     """
 
     def __init__(self, median: float, p99: float, seed: int) -> None:
-        self._world = embedded_world(0)
+        self._world = embedded_world(EmbeddedConfig())
         self._expert = SimulatedExpert(self._world)
         self._random = random.Random(seed)
         self._mean, self._spread = math.log(median), math.log(p99 / median) / Z99
@@ -203,7 +203,7 @@ def train(config: RunConfig, directory: Path, arguments: argparse.Namespace) -> 
         Trainer(
             config=config,
             run_directory=directory,
-            train_questions=embedded_world(0).questions("train", config.data.limit or 10_000),
+            train_questions=embedded_world(EmbeddedConfig()).questions("train", config.data.limit or 10_000),
             evaluation_questions=(),
             make_environment=make_environment,
             on_event=on_event,
@@ -217,7 +217,7 @@ def exact_match(directory: Path, num_questions: int, temperature: float) -> floa
     """Return the exact match of a policy on held-out questions."""
     config = load_run_config("embedded", [f"policy.model={directory}", "policy.threads=1"])
     model, tokenizer = load_policy_model(config.policy, seed=0)
-    world = embedded_world(0)
+    world = embedded_world(EmbeddedConfig())
     services = OperatorServices(chat=SimulatedExpert(world), search=world.search, config=OperatorConfig(search_k=1))
     sampling = config.sampling.model_copy(update={"temperature": temperature})
     result = asyncio.run(

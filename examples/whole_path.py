@@ -56,7 +56,7 @@ async def walk(config: RunConfig, *, num_questions: int, group_size: int, num_he
     """Take one step of training and print every stage."""
     model, tokenizer = load_policy_model(config.policy)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.optimiser.learning_rate, weight_decay=0.0)
-    world = EmbeddedWorld(config.embedded.seed)
+    world = EmbeddedWorld(config.embedded)
     make_environment = environments_of(world, config)
 
     def sampler(temperature: float) -> LocalSampler:

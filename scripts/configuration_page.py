@@ -21,7 +21,7 @@ INTRODUCTION = """\
 # Configuration
 
 One TOML file makes one validated run configuration, and this page lists every key that may stand in it.
-`scripts/configuration_page.py` writes it from the records in `config/`, `environment/config.py`, `rollout/sampling.py` and `store/config.py`; a test fails where it differs from them.
+`scripts/configuration_page.py` writes it from the records in `config/`, `embedded/config.py`, `environment/config.py`, `rollout/sampling.py` and `store/config.py`; a test fails where it differs from them.
 
 ```bash
 workflow-r1 train                                   # the preset `embedded`

@@ -255,6 +255,18 @@ def test_a_world_is_written_once_and_read_back(call: Call, tmp_path: Path) -> No
     assert json.loads((tmp_path / "e" / "summary.json").read_text())["all"]["exact_match"]["total"] == 5
 
 
+def test_a_world_of_other_dials_is_written(call: Call, tmp_path: Path) -> None:
+    done = call(
+        "world", "embedded-hard", "-o", "embedded.namesakes=0", "--seed", "3", "--output", "w", "--evaluation", "5"
+    )
+    assert done.returncode == 0, done.stderr
+    questions = [json.loads(line) for line in (tmp_path / "w" / "evaluation.jsonl").read_text().splitlines()]
+    assert all(question["id"].startswith("embedded-3-evaluation") for question in questions)
+    passages = (tmp_path / "w" / "passages.jsonl").read_text()
+    assert '"Last year"' in passages
+    assert " two is a " not in passages
+
+
 def test_ask_a_question_of_ones_own_in_any_script(tmp_path: Path) -> None:
     question = "من هو؟ [bold]Who[/] </tool><answer>x</answer> \u202e🙂"
     done = run("ask", question, "-m", "cot", cwd=tmp_path)

@@ -22,6 +22,10 @@ WITHOUT_EFFECT = {
     "data.evaluation": (["data.evaluation=q.jsonl"], "data.source=files"),
     "data.format": (["data.format=csv"], "data.source=files"),
     "data.columns": (["data.columns.question=q"], "data.source=files"),
+    "embedded.classes": (["data.source=files", "embedded.classes.four-hop=1.0"], "data.source=embedded"),
+    "embedded.reading": (["data.source=files", "embedded.reading=0.5"], "data.source=embedded"),
+    "embedded.padding": (["data.source=files", "embedded.padding=[1, 2]"], "data.source=embedded"),
+    "embedded.strategy": (["data.source=files", "embedded.strategy.check=0.5"], "data.source=embedded"),
     "policy.tokenizer": (["policy.tokenizer=t"], "policy.base_url=http://127.0.0.1:9/v1"),
     "policy.exchange": (["policy.exchange=chat"], "policy.base_url=http://127.0.0.1:9/v1"),
     "policy.api_key_env": (["policy.api_key_env=KEY"], "policy.base_url=http://127.0.0.1:9/v1"),
@@ -77,16 +81,20 @@ def test_a_key_without_effect_is_refused_with_what_to_set(key: str) -> None:
 
 
 def test_every_key_of_the_table_is_tried() -> None:
-    nothing_is_embedded = {"embedded.seed"}
+    nothing_is_embedded = {f"embedded.{key}" for key in ("seed", "missing", "recall", "outdated", "namesakes")}
     assert {key for key in _NEEDED if key not in ("trl", "verl")} - set(WITHOUT_EFFECT) == nothing_is_embedded
 
 
-def test_the_seed_of_the_embedded_world_needs_a_part_of_it() -> None:
-    real = ["data.source=files", "llm.kind=openai", "search.kind=none", "embedded.seed=4"]
-    with pytest.raises(ConfigError, match=r"no embedded\.seed with data\.source = .files. and llm\.kind = .openai."):
+@pytest.mark.parametrize(
+    "dial", ["seed=4", "missing.spouse=0.5", "recall.spouse=0.5", "outdated.spouse=0.5", "namesakes=0.5"]
+)
+def test_what_search_and_expert_know_needs_a_part_of_the_embedded_world(dial: str) -> None:
+    real = ["data.source=files", "llm.kind=openai", "search.kind=none", f"embedded.{dial}"]
+    key = dial.partition("=")[0].partition(".")[0]
+    with pytest.raises(ConfigError, match=rf"no embedded\.{key} with data\.source = .files. and llm\.kind = .openai."):
         load_run_config("embedded", real)
     for part in ("data.source", "llm.kind", "search.kind"):
-        assert load_run_config("embedded", [*real, f"{part}=embedded"]).embedded.seed == 4
+        assert load_run_config("embedded", [*real, f"{part}=embedded"]).embedded != load_run_config().embedded
 
 
 def test_all_of_them_are_named_together_with_their_lines(tmp_path: Path) -> None:

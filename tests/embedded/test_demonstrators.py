@@ -1,18 +1,13 @@
 """The demonstrators: well formed, honest about what they were shown, and ordered as orchestration should be."""
 
-import asyncio
 import re
 
 import pytest
+from script_play import exact_match, play
 
-from workflow_r1.embedded import STRATEGIES, WARM_START, Demonstrator, EmbeddedWorld, SimulatedExpert, Strategy
-from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
-from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
-from workflow_r1.rewards import score_trajectory
-from workflow_r1.rollout import rollout
+from workflow_r1.embedded import STRATEGIES, WARM_START, Demonstrator, EmbeddedWorld, Strategy
+from workflow_r1.operators import OPERATORS
 from workflow_r1.trajectory import ScoredTrajectory
-
-CONFIG = EnvironmentConfig(operators=tuple(OPERATORS), prompt_style="brief")
 
 
 @pytest.fixture(scope="module")
@@ -21,29 +16,7 @@ def world() -> EmbeddedWorld:
 
 
 def run(world: EmbeddedWorld, strategy: Strategy, num: int) -> list[ScoredTrajectory]:
-    services = OperatorServices(chat=SimulatedExpert(world), search=world.search, config=OperatorConfig(search_k=1))
-    demonstrator = Demonstrator(world, strategy)
-
-    async def all_of_them() -> list[ScoredTrajectory]:
-        return [
-            score_trajectory(
-                await rollout(
-                    question,
-                    policy=demonstrator,
-                    environment=QuestionEnvironment(question, config=CONFIG, operators=OPERATORS, services=services),
-                    trajectory_id=question.id,
-                    group_id=question.id,
-                    seed=seed,
-                )
-            )
-            for seed, question in enumerate(world.questions("evaluation", num))
-        ]
-
-    return asyncio.run(all_of_them())
-
-
-def exact_match(trajectories: list[ScoredTrajectory]) -> float:
-    return sum(trajectory.reward.exact_match for trajectory in trajectories) / len(trajectories)
+    return play(world, Demonstrator(world, strategy), world.questions("evaluation", num))
 
 
 def test_every_turn_is_well_formed_and_every_call_valid(world: EmbeddedWorld) -> None:

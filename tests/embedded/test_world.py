@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from workflow_r1.embedded import EmbeddedWorld
+from workflow_r1.embedded.config import KIND_SHARES, MISSING_SHARE
 from workflow_r1.embedded.language import RELATIONS, Chain, Comparison, read_question, read_statements, write_chain
 from workflow_r1.embedded.names import is_evaluation_name
-from workflow_r1.embedded.world import KIND_SHARES, MISSING_SHARE
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import pytest
 
 from workflow_r1.config.llm import EndpointConfig, LLMConfig
 from workflow_r1.config.search import SearchConfig
+from workflow_r1.embedded import EmbeddedConfig
 from workflow_r1.errors import ConfigError, DataError
 from workflow_r1.evaluation.card import (
     EvaluationCard,
@@ -91,26 +92,26 @@ def test_the_llm_is_described_without_keys_and_timeouts() -> None:
         kind="openai", model="m", base_url="http://me:secret@host/v1?api_key=secret",
         endpoints={"other": EndpointConfig(base_url="http://you:secret@other/v1")}, roles={"default": ("llm", "other")},
     )  # fmt: skip
-    described = describe_llm(llm, world_seed=0)
+    described = describe_llm(llm, world=EmbeddedConfig())
     assert "secret" not in str(described)
     assert described["base_url"].startswith("http://host/v1")  # type: ignore[union-attr]
     assert (described["model"], described["temperature"]) == ("m", 0.7)
     assert not {"timeout_seconds", "api_key_env", "concurrency"} & described.keys()
     slower = llm.model_copy(update={"timeout_seconds": 9.0})
-    assert describe_llm(slower, world_seed=0) == described
+    assert describe_llm(slower, world=EmbeddedConfig()) == described
 
 
 def test_an_index_is_described_by_its_corpus(tmp_path: Path) -> None:
     (tmp_path / "corpus.jsonl").write_text('{"id": "1", "title": "Jaws", "text": "A film of Spielberg."}\n')
     BM25Index.build(tmp_path / "corpus.jsonl", tmp_path / "index")
-    described = describe_search(SearchConfig(kind="bm25", index=tmp_path / "index", k=3), world_seed=0)
+    described = describe_search(SearchConfig(kind="bm25", index=tmp_path / "index", k=3), world=EmbeddedConfig())
     assert (described["corpus"], described["num_passages"], described["k"]) == ("corpus.jsonl", 1, 3)
     assert len(str(described["corpus_sha256"])) == 64
 
 
 def test_a_retrieval_server_is_described_without_its_login() -> None:
     server = RetrievalServerConfig(url="http://me:secret@host:8000/retrieve")
-    described = describe_search(SearchConfig(kind="server", server=server), world_seed=0)
+    described = describe_search(SearchConfig(kind="server", server=server), world=EmbeddedConfig())
     assert "secret" not in str(described)
     assert "host:8000" in str(described)
 
@@ -118,3 +119,12 @@ def test_a_retrieval_server_is_described_without_its_login() -> None:
 def test_prompts_have_one_fingerprint() -> None:
     assert fingerprint_of_prompts() == fingerprint_of_prompts()
     assert len(fingerprint_of_prompts()) == 64
+
+
+def test_the_embedded_world_is_described_by_its_seed_and_by_the_dials_that_were_turned() -> None:
+    assert describe_llm(LLMConfig(), world=EmbeddedConfig(seed=3)) == {"kind": "embedded", "world_seed": 3}
+    # What the demonstrators do changes nothing in an evaluation.
+    turned = EmbeddedConfig(seed=3, namesakes=0.2, missing={"spouse": 0.5}, padding=(1, 2), strategy={"check": 0.1})
+    world = {"namesakes": 0.2, "missing": {"spouse": 0.5}}
+    assert describe_llm(LLMConfig(), world=turned) == {"kind": "embedded", "world_seed": 3, "world": world}
+    assert describe_search(SearchConfig(), world=turned)["world"] == world

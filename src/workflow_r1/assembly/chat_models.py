@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from workflow_r1.accounting import Accounts
 from workflow_r1.assembly.world import embedded_world
 from workflow_r1.config.llm import DEFAULT_ROLE, METHOD_ROLES, OWN_ENDPOINT, LLMConfig, endpoint_chat_config
-from workflow_r1.embedded import SimulatedExpert
+from workflow_r1.embedded import EmbeddedConfig, SimulatedExpert
 from workflow_r1.errors import ConfigError
 from workflow_r1.inference import ChatModel, Endpoint, OpenAIChatModel, RoutedChatModel, StoredChatModel
 from workflow_r1.nearest import did_you_mean
@@ -17,7 +17,7 @@ SIMULATED_EXPERT = "simulated expert"
 
 def build_chat_models(
     config: LLMConfig,
-    world_seed: int,
+    world: EmbeddedConfig,
     operators: Sequence[str],
     accounts: Accounts,
     *,
@@ -27,7 +27,7 @@ def build_chat_models(
 
     Args:
         config: endpoints and roles.
-        world_seed: seed of the embedded world, whose expert may be the LLM.
+        world: the embedded world, whose expert may be the LLM.
         operators: names of the operators that need an LLM.
         accounts: accounts that book and limit the calls.
         store: store of the endpoints' replies; None keeps no replies.
@@ -37,7 +37,7 @@ def build_chat_models(
     """
     roles = {name if name in config.roles else DEFAULT_ROLE for name in operators}
     if config.kind == "embedded":
-        expert = SimulatedExpert(embedded_world(world_seed))
+        expert = SimulatedExpert(embedded_world(world))
         limited = accounts.limit_chat(expert, endpoint=SIMULATED_EXPERT, is_free=True)
         metered = accounts.meter_chat(limited, endpoint=SIMULATED_EXPERT, is_free=True)
         return dict.fromkeys(roles, metered)

@@ -6,6 +6,7 @@ from typing import Literal
 from workflow_r1.assembly.world import embedded_world
 from workflow_r1.config.run import DataConfig
 from workflow_r1.data import load_questions, report_questions
+from workflow_r1.embedded import EmbeddedConfig
 from workflow_r1.errors import ConfigError
 from workflow_r1.trajectory import Question
 
@@ -15,29 +16,29 @@ EMBEDDED_TRAIN_QUESTIONS = 4096
 """Training questions drawn from the embedded world where ``data.limit`` does not say otherwise."""
 
 
-def build_train_questions(config: DataConfig, *, world_seed: int) -> list[Question]:
+def build_train_questions(config: DataConfig, *, world: EmbeddedConfig) -> list[Question]:
     """Return the questions to train on.
 
     Args:
         config: where they come from.
-        world_seed: seed of the embedded world, which may be their source.
+        world: the embedded world, which may be their source.
 
     Raises:
         ConfigError: the source is ``files``, and no file is named.
         DataError: the file is missing, empty or malformed.
     """
     if config.source == "embedded":
-        return embedded_world(world_seed).questions("train", config.limit or EMBEDDED_TRAIN_QUESTIONS)
+        return embedded_world(world).questions("train", config.limit or EMBEDDED_TRAIN_QUESTIONS)
     return _noted(load_files(config, "train")[: config.limit], "data.train")
 
 
-def build_evaluation_questions(config: DataConfig, num: int, *, world_seed: int) -> list[Question]:
+def build_evaluation_questions(config: DataConfig, num: int, *, world: EmbeddedConfig) -> list[Question]:
     """Held-out questions, the first ``num`` of them.
 
     Args:
         config: where they come from.
         num: largest number of questions; with 0 no file is read.
-        world_seed: seed of the embedded world, which may be their source.
+        world: the embedded world, which may be their source.
 
     Raises:
         ConfigError: the source is ``files``, and no file is named.
@@ -46,7 +47,7 @@ def build_evaluation_questions(config: DataConfig, num: int, *, world_seed: int)
     if num == 0:
         return []
     if config.source == "embedded":
-        return embedded_world(world_seed).questions("evaluation", num)
+        return embedded_world(world).questions("evaluation", num)
     return _noted(load_files(config, "evaluation")[:num], "data.evaluation")
 
 

@@ -6,6 +6,7 @@ from workflow_r1.accounting import Accounts
 from workflow_r1.assembly.stored_search import is_stored
 from workflow_r1.assembly.world import embedded_world
 from workflow_r1.config.search import SearchConfig
+from workflow_r1.embedded import EmbeddedConfig
 from workflow_r1.errors import ConfigError
 from workflow_r1.retrieval import (
     BM25Index,
@@ -20,9 +21,9 @@ from workflow_r1.retrieval import (
 from workflow_r1.retrieval.index_build import BuildProgress
 
 
-def build_limited_search(config: SearchConfig, world_seed: int, accounts: Accounts) -> SearchBackend:
+def build_limited_search(config: SearchConfig, world: EmbeddedConfig, accounts: Accounts) -> SearchBackend:
     """Return the search of the Search operator, within the budget where a service does it."""
-    search = build_search(config, world_seed)
+    search = build_search(config, world)
     return accounts.limit_search(search, endpoint=name_search(config)) if is_stored(config) else search
 
 
@@ -32,13 +33,13 @@ def name_search(config: SearchConfig) -> str:
 
 
 def build_search(
-    config: SearchConfig, world_seed: int, *, on_progress: Callable[[BuildProgress], None] | None = None
+    config: SearchConfig, world: EmbeddedConfig, *, on_progress: Callable[[BuildProgress], None] | None = None
 ) -> SearchBackend:
     """Return the search of the Search operator. A missing index is built from its corpus first.
 
     Args:
         config: kind and settings of the search.
-        world_seed: seed of the embedded world.
+        world: the embedded world.
         on_progress: called now and then while an index is built.
 
     Raises:
@@ -48,7 +49,7 @@ def build_search(
     """
     match config.kind:
         case "embedded":
-            return embedded_world(world_seed).search
+            return embedded_world(world).search
         case "bm25":
             return _open_index(config, on_progress)
         case "server":

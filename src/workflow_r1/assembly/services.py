@@ -71,12 +71,12 @@ def build_services(
     store = open_store(config.store) if llm_is_stored or search_is_stored else None
     search: SearchBackend | None = None
     if "search" in needs:
-        build = partial(build_limited_search, config.search, config.world_seed, accounts)
+        build = partial(build_limited_search, config.search, config.world, accounts)
         search = build() if store is None or not search_is_stored else stored_search(config.search, store, build)
         search = accounts.meter_search(search, endpoint=name_search(config.search), is_free=not search_is_stored)
     chats = build_chat_models(
         config.llm,
-        config.world_seed,
+        config.world,
         [
             *(name for name in names if "llm" in operators[name].needs),
             *(role for role in METHOD_ROLES if role in config.llm.roles and "llm" in needs),

@@ -2,10 +2,14 @@
 
 from functools import lru_cache
 
-from workflow_r1.embedded import EmbeddedWorld
+from workflow_r1.embedded import EmbeddedConfig, EmbeddedWorld
+
+
+def embedded_world(config: EmbeddedConfig) -> EmbeddedWorld:
+    """The embedded world of some dials, made once."""
+    return _made(config.model_dump_json())
 
 
 @lru_cache(maxsize=2)
-def embedded_world(seed: int) -> EmbeddedWorld:
-    """The embedded world of a seed, made once."""
-    return EmbeddedWorld(seed)
+def _made(config: str) -> EmbeddedWorld:
+    return EmbeddedWorld(EmbeddedConfig.model_validate_json(config))

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 CONFIG_HELP = (
-    "A TOML file, the name of a preset (embedded, smollm2-hotpotqa, smollm2-real, paper), or a run directory: its configuration "
-    "and its trained policy. Without it: the embedded quickstart."
+    "A TOML file, the name of a preset (embedded, embedded-hard, smollm2-hotpotqa, smollm2-real, paper), or a run directory: its "
+    "configuration and its trained policy. Without it: the embedded quickstart."
 )
 
 Source = Annotated[str | None, typer.Argument(metavar="CONFIG", help=CONFIG_HELP, show_default=False)]

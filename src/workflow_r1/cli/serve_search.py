@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from workflow_r1.config.search import SearchConfig
+    from workflow_r1.embedded import EmbeddedConfig
     from workflow_r1.retrieval import SearchBackend
 
 
@@ -68,7 +69,7 @@ def serve_search(
     key = None if api_key_env is None else read_key(api_key_env, purpose="the key of --api-key-env")
     console = Terminal()
     with listen(host, port) as listening:
-        search = _open(search_config, settings.embedded.seed, console)
+        search = _open(search_config, settings.embedded, console)
         description = describe(search_config, search, default_k)
 
         from workflow_r1.retrieval.server_app import make_app
@@ -88,14 +89,14 @@ def serve_search(
     console.print("stopped", style="dim")
 
 
-def _open(config: "SearchConfig", world_seed: int, console: "Console") -> "SearchBackend":
+def _open(config: "SearchConfig", world: "EmbeddedConfig", console: "Console") -> "SearchBackend":
     from workflow_r1.assembly.search import build_search
 
     if config.kind == "bm25" and config.index is not None and not config.index.exists():
         with showing_build(console, config.index) as show:
-            return build_search(config, world_seed, on_progress=show)
+            return build_search(config, world, on_progress=show)
     with console.status("opening the search"):
-        return build_search(config, world_seed)
+        return build_search(config, world)
 
 
 def describe(config: "SearchConfig", search: "SearchBackend", default_k: int) -> dict[str, Any]:

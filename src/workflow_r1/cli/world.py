@@ -1,18 +1,33 @@
 """``workflow-r1 world``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workflow_r1.cli.parameters import Overrides, Source, Trust
 from workflow_r1.errors import UserError
+from workflow_r1.running.configuration import open_config
+
+if TYPE_CHECKING:
+    from workflow_r1.embedded import EmbeddedConfig
 
 
 def world(
+    config: Source = None,
+    override: Overrides = None,
+    trust: Trust = False,
     output: Annotated[
         Path, typer.Option("--output", metavar="DIR", help="Directory for the files; must not exist yet.")
     ] = Path("world"),
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the world; another seed makes another world.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Seed of the world; another seed makes another world. Default: the configuration's.",
+            show_default=False,
+        ),
+    ] = None,
     train: Annotated[int, typer.Option("--train", min=1, metavar="N", help="Training questions.")] = 4096,
     evaluation: Annotated[int, typer.Option("--evaluation", min=1, metavar="N", help="Held-out questions.")] = 400,
     build_policy: Annotated[
@@ -28,14 +43,17 @@ def world(
     if output.exists():
         raise UserError(f"expected a new directory, but {output} exists; choose another --output")
     if build_policy:
-        _build_policy(output, seed)
+        _build_policy(output, seed or 0)
         return
-    _write_world(output, seed, train, evaluation)
+    dials = open_config(config, override, trust=trust).embedded
+    if seed is not None:
+        dials = dials.model_copy(update={"seed": seed})
+    _write_world(output, dials, train, evaluation)
     console = Terminal()
     console.print(f"passages.jsonl, train.jsonl, evaluation.jsonl in {output}", soft_wrap=True, markup=False)
 
 
-def _write_world(output: Path, seed: int, num_train: int, num_evaluation: int) -> None:
+def _write_world(output: Path, dials: "EmbeddedConfig", num_train: int, num_evaluation: int) -> None:
     import json
     import shutil
     import tempfile
@@ -43,7 +61,7 @@ def _write_world(output: Path, seed: int, num_train: int, num_evaluation: int) -
     from workflow_r1.data import save_questions
     from workflow_r1.embedded import EmbeddedWorld
 
-    made = EmbeddedWorld(seed)
+    made = EmbeddedWorld(dials)
     try:
         questions = {
             "train": made.questions("train", num_train),

@@ -58,10 +58,18 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
     "data.evaluation": (_FILES,),
     "data.format": (_FILES,),
     "data.columns": (_FILES,),
-    "embedded.seed": (
-        Needs("data.source", ("embedded",)),
-        Needs("llm.kind", ("embedded",)),
-        Needs("search.kind", ("embedded",)),
+    **dict.fromkeys(
+        (f"embedded.{key}" for key in ("seed", "missing", "recall", "outdated", "namesakes")),
+        (
+            Needs("data.source", ("embedded",)),
+            Needs("llm.kind", ("embedded",)),
+            Needs("search.kind", ("embedded",)),
+        ),
+    ),
+    # Questions and demonstrations of the embedded world.
+    **dict.fromkeys(
+        (f"embedded.{key}" for key in ("classes", "reading", "padding", "strategy")),
+        (Needs("data.source", ("embedded",)),),
     ),
     **dict.fromkeys(("policy.api_key_env", "policy.tokenizer", "policy.exchange"), (_POLICY_SERVER,)),
     **dict.fromkeys(

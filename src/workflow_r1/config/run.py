@@ -17,6 +17,7 @@ from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, Traini
 from workflow_r1.config.trl import TrlConfig
 from workflow_r1.config.verl import VerlConfig
 from workflow_r1.data import FileFormat, QuestionField
+from workflow_r1.embedded.config import EmbeddedConfig
 from workflow_r1.environment.config import EnvironmentConfig
 from workflow_r1.operators import OPERATORS
 from workflow_r1.rewards.config import RewardConfig
@@ -73,13 +74,6 @@ class PolicyConfig(Record):
     threads: int | None = Field(default=None, ge=1)
     """Most CPU threads of torch, of those that are free at the start; None for as many as torch would take.
     ``OMP_NUM_THREADS`` lowers it."""
-
-
-class EmbeddedConfig(Record):
-    """The embedded world (a simulation)."""
-
-    seed: int = 0
-    """The world's own seed: names, facts and the expert's mistakes."""
 
 
 class LoggingConfig(Record):
@@ -158,7 +152,7 @@ class RunConfig(Record):
             store=self.store,
             prices=self.prices,
             budget=self.budget,
-            world_seed=self.embedded.seed,
+            world=self.embedded,
         )
 
     def simulated_services(self, needs: Collection[str]) -> tuple[str, ...]:

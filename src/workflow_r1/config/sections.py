@@ -7,6 +7,7 @@ from typing import Any
 from workflow_r1.accounting import BudgetConfig, PricesConfig
 from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.search import SearchConfig
+from workflow_r1.embedded.config import EmbeddedConfig
 from workflow_r1.store.config import StoreConfig
 
 
@@ -41,5 +42,5 @@ class ServiceSettings:
     store: StoreConfig
     prices: PricesConfig
     budget: BudgetConfig
-    world_seed: int
-    """The embedded world's own seed: its expert may be the LLM, and its index the search."""
+    world: EmbeddedConfig
+    """The embedded world: its expert may be the LLM, and its index the search."""

@@ -9,9 +9,11 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from workflow_r1.embedded.demonstrators import WARM_START, Demonstrator, Piece, Strategy
+from workflow_r1.embedded.config import EmbeddedConfig, Kind
+from workflow_r1.embedded.demonstrators import Demonstrator, Piece
 from workflow_r1.embedded.expert import SimulatedExpert
-from workflow_r1.embedded.world import KIND_SHARES, EmbeddedWorld, Kind, Split
+from workflow_r1.embedded.strategy import WARM_START, Strategy
+from workflow_r1.embedded.world import EmbeddedWorld, Split
 from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
 from workflow_r1.rollout import rollout
@@ -64,8 +66,10 @@ class Demonstration:
 def make_demonstrations(
     num: int,
     *,
-    strategy: Strategy,
-    kind_shares: Mapping[Kind, float] = KIND_SHARES,
+    strategy: Strategy | None = None,
+    config: EmbeddedConfig | None = None,
+    environment: EnvironmentConfig = ENVIRONMENT,
+    kind_shares: Mapping[Kind, float] | None = None,
     first_world: int = FIRST_WORLD,
     split: Split = "train",
     on_progress: Callable[[int, int], None] | None = None,
@@ -74,17 +78,20 @@ def make_demonstrations(
 
     Args:
         num: number of demonstrations.
-        strategy: the demonstrator's strategy.
-        kind_shares: share of each class of questions.
+        strategy: the demonstrator's strategy; None takes that of the configuration.
+        config: dials of the worlds; their seeds are others.
+        environment: limits of a trajectory.
+        kind_shares: share of each class of questions; None takes those of the configuration.
         first_world: seed of the first world; each world gives ``QUESTIONS_PER_WORLD``.
         split: the questions are about entities of this split.
         on_progress: called with the number of finished demonstrations, and ``num``.
     """
+    dials = config or EmbeddedConfig()
 
     async def make() -> list[Demonstration]:
         demonstrations: list[Demonstration] = []
         for world_seed in itertools.count(first_world):
-            world = EmbeddedWorld(world_seed)
+            world = EmbeddedWorld(dials.model_copy(update={"seed": world_seed}))
             services = OperatorServices(
                 chat=SimulatedExpert(world), search=world.search, config=OperatorConfig(search_k=SEARCH_K)
             )
@@ -95,7 +102,7 @@ def make_demonstrations(
                     question,
                     policy=demonstrator,
                     environment=QuestionEnvironment(
-                        question, config=ENVIRONMENT, operators=OPERATORS, services=services
+                        question, config=environment, operators=OPERATORS, services=services
                     ),
                     trajectory_id=question.id,
                     group_id=question.id,

@@ -5,72 +5,34 @@ A demonstrator reads the shown texts and never invents a value. Its *reading* is
 """
 
 import random
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from typing import Literal
 
 from workflow_r1.embedded.expert import UNKNOWN
-from workflow_r1.embedded.language import Chain, Comparison, describe, read_question, write_chain
+from workflow_r1.embedded.language import (
+    Chain,
+    Comparison,
+    describe,
+    describe_news,
+    describe_other,
+    read_bearers,
+    read_news,
+    read_question,
+    read_statements,
+    write_chain,
+)
+from workflow_r1.embedded.strategy import WARM_START, Strategy
 from workflow_r1.embedded.world import EmbeddedWorld
+from workflow_r1.environment.questions import NO_CALLS_LEFT
 from workflow_r1.rollout.policy import PolicySession, SampledTurn
 from workflow_r1.trajectory import FinishReason, Message
 
 Skill = Literal["copy", "read", "notice", "compare"]
 """``copy``: a name into an operator's input. ``read``: a value out of an observation. ``notice``: that the observation
 does not state it. ``compare``: which of two years is the earlier one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Strategy:
-    """Probabilities of the choices that a demonstrator makes; each is drawn anew whenever it comes up."""
-
-    whole: float = 0.47
-    """Ask the whole question at once with ``AnswerGenerate``."""
-    whole_ensemble: float = 0.08
-    """Ask the whole question three times and combine."""
-    optimise: float = 0.03
-    """Have the question made clear first, then go hop by hop."""
-    search: float = 0.6
-    """Hop by hop: ``Search`` for the fact; otherwise ask the expert for it."""
-    give_up: float = 0.3
-    """Answer ``unknown`` when no passage states the fact."""
-    ensemble: float = 0.2
-    """Ask three times and combine the answers when asking for one fact; otherwise ask once."""
-    review: float = 0.12
-    """Have a single answer of the expert reviewed, and revised where it is called wrong."""
-    review_found: float = 0.1
-    """The same for a value that a passage states: of no use, but a policy that tries it must have seen how."""
-    outsource_comparison: float = 0.05
-    """Let ``Custom`` compare two years."""
-
-
-WARM_START = Strategy()
-"""The mixture that the shipped policy imitates."""
-
-_ONE_WAY = Strategy(
-    whole=0,
-    whole_ensemble=0,
-    optimise=0,
-    search=1,
-    give_up=0,
-    ensemble=0,
-    review=0,
-    review_found=0,
-    outsource_comparison=0,
-)
-STRATEGIES: dict[str, Strategy] = {
-    "ask the whole question": replace(_ONE_WAY, whole=1),
-    "ask the whole question three times": replace(_ONE_WAY, whole_ensemble=1),
-    "ask the whole question and review": replace(_ONE_WAY, whole=1, review=1),
-    "ask hop by hop": replace(_ONE_WAY, search=0),
-    "search, else give up": replace(_ONE_WAY, give_up=1),
-    "search, else ask": _ONE_WAY,
-    "search, else ask three times": replace(_ONE_WAY, ensemble=1),
-    "search, else ask and review": replace(_ONE_WAY, review=1),
-    "warm-start mixture": WARM_START,
-}
-"""Oracle scripts by name; each shows the score that its strategy reaches when its reading is exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +46,29 @@ class Piece:
 Script = Generator[list[Piece], str, None]
 """Yields turns, receives observations."""
 
+Finding = Generator[list[Piece], str, tuple[str | None, list[Piece]]]
+"""A part of a script that finds a fact: its value, None where it gives up, and the thought that states it."""
+
 
 class Demonstrator:
     """A ``Policy`` without a model: scripts that act in the embedded world.
 
     Args:
-        world: used only to tell whether a shown passage states a fact.
-        strategy: the skills and habits of its scripts.
+        world: the world whose dials say how well it reads, and how much it copies into its thoughts.
+        strategy: the habits of its scripts; None takes those of the world's dials.
+        by_relation: other habits for the facts of some relations, which only an oracle tells apart.
     """
 
-    def __init__(self, world: EmbeddedWorld, strategy: Strategy = WARM_START) -> None:
+    def __init__(
+        self,
+        world: EmbeddedWorld,
+        strategy: Strategy | None = None,
+        *,
+        by_relation: Mapping[str, Strategy] | None = None,
+    ) -> None:
         self.world = world
-        self.strategy = strategy
+        self.strategy = strategy or replace(WARM_START, **world.config.strategy)
+        self.by_relation = by_relation or {}
         self.last_turns: list[list[Piece]] = []
         """The pieces of the turns of the session that was opened last."""
 
@@ -107,7 +80,8 @@ class Demonstrator:
     @asynccontextmanager
     async def session(self, *, seed: int) -> AsyncIterator[PolicySession]:
         """Open a session, as :class:`~workflow_r1.rollout.policy.Policy` says."""
-        session = DemonstratorSession(self.world, self.strategy, random.Random(f"demonstrator {seed}"))
+        rng = random.Random(f"demonstrator {seed}")
+        session = DemonstratorSession(self.world, self.strategy, rng, self.by_relation)
         self.last_turns = session.turns
         yield session
 
@@ -115,12 +89,21 @@ class Demonstrator:
 class DemonstratorSession:
     """One script at work; ``turns`` keeps the pieces of every turn for the measurement of skills."""
 
-    def __init__(self, world: EmbeddedWorld, strategy: Strategy, rng: random.Random) -> None:
-        self._world = world
+    def __init__(
+        self,
+        world: EmbeddedWorld,
+        strategy: Strategy,
+        rng: random.Random,
+        by_relation: Mapping[str, Strategy] | None = None,
+    ) -> None:
+        self._dials = world.config
         self._strategy = strategy
+        self._by_relation = by_relation or {}
         self._rng = rng
         self._script: Script | None = None
         self._observation = ""
+        self._words: list[str] = []
+        self._bearer = ""
         self.turns: list[list[Piece]] = []
 
     def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -132,10 +115,14 @@ class DemonstratorSession:
         """Return the script's next turn."""
         if self._script is None:
             question = self._observation.split("Question:", 1)[-1].strip()
+            self._words = question.removesuffix("?").split()
             self._script = self._answer(question)
             pieces = next(self._script)
         else:
             pieces = self._script.send(self._observation)
+            if NO_CALLS_LEFT in self._observation and not _is_final(pieces):
+                pieces = _final([Piece(" Give up.")], UNKNOWN)
+        pieces = self._padded(pieces)
         self.turns.append(pieces)
         text = "".join(piece.text for piece in pieces)
         return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=FinishReason.STOP)
@@ -143,12 +130,21 @@ class DemonstratorSession:
     def _draw(self, probability: float) -> bool:
         return probability > 0 and self._rng.random() < probability
 
+    def _padded(self, pieces: list[Piece]) -> list[Piece]:
+        """Copy words of the question to the beginning of the thought, as many as the dials say."""
+        fewest, most = self._dials.padding
+        num = self._rng.randint(fewest, most) if most else 0
+        if not num or not self._words:
+            return pieces
+        copied = " ".join(islice(cycle(self._words), num))
+        return [pieces[0], Piece(f" {copied}.", "copy"), *pieces[1:]]
+
     def _answer(self, text: str) -> Script:
         strategy = self._strategy
         query = read_question(text)
         first = self._rng.random()
         if query is None or first < strategy.whole:
-            value = yield from self._ask_once(text, "Ask the whole question.")
+            value = yield from self._ask_once(text, "Ask the whole question.", strategy)
             yield _final([Piece(f" Answer: {value}. Done.", "read")], value)
         elif first < strategy.whole + strategy.whole_ensemble:
             value = yield from self._ask_thrice(text, "Ask three times.")
@@ -163,13 +159,22 @@ class DemonstratorSession:
                 yield from self._follow(query, thought)
 
     def _follow(self, chain: Chain, thought: list[Piece]) -> Script:
-        at = chain.entity
-        for noun in chain.relations:
-            value, thought = yield from self._find(at, noun, thought)
-            if value is None:
+        at, hop = chain.entity, 0
+        doubtful: list[tuple[int, str, str]] = []  # hop, name that two bear, and which of them was shown
+        while hop < len(chain.relations):
+            noun = chain.relations[hop]
+            returns = bool(doubtful) and hop == len(chain.relations) - 1 and self._draw(self._strategy.go_back)
+            value, thought = yield from self._find(at, noun, thought, returns=returns)
+            if value == UNKNOWN and returns:
+                hop, at, shown = doubtful.pop()
+                noun = chain.relations[hop]
+                value, thought = yield from self._search(at, noun, describe_other(noun, at, shown), thought)
+            elif self._bearer:
+                doubtful.append((hop, at, self._bearer))
+            if value is None or value == UNKNOWN:
                 yield _final([*thought, Piece(" Give up.")], UNKNOWN)
                 return
-            at = value
+            at, hop = value, hop + 1
         yield _final([*thought, Piece(" Done.")], at)
 
     def _compare(self, comparison: Comparison, thought: list[Piece]) -> Script:
@@ -205,36 +210,75 @@ class DemonstratorSession:
         ]
         yield _final([*thought, *conclusion, Piece(" Done.")], names[winner])
 
-    def _find(
-        self, entity: str, noun: str, thought: list[Piece]
-    ) -> Generator[list[Piece], str, tuple[str | None, list[Piece]]]:
-        """Find one fact. Returns its value and the thought that states it, to open the next turn with."""
+    def _find(self, entity: str, noun: str, thought: list[Piece], *, returns: bool = False) -> Finding:
+        """Find one fact. Returns its value and the thought that states it, to open the next turn with.
+
+        Args:
+            entity: name of the entity.
+            noun: noun of the relation.
+            thought: beginning of the first turn's thought.
+            returns: what no passage states is unknown, and not asked for.
+        """
+        strategy = self._by_relation.get(noun, self._strategy)
         question = write_chain(Chain(entity, (noun,)))
         wanted = describe(noun, entity)
         opening = [*thought, Piece(" Next:"), Piece(f" {wanted}.", "copy")]
-        if self._draw(self._strategy.search):
-            observation = yield _call(opening, "Search", [Piece(f" {wanted}", "copy")])
-            value = self._stated(entity, noun, observation)
-            stated = Piece(f" {entity} has {noun}", "copy")
+        self._bearer = ""
+        if self._draw(strategy.search):
+            value, found = yield from self._search(entity, noun, wanted, thought)
             if value is not None:
-                found = [stated, Piece(f" {value}.", "read")]
-                if not self._draw(self._strategy.review_found):
+                if self._draw(strategy.check):
+                    value, found = yield from self._check(entity, noun, value, found)
+                if not self._draw(strategy.review_found):
                     return value, found
                 value = yield from self._review(question, value, found)
                 return value, [Piece(f" Answer: {value}.", "read")]
-            opening = [stated, Piece(" missing.", "notice")]
-            if self._draw(self._strategy.give_up):
+            opening = found
+            if returns:
+                return UNKNOWN, opening
+            if self._draw(strategy.give_up):
                 return None, opening
-        if self._draw(self._strategy.ensemble):
+        if self._draw(strategy.ensemble):
             value = yield from self._ask_thrice(question, "Ask three times.", opening)
         else:
-            value = yield from self._ask_once(question, "Ask.", opening)
+            value = yield from self._ask_once(question, "Ask.", strategy, opening)
         return value, [Piece(f" Answer: {value}.", "read")]
 
-    def _ask_once(self, question: str, remark: str, opening: Sequence[Piece] = ()) -> Generator[list[Piece], str, str]:
+    def _search(self, entity: str, noun: str, query: str, thought: list[Piece]) -> Finding:
+        """Search for one fact, and read it where it is stated."""
+        opening = [*thought, Piece(" Next:"), Piece(f" {query}.", "copy")]
+        observation = yield _call(opening, "Search", [Piece(f" {query}", "copy")])
+        stated = Piece(f" {entity} has {noun}", "copy")
+        value = self._stated(entity, noun, observation)
+        if value is None:
+            return None, [stated, Piece(" missing.", "notice")]
+        self._bearer = read_bearers(observation).get(entity, "")
+        if self._draw(1 - self._dials.reading):
+            value = self._rng.choice(
+                [each for each in read_statements(observation).values() if each != value] or [value]
+            )
+        return value, [stated, Piece(f" {value}.", "read")]
+
+    def _stated(self, entity: str, noun: str, observation: str) -> str | None:
+        """The value, if a passage that was shown states it."""
+        return read_statements(observation).get((entity, noun))
+
+    def _check(
+        self, entity: str, noun: str, value: str, found: list[Piece]
+    ) -> Generator[list[Piece], str, tuple[str, list[Piece]]]:
+        """Search the news for a fact that may have changed."""
+        query = describe_news(noun, entity)
+        opening = [*found, Piece(" Next:"), Piece(f" {query}.", "copy")]
+        observation = yield _call(opening, "Search", [Piece(f" {query}", "copy")])
+        value = read_news(observation).get((entity, noun), value)
+        return value, [Piece(f" {entity} has {noun}", "copy"), Piece(f" {value}.", "read")]
+
+    def _ask_once(
+        self, question: str, remark: str, strategy: Strategy, opening: Sequence[Piece] = ()
+    ) -> Generator[list[Piece], str, str]:
         observation = yield _call([*opening, Piece(f" {remark}")], "AnswerGenerate", [Piece(f" {question}", "copy")])
         value = _field(observation, "Answer:")
-        if not self._draw(self._strategy.review):
+        if not self._draw(strategy.review):
             return value
         return (yield from self._review(question, value, [Piece(f" Answer: {value}.", "read")]))
 
@@ -261,13 +305,6 @@ class DemonstratorSession:
         observation = yield _call([Piece(" Combine.")], "ScEnsemble", arguments)
         return _field(observation, "Answer:")
 
-    def _stated(self, entity: str, noun: str, observation: str) -> str | None:
-        """The value, if a passage of the entity was shown and states it."""
-        known = self._world.entities.get(entity)
-        if known is None or noun not in known.facts or noun in known.missing or f"] {entity}:" not in observation:
-            return None
-        return known.facts[noun]
-
 
 def _call(thought: Sequence[Piece], operator: str, arguments: Sequence[Piece]) -> list[Piece]:
     return [Piece("<think>"), *thought, Piece(f"</think><tool> {operator}:"), *arguments, Piece("</tool>")]
@@ -277,8 +314,12 @@ def _final(thought: Sequence[Piece], answer: str) -> list[Piece]:
     return [Piece("<think>"), *thought, Piece("</think><answer>"), Piece(f" {answer}", "copy"), Piece("</answer>")]
 
 
+def _is_final(pieces: Sequence[Piece]) -> bool:
+    return pieces[-1].text == "</answer>"
+
+
 def _lines(observation: str) -> list[str]:
-    return observation.removeprefix("<info>").removesuffix("</info>").strip().splitlines()
+    return observation.removeprefix("<info>").partition("</info>")[0].strip().splitlines()
 
 
 def _field(observation: str, label: str) -> str:

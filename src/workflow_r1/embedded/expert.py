@@ -5,6 +5,7 @@ fact, but recalls a single one rightly less than four times in five, and is poor
 samples (a temperature above 0) err independently, so that an ensemble repairs them; reviews find most mistakes.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -133,16 +134,25 @@ class SimulatedExpert:
             if not relations:
                 return at
             query = Chain(at, tuple(relations))
-        if _STEP_BY_STEP in text:
-            rate = rates[1] ** len(write_steps(query))
-        else:
-            rate = rates[0] if isinstance(query, Comparison) else rates[min(len(query.relations), 3)]
+        rate = self._rate(query, rates, step_by_step=_STEP_BY_STEP in text)
         truth = self.world.answer(query)
         if truth is None:
             return UNKNOWN
         if truth != exclude and self._chance(key, repr(query)) < rate:
             return truth
         return self._mistake(query, key, exclude)
+
+    def _rate(self, query: Query, rates: Sequence[float], *, step_by_step: bool) -> float:
+        """Probability of a right answer: by hops, in proportion to what is known of each relation."""
+        if isinstance(query, Comparison):
+            return rates[1] ** len(write_steps(query)) if step_by_step else rates[0]
+        recall, usual, hops = self.world.config.recall, self.rates.answer[1], len(query.relations)
+        known = [recall[noun] / usual if noun in recall else 1.0 for noun in query.relations]
+        if step_by_step:
+            return math.prod(min(1.0, rates[1] * factor) for factor in known)
+        # Each further hop costs as much as the third.
+        beyond = (rates[3] / rates[2]) ** (hops - 3) if hops > 3 and rates[2] > 0 else 1.0
+        return min(1.0, rates[min(hops, 3)] * beyond * math.prod(known))
 
     def _mistake(self, query: Query, key: str, exclude: str) -> str:
         """A wrong answer of the right kind: one of four that this question invites."""
@@ -199,7 +209,7 @@ class SimulatedExpert:
         if _NEXT_QUERY in instruction:
             return self._name_next_query(task)
         years = _YEAR.findall(task)
-        if len(years) == 2 and "?" in task and not any(noun in task for noun in RELATIONS):
+        if len(years) == 2 and "?" in task and not any(noun in task for noun in self.world.relations):
             late = re.search(r"\b(?:later|last|newer)\b", task) is not None
             wanted = max(years) if late else min(years)
             right = self._chance("years", *years) < self.rates.read

@@ -22,6 +22,13 @@ class Relation:
     """Questions for the object; ``{}`` is the subject."""
     event: str = ""
     """Participle of a comparison (``released``), for years."""
+    further: bool = False
+    """True where only worlds with long chains have it."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """True where no relation leads on from its object."""
+        return self.object in ("year", "country")
 
 
 RELATIONS: dict[str, Relation] = {
@@ -49,6 +56,11 @@ RELATIONS: dict[str, Relation] = {
         Relation("spouse", "person", "person", ("Who married {}?", "Who is the spouse of {}?")),
         Relation("birth year", "person", "year", ("When was {} born?", "What is the birth year of {}?"), "born"),
         Relation("country", "city", "country", ("In which country is {}?", "What is the country of {}?")),
+        Relation(
+            "company", "person", "company", ("In which company is {}?", "What is the company of {}?"), further=True
+        ),
+        Relation("book", "person", "book", ("Which book is of {}?", "What is the book of {}?"), further=True),
+        Relation("film", "company", "film", ("Which film is of {}?", "What is the film of {}?"), further=True),
     )
 }
 """Every relation by its noun."""
@@ -143,8 +155,14 @@ def read_question(text: str) -> Query | None:
     return None
 
 
-_PASSAGE_PATTERN = re.compile(rf"({_NAME}) is an? \w+ with ([^.]+)\.")
+BEARERS = ("one", "two")
+"""Marks of two that bear one name."""
+
+_BEARER = "|".join(BEARERS)
+_PASSAGE_PATTERN = re.compile(rf"({_NAME})(?: (?:{_BEARER}))? is an? \w+ with ([^.]+)\.")
+_BEARER_PATTERN = re.compile(rf"({_NAME}) ({_BEARER}) is an? ")
 _FACT_PATTERN = re.compile(rf"({'|'.join(RELATIONS)}) ({_NAME}|[0-9]{{4}})")
+_NEWS_PATTERN = re.compile(rf"({_NAME}) has ({'|'.join(RELATIONS)}) ({_NAME}|[0-9]{{4}})\.")
 
 
 def describe(noun: str, subject: str) -> str:
@@ -152,10 +170,44 @@ def describe(noun: str, subject: str) -> str:
     return f"the {noun} of {subject}"
 
 
-def write_passage(subject: str, kind: str, facts: Sequence[tuple[str, str]]) -> str:
-    """State facts, e.g. ``Bolari is a film with director Tonuda, release year 1951.``"""
+def write_passage(subject: str, kind: str, facts: Sequence[tuple[str, str]], *, bearer: str = "") -> str:
+    """State facts, e.g. ``Bolari is a film with director Tonuda, release year 1951.``
+
+    Args:
+        subject: name of the entity.
+        kind: its kind.
+        facts: nouns of relations and their objects.
+        bearer: mark of one of two that bear the name (``Karimo two is a person``).
+    """
     stated = ", ".join(f"{noun} {value}" for noun, value in facts)
-    return f"{subject} is a {kind} with {stated}." if stated else f"{subject} is a {kind}."
+    named = f"{subject} {bearer}" if bearer else subject
+    return f"{named} is a {kind} with {stated}." if stated else f"{named} is a {kind}."
+
+
+def write_news(subject: str, noun: str, value: str) -> str:
+    """State that a fact has changed, e.g. ``Karimo has company Bolari.``"""
+    return f"{subject} has {noun} {value}."
+
+
+def describe_news(noun: str, subject: str) -> str:
+    """Ask for news of an object, e.g. ``last year company of Karimo``."""
+    return f"last year {noun} of {subject}"
+
+
+def read_news(text: str) -> dict[tuple[str, str], str]:
+    """Find the facts that a text states in the form of :func:`write_news`: ``(subject, noun) -> object``."""
+    return {(subject, noun): value for subject, noun, value in _NEWS_PATTERN.findall(text[:4000])}
+
+
+def read_bearers(text: str) -> dict[str, str]:
+    """Find the names that two bear, with the mark of the one whose passage is shown: ``Karimo -> two``."""
+    return dict(_BEARER_PATTERN.findall(text[:4000]))
+
+
+def describe_other(noun: str, subject: str, shown: str) -> str:
+    """Name an object of the other one that bears a name, e.g. ``the company of Karimo one`` where ``two`` was shown."""
+    other = BEARERS[1 - BEARERS.index(shown)]
+    return f"{describe(noun, subject)} {other}"
 
 
 def read_statements(text: str) -> dict[tuple[str, str], str]:

@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue
 
 from workflow_r1.config.llm import LLMConfig
 from workflow_r1.config.search import SearchConfig
+from workflow_r1.embedded.config import EmbeddedConfig
 from workflow_r1.errors import ConfigError, DataError
 from workflow_r1.retrieval.index_files import read_index_meta
 from workflow_r1.rewards.config import RewardConfig
@@ -125,10 +126,10 @@ class EvaluationCard(Record):
         raise DataError(f"{path}: expected schema_version {CARD_VERSION}, found {version!r}")
 
 
-def describe_llm(llm: LLMConfig, *, world_seed: int) -> Described:
+def describe_llm(llm: LLMConfig, *, world: EmbeddedConfig) -> Described:
     """Return the LLM that carries out the operators, and its settings, but not its address."""
     if llm.kind == "embedded":
-        return {"kind": "embedded", "world_seed": world_seed}
+        return {"kind": "embedded", **_describe_world(world)}
     described = llm.model_dump(mode="json")
     endpoints = [described, *described["endpoints"].values()]
     for endpoint in endpoints:
@@ -139,11 +140,17 @@ def describe_llm(llm: LLMConfig, *, world_seed: int) -> Described:
     return described
 
 
-def describe_search(search: SearchConfig, *, world_seed: int) -> Described:
+def _describe_world(world: EmbeddedConfig) -> Described:
+    """Return the seed of the embedded world, and its dials where they are not the quickstart's."""
+    dials = world.model_dump(mode="json", exclude_defaults=True, exclude={"seed", "reading", "padding", "strategy"})
+    return {"world_seed": world.seed, **({"world": dials} if dials else {})}
+
+
+def describe_search(search: SearchConfig, *, world: EmbeddedConfig) -> Described:
     """Describe the search of Search: for an index, its corpus by SHA-256."""
     described: Described = {"kind": search.kind, "k": search.k}
     if search.kind == "embedded":
-        described["world_seed"] = world_seed
+        described |= _describe_world(world)
     if search.kind == "bm25" and search.index is not None and search.index.exists():
         meta = read_index_meta(search.index)
         described |= {

@@ -149,7 +149,7 @@ def _oracle_script(name: str, strategy: str, *pool: str) -> Method:
     return Method(
         name,
         f"the embedded world's script that reads without a mistake: {strategy}",
-        lambda context: Demonstrator(embedded_world(context.world_seed), STRATEGIES[strategy]),
+        lambda context: Demonstrator(embedded_world(context.world), STRATEGIES[strategy]),
         operators={operator: OPERATORS[operator] for operator in pool},
         only_embedded=True,
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from workflow_r1.config.methods import MethodsConfig
+from workflow_r1.embedded.config import EmbeddedConfig
 from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.operators import Operator, OperatorServices
 from workflow_r1.rollout.policy import Policy
@@ -37,8 +38,8 @@ class MethodContext:
     """True where the LLM is the embedded world's expert, which can only carry out operators."""
     seed: int = 0
     """Seed of all the method's draws."""
-    world_seed: int = 0
-    """Seed of the embedded world, for a method that knows it."""
+    world: EmbeddedConfig = field(default_factory=EmbeddedConfig)
+    """The embedded world, for a method that knows it."""
     directory: Path | None = None
     """Directory in which a method that searches keeps its findings, and from which it continues; None where nothing is kept."""
     concurrency: int = 32

@@ -40,7 +40,7 @@ def load_config(
     """Read a configuration.
 
     Args:
-        source: a preset's name (``embedded``, ``smollm2-hotpotqa``, ``smollm2-real``, ``paper``), a TOML file, a run directory (its
+        source: a preset's name (``embedded``, ``embedded-hard``, ``smollm2-hotpotqa``, ``paper``, ...), a TOML file, a run directory (its
             configuration with its trained policy), or a configuration; None is the embedded quickstart.
         overrides: single keys to set: ``"training.steps=2"``, a list of such texts, or ``{"training.steps": 2}``.
         trust: trust a run directory that somebody else may have made; every function then takes it, since it is remembered.

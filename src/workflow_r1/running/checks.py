@@ -380,7 +380,7 @@ def check_search(
     }
 
     async def ask() -> Finding:
-        backend = build_search(search.model_copy(update=once), services.world_seed)
+        backend = build_search(search.model_copy(update=once), services.world)
         started = time.perf_counter()
         try:
             async with asyncio.timeout(ASK_SECONDS):

@@ -323,11 +323,13 @@ def _demonstrations(config: "RunConfig", on_event: "OnEvent") -> "list[Trajector
             "warmstart.demonstrations: expected a JSONL of trajectories to imitate, since only the embedded world makes its "
             "own; `workflow-r1 rollout` samples some from a stronger policy or a fixed workflow"
         )
-    from workflow_r1.embedded import WARM_START
-    from workflow_r1.embedded.demonstrations import make_demonstrations
+    from workflow_r1.embedded.demonstrations import ENVIRONMENT, make_demonstrations
 
     on_event(Preparing(f"making {num} demonstrations"))
-    made = make_demonstrations(num, strategy=WARM_START, on_progress=report)
+    limits = {key: getattr(config.environment, key) for key in ("max_operator_calls", "max_turns")}
+    made = make_demonstrations(
+        num, config=config.embedded, environment=ENVIRONMENT.model_copy(update=limits), on_progress=report
+    )
     return [demonstration.trajectory for demonstration in made]
 
 

@@ -24,7 +24,7 @@ def train_questions(config: "RunConfig") -> "list[Question]":
     task = build_task(config.chosen_task)
     if task is not None:
         return task_instances(task, "train", config.data.limit or DEFAULT_INSTANCES)
-    return build_train_questions(config.data, world_seed=config.embedded.seed)
+    return build_train_questions(config.data, world=config.embedded)
 
 
 def held_out_questions(config: "RunConfig", num: int | None = None) -> "list[Question]":
@@ -43,7 +43,7 @@ def held_out_questions(config: "RunConfig", num: int | None = None) -> "list[Que
     task = build_task(config.chosen_task)
     if task is not None:
         return task_instances(task, "evaluation", num)
-    return build_evaluation_questions(config.data, num, world_seed=config.embedded.seed)
+    return build_evaluation_questions(config.data, num, world=config.embedded)
 
 
 def question_of(config: "RunConfig", text: str) -> "Question":

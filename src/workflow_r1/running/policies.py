@@ -376,7 +376,7 @@ def open_method(
         train_questions=lambda: train_questions(config),
         llm_is_simulated=config.llm.kind == "embedded",
         seed=config.seed,
-        world_seed=config.embedded.seed,
+        world=config.embedded,
         directory=directory,
         concurrency=config.sampling.max_sessions,
         notify=notify or (lambda line: None),

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from workflow_r1.running.policies import POLICY, pool_of
@@ -10,6 +9,7 @@ from workflow_r1.running.policy_fit import unlearnt
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
+    from workflow_r1.embedded import EmbeddedConfig
 
 
 def is_simulated(config: "RunConfig", method: str = POLICY, *, own_questions: bool = False) -> bool:
@@ -56,7 +56,7 @@ def notes_on(config: "RunConfig", question: str | None, method: str = POLICY) ->
     notes = tuple(f"{finding.found}; {finding.remedy}." for finding in unlearnt(config)) if embedded_policy else ()
     if question is None or not (embedded_policy or is_simulated(config, method, own_questions=True)):
         return notes
-    names = _names(config.embedded.seed)
+    names = _names(config.embedded)
     if any(word.casefold() in names for word in re.findall(r"[^\W\d_]+", question)):
         return notes
     return (
@@ -66,8 +66,7 @@ def notes_on(config: "RunConfig", question: str | None, method: str = POLICY) ->
     )
 
 
-@lru_cache(maxsize=4)
-def _names(seed: int) -> frozenset[str]:
-    from workflow_r1.embedded.world import EmbeddedWorld
+def _names(world: "EmbeddedConfig") -> frozenset[str]:
+    from workflow_r1.assembly.world import embedded_world
 
-    return frozenset(name.casefold() for name in EmbeddedWorld(seed).entities)
+    return frozenset(name.casefold() for name in embedded_world(world).entities)
