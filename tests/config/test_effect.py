@@ -60,6 +60,7 @@ WITHOUT_EFFECT = {
     "sampling.server": (["engine=trl", "sampling.server.max_lag=1"], "engine=native"),
     "objective.correction_cap": (["objective.trust_region=sampler", "objective.correction_cap=2"], "objective.trust_region=current"),
     "training.overlap": (["training.overlap=false"], "training.staleness=1"),
+    "training.evaluation_samples": (["engine=trl", "training.evaluation_samples=2"], "engine=native"),
     "sampling.compiled": (["engine=verl", "sampling.compiled=false"], "engine=native"),
     "trl.micro_batch_rows": (["trl.micro_batch_rows=3"], "engine=trl"),
     "verl.options": (["verl.options.trainer.device=cpu"], "engine=verl"),
