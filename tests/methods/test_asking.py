@@ -5,7 +5,7 @@ import pytest
 from workflow_r1.errors import ServiceUnavailableError
 from workflow_r1.inference import FailingChatModel, ScriptedChatModel
 from workflow_r1.methods.passages import THE_QUESTION
-from workflow_r1.methods.workflow import read_answer, read_answers
+from workflow_r1.operators.results import read_answer, read_answers
 from workflow_r1.retrieval import Passage, ScriptedSearch
 from workflow_r1.trajectory import Message, Question, ScoredTrajectory, StopReason
 

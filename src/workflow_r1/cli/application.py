@@ -31,9 +31,12 @@ from workflow_r1.cli.rollout import rollout
 from workflow_r1.cli.serve import serve
 from workflow_r1.cli.serve_env import serve_env
 from workflow_r1.cli.serve_search import serve_search
+from workflow_r1.cli.show import show
 from workflow_r1.cli.store import store
+from workflow_r1.cli.study import study
 from workflow_r1.cli.tasks import tasks
 from workflow_r1.cli.train import train, warmstart
+from workflow_r1.cli.watch import watch
 from workflow_r1.cli.world import world
 from workflow_r1.errors import BudgetExceededError, ProcessLostError, ServiceError, UserError
 from workflow_r1.printable import printable
@@ -61,7 +64,7 @@ app = typer.Typer(
     },
 )
 for command in (
-    *(train, ask, serve, evaluate, report, frontier, rollout, demonstrate, warmstart),
+    *(train, ask, serve, evaluate, report, watch, show, frontier, study, rollout, demonstrate, warmstart),
     *(world, operators, tasks, doctor, serve_search, serve_env, index),
 ):
     app.command()(command)

@@ -106,6 +106,7 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
     "objective.weight_length": (Needs("objective.weight", ("constant",)),),
     "objective.correction_cap": (Needs("objective.trust_region", ("current",)),),
     "training.overlap": (Needs("training.staleness"),),
+    "training.evaluation_samples": (Needs("engine", ("native",)),),
     "sampling.compiled": (Needs("engine", ("native", "trl")),),  # The engine for verl samples by a server of its own.
     "trl": (Needs("engine", ("trl",)),),
     "verl": (Needs("engine", ("verl",)),),

@@ -7,7 +7,8 @@ Each is a ``Policy`` that acts in an ``QuestionEnvironment`` like any other: sam
 from workflow_r1.methods.catalogue import METHODS, find_method
 from workflow_r1.methods.fixed import StartWorkflow, fixed_method, fixed_methods
 from workflow_r1.methods.method import Method, MethodContext
-from workflow_r1.methods.workflow import NO_ANSWER, FixedWorkflow, Workflow, read_answer, read_answers
+from workflow_r1.methods.workflow import NO_ANSWER, FixedWorkflow, Workflow
+from workflow_r1.operators.results import read_answer, read_answers
 
 __all__ = [
     "METHODS",

@@ -4,7 +4,8 @@ import random
 
 from workflow_r1.methods.fixed import fixed_methods
 from workflow_r1.methods.operators import direct
-from workflow_r1.methods.workflow import Workflow, read_answer, read_answers
+from workflow_r1.methods.workflow import Workflow
+from workflow_r1.operators.results import read_answer, read_answers
 
 
 def answer_directly(question: str, rng: random.Random) -> Workflow:

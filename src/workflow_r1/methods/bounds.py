@@ -12,9 +12,10 @@ from workflow_r1.methods.method import SEARCH, WITH_SEARCH, Method, MethodContex
 from workflow_r1.methods.operators import draw_answers
 from workflow_r1.methods.passages import put_before, show_passages
 from workflow_r1.methods.voting import ask_for_answers
-from workflow_r1.methods.workflow import FixedWorkflow, Workflow, question_of, read_answer, read_answers
+from workflow_r1.methods.workflow import FixedWorkflow, Workflow, question_of
 from workflow_r1.operators import OPERATORS, Operator
 from workflow_r1.operators.arguments import MIN_LIST
+from workflow_r1.operators.results import read_answer, read_answers
 from workflow_r1.rewards import exact_match
 
 # ----------------------------------------------------------------------------------------------------------- the floor

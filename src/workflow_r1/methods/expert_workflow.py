@@ -7,7 +7,8 @@ from workflow_r1.methods.asking import answer_by_ensemble, answer_once
 from workflow_r1.methods.fixed import StartWorkflow, fixed_method
 from workflow_r1.methods.method import SEARCH, WITH_SEARCH
 from workflow_r1.methods.passages import put_before, show_passages
-from workflow_r1.methods.workflow import Workflow, read_answer
+from workflow_r1.methods.workflow import Workflow
+from workflow_r1.operators.results import read_answer
 
 NEXT_QUERY = (
     "Break the question down into the facts that it needs, in order. Write the next search query: one that asks for the "

@@ -33,8 +33,9 @@ from workflow_r1.methods.searching import (
 )
 from workflow_r1.methods.similarity import by_embeddings, by_words
 from workflow_r1.methods.voting import ask_for_answers, choose_by_count
-from workflow_r1.methods.workflow import FixedWorkflow, Workflow, question_of, read_answers
+from workflow_r1.methods.workflow import FixedWorkflow, Workflow, question_of
 from workflow_r1.operators import OPERATORS
+from workflow_r1.operators.results import read_answers
 from workflow_r1.retrieval import OpenAIEmbeddings
 from workflow_r1.trajectory import ScoredTrajectory, Trajectory, Usage, append_trajectories
 from workflow_r1.trajectory.storage import iterate_trajectories

@@ -7,7 +7,8 @@ from workflow_r1.methods.asking import choose_by_ensemble
 from workflow_r1.methods.fixed import StartWorkflow, fixed_methods
 from workflow_r1.methods.majority import weigh_votes
 from workflow_r1.methods.operators import count_votes, draw_answers, read_choice, vote_for_best
-from workflow_r1.methods.workflow import Workflow, read_answer, read_answers
+from workflow_r1.methods.workflow import Workflow
+from workflow_r1.operators.results import read_answer, read_answers
 
 
 def ask_for_answers(question: str, count: int, temperature: float) -> str:

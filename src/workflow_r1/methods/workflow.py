@@ -83,15 +83,3 @@ def question_of(prompt: str) -> str:
 def observations_of(message: str) -> list[str]:
     """Return the texts of the observations in a message that answers a turn."""
     return [text.strip() for text in _OBSERVATION.findall(message)]
-
-
-def read_answer(observation: str) -> str:
-    """Return the text after the last ``Answer:`` at the start of a line."""
-    found = re.findall(r"^Answer:(.*?)(?=^Answer:|\Z)", observation, flags=re.DOTALL | re.MULTILINE)
-    return found[-1].strip() if found else ""
-
-
-def read_answers(observation: str) -> list[str]:
-    """Return the text after each ``[Answer n]`` at the start of a line."""
-    parts = re.split(r"^\[Answer \d+\]", observation, flags=re.MULTILINE)
-    return [part.strip() for part in parts[1:] if part.strip()]

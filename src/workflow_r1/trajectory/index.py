@@ -132,13 +132,13 @@ class TrajectoryIndex:
         return self._spans[-1].end if self._spans else 0
 
     def refresh(self) -> None:
-        """Read what the file has grown by; all of it where it became shorter, since its run was resumed from an earlier step.
+        """Read what the file has grown by; all of it where it was cut back, since its run was resumed from an earlier step.
 
         Raises:
             DataError: the file is gone.
         """
         try:
-            if not self._spans or self.path.stat().st_size < self.length:
+            if not self._spans or self.path.stat().st_size < self.length or not self._ends_as_known():
                 self._spans = _read_index(self.path)
                 self.rows = [row for span in self._spans for row in span.rows]
                 self._num_whole = len(self.rows)
@@ -171,6 +171,11 @@ class TrajectoryIndex:
         with self.path.open("rb") as file:
             for row in rows:
                 yield parse_trajectory(_text_of(file, self.path, row), _place(self.path, row))
+
+    def _ends_as_known(self) -> bool:
+        """Return False where the last row is another one: a file that was cut back may be longer again by now."""
+        with self.path.open("rb") as file:
+            return all(_is_there(file, self.path, row) for row in self.rows[: self._num_whole][-1:])
 
     def _describe(self, tail: _Indexed, cut: str) -> str | None:
         spans = [*self._spans, tail]

@@ -63,6 +63,7 @@ def test_what_a_run_leaves_behind(whole):
         assert f"rollout/{key}" in step
     for key in ("loss", "ratio_mean", "clip_fraction_low", "entropy", "grad_norm", "sampler_kl", "turn_1/ratio_mean"):
         assert f"update/{key}" in step
+    assert all("update/later/ratio_mean" in row for row in metrics if row.get("update/num_optimiser_steps", 0) > 1)
     for path in (directory / "metrics.jsonl", directory / "evaluations.jsonl"):
         assert all(list(json.loads(line)) == sorted(json.loads(line)) for line in path.read_text().splitlines())
     trajectories = load_trajectories(directory / "trajectories.jsonl")
@@ -98,6 +99,18 @@ def test_equal_seeds_give_equal_bytes(whole, tiny_run, warm_directory, tmp_path)
     config = tiny_run.tiny_config(warm_directory, training={"steps": 1}).model_copy(update={"seed": 1})
     tiny_run.make_trainer(config, tmp_path / "other").run()
     assert rows(tmp_path / "other")[1] != rows(whole[0])[1]
+
+
+def test_sampled_evaluations_change_nothing_else(whole, tiny_run, warm_directory, tmp_path):
+    config = tiny_run.tiny_config(warm_directory, training={"steps": 3, "evaluation_samples": 2})
+    tiny_run.make_trainer(config, tmp_path / "run").run()
+    sampled = rows(tmp_path / "run")
+    rates = [row["evaluation/sampled/exact_match"] for row in sampled if "evaluation/sampled/exact_match" in row]
+    assert [row["step"] for row in sampled if "evaluation/sampled/pass_all" in row] == [0, 3]
+    assert all(row["evaluation/sampled/num_scored"] == 2 * 4 for row in sampled if row["step"] in (0, 3))
+    assert all(0 <= rate <= 1 for rate in rates)
+    others = [{key: value for key, value in row.items() if "/sampled/" not in key} for row in sampled]
+    assert others == rows(whole[0])[:4]
 
 
 def test_killed_and_resumed_equals_uninterrupted(whole, tiny_run, warm_directory, tmp_path):

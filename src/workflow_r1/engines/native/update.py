@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from workflow_r1.algorithms import (
@@ -39,7 +39,7 @@ from workflow_r1.policy.model import has_adapters
 from workflow_r1.policy.packing import PackedBatch, pack
 from workflow_r1.policy.prefix_trees import TreeBatch, prefix_trees, tree_batch
 from workflow_r1.policy.sharding import full, is_sharded
-from workflow_r1.recording.metrics import Metrics, combine_mini_batches
+from workflow_r1.recording.metrics import Metrics, combine_later_mini_batches, combine_mini_batches
 from workflow_r1.trajectory import ScoredTrajectory, Trajectory, Turn
 
 
@@ -57,6 +57,8 @@ class MiniBatch:
     """Their units."""
     num_zero_advantage: int
     """Trajectories left out of ``batch`` because they cannot move the policy."""
+    is_right: Bool[Tensor, " batch"]
+    """Rows that reached their goal: an exact match, for questions."""
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -232,7 +234,8 @@ class PolicyUpdate:
                 **({"update/clip_scale": clip_scale} if self._switches.clip == "matched" else {}),
                 **{
                     f"update/{name}": value
-                    for name, value in combine_mini_batches([gradient.metrics for gradient, _, _ in parts]).items()
+                    for combine in (combine_mini_batches, combine_later_mini_batches)
+                    for name, value in combine([gradient.metrics for gradient, _, _ in parts]).items()
                 },
             },
             num_optimiser_steps=num_steps,
@@ -296,6 +299,11 @@ class PolicyUpdate:
                     num_trajectories=len(rows),
                     num_units=sum(self._num_units(trajectory) for trajectory, _ in rows),
                     num_zero_advantage=len(rows) - len(kept),
+                    is_right=torch.tensor(
+                        [trajectory.reward.success is True for trajectory, _ in kept],
+                        dtype=torch.bool,
+                        device=self._device,
+                    ),
                 )
             )
         return cut
@@ -478,9 +486,10 @@ class PolicyUpdate:
             "advantages": _of_tokens(mini_batch.advantages, batch.turn_ids),
         }
         correction = self._correction(batch, old)
+        units = unit_ids(batch.turn_ids, switches.unit, is_think=batch.is_think)
         by_unit = policy_loss(
             **common,
-            unit_ids=unit_ids(batch.turn_ids, switches.unit, is_think=batch.is_think),
+            unit_ids=units,
             unit_correction=correction,
             **switches.of_loss(clip_scale=clip_scale),
             **mini_batch.counts,
@@ -492,6 +501,8 @@ class PolicyUpdate:
                 "sampler_difference": (batch.sampler_logprobs - trained)[mask].abs().mean().item(),
                 "sampler_difference_max": _sampler_error(batch, trained),
             }
+        if (right := mask & mini_batch.is_right[:, None]).any():
+            by_token["right_logprob_change"] = (gradient.logprobs - old)[right].mean().item()
         if ref_logprobs is not None:
             by_token["kl"] = kl_estimate(gradient.logprobs, ref_logprobs, "k3")[mask].mean().item()
         cap = self._objective.correction_cap
@@ -503,6 +514,7 @@ class PolicyUpdate:
         by_turn = turn_metrics(
             **common,
             turn_ids=batch.turn_ids,
+            unit_ids=units,
             ref_logprobs=ref_logprobs,
             entropy=gradient.entropy,
             **switches.of_range(clip_scale=clip_scale),

@@ -227,12 +227,17 @@ class GSsPOTrainer(GRPOTrainer):
             "old_logprobs": old,
             "advantages": inputs["advantages"],
         }
-        correction = self._correction(inputs, old, turn_ids)
+        units, correction = self._units(inputs), self._correction(inputs, old, turn_ids)
         part = policy_loss(
-            **common, unit_ids=self._units(inputs), unit_correction=correction, **self.switches.of_loss(), **counts
+            **common, unit_ids=units, unit_correction=correction, **self.switches.of_loss(), **counts
         ).metrics
         part |= turn_metrics(
-            **common, turn_ids=turn_ids, ref_logprobs=reference, entropy=entropy, **self.switches.of_range()
+            **common,
+            turn_ids=turn_ids,
+            unit_ids=units,
+            ref_logprobs=reference,
+            entropy=entropy,
+            **self.switches.of_range(),
         )
         part["entropy"] = entropy[mask].mean().item()
         if reference is not None:

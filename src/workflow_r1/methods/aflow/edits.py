@@ -6,9 +6,9 @@ from typing import get_args
 
 from workflow_r1.errors import DataError
 from workflow_r1.methods.graphs import Node, WorkflowGraph, check_graph
-from workflow_r1.methods.graphs.checking import SEVERAL_ANSWERS
 from workflow_r1.methods.graphs.templates import QUESTION, references
 from workflow_r1.operators import Argument, Operator
+from workflow_r1.operators.results import SEVERAL_ANSWERS
 
 INSTRUCTIONS = (
     "Answer in as few words as possible.",

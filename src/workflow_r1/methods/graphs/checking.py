@@ -12,9 +12,7 @@ from workflow_r1.methods.graphs.graph import Node, WorkflowGraph
 from workflow_r1.methods.graphs.templates import Reference, read_template
 from workflow_r1.nearest import did_you_mean
 from workflow_r1.operators import Argument, Operator
-
-SEVERAL_ANSWERS = "MultiAnswerGenerate"
-"""The operator whose result is several answers."""
+from workflow_r1.operators.results import SEVERAL_ANSWERS
 
 MAX_BYTES = 2**20
 """Longest file or reply that is read as a graph."""

@@ -4,39 +4,15 @@ An empty value is left out. A node that then lacks an argument is not run and ha
 value left of several to choose from is not run, and its result is that value. An empty output is not an answer.
 """
 
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
-from workflow_r1.methods.graphs.checking import SEVERAL_ANSWERS
 from workflow_r1.methods.graphs.graph import Node, WorkflowGraph
 from workflow_r1.methods.graphs.templates import QUESTION, Reference, read_template
-from workflow_r1.methods.workflow import FixedWorkflow, FixedWorkflowSession, Workflow, read_answers
+from workflow_r1.methods.workflow import FixedWorkflow, FixedWorkflowSession, Workflow
 from workflow_r1.operators import Operator
+from workflow_r1.operators.results import Result, read_result
 from workflow_r1.prompts import neutralise
-
-LABELS = {
-    "AnswerGenerate": "Answer",
-    "Custom": "Answer",
-    "ScEnsemble": "Answer",
-    "Revise": "Answer",
-    "Review": "Feedback",
-    "PromptOptimizer": "Refined query",
-}
-"""Labels before the result in the observations of the package's own operators; for all others the whole text is the result."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Result of a node."""
-
-    text: str = ""
-    """Everything that its operator returned."""
-    result: str = ""
-    """Value of a reference by its name."""
-    answers: tuple[str, ...] = ()
-    """Answers, where it has several."""
 
 
 class GraphPolicy:
@@ -85,17 +61,6 @@ def carry_out(graph: WorkflowGraph, operators: Mapping[str, Operator], question:
         for name, observation in zip(calls, observations, strict=False):
             results[name] = read_result(by_name[name], observation)
     return neutralise(_fill(graph.output, results), tags).strip()
-
-
-def read_result(operator: str, observation: str) -> Result:
-    """Read an operator's text."""
-    answers = tuple(read_answers(observation)) if operator == SEVERAL_ANSWERS else ()
-    label = LABELS.get(operator)
-    result = observation.strip()
-    if label is not None:
-        parts = re.split(rf"^{label}:", observation, flags=re.MULTILINE)
-        result = parts[-1].strip() if len(parts) > 1 else ""
-    return Result(text=observation, result=result, answers=answers)
 
 
 def _call(node: Node, operator: Operator, results: Mapping[str, Result], tags: tuple[str, ...]) -> str | Result:

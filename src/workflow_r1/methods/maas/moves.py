@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from random import Random
 
 from workflow_r1.errors import DataError
-from workflow_r1.methods.graphs.running import Result, read_result
 from workflow_r1.methods.maas.controller import Array, Controller, Draw
 from workflow_r1.methods.passages import put_before, show_passages
 from workflow_r1.methods.workflow import Workflow
 from workflow_r1.operators import OPERATORS, Operator
+from workflow_r1.operators.results import Result, read_result
 
 Steps = Generator[Sequence[str], list[str], None]
 """Calls that run side by side, then their observations."""

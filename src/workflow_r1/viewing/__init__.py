@@ -1,0 +1,1 @@
+"""Pages that show runs and evaluations: read from their directories, served to a browser, or written as one file."""

@@ -1,0 +1,79 @@
+"""Sides beside each other."""
+
+from pathlib import Path
+
+import pytest
+from viewed_runs import make_evaluation, make_run
+
+from workflow_r1.errors import DataError
+from workflow_r1.viewing.comparison import usual_sides
+from workflow_r1.viewing.reading import Reading
+from workflow_r1.viewing.source import Source
+
+
+@pytest.fixture
+def reading(tmp_path: Path) -> Reading:
+    make_evaluation(tmp_path / "evaluation", right={"direct": 1, "policy": 3})
+    make_run(tmp_path / "run", steps=3)
+    return Reading([Source(tmp_path / "run"), Source(tmp_path / "evaluation")])
+
+
+def figure(compared: dict, name: str) -> dict:
+    return next(each for each in compared["figures"] if each["name"] == name)
+
+
+def test_methods_are_compared_over_their_common_questions(reading: Reading) -> None:
+    compared = reading.compare(["1/0", "1/1"])
+    assert [side["label"] for side in compared["sides"]] == ["direct / films", "policy / films"]
+    assert compared["num_common"] == 4
+    right = figure(compared, "right")
+    assert [mean["estimate"] for mean in right["means"]] == [0.25, 0.75]
+    _, difference = right["differences"]
+    assert difference["estimate"] == 0.5
+    # Agresti and Min 2005: p1 = 3/6, p2 = 1/6; 1/3 -+ 1.96 sqrt((2/3 - 1/9) / 6)
+    assert (difference["low"], difference["high"]) == pytest.approx((1 / 3 - 0.596408, 1 / 3 + 0.596408), abs=1e-5)
+    first, *_, last = compared["questions"]
+    assert [(cell["right"], cell["num"]) for cell in first["cells"]] == [(0, 1), (1, 1)]
+    assert [(cell["right"], cell["num"]) for cell in last["cells"]] in ([(1, 1), (1, 1)], [(0, 1), (0, 1)])
+
+
+def test_spans_of_steps_are_sides_and_failures_enter_none(reading: Reading) -> None:
+    compared = reading.compare(["0@1-1", "0@2-3"])
+    assert [side["label"] for side in compared["sides"]] == ["run, step 1", "run, steps 2 to 3"]
+    assert [side["num_failed"] for side in compared["sides"]] == [2, 0]
+    assert [side["num_trajectories"] for side in compared["sides"]] == [6, 16]
+    # Of four in step 2 two are right, of four in step 3 three; of the three in step 1 that were scored, one.
+    assert [mean["estimate"] for mean in figure(compared, "right")["means"]] == pytest.approx([1 / 3, 5 / 8])
+
+
+def test_a_shown_trajectory_has_the_usual_outcome(reading: Reading) -> None:
+    compared = reading.compare(["0@1-1", "0@3-3"])
+    for question in compared["questions"]:
+        outcomes = [reading.trajectories(0, [tuple(cell["place"])])[0]["outcome"] for cell in question["cells"]]
+        assert outcomes == ["wrong", "right"]
+
+
+def test_without_common_questions_means_are_compared(tmp_path: Path) -> None:
+    make_evaluation(tmp_path / "one", right={"m": 4}, questions=8)
+    make_evaluation(tmp_path / "two", right={"m": 2}, questions=2)
+    rows = tmp_path / "two" / "trajectories" / "m" / "films.jsonl"
+    rows.write_text(rows.read_text().replace('"id":"q', '"id":"other'))
+    compared = Reading([Source(tmp_path / "one"), Source(tmp_path / "two")]).compare(["0", "1"])
+    _, difference = figure(compared, "right")["differences"]
+    assert (difference["num_common"], difference["estimate"]) == (0, 0.5)
+    assert difference["low"] < 0.5 <= difference["high"]
+    assert compared["questions"] == []
+
+
+def test_usual_sides(reading: Reading) -> None:
+    assert usual_sides(reading.sources) == ["0", "1"]
+    assert usual_sides(reading.sources[:1]) == ["0@1-1", "0@3-3"]
+    assert usual_sides(reading.sources[1:]) == []
+
+
+@pytest.mark.parametrize("side", ["", "2", "-1", "0@3", "1/9", "0@1-2/1", "0; 1", "\u0661"])
+def test_other_sides_are_refused(reading: Reading, side: str) -> None:
+    with pytest.raises(DataError, match="expected"):
+        reading.compare(["0", side])
+    with pytest.raises(DataError, match="at least two"):
+        reading.compare(["0"])
