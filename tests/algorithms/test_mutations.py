@@ -17,25 +17,25 @@ SOURCES = Path(workflow_r1.algorithms.__file__).parent
 # Module, text, and the wrong text in its place. The text stands exactly once in the module.
 MUTATIONS = [
     # The objective.
-    ("loss", "surrogate = torch.minimum(", "surrogate = torch.maximum("),
+    ("clip", "value = torch.minimum(", "value = torch.maximum("),
     ("loss", "loss = (weights * -surrogate).sum()", "loss = (weights * surrogate).sum()"),
     ("loss", "loss = (weights * -surrogate).sum()", "loss = (weights * -surrogate).mean()"),
-    ("loss", "ratio.clamp(lowest, highest) * advantage", "ratio * advantage"),
-    ("loss", "torch.minimum(ratio * advantage, ratio", "torch.minimum(ratio.clamp(lowest, highest) * advantage, ratio"),
-    ("loss", "ratio.clamp(lowest, highest) * advantage", "ratio.clamp(lowest, highest).detach() * advantage"),
-    ("loss", "1.0 - clip_low * scale, 1.0 + clip_high * scale", "1.0 - clip_high * scale, 1.0 + clip_low * scale"),
+    ("clip", "ratio.clamp(lowest, highest) * advantage)", "ratio * advantage)"),
+    ("clip", "torch.minimum(ratio * advantage, ratio", "torch.minimum(ratio.clamp(lowest, highest) * advantage, ratio"),
+    ("clip", "ratio.clamp(lowest, highest) * advantage)", "ratio.clamp(lowest, highest).detach() * advantage)"),
+    ("clip", "1.0 - clip_low * scale, 1.0 + clip_high * scale", "1.0 - clip_high * scale, 1.0 + clip_low * scale"),
     (
-        "loss",
+        "clip",
         "1.0 - clip_low * scale, 1.0 + clip_high * scale",
         "1.0 / (1.0 + clip_low * scale), 1.0 + clip_high * scale",
     ),
     (
-        "loss",
+        "clip",
         "(reference_length / length).sqrt()",
         "reference_length / length",
     ),
     (
-        "loss",
+        "clip",
         "(reference_length / length).sqrt()",
         "(length / reference_length).sqrt()",
     ),
@@ -48,8 +48,8 @@ MUTATIONS = [
     ("loss", "ratio = log_ratio.exp()", "ratio = 1.0 + log_ratio"),
     (
         "loss",
-        "surrogate = surrogate * value_of_unit(unit_correction",
-        "surrogate = surrogate + value_of_unit(unit_correction",
+        "surrogate, mass = surrogate * correction,",
+        "surrogate, mass = surrogate + correction,",
     ),
     ("loss", "weight=weight, dtype=dtype", "weight='uniform', dtype=dtype"),
     (
@@ -63,10 +63,43 @@ MUTATIONS = [
         '{"num_trajectories": num_trajectories, "num_units": num_trajectories}',
     ),
     # Its metrics.
-    ("loss", "clipped_low=(ratio < lowest) & (advantage < 0)", "clipped_low=(ratio < lowest)"),
-    ("loss", "clipped_high=(ratio > highest) & (advantage > 0)", "clipped_high=(ratio > highest) & (advantage < 0)"),
+    ("clip", "is_below = (ratio < lowest) & (advantage < 0)", "is_below = ratio < lowest"),
+    ("clip", "is_above = (ratio > highest) & (advantage > 0)", "is_above = (ratio > highest) & (advantage < 0)"),
     ("loss", "bounded.expm1() - bounded", "bounded.expm1() + bounded"),
+    ("loss", "(1.0 - kept).clamp(min=0.0)", "(1.0 - kept)"),
+    ("loss", "weights * advantage.abs() * ratio.detach()", "advantage.abs() * ratio.detach()"),
+    ("loss", "weights * advantage.abs() * ratio.detach()", "weights * advantage.abs()"),
+    ("loss", "surrogate * correction, mass * correction", "surrogate * correction, mass"),
+    ("loss", "move.max(),", "move.mean(),"),
+    ("loss", "move=difference[units.mask].abs()", "move=log_ratio.abs()"),
+    # The other bounds.
+    ("clip", "dual_clip * advantage), value)", "dual_clip * advantage), value).abs()"),
+    ("clip", "torch.where(advantage < 0, torch.maximum(value", "torch.where(advantage > 0, torch.maximum(value"),
+    ("clip", "torch.maximum(value, dual_clip * advantage)", "torch.minimum(value, dual_clip * advantage)"),
+    ("clip", "is_above = is_above | ((ratio > dual_clip) & (advantage < 0))", "pass"),
+    ("clip", "where(advantage > 0, ratio.new_tensor(positive)", "where(advantage < 0, ratio.new_tensor(positive)"),
+    ("clip", "gate * (4.0 / temperature) * advantage", "gate * 4.0 * advantage"),
+    ("clip", "torch.sigmoid(temperature * (ratio - 1.0))", "torch.sigmoid(temperature * ratio)"),
+    ("clip", "(4.0 * gate * (1.0 - gate)).detach()", "gate.detach()"),
+    ("clip", "    ratio = ratio.detach()\n    weight", "    weight"),
+    ("clip", "weight = ratio.clamp(lowest, highest)", "weight = ratio"),
+    ("clip", "weight * advantage * logprob", "weight * advantage * logprob.exp()"),
+    ("clip", "weight / ratio, ratio <", "torch.ones_like(ratio), ratio <"),
+    # The matched range.
+    ("clip", "(ratio - 1.0) / above, (1.0 - ratio) / below", "(ratio - 1.0) / above, (ratio - 1.0) / below"),
+    ("clip", "(ratio - 1.0) / above, (1.0 - ratio) / below", "(ratio - 1.0) / below, (1.0 - ratio) / above"),
+    ("clip", "mass.cumsum(0) <= share * mass.sum()", "mass.cumsum(0) <= (1 - share) * mass.sum()"),
+    ("clip", "order = excess.argsort(descending=True", "order = excess.argsort(descending=False"),
+    ("clip", "excess, mass = excess[order], mass[order]", "excess = excess[order]"),
     # Units and their weights.
+    ("units", "2 * turn_ids.long() - is_think.long()", "turn_ids.long() + is_think.long()"),
+    ("units", "2 * turn_ids.long() - is_think.long()", "2 * turn_ids.long()"),
+    ("units", "units.length.to(dtype) / (weight_length * present)", "units.length.to(dtype) / present"),
+    (
+        "units",
+        "units.length.to(dtype) / (weight_length * present)",
+        "1.0 / (weight_length * present + 0 * units.length)",
+    ),
     ("units", "return sums / units.length", "return sums"),
     ("units", "tokens = values[units.mask]\n    sums", "tokens = values.roll(1, 1)[units.mask]\n    sums"),
     ("units", "row_of_token * num_ids + dense_id", "dense_id"),
@@ -99,7 +132,7 @@ MUTATIONS = [
     ("units", "return mask.long().cumsum(dim=1) * mask", "return turn_ids.long()"),
     ("units", "return mask.long().cumsum(dim=1) * mask", "return mask.long().cumsum(dim=1)"),
     ("units", "return turn_ids.long() * mask", "return mask.long()"),
-    ("units", "            return mask.long()\n    raise", "            return turn_ids.long()\n    raise"),
+    ("units", "            return mask.long()\n        case", "            return turn_ids.long()\n        case"),
     ("units", "tokens[units.mask] = values[units.unit_of_token]", "tokens[units.mask] = values.mean()"),
     # KL, correction, advantages.
     ("kl", "logprobs.to(dtype) - ref_logprobs.detach()", "ref_logprobs.detach() - logprobs"),
@@ -130,7 +163,7 @@ def load_sibling(name: str) -> ModuleType:
     return module
 
 
-IDENTITIES = load_sibling("test_identities").IDENTITIES
+IDENTITIES = [*load_sibling("test_identities").IDENTITIES, *load_sibling("test_arms").IDENTITIES]
 
 
 @pytest.fixture
@@ -185,7 +218,19 @@ def test_a_mutant_breaks_an_identity(load_package, module: str, old: str, new: s
     assert broken_identity(mutant) is not None, f"{module}.py: no identity notices {new!r} in place of {old!r}"
 
 
-@pytest.mark.parametrize("unknown", [{"weight": "mean"}, {"clip_low": -0.1}, {"clip_reference_length": 0.0}])
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"weight": "mean"},
+        {"weight": "constant"},
+        {"clip_low": -0.1},
+        {"clip_reference_length": 0.0},
+        {"clip": "matched"},
+        {"dual_clip": 1.0},
+        {"dual_clip": 3.0, "clip": "sapo"},
+        {"clip": "sapo", "sapo_temperature_positive": 0.0},
+    ],
+)
 def test_impossible_arguments_are_refused(load_package, unknown: dict) -> None:
     """The sources lack the shape checks of the tests, which would refuse the arguments first."""
     torch = pytest.importorskip("torch")

@@ -58,6 +58,14 @@ WITHOUT_EFFECT = {
     "store.path": (["store.path=s.sqlite3"], "store.mode=use"),
     "store.by_address": (["store.by_address=false"], "store.mode=record"),
     "sampling.server": (["engine=trl", "sampling.server.max_lag=1"], "engine=native"),
+    "objective.clip_low": (["objective.clip=none", "objective.clip_low=0.1"], "objective.clip=fixed"),
+    "objective.clip_high": (["objective.preset=sapo", "objective.clip_high=0.1"], "objective.clip=cispo"),
+    "objective.clip_reference_length": (["objective.clip=sapo", "objective.clip_reference_length=1"], "objective.clip=matched"),
+    "objective.clip_share": (["objective.clip_share=0.1"], "objective.clip=matched"),
+    "objective.dual_clip": (["objective.clip=cispo", "objective.dual_clip=3"], "objective.clip=fixed"),
+    "objective.sapo_temperature_positive": (["objective.sapo_temperature_positive=2"], "objective.clip=sapo"),
+    "objective.sapo_temperature_negative": (["objective.sapo_temperature_negative=2"], "objective.preset=sapo"),
+    "objective.weight_length": (["objective.weight_length=9"], "objective.preset=luspo"),
     "objective.correction_cap": (["objective.trust_region=sampler", "objective.correction_cap=2"], "objective.trust_region=current"),
     "training.overlap": (["training.overlap=false"], "training.staleness=1"),
     "training.evaluation_samples": (["engine=trl", "training.evaluation_samples=2"], "engine=native"),
@@ -77,7 +85,8 @@ def test_a_key_without_effect_is_refused_with_what_to_set(key: str) -> None:
     (line,) = [line for line in str(raised.value).splitlines() if f": {key}: expected no {key} with " in line]
     assert line.startswith("override ")
     assert f"(on the command line: -o {key}=)" in line
-    assert remedy.partition("=")[0] in line.partition(": set ")[2]
+    # A preset sets the switch that the remedy names.
+    assert remedy.partition("=")[0] in (*line.partition(": set ")[2].split(), "objective.preset")
     load_run_config(None, [*overrides, remedy])
 
 

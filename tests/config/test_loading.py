@@ -121,7 +121,8 @@ def test_wrong_values_say_what_was_expected(override: str, message: str) -> None
 
 def test_wrong_choice_names_the_nearest() -> None:
     message = refusal(None, "objective.preset=gsppo")
-    assert 'expected one of "gsspo", "gspo", "grpo", received "gsppo"; did you mean' in message
+    assert 'expected one of "gsspo", "gspo", "grpo", "dapo", ' in message
+    assert 'received "gsppo"; did you mean' in message
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:

@@ -138,6 +138,28 @@ def test_a_demonstration_without_a_thought_cannot_follow_an_open_one(tokenizer_o
         Renderer(tokenizer_of(chat_template=OPENING)).encode_turn(turn)
 
 
+THINKS = {
+    TURN: "<think>\nwhy</think>",
+    "<think>a</think></think><answer>b</answer>": "<think>a</think>",
+    "<think>it never ends": "<think>it never ends",
+    "<tool>Echo: </think></tool>": "",
+    "so <think>a</think>": "",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("text", THINKS)
+@pytest.mark.parametrize("opens", [False, True])
+def test_the_tokens_of_a_think_end_with_its_first_closing_tag(tokenizer_of, text, opens):
+    renderer = Renderer(tokenizer_of(**({"chat_template": OPENING} if opens else {})))
+    think = THINKS[text]
+    if opens and not think:  # A turn that the template began has a think, whatever follows.
+        text = think = "<think>" + text.replace("</think>", "").replace("<think>", "")
+    written = [*renderer.encode_turn(text), renderer.end_of_turn_id]
+    num = len(written) if think and think == text else len(renderer.encode_turn(think)) if think else 0
+    assert renderer.num_think_tokens(written) == num
+
+
 def test_a_thought_that_the_template_also_closes_is_not_the_turns(tokenizer_of):
     template = OPENING.replace("<think>\n", "<think>\n\n</think>\n\n")
     renderer = Renderer(tokenizer_of(chat_template=template))

@@ -1,7 +1,8 @@
 """The mathematics of the update: pure functions of tensors, which know only torch.
 
-``units`` -> ``advantage``, ``credit``, ``loss``, ``kl``, ``correction``, ``metrics``; ``presets`` names the published variants.
-``docs/explanation/objective.md`` explains the objective and how to use it in another trainer.
+``units`` -> ``advantage``, ``credit``, ``clip``, ``loss``, ``kl``, ``correction``, ``metrics``; ``presets`` names the published variants.
+``docs/explanation/objective.md`` explains the objective and how to use it in another trainer,
+``docs/explanation/algorithms.md`` has every equation beside its function.
 """
 
 from workflow_r1.algorithms.advantage import (
@@ -10,6 +11,7 @@ from workflow_r1.algorithms.advantage import (
     group_advantages,
     leave_one_out_advantages,
 )
+from workflow_r1.algorithms.clip import ClipKind, matched_scale
 from workflow_r1.algorithms.correction import turn_correction
 from workflow_r1.algorithms.credit import spread_turns, turn_advantages
 from workflow_r1.algorithms.kl import KLKind, kl_estimate, kl_loss
@@ -22,6 +24,7 @@ __all__ = [
     "LOG_RATIO_BOUND",
     "PRESETS",
     "AdvantageKind",
+    "ClipKind",
     "KLKind",
     "ObjectivePreset",
     "PolicyLoss",
@@ -32,6 +35,7 @@ __all__ = [
     "kl_estimate",
     "kl_loss",
     "leave_one_out_advantages",
+    "matched_scale",
     "policy_loss",
     "resolve_preset",
     "spread_turns",

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-AdvantageKind = Literal["group_normalised", "group_centred", "leave_one_out"]
+AdvantageKind = Literal["group_normalised", "group_centred", "leave_one_out", "reward"]
 """Conversion of a group's rewards to advantages."""
 
 STD_EPSILON = 1e-6
@@ -73,11 +73,12 @@ def advantages(
         rewards: one per trajectory.
         group_ids: trajectories of one question share an id.
         kind: ``group_normalised`` and ``group_centred`` are :func:`group_advantages` with and without the standard
-            deviation, ``leave_one_out`` is :func:`leave_one_out_advantages`.
+            deviation, ``leave_one_out`` is :func:`leave_one_out_advantages`, ``reward`` is :math:`A_i = r_i`: REINFORCE
+            without a baseline (Williams, 1992), which compares nothing.
         valid: False where a trajectory has no reward.
 
     Raises:
-        ValueError: ``kind`` is not one of the three.
+        ValueError: ``kind`` is not one of the four.
     """
     match kind:
         case "group_normalised":
@@ -86,6 +87,9 @@ def advantages(
             return group_advantages(rewards, group_ids, normalize_std=False, valid=valid)
         case "leave_one_out":
             return leave_one_out_advantages(rewards, group_ids, valid=valid)
+        case "reward":
+            plain = rewards if rewards.is_floating_point() else rewards.to(torch.get_default_dtype())
+            return plain if valid is None else torch.where(valid.bool(), plain, 0.0)
     raise ValueError(f"expected kind to be one of {get_args(AdvantageKind)}, received {kind!r}")
 
 

@@ -64,6 +64,7 @@ def kl_loss(
     unit_ids: Int[Tensor, "batch time"],
     kind: KLKind = "k3",
     weight: WeightKind = "uniform",
+    weight_length: float | None = None,
     num_trajectories: float | None = None,
     num_units: float | None = None,
 ) -> Float[Tensor, ""]:
@@ -78,7 +79,8 @@ def kl_loss(
         ref_logprobs: under the reference policy. A constant.
         unit_ids: 0 where a token is not the policy's.
         kind: see :func:`kl_estimate`.
-        weight: as in :func:`~workflow_r1.algorithms.policy_loss`, like the two counts.
+        weight: as in :func:`~workflow_r1.algorithms.policy_loss`, like its length and the two counts.
+        weight_length: C of the weight ``constant``.
         num_trajectories: trajectories of the whole mini-batch.
         num_units: units of the whole mini-batch.
 
@@ -89,5 +91,5 @@ def kl_loss(
     # Masked positions get a difference of 0 before the estimate, so that its backward pass meets no infinities.
     estimate = kl_estimate(logprobs.where(units.mask, 0.0), ref_logprobs.where(units.mask, 0.0), kind)
     counts = {"num_trajectories": num_trajectories, "num_units": num_units}
-    weights = unit_weights(units, weight=weight, dtype=estimate.dtype, **counts)
+    weights = unit_weights(units, weight=weight, dtype=estimate.dtype, weight_length=weight_length, **counts)
     return (weights * mean_per_unit(estimate, units)).sum()

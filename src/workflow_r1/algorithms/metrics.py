@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workflow_r1.algorithms.clip import clip_range
 from workflow_r1.algorithms.kl import kl_estimate
-from workflow_r1.algorithms.loss import LOG_RATIO_BOUND, clip_range, kl_to_old_policy
+from workflow_r1.algorithms.loss import LOG_RATIO_BOUND, kl_to_old_policy
 from workflow_r1.algorithms.units import Units, find_units, mean_per_unit, spread_to_tokens, value_of_unit
 
 

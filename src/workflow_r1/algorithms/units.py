@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Int, Integer
 from torch import Tensor
 
-UnitKind = Literal["token", "turn", "sequence"]
+UnitKind = Literal["token", "turn", "sequence", "think_action"]
 """Extent of one importance ratio."""
 
-WeightKind = Literal["uniform", "length", "batch"]
+WeightKind = Literal["uniform", "length", "batch", "constant"]
 """Weight of a unit in the objective."""
 
 
@@ -52,19 +52,25 @@ def turn_ids_from_mask(
     return starts.long().cumsum(dim=1) * mask
 
 
-def unit_ids(turn_ids: Int[Tensor, "batch time"], unit: UnitKind) -> Int[Tensor, "batch time"]:
+def unit_ids(
+    turn_ids: Int[Tensor, "batch time"],
+    unit: UnitKind,
+    *,
+    is_think: Bool[Tensor, "batch time"] | None = None,
+) -> Int[Tensor, "batch time"]:
     """Turn the turn ids of tokens into unit ids.
 
     Args:
         turn_ids: positive where a token is the policy's: the index of its turn, gaps allowed; 0 elsewhere.
         unit: ``token`` numbers a row's policy tokens 1, 2, ...; ``turn`` keeps the turn ids; ``sequence`` makes all of
-            a row's policy tokens unit 1.
+            a row's policy tokens unit 1; ``think_action`` makes the think of turn k unit 2k - 1, its action unit 2k.
+        is_think: True where a token belongs to the think of its turn; ``think_action`` alone needs it, and reads it.
 
     Returns:
         Positive ids for the policy's tokens, equal for tokens of one unit of a row; 0 elsewhere.
 
     Raises:
-        ValueError: ``unit`` is not one of the three.
+        ValueError: ``unit`` is not one of the four, or ``think_action`` comes without the tokens of the thinks.
     """
     mask = turn_ids > 0
     match unit:
@@ -74,6 +80,10 @@ def unit_ids(turn_ids: Int[Tensor, "batch time"], unit: UnitKind) -> Int[Tensor,
             return turn_ids.long() * mask
         case "sequence":
             return mask.long()
+        case "think_action":
+            if is_think is None:
+                raise ValueError("expected is_think with the unit 'think_action', received None; or use unit 'turn'")
+            return (2 * turn_ids.long() - is_think.long()) * mask
     raise ValueError(f"expected unit to be one of {get_args(UnitKind)}, received {unit!r}")
 
 
@@ -128,6 +138,7 @@ def unit_weights(
     *,
     weight: WeightKind,
     dtype: torch.dtype = torch.float32,
+    weight_length: float | None = None,
     num_trajectories: float | None = None,
     num_units: float | None = None,
 ) -> Float[Tensor, " units"]:
@@ -139,19 +150,22 @@ def unit_weights(
     uniform     :math:`1 / K_i`                each trajectory, then over trajectories
     length      :math:`L_{ik} / T_i`           each trajectory by their tokens, then over trajectories
     batch       :math:`N / \sum_j K_j`         the batch: N cancels
+    constant    :math:`L_{ik} / C`             nothing but trajectories: a sum over tokens, divided by one constant
     ==========  =============================  =============================================================
 
     Args:
         units: U units.
         weight: see the table.
         dtype: type of the result.
+        weight_length: C, for ``constant`` alone. In tokens: as in Dr. GRPO (arXiv:2503.20783), the most that a trajectory
+            may have; 1 is a plain sum, as in LUSPO (arXiv:2602.05261) and REINFORCE.
         num_trajectories: N; by default the trajectories that have a unit here. A micro-batch passes the count of the
             whole mini-batch.
         num_units: sum of K_j; by default the units here. A micro-batch passes the count of the whole mini-batch.
 
     Raises:
-        ValueError: an unknown weight, a count that is not positive, or only one of two counts where ``batch`` needs
-            the other.
+        ValueError: an unknown weight, a count or length that is not positive, only one of two counts where ``batch``
+            needs the other, or no length where ``constant`` needs it.
     """
     for name, count in (("num_trajectories", num_trajectories), ("num_units", num_units)):
         if count is not None and not count > 0:
@@ -176,4 +190,11 @@ def unit_weights(
                 )
             total = len(units.length) if num_units is None else num_units
             return torch.full_like(units.length, 1.0 / max(1, total), dtype=dtype)
+        case "constant":
+            if weight_length is None or not weight_length > 0:
+                raise ValueError(
+                    f"expected a positive weight_length with weight 'constant', received {weight_length}; pass the most "
+                    "tokens of a trajectory, or 1"
+                )
+            return units.length.to(dtype) / (weight_length * present)
     raise ValueError(f"expected weight to be one of {get_args(WeightKind)}, received {weight!r}")

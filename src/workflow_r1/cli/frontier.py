@@ -51,7 +51,8 @@ def frontier(
         methods=[name for each in method or [] for name in each.split(",") if name], limit=limit,
     )  # fmt: skip
     console = Terminal()
-    if plan.settings(plan.dials[0], plan.seeds[0]).objective.advantage != settings.objective.advantage:
+    objective = plan.settings(plan.dials[0], plan.seeds[0]).objective
+    if objective.in_effect("advantage") != settings.objective.in_effect("advantage"):
         console.print(
             "every run takes objective.advantage = group_centred: the dial needs it", style="dim", soft_wrap=True
         )

@@ -1,8 +1,10 @@
 """Values that are valid each by itself, and mean nothing good together."""
 
+import json
 from typing import TYPE_CHECKING
 
 from workflow_r1.config.effect import KeysError
+from workflow_r1.config.training import ON_POLICY_PRESETS
 
 if TYPE_CHECKING:
     from workflow_r1.config.run import RunConfig
@@ -14,8 +16,9 @@ def refuse_keys_that_conflict(config: "RunConfig") -> None:
     Raises:
         KeysError: names all of them.
     """
-    objective, found = config.objective, []
-    if config.reward.cost.dial > 0 and objective.advantage == "group_normalised":
+    objective, training, found = config.objective, config.training, []
+    advantage = objective.in_effect("advantage")
+    if config.reward.cost.dial > 0 and advantage == "group_normalised":
         found.append(
             (
                 "reward.cost.dial",
@@ -37,6 +40,47 @@ def refuse_keys_that_conflict(config: "RunConfig") -> None:
                 "objective.credit",
                 f'expected "outcome" with engine = "{config.engine}", whose advantages are one number per trajectory; use '
                 'engine = "native"',
+            )
+        )
+    if objective.preset in ON_POLICY_PRESETS:
+        found += [
+            (
+                key,
+                f"expected {expected} with objective.preset = {json.dumps(objective.preset)}, which is on-policy: a step makes one "
+                'optimiser step. To learn more often from a batch set the switches one by one, with objective.clip = "none"',
+            )
+            for key, expected, is_other in (
+                ("training.epochs", "1", training.epochs > 1),
+                (
+                    "training.mini_batch_questions",
+                    f"at least training.questions_per_step ({training.questions_per_step})",
+                    training.mini_batch_questions < training.questions_per_step,
+                ),
+                ("training.staleness", "0", training.staleness > 0),
+            )
+            if is_other
+        ]
+    if objective.clip == "matched" and 0.0 in (objective.clip_low, objective.clip_high):
+        found.append(
+            (
+                "objective.clip",
+                'expected objective.clip_low and objective.clip_high above 0 with "matched", which scales them; give the range '
+                "of the first step",
+            )
+        )
+    if training.dynamic_sampling and advantage == "reward":
+        found.append(
+            (
+                "training.dynamic_sampling",
+                'expected 0 with objective.advantage = "reward": a group of equal rewards has a signal too, since rewards are '
+                "compared with nothing",
+            )
+        )
+    if training.dynamic_sampling and objective.credit != "outcome":
+        found.append(
+            (
+                "training.dynamic_sampling",
+                'expected 0, or objective.credit = "outcome": turns may differ in groups whose rewards are all equal',
             )
         )
     if found:

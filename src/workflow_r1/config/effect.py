@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from workflow_r1.config.training import USUAL_SWITCHES, ObjectiveConfig
+
 
 @dataclass(frozen=True, slots=True)
 class Needs:
@@ -50,6 +52,8 @@ _OTHER_TASKS = Needs("task", but=("qa",))
 _ENDPOINT = Needs("llm.kind", ("openai",))
 _POLICY_SERVER = Needs("policy.base_url")
 _STORE = Needs("store.mode", ("use", "record", "replay"))
+_RANGE = Needs("objective.clip", ("fixed", "matched", "cispo"))
+_SOFT_GATE = Needs("objective.clip", ("sapo",))
 
 _NEEDED: dict[str, tuple[Needs, ...]] = {
     "data.source": (_QUESTIONS,),
@@ -102,6 +106,12 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
     "sampling.server": (
         Needs("engine", ("native", "verl")),
     ),  # The engine for verl refuses it with a reason of its own.
+    **dict.fromkeys(("objective.clip_low", "objective.clip_high", "objective.clip_reference_length"), (_RANGE,)),
+    "objective.clip_share": (Needs("objective.clip", ("matched",)),),
+    "objective.dual_clip": (Needs("objective.clip", ("fixed", "matched")),),
+    "objective.sapo_temperature_positive": (_SOFT_GATE,),
+    "objective.sapo_temperature_negative": (_SOFT_GATE,),
+    "objective.weight_length": (Needs("objective.weight", ("constant",)),),
     "objective.correction_cap": (Needs("objective.trust_region", ("current",)),),
     "training.overlap": (Needs("training.staleness"),),
     "training.evaluation_samples": (Needs("engine", ("native",)),),
@@ -173,5 +183,6 @@ def _set_keys(config: BaseModel, key: str) -> Iterator[str]:
 def _look_up(config: BaseModel, key: str) -> Any:
     value: Any = config
     for part in key.split("."):
-        value = getattr(value, part, None)
+        is_switch = isinstance(value, ObjectiveConfig) and part in USUAL_SWITCHES
+        value = value.in_effect(part) if is_switch else getattr(value, part, None)
     return value

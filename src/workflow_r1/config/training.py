@@ -1,29 +1,73 @@
 """Settings of training; the defaults are the paper's (arXiv:2602.01202) unless the field says otherwise."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from workflow_r1.trajectory.records import Record
 
+PRESET_SWITCHES: Mapping[str, Mapping[str, str]] = {
+    "gsspo": {},
+    "gspo": {},
+    "grpo": {},
+    "dapo": {"weight": "batch"},
+    "dr_grpo": {"weight": "constant", "advantage": "group_centred"},
+    "sapo": {"clip": "sapo"},
+    "cispo": {"weight": "batch", "clip": "cispo"},
+    "luspo": {"weight": "constant"},
+    "rloo": {"weight": "constant", "clip": "none", "advantage": "leave_one_out"},
+    "reinforce": {"weight": "constant", "clip": "none", "advantage": "reward"},
+}
+"""Switches of the presets on which it depends what other keys have an effect; the presets themselves are in
+``algorithms/presets.py``, which needs torch. What a preset does not name here is :data:`USUAL_SWITCHES`'."""
+
+USUAL_SWITCHES: Mapping[str, str] = {"weight": "uniform", "clip": "fixed", "advantage": "group_normalised"}
+"""Values of the same switches in the other presets."""
+
+ON_POLICY_PRESETS = ("rloo", "reinforce")
+"""Presets that are what their papers are only where each batch makes one optimiser step."""
+
 
 class ObjectiveConfig(Record):
-    """The objective over units: ``docs/explanation/objective.md``."""
+    """The objective over units: ``docs/explanation/objective.md``, and every published variant as a row of switches in
+    ``docs/explanation/algorithms.md``.
+    """
 
-    preset: Literal["gsspo", "gspo", "grpo"] = "gsspo"
-    """Sets ``unit``, ``weight`` and the clip; the fields below override it one by one."""
-    unit: Literal["token", "turn", "sequence"] | None = None
-    """Unit of the importance ratio."""
-    weight: Literal["uniform", "length", "batch"] | None = None
-    """Weight of a unit."""
+    preset: Literal["gsspo", "gspo", "grpo", "dapo", "dr_grpo", "sapo", "cispo", "luspo", "rloo", "reinforce"] = "gsspo"
+    """Sets the fields up to ``advantage``, which override it one by one. ``rloo`` and ``reinforce`` are on-policy: a step must
+    make one optimiser step."""
+    unit: Literal["token", "turn", "sequence", "think_action"] | None = None
+    """Unit of the importance ratio. ``think_action``: the think and the action of a turn, each a unit of its own; in the
+    native engine alone."""
+    weight: Literal["uniform", "length", "batch", "constant"] | None = None
+    """Weight of a unit. ``constant``: its tokens over ``weight_length``, so that no token counts less in a long trajectory."""
+    weight_length: float | None = Field(default=None, gt=0.0)
+    """Tokens that the weight ``constant`` divides by. 1 in the presets ``luspo``, ``rloo`` and ``reinforce``; elsewhere
+    ``environment.max_response_tokens``, as in Dr. GRPO."""
+    clip: Literal["fixed", "matched", "none", "sapo", "cispo"] | None = None
+    """Bound on a unit's term. ``fixed``: the range as it stands; ``matched``: the range as wide as it must be to remove
+    ``clip_share`` of the gradient's mass, in the native engine alone; ``none``; ``sapo``: a soft gate; ``cispo``: a bounded
+    weight, whose unit never loses its gradient."""
     clip_low: float | None = Field(default=None, ge=0.0)
     """The ratio is clipped below ``1 - clip_low``."""
     clip_high: float | None = Field(default=None, ge=0.0)
     """The ratio is clipped above ``1 + clip_high``."""
     clip_reference_length: float | None = Field(default=None, gt=0.0)
-    """If set, both clip ranges of a unit of L tokens are scaled by ``sqrt(clip_reference_length / L)``."""
-    advantage: Literal["group_normalised", "group_centred", "leave_one_out"] = "group_normalised"
-    """Conversion of a group's rewards to advantages."""
+    """If set, both clip ranges of a unit of L tokens are scaled by ``sqrt(clip_reference_length / L)``: FSPO's square-root
+    band (arXiv:2509.09177)."""
+    clip_share: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Share of the gradient's mass that the clip ``matched`` removes; 0.05 unless said otherwise. The range is adapted
+    between steps, from ``clip_low`` and ``clip_high`` in the first one; the proportion of the two stays."""
+    dual_clip: float | None = Field(default=None, gt=1.0)
+    """If set, a second bound for negative advantages: none has a gradient at a ratio above it (arXiv:1912.09729; verl's
+    ``vanilla`` has 3)."""
+    sapo_temperature_positive: float | None = Field(default=None, gt=0.0)
+    """Temperature of the clip ``sapo`` at positive advantages. Paper: 1."""
+    sapo_temperature_negative: float | None = Field(default=None, gt=0.0)
+    """Temperature of the clip ``sapo`` at other advantages. Paper: 1.05."""
+    advantage: Literal["group_normalised", "group_centred", "leave_one_out", "reward"] | None = None
+    """Conversion of a group's rewards to advantages. ``reward``: the reward itself, compared with nothing."""
     credit: Literal["outcome", "return_to_go", "anchor_state"] = "outcome"
     """Credit of a turn. ``outcome``: that of its trajectory. An experiment, in the native engine alone: ``return_to_go``
     compares what is still to come at each turn, and ``anchor_state`` does so, where it can, among the trajectories of the
@@ -40,6 +84,26 @@ class ObjectiveConfig(Record):
     """Policy that the ratio and its clip are measured from. ``current``: the one before the step, and what was sampled by
     another is weighted by the correction (decoupled PPO, Hilton et al., arXiv:2110.00641; AReaL, arXiv:2505.24298).
     ``sampler``: the one that sampled, by its own log-probabilities (PPO on stale data)."""
+
+    def in_effect(self, switch: str) -> Any:
+        """Return the value of ``weight``, ``clip`` or ``advantage``: its own, or else the preset's."""
+        given = getattr(self, switch)
+        return PRESET_SWITCHES[self.preset].get(switch, USUAL_SWITCHES[switch]) if given is None else given
+
+    def switches(self, *, max_response_tokens: int) -> dict[str, Any]:
+        """Return the switches that replace the preset's, by the names of ``ObjectivePreset``.
+
+        Args:
+            max_response_tokens: budget of a response, ``environment.max_response_tokens``.
+        """
+        given = {name: getattr(self, name) for name in _SWITCHES if getattr(self, name) is not None}
+        if self.in_effect("weight") == "constant" and self.preset not in ("luspo", *ON_POLICY_PRESETS):
+            given.setdefault("weight_length", float(max_response_tokens))
+        return given
+
+
+_SWITCHES = tuple(ObjectiveConfig.model_fields)[1 : 1 + tuple(ObjectiveConfig.model_fields).index("advantage")]
+"""Fields that a preset sets."""
 
 
 class LoraSettings(Record):
@@ -104,6 +168,10 @@ class TrainingConfig(Record):
     """With a ``staleness``, trajectories are sampled while others are learned from, and are as fresh as they can be. Off,
     rollouts and updates alternate, and every trajectory is exactly ``staleness`` steps behind: a dose for studies, which
     saves no time and resumes exactly."""
+    dynamic_sampling: int = Field(default=0, ge=0)
+    """Most further rounds in which a step asks other questions in place of the groups whose rewards are all equal, which teach
+    nothing (DAPO, arXiv:2503.14476, section 3.2). With any, those groups are not learned from; where they are still missing
+    after the last round, the step learns from fewer."""
     checkpoint_every: int = Field(default=10, ge=1)
     """Steps between checkpoints; there is always one at the end."""
     keep_checkpoints: int = Field(default=2, ge=1)

@@ -1,6 +1,6 @@
 """Turns trajectories into the rectangular tensors that a training engine reads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workflow_r1.errors import DataError
-from workflow_r1.trajectory.records import Trajectory
+from workflow_r1.trajectory.records import Trajectory, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class PackedBatch:
     sampler_logprobs: Float[Tensor, "batch time"]
     """The sampler's log-probability of the policy's tokens, in nats, float32; 0 elsewhere.
     NaN where the trajectory did not keep them (demonstrations), so that their use shows."""
+    is_think: Bool[Tensor, "batch time"] | None = None
+    """True on the policy's tokens that belong to the think of their turn; None where nobody asked."""
 
     @property
     def lengths(self) -> Int[Tensor, " batch"]:
@@ -44,6 +46,7 @@ class PackedBatch:
             attention_mask=self.attention_mask[index, :longest],
             turn_ids=self.turn_ids[index, :longest],
             sampler_logprobs=self.sampler_logprobs[index, :longest],
+            is_think=None if self.is_think is None else self.is_think[index, :longest],
         )
 
     def to(self, device: torch.device | str) -> "PackedBatch":
@@ -53,10 +56,16 @@ class PackedBatch:
             attention_mask=self.attention_mask.to(device, non_blocking=True),
             turn_ids=self.turn_ids.to(device, non_blocking=True),
             sampler_logprobs=self.sampler_logprobs.to(device, non_blocking=True),
+            is_think=None if self.is_think is None else self.is_think.to(device, non_blocking=True),
         )
 
 
-def pack(trajectories: Sequence[Trajectory], pad_token_id: int = 0) -> PackedBatch:
+def pack(
+    trajectories: Sequence[Trajectory],
+    pad_token_id: int = 0,
+    *,
+    num_think_tokens: Callable[[Turn], int] | None = None,
+) -> PackedBatch:
     """Lay trajectories out as rows: the prompt, then for each turn its tokens and the context that follows it.
 
     Two trajectories, ``P`` prompt, ``a`` and ``b`` tokens of turns 1 and 2, ``E`` the end-of-turn token (sampled, so
@@ -79,6 +88,7 @@ def pack(trajectories: Sequence[Trajectory], pad_token_id: int = 0) -> PackedBat
     Args:
         trajectories: one row each; every one with the tokens of its prompt and of all its turns.
         pad_token_id: fills the end of the shorter rows; any id of the vocabulary, since it is never read.
+        num_think_tokens: counts the tokens at the beginning of a turn that are its think; fills ``is_think``.
 
     Raises:
         DataError: there are no trajectories, or one lacks tokens (it was written through a chat server), or its numbers
@@ -98,7 +108,15 @@ def pack(trajectories: Sequence[Trajectory], pad_token_id: int = 0) -> PackedBat
         attention_mask[index, :length] = True
         turn_ids[index, :length] = torch.tensor(turns, dtype=torch.long)
         sampler_logprobs[index, :length] = torch.tensor(logprobs, dtype=torch.float32)
-    return PackedBatch(input_ids, attention_mask, turn_ids, sampler_logprobs)
+    is_think = None
+    if num_think_tokens is not None:
+        is_think = torch.zeros(shape, dtype=torch.bool)
+        for index, trajectory in enumerate(trajectories):
+            start = len(trajectory.prompt_token_ids)
+            for turn in trajectory.turns:
+                is_think[index, start : start + num_think_tokens(turn)] = True
+                start += len(turn.token_ids) + len(turn.context_token_ids)
+    return PackedBatch(input_ids, attention_mask, turn_ids, sampler_logprobs, is_think)
 
 
 def num_tokens(trajectory: Trajectory) -> int:

@@ -20,7 +20,10 @@ _REPEATED_WORDS = 4
 """Words of a sequence that counts as repeated: rep-4 of "Neural text generation with unlikelihood training" (Welleck et al.,
 arXiv:1908.04319)."""
 
-_LATER = ("ratio_mean", "clip_fraction_low", "clip_fraction_high", "approx_kl", "right_logprob_change")
+_LATER = (
+    *("ratio_mean", "clip_fraction_low", "clip_fraction_high", "gradient_mass_removed", "approx_kl"),
+    "right_logprob_change",
+)
 """Figures of an update that say nothing in its first optimiser step, which begins at the old policy."""
 
 

@@ -21,6 +21,7 @@ that would add one is encoded again as plain text.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from functools import lru_cache
@@ -138,6 +139,19 @@ class Renderer:
             token_ids: tokens of the policy, from the first token of its turn on.
         """
         return self.opening + self.decode(token_ids)
+
+    def num_think_tokens(self, token_ids: Sequence[int]) -> int:
+        """Return how many of a turn's tokens, from its first, are its think: up to the one that completes ``</think>``.
+
+        A token that holds the end of the tag and text after it belongs to the think. All do where the think never ends, none
+        where the turn does not begin with one.
+
+        Args:
+            token_ids: all tokens of the turn.
+        """
+        if not self.turn_text(token_ids).lstrip().startswith("<think>"):
+            return 0
+        return bisect_left(range(len(token_ids)), True, key=lambda end: "</think>" in self.turn_text(token_ids[:end]))
 
     def drops_thoughts(self) -> bool:
         """Return True where the template drops the thoughts of earlier turns when a chat server renders a whole conversation.

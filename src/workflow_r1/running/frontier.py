@@ -57,7 +57,8 @@ class FrontierPlan:
 
         objective = self.config.objective
         # With the group's standard deviation every dial above 0 would be the same one where all answers are right.
-        advantage = "group_centred" if objective.advantage == "group_normalised" else objective.advantage
+        advantage = objective.in_effect("advantage")
+        advantage = "group_centred" if advantage == "group_normalised" else advantage
         return change_settings(self.config, {"seed": seed, "reward.cost.dial": dial, "objective.advantage": advantage})
 
     def evaluation(self) -> "EvaluationPlan":

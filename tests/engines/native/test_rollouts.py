@@ -115,32 +115,40 @@ def test_a_stream_reports_each_step_from_its_first_trajectory_to_its_last(stream
     assert finished == [list(range(1, 13))] * 6
 
 
-@pytest.mark.parametrize(
-    "doses",
-    [
-        {"epochs": 2},
-        {"epochs": 2, "mini_batch_questions": 1, "staleness": 1, "overlap": False},
-        {"mini_batch_questions": 3, "staleness": 2, "overlap": False},
-    ],
-)
-def test_every_dose_resumes_exactly(tiny_run, warm_directory, tmp_path, doses):
-    """Stopped behind step 3, with steps that were sampled and not learned from yet."""
+@pytest.mark.parametrize("staleness", [0, 1, 2])
+@pytest.mark.parametrize("mini_batch_questions", [1, 3])
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_every_dose_resumes_exactly(tiny_run, warm_directory, tmp_path, epochs, mini_batch_questions, staleness):
+    """Stopped behind step 2, with steps that were sampled and not learned from yet; the clip's range adapts meanwhile."""
+    doses = {
+        "epochs": epochs,
+        "mini_batch_questions": mini_batch_questions,
+        "staleness": staleness,
+        "overlap": not staleness,
+    }
 
     def stop(event):
-        if isinstance(event, StepStarted) and event.step == 3:
+        if isinstance(event, StepStarted) and event.step == 2:
             trainer.request_stop()
 
-    settings = config(tiny_run, warm_directory, **{"steps": 5, "checkpoint_every": 8, **doses})
+    settings = tiny_run.tiny_config(
+        warm_directory,
+        training={"steps": 4, "checkpoint_every": 8, "evaluation_questions": 0, **doses},
+        objective={"clip": "matched"},
+    )
     tiny_run.make_trainer(settings, tmp_path / "whole").run()
     trainer = tiny_run.make_trainer(settings, tmp_path / "run", stop)
     assert trainer.run().cause == "interrupted"
-    waiting = tmp_path / "run" / "checkpoints" / "step-000003" / "pending.jsonl"
-    assert waiting.exists() == ("staleness" in doses)
+    waiting = tmp_path / "run" / "checkpoints" / "step-000002" / "pending.jsonl"
+    assert waiting.exists() == (staleness > 0)
     if waiting.exists():
-        assert len(load_trajectories(waiting)) == 12 * doses["staleness"]
+        assert len(load_trajectories(waiting)) == 12 * staleness
     assert tiny_run.make_trainer(settings, tmp_path / "run").run(resume=True).cause == "finished"
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
     assert by_step(tmp_path / "run") == by_step(tmp_path / "whole")
+    scales = [row["update/clip_scale"] for row in rows(tmp_path / "whole")]
+    has_moved = epochs > 1 or mini_batch_questions == 1
+    assert len(set(scales)) == (len(scales) if has_moved else 1)
 
 
 class Services:

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from workflow_r1.algorithms import matched_scale
 from workflow_r1.config.training import LoraSettings, ObjectiveConfig
 from workflow_r1.engines.native import update as update_module
 from workflow_r1.engines.native.optimiser import build_optimiser
@@ -64,6 +65,8 @@ def make_update(config, perturb=False, samples_as_trained=False):
         mini_batch_questions=config.training.mini_batch_questions,
         epochs=config.training.epochs,
         samples_as_trained=samples_as_trained,
+        max_response_tokens=20,
+        num_think_tokens=lambda turn: len(turn.token_ids) // 3,
     )
     return update, model
 
@@ -78,10 +81,24 @@ def gradient_of(update, model, mini_batch, **logprobs):
     return result, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-@pytest.mark.parametrize("preset", ["gsspo", "gspo", "grpo"])
-@pytest.mark.parametrize("weight", ["uniform", "length", "batch"])
-def test_micro_batches_do_not_change_gradient_or_metrics(run_config, groups, preset, weight):
-    objective = {"preset": preset, "weight": weight, "kl_coefficient": 0.1, "correction_cap": 1.5}
+@pytest.mark.parametrize(
+    "objective",
+    [
+        *(
+            {"preset": preset, "weight": weight}
+            for preset in ("gsspo", "gspo", "grpo")
+            for weight in ("uniform", "length", "batch")
+        ),
+        {"preset": "dr_grpo", "weight_length": 30.0},
+        {"preset": "sapo", "unit": "think_action", "sapo_temperature_positive": 4.0},
+        {"preset": "cispo", "unit": "think_action", "weight": "batch", "clip_high": 0.1},
+        {"preset": "gsspo", "clip": "none"},
+        {"preset": "gsspo", "dual_clip": 1.05},
+    ],
+    ids=lambda objective: "-".join(map(str, objective.values())),
+)
+def test_micro_batches_do_not_change_gradient_or_metrics(run_config, groups, objective):
+    objective = {**objective, "kl_coefficient": 0.1, "correction_cap": 1.5}
     results = []
     for tokens in (1, 120, 100_000):
         update, model = make_update(
@@ -141,7 +158,7 @@ def test_gradient_at_ratio_one_is_the_policy_gradient(run_config, groups):
     torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-3)
 
 
-@pytest.mark.parametrize("weight", ["uniform", "length", "batch"])
+@pytest.mark.parametrize("weight", ["uniform", "length", "batch", "constant"])
 def test_leaving_out_zero_advantages_changes_no_gradient(run_config, groups, weight):
     config = configure(run_config, objective={"weight": weight})
     update, model = make_update(config)
@@ -226,31 +243,69 @@ def test_old_log_probabilities_are_those_before_the_first_optimiser_step(run_con
     assert several.metrics["update/ratio_max"] > 1.01 or several.metrics["update/ratio_min"] < 0.99
 
 
-@pytest.mark.parametrize("mini_batch_questions", [8, 2])
-def test_epochs_pass_over_the_mini_batches_with_one_old_policy(run_config, groups, mini_batch_questions):
-    """Two epochs equal a loop that computes the old log-probabilities once, before everything."""
+@pytest.mark.parametrize("samples_as_trained", [False, True])
+@pytest.mark.parametrize("mini_batch_questions", [8, 2, 1])
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_epochs_pass_over_the_mini_batches_with_one_old_policy(
+    run_config, groups, epochs, mini_batch_questions, samples_as_trained
+):
+    """Every dose equals a loop that computes the old log-probabilities once, before everything."""
     config = configure(
-        run_config, objective={"clip_low": 0.02, "clip_high": 0.02}, mini_batch_questions=mini_batch_questions
+        run_config,
+        objective={"clip_low": 0.02, "clip_high": 0.02},
+        mini_batch_questions=mini_batch_questions,
+        epochs=epochs,
     )
     by_hand, expected = make_update(config, perturb=True)
+    if samples_as_trained:
+        groups = [*sampled_by(by_hand, groups[:4]), *groups[4:]]
     mini_batches = [each for each in by_hand.mini_batches(groups) if each.batch.num_rows]
     old = [by_hand.logprobs(each.batch) for each in mini_batches]
     ratios = []
-    for _ in range(2):
+    for _ in range(epochs):
         for mini_batch, logprobs in zip(mini_batches, old, strict=True):
             by_hand._optimiser.zero_grad()
             ratios.append(by_hand.accumulate_gradient(mini_batch, old_logprobs=logprobs).metrics["ratio_max"])
             torch.nn.utils.clip_grad_norm_(expected.parameters(), config.optimiser.max_grad_norm)
             by_hand._optimiser.step()
 
-    twice = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 2})})
-    update, model = make_update(twice, perturb=True)
+    update, model = make_update(config, perturb=True, samples_as_trained=samples_as_trained)
     result = update.step(groups, policy_version=0)
-    torch.testing.assert_close(weights(model), weights(expected), atol=1e-7, rtol=0)
-    assert result.num_optimiser_steps == 2 * len(mini_batches)
+    torch.testing.assert_close(weights(model), weights(expected), atol=1e-6 if samples_as_trained else 1e-7, rtol=0)
+    assert result.num_optimiser_steps == epochs * len(mini_batches)
     assert result.metrics["update/num_rows_trained"] == sum(each.batch.num_rows for each in mini_batches)
-    assert ratios[0] == pytest.approx(1.0, abs=1e-5) and ratios[-1] > 1.01
+    assert ratios[0] == pytest.approx(1.0, abs=1e-5)
+    assert ratios[-1] > 1.01 or len(ratios) == 1
     assert result.metrics["update/ratio_max"] == pytest.approx(max(ratios), abs=1e-5)
+
+
+@pytest.mark.parametrize("start", [1.0, 1e-5])
+def test_a_matched_range_comes_to_remove_the_share_of_the_mass(run_config, groups, monkeypatch, start):
+    """One step again and again, with the range of the one before: from far too wide and from far too narrow."""
+    removed = []
+
+    def watch(scale, *, excess, mass, share):
+        removed.append((mass[excess > 1].sum() / mass.sum()).item())
+        return matched_scale(scale, excess=excess, mass=mass, share=share)
+
+    monkeypatch.setattr(update_module, "matched_scale", watch)
+    objective = {"preset": "grpo", "clip": "matched", "clip_share": 0.2, "clip_low": start, "clip_high": start}
+    config = configure(run_config, objective=objective, optimiser={"learning_rate": 1e-3}, mini_batch_questions=2)
+    scale = 1.0
+    for _ in range(12):
+        update, _ = make_update(config)
+        result = update.step(groups, policy_version=0, clip_scale=scale)
+        assert result.metrics["update/clip_scale"] == scale
+        scale = result.clip_scale
+    assert removed[0] == 0.0 if start == 1.0 else removed[0] > 0.22
+    assert removed[-1] == pytest.approx(0.2, abs=0.02)
+    assert result.metrics["update/gradient_mass_removed"] == pytest.approx(removed[-1], abs=0.03)
+
+
+def test_a_range_that_stands_still_has_no_scale(run_config, groups):
+    update, _ = make_update(configure(run_config))
+    result = update.step(groups, policy_version=0, clip_scale=1.0)
+    assert result.clip_scale == 1.0 and "update/clip_scale" not in result.metrics
 
 
 def test_how_the_likelihood_of_right_trajectories_changes(run_config, groups):

@@ -264,7 +264,9 @@ def test_nothing_but_failures_stops_the_run(tmp_path: Path) -> None:
     [
         ("objective.advantage=leave_one_out", "objective.advantage"),
         ("training.epochs=2", "training.epochs"),
+        ("objective.advantage=reward", "objective.advantage"),
         ("training.staleness=1", "training.staleness"),
+        ("training.dynamic_sampling=1", "training.dynamic_sampling"),
         ("objective.trust_region=sampler", "objective.trust_region"),
         ("training.mini_batch_questions=3", "training.mini_batch_questions"),
         ("trl.micro_batch_rows=3", "trl.micro_batch_rows"),

@@ -143,6 +143,34 @@ def test_options_that_would_do_nothing_are_refused(make_trainer, tmp_path, optio
         make_trainer(tmp_path, **{option: value})
 
 
+@pytest.mark.parametrize(("switch", "value"), [("unit", "think_action"), ("clip", "matched")])
+def test_switches_that_trl_has_no_place_for_are_refused(make_trainer, tmp_path, switch, value):
+    with pytest.raises(ConfigError, match=f"objective.{switch}: expected another than"):
+        make_trainer(tmp_path, switches={switch: value})
+
+
+def test_further_switches_reach_the_loss(make_trainer, tmp_path):
+    """SAPO's gate removes some of every gradient where the ratio has moved, and no unit's altogether."""
+    trainer = make_trainer(
+        tmp_path,
+        rollout_func=rollout,
+        rewards=score,
+        per_device_train_batch_size=8,
+        steps_per_generation=1,
+        num_iterations=2,
+        max_steps=2,
+        learning_rate=0.05,
+        preset="sapo",
+        switches={"sapo_temperature_positive": 9.0, "weight": "constant", "weight_length": 20.0},
+    )
+    trainer.train()
+    first, second = [row for row in trainer.state.log_history if "loss" in row]
+    assert first["update/gradient_mass_removed"] == pytest.approx(0.0, abs=1e-5)
+    assert second["update/gradient_mass_removed"] > 0.01
+    assert second["update/clip_fraction_low"] == second["update/clip_fraction_high"] == 0.0
+    assert second["update/token_move_max"] > 0.1
+
+
 def test_an_optimiser_step_learns_from_one_generation(make_trainer, tmp_path):
     trainer = make_trainer(
         tmp_path,

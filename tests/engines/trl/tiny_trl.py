@@ -47,6 +47,7 @@ def make_trainer(directory: Path, *, rollout_func: Any = None, rewards: Any = No
         "clip_low",
         "clip_high",
         "clip_reference_length",
+        "switches",
         "correction_cap",
         "kl_kind",
     )

@@ -18,7 +18,14 @@ from verl.workers.config import FSDPActorConfig
 from verl.workers.config.actor import PolicyLossConfig
 from verl.workers.utils.losses import ppo_loss
 
-from workflow_r1.algorithms import group_advantages, turn_correction, turn_ids_from_mask
+from workflow_r1.algorithms import (
+    group_advantages,
+    policy_loss,
+    resolve_preset,
+    turn_correction,
+    turn_ids_from_mask,
+    unit_ids,
+)
 from workflow_r1.config import dump_toml
 from workflow_r1.config.run import RunConfig
 from workflow_r1.config.training import ObjectiveConfig
@@ -196,6 +203,48 @@ def test_correction_is_the_mean_of_each_turn(describe: Describe) -> None:
     )
     expected = [(weights[0, 0] + weights[0, 3]) / 2, (weights[1, 0] + weights[1, 2]) / 2]
     assert corrected.item() == pytest.approx(-sum(value.item() for value in expected) / 2, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"preset": "sapo"},
+        {"preset": "gsspo", "clip": "cispo"},
+        {"preset": "dr_grpo", "weight_length": 30.0},
+        {"preset": "gsspo", "dual_clip": 1.05},
+        {"preset": "gspo", "clip": "none", "weight": "constant", "weight_length": 1.0, "advantage": "leave_one_out"},
+    ],
+    ids=lambda switches: "-".join(map(str, switches.values())),
+)
+def test_other_bounds_are_those_of_the_functions(describe: Describe, switches: dict[str, Any]) -> None:
+    """The same rows, cut as verl cuts them, and at once through ``policy_loss``."""
+    describe(**switches)
+    config = actor_config()
+    _, found = gradients(torch.float64, config, CUT)
+    given = {key: value for key, value in switches.items() if key != "preset"}
+    preset = resolve_preset(
+        switches["preset"], **given, clip_low=config.clip_ratio_low, clip_high=config.clip_ratio_high
+    )
+    width = max(map(len, MASKS))
+    leaves = [torch.tensor(row["logprobs"], dtype=torch.float64, requires_grad=True) for row in ROWS]
+    turns = turn_ids_from_mask(torch.tensor([[*mask, *[0] * (width - len(mask))] for mask in MASKS]))
+    padded = [
+        torch.nn.utils.rnn.pad_sequence([*rows], batch_first=True)
+        for rows in (leaves, [torch.tensor(row["old_logprobs"], dtype=torch.float64) for row in ROWS])
+    ]
+    values = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(row, dtype=torch.float64) for row in advantages(torch.float64)], batch_first=True
+    )
+    loss = policy_loss(
+        logprobs=padded[0],
+        old_logprobs=padded[1],
+        advantages=values,
+        unit_ids=unit_ids(turns, preset.unit),
+        num_trajectories=float(len(ROWS)),
+        **preset.of_loss(),
+    ).loss
+    for got, want in zip(found, torch.autograd.grad(loss, leaves), strict=True):
+        torch.testing.assert_close(got, want, atol=1e-10, rtol=0)
 
 
 def test_another_aggregation_is_refused() -> None:

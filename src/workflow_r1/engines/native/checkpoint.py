@@ -92,6 +92,8 @@ class Progress:
     """Questions (or demonstrations) drawn so far: the position in the data."""
     policy_version: int = 0
     """Optimiser steps taken."""
+    clip_scale: float = 1.0
+    """Factor of a clip range that is matched to a share of the gradient's mass."""
     training_seconds: float = 0.0
     """Wall time spent in steps, evaluations left out."""
     file_lengths: Mapping[str, int] = field(default_factory=dict)

@@ -25,7 +25,7 @@ from workflow_r1.recording.metrics import Metrics
 from workflow_r1.rollout import Policy, derive_seed, rollout_groups
 from workflow_r1.rollout.outage import OutageWatch
 from workflow_r1.rollout.places import Places
-from workflow_r1.trajectory import Question, Trajectory
+from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory
 
 Groups = list[list[Trajectory]]
 """The trajectories of one step, a list per question; of several processes each holds its share."""
@@ -60,12 +60,14 @@ class StepRollouts:
     """All questions to train on."""
     make_environment: Callable[[Question], Environment]
     """Makes a fresh environment for each trajectory."""
+    score: Callable[[Sequence[Trajectory]], list[Trajectory]]
+    """Scores a group; only dynamic sampling asks it here."""
     ranks: Ranks
     """The processes that share the work."""
 
     @property
     def num_trajectories(self) -> int:
-        """Size of this process's share of a step."""
+        """Size of this process's share of a step, further rounds left out."""
         training = self.config.training
         return len(self.ranks.share(range(training.questions_per_step))) * training.group_size
 
@@ -79,21 +81,44 @@ class StepRollouts:
         finished: Mapping[str, Trajectory],
         on_trajectory: Callable[[Trajectory], None],
     ) -> Groups:
-        """Sample this process's share of a step, counted from 1; see :func:`~workflow_r1.rollout.rollout_groups`."""
-        count = self.config.training.questions_per_step
-        drawn = draw(len(self.questions), seed=self.config.seed, start=(step - 1) * count, count=count)
-        return await rollout_groups(
-            [self.questions[index] for index in drawn],
-            policy=policy,
-            make_environment=self.make_environment,
-            group_size=self.config.training.group_size,
-            seed=derive_seed(self.config.seed, "training", step),
-            policy_version=policy_version,
-            places=places,
-            share=self.ranks.share(range(len(drawn))),
-            finished=finished,
-            on_trajectory=on_trajectory,
-        )
+        """Sample this process's share of a step, counted from 1; see :func:`~workflow_r1.rollout.rollout_groups`.
+
+        With dynamic sampling, as many further questions are asked, round by round, as groups have no signal yet. Those of a
+        round come from an order of their own, from a place that step and round alone decide, and its seeds from its number:
+        a resume, or a stream that is steps ahead, asks the same ones again.
+        """
+        training, seed = self.config.training, self.config.seed
+
+        async def ask(questions: Sequence[int], *name: int | str) -> Groups:
+            return await rollout_groups(
+                [self.questions[index] for index in questions],
+                policy=policy,
+                make_environment=self.make_environment,
+                group_size=training.group_size,
+                seed=derive_seed(seed, "training", step, *name),
+                policy_version=policy_version,
+                places=places,
+                share=self.ranks.share(range(len(questions))),
+                finished=finished,
+                on_trajectory=on_trajectory,
+            )
+
+        count = training.questions_per_step
+        groups = await ask(draw(len(self.questions), seed=seed, start=(step - 1) * count, count=count))
+        newest = groups
+        for round_number in range(1, training.dynamic_sampling + 1):
+            num_missing = sum(not has_signal(self.score(group)) for group in newest)
+            if not num_missing:
+                break
+            asked = draw(
+                len(self.questions),
+                seed=derive_seed(seed, "further questions"),
+                start=((step - 1) * training.dynamic_sampling + round_number - 1) * count,
+                count=num_missing,
+            )
+            newest = await ask(asked, "round", round_number)
+            groups = groups + newest
+        return groups
 
 
 class RolloutsInTurn:
@@ -279,6 +304,11 @@ class RolloutStream:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
+def has_signal(group: Sequence[Trajectory]) -> bool:
+    """Return True where the rewards of a scored group differ: where they are all equal no trajectory has an advantage."""
+    return len({trajectory.reward.total for trajectory in group if isinstance(trajectory, ScoredTrajectory)}) > 1
+
+
 def lag_metrics(trajectories: Sequence[Trajectory], version: int) -> Metrics:
     """Describe how far the weights that wrote each turn are behind those that learn from it, in optimiser steps.
 
@@ -294,12 +324,17 @@ def lag_metrics(trajectories: Sequence[Trajectory], version: int) -> Metrics:
 
 
 def refuse_impossible(config: RunConfig, ranks: Ranks) -> None:
-    """Refuse settings that cannot be followed with rollouts ahead of the updates.
+    """Refuse settings that this order of rollouts and updates cannot follow.
 
     Raises:
         ConfigError: names the key to change.
     """
     training = config.training
+    if training.dynamic_sampling and ranks.size > 1:
+        raise ConfigError(
+            f"training.dynamic_sampling: expected 0 where several processes train together, received "
+            f"{training.dynamic_sampling}: leave it out, or train in one process"
+        )
     if not training.staleness:
         return
     if ranks.size > 1:

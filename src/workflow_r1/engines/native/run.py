@@ -27,6 +27,7 @@ from workflow_r1.engines.native.rollouts import (
     RolloutStream,
     StepRollouts,
     Weights,
+    has_signal,
     lag_metrics,
     refuse_impossible,
 )
@@ -66,6 +67,7 @@ from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, ro
 from workflow_r1.recording.recorder import RunRecorder
 from workflow_r1.rewards import Scorer
 from workflow_r1.rollout import derive_seed
+from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.trajectory import Question, Trajectory
 
 StopCause = Literal["finished", "budget", "interrupted"]
@@ -255,12 +257,15 @@ class Trainer:
         sampled = time.perf_counter()
 
         self._check_sampler(trajectories, progress.policy_version)
-        num_mini_batches = training.epochs * -(-len(scored) // training.mini_batch_questions)
+        learned = [group for group in scored if has_signal(group)] if training.dynamic_sampling else scored
+        num_mini_batches = training.epochs * -(-len(learned) // training.mini_batch_questions)
         recorder.tell(UpdateStarted(step, num_mini_batches))
 
         def learn() -> UpdateResult:
             with self._watching_processors(), out_of_memory_explained(), lost_process_explained():
-                return self._update.step(scored, policy_version=progress.policy_version)
+                return self._update.step(
+                    learned, policy_version=progress.policy_version, clip_scale=progress.clip_scale
+                )
 
         update = self._rollouts.update(step, learn)
         for warning in update.warnings:
@@ -274,6 +279,7 @@ class Trainer:
             {"step": step, "policy_version": policy_version},
             rollout_metrics(trajectories, operators=config.environment.operators),
             lag_metrics(trajectories, progress.policy_version) if training.staleness else {},
+            {"rollout/num_groups_learned": len(learned)} if training.dynamic_sampling else {},
             update.metrics,
             {
                 "time/rollout_seconds": sampled - started,
@@ -291,6 +297,7 @@ class Trainer:
             step=step,
             num_drawn=progress.num_drawn + training.questions_per_step,
             policy_version=policy_version,
+            clip_scale=update.clip_scale,
             training_seconds=training_seconds,
             file_lengths=recorder.file_lengths,
             unevaluated=row,
@@ -440,7 +447,7 @@ class Trainer:
         kind = RolloutStream if self._overlaps else RolloutsInTurn
         return kind(
             self._runner,
-            StepRollouts(self._config, self._train_questions, self._make_environment, self._ranks),
+            StepRollouts(self._config, self._train_questions, self._make_environment, self._score, self._ranks),
             self._weights,
             staleness=self._config.training.staleness,
             count=self._recorder.count,
@@ -464,6 +471,7 @@ class Trainer:
                 if model is not None:
                     shard(model, device)
         self._optimiser = build_optimiser(self._model, config.optimiser, learning_rate=config.optimiser.learning_rate)
+        renderer = Renderer(self._tokenizer, config.policy.template)
         self._update = PolicyUpdate(
             self._model,
             self._optimiser,
@@ -480,6 +488,8 @@ class Trainer:
             and not config.training.staleness,
             reference=reference,
             turn_weight=self._score.turn_weight,
+            max_response_tokens=config.environment.max_response_tokens,
+            num_think_tokens=lambda turn: renderer.num_think_tokens(turn.token_ids),
             ranks=ranks,
         )
 

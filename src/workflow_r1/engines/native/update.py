@@ -7,7 +7,7 @@ micro-batches.
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from workflow_r1.algorithms import (
     advantages,
     kl_estimate,
     kl_loss,
+    matched_scale,
     policy_loss,
     resolve_preset,
     spread_turns,
@@ -39,7 +40,7 @@ from workflow_r1.policy.packing import PackedBatch, pack
 from workflow_r1.policy.prefix_trees import TreeBatch, prefix_trees, tree_batch
 from workflow_r1.policy.sharding import full, is_sharded
 from workflow_r1.recording.metrics import Metrics, combine_later_mini_batches, combine_mini_batches
-from workflow_r1.trajectory import ScoredTrajectory, Trajectory
+from workflow_r1.trajectory import ScoredTrajectory, Trajectory, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,11 @@ class MiniBatch:
     is_right: Bool[Tensor, " batch"]
     """Rows that reached their goal: an exact match, for questions."""
 
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The counts by which every mean of the loss is divided."""
+        return {"num_trajectories": float(self.num_trajectories), "num_units": float(self.num_units)}
+
 
 @dataclass(frozen=True, slots=True)
 class UpdateResult:
@@ -72,6 +78,8 @@ class UpdateResult:
     """Tokens of the rows that were learned from, padding left out; a beginning that rows share counts in each of them."""
     warnings: tuple[str, ...] = ()
     """Warnings for a person."""
+    clip_scale: float = 1.0
+    """Factor of a ``matched`` range in the next step."""
 
 
 SAMPLER_ERROR = 1e-4
@@ -91,6 +99,8 @@ class _Gradient:
     logprobs: Float[Tensor, "batch time"]
     entropy: Float[Tensor, "batch time"]
     metrics: dict[str, float] = field(default_factory=dict)
+    excess: Float[Tensor, " units"] = field(default_factory=lambda: torch.zeros(0))
+    mass: Float[Tensor, " units"] = field(default_factory=lambda: torch.zeros(0))
 
 
 class PolicyUpdate:
@@ -112,6 +122,8 @@ class PolicyUpdate:
             optimiser step: its log-probabilities then are the old policy's up to rounding, and :meth:`step` checks it.
         reference: the frozen copy, where the caller had to make it first (of a model that is sharded since).
         turn_weight: weight of the turn rewards in the reward; only credits by turn read it.
+        max_response_tokens: budget of a response, by which the weight ``constant`` may divide.
+        num_think_tokens: counts the tokens of a turn's think; the unit ``think_action`` needs it, no other reads it.
         ranks: the processes that share the rows; each must be given the same groups.
     """
 
@@ -129,13 +141,16 @@ class PolicyUpdate:
         samples_as_trained: bool = False,
         reference: nn.Module | None = None,
         turn_weight: float = 0.0,
+        max_response_tokens: int = 1,
+        num_think_tokens: Callable[[Turn], int] | None = None,
         ranks: Ranks | None = None,
     ) -> None:
         self._model = model
         self._optimiser = optimiser
         self._pad_token_id = pad_token_id
         self._objective = objective
-        self._switches = resolve_objective(objective)
+        self._switches = resolve_objective(objective, max_response_tokens=max_response_tokens)
+        self._num_think_tokens = num_think_tokens if self._switches.unit == "think_action" else None
         self._settings = settings
         self._temperature = temperature
         self._mini_batch_questions = mini_batch_questions
@@ -155,7 +170,9 @@ class PolicyUpdate:
             else None
         )
 
-    def step(self, groups: Sequence[Sequence[Trajectory]], *, policy_version: int) -> UpdateResult:
+    def step(
+        self, groups: Sequence[Sequence[Trajectory]], *, policy_version: int, clip_scale: float = 1.0
+    ) -> UpdateResult:
         """Make one optimiser step per mini-batch of groups, and epoch.
 
         Infrastructure failures (plain ``Trajectory``) enter neither the statistics of their group nor the loss. A
@@ -170,6 +187,7 @@ class PolicyUpdate:
         Args:
             groups: scored trajectories, one list per question.
             policy_version: optimiser steps taken before; the learning rate's warm-up counts from it.
+            clip_scale: factor of a ``matched`` range, from the result of the step before; 1 in the first.
         """
         mini_batches = self.mini_batches(groups)
         # Deviation: a mini-batch without any gradient makes no optimiser step; in the release's engine momentum makes one.
@@ -186,7 +204,7 @@ class PolicyUpdate:
             )
             set_learning_rate(self._optimiser, learning_rate)
             self._optimiser.zero_grad(set_to_none=True)
-            gradient = self.accumulate_gradient(mini_batch, old[index], ref_logprobs)
+            gradient = self.accumulate_gradient(mini_batch, old[index], ref_logprobs, clip_scale=clip_scale)
             if (
                 place == 0
                 and self._samples_as_trained
@@ -213,6 +231,7 @@ class PolicyUpdate:
                 "update/num_failed": num_failed,
                 "update/num_zero_advantage": sum(mini_batch.num_zero_advantage for mini_batch in mini_batches),
                 "update/num_rows_trained": sum(mini_batch.batch.num_rows for mini_batch in learning),
+                **({"update/clip_scale": clip_scale} if self._switches.clip == "matched" else {}),
                 **{
                     f"update/{name}": value
                     for combine in (combine_mini_batches, combine_later_mini_batches)
@@ -222,6 +241,18 @@ class PolicyUpdate:
             num_optimiser_steps=num_steps,
             num_tokens=num_tokens,
             warnings=tuple(warnings),
+            clip_scale=self._next_clip_scale(clip_scale, [gradient for gradient, _, _ in parts]),
+        )
+
+    def _next_clip_scale(self, scale: float, gradients: Sequence[_Gradient]) -> float:
+        """Return the factor of the next step's range: another one only where it is matched to a share of the mass."""
+        if self._switches.clip != "matched" or not gradients:
+            return scale
+        return matched_scale(
+            scale,
+            excess=torch.cat([gradient.excess for gradient in gradients]),
+            mass=torch.cat([gradient.mass for gradient in gradients]),
+            share=self._switches.clip_share,
         )
 
     def sampler_differences(
@@ -266,7 +297,7 @@ class PolicyUpdate:
                     batch=self._pack([trajectory for trajectory, _ in kept]),
                     advantages=torch.stack([advantage for _, advantage in kept] or [torch.zeros(0)]).to(self._device),
                     num_trajectories=len(rows),
-                    num_units=sum(_num_units(trajectory, self._switches.unit) for trajectory, _ in rows),
+                    num_units=sum(self._num_units(trajectory) for trajectory, _ in rows),
                     num_zero_advantage=len(rows) - len(kept),
                     is_right=torch.tensor(
                         [trajectory.reward.success is True for trajectory, _ in kept],
@@ -282,6 +313,8 @@ class PolicyUpdate:
         mini_batch: MiniBatch,
         old_logprobs: Float[Tensor, "batch time"] | None = None,
         ref_logprobs: Float[Tensor, "batch time"] | None = None,
+        *,
+        clip_scale: float = 1.0,
     ) -> _Gradient:
         """Add the gradient of the mini-batch's loss to the parameters' ``grad``, one micro-batch at a time.
 
@@ -291,12 +324,9 @@ class PolicyUpdate:
             mini_batch: a mini-batch with at least one row.
             old_logprobs: log-probabilities under the policy that sampled; None where that is the current one.
             ref_logprobs: log-probabilities under the reference policy; None where the objective has no KL.
+            clip_scale: factor of a ``matched`` range.
         """
         batch, switches, coefficient = mini_batch.batch, self._switches, self._objective.kl_coefficient
-        counts = {
-            "num_trajectories": float(mini_batch.num_trajectories),
-            "num_units": float(mini_batch.num_units),
-        }
         logprobs = torch.zeros_like(batch.sampler_logprobs)
         entropy = torch.zeros_like(logprobs)
         loss, kl = 0.0, 0.0
@@ -308,18 +338,15 @@ class PolicyUpdate:
             scores = self._scores(rows, trees, statistics=True)
             current = scores.logprobs.detach()
             old = current if old_logprobs is None else old_logprobs[indices, :width]
-            units = unit_ids(rows.turn_ids, switches.unit)
+            units = unit_ids(rows.turn_ids, switches.unit, is_think=rows.is_think)
             part = policy_loss(
                 logprobs=scores.logprobs,
                 old_logprobs=old,
                 advantages=_of_tokens(mini_batch.advantages[indices], rows.turn_ids),
                 unit_ids=units,
-                clip_low=switches.clip_low,
-                clip_high=switches.clip_high,
-                weight=switches.weight,
-                clip_reference_length=self._objective.clip_reference_length,
                 unit_correction=self._correction(rows, old),
-                **counts,
+                **switches.of_loss(clip_scale=clip_scale),
+                **mini_batch.counts,
             ).loss
             if ref_logprobs is not None:
                 part_kl = kl_loss(
@@ -327,8 +354,8 @@ class PolicyUpdate:
                     ref_logprobs=ref_logprobs[indices, :width],
                     unit_ids=units,
                     kind=self._objective.kl_kind,
-                    weight=switches.weight,
-                    **counts,
+                    **switches.of_weight(),
+                    **mini_batch.counts,
                 )
                 kl += 0.0 if is_padding else part_kl.item()
                 part = part + coefficient * part_kl
@@ -341,7 +368,7 @@ class PolicyUpdate:
         self._model.eval()
         loss, kl = self._add_up(loss, kl, logprobs, entropy)
         gradient = _Gradient(loss, kl, logprobs, entropy)
-        gradient.metrics = self._metrics(mini_batch, gradient, old_logprobs, ref_logprobs)
+        self._describe(gradient, mini_batch, old_logprobs, ref_logprobs, clip_scale)
         return gradient
 
     def logprobs(self, batch: PackedBatch) -> Float[Tensor, "batch time"]:
@@ -440,13 +467,14 @@ class PolicyUpdate:
         )
 
     @torch.no_grad()
-    def _metrics(
+    def _describe(
         self,
-        mini_batch: MiniBatch,
         gradient: _Gradient,
+        mini_batch: MiniBatch,
         old_logprobs: Float[Tensor, "batch time"] | None,
         ref_logprobs: Float[Tensor, "batch time"] | None,
-    ) -> dict[str, float]:
+        clip_scale: float,
+    ) -> None:
         """Describe a mini-batch by the objective's own units, by token, and by turn index."""
         batch, switches, mask = mini_batch.batch, self._switches, mini_batch.batch.turn_ids > 0
         old = gradient.logprobs if old_logprobs is None else old_logprobs
@@ -456,12 +484,16 @@ class PolicyUpdate:
             "logprobs": gradient.logprobs,
             "old_logprobs": old,
             "advantages": _of_tokens(mini_batch.advantages, batch.turn_ids),
-            "clip_low": switches.clip_low,
-            "clip_high": switches.clip_high,
-            "clip_reference_length": self._objective.clip_reference_length,
         }
-        units = unit_ids(batch.turn_ids, switches.unit)
-        by_unit = policy_loss(**common, unit_ids=units).metrics
+        correction = self._correction(batch, old)
+        units = unit_ids(batch.turn_ids, switches.unit, is_think=batch.is_think)
+        by_unit = policy_loss(
+            **common,
+            unit_ids=units,
+            unit_correction=correction,
+            **switches.of_loss(clip_scale=clip_scale),
+            **mini_batch.counts,
+        )
         by_token = {"entropy": gradient.entropy[mask].mean().item()}
         if trained is not batch.sampler_logprobs:
             by_token |= {
@@ -473,7 +505,6 @@ class PolicyUpdate:
             by_token["right_logprob_change"] = (gradient.logprobs - old)[right].mean().item()
         if ref_logprobs is not None:
             by_token["kl"] = kl_estimate(gradient.logprobs, ref_logprobs, "k3")[mask].mean().item()
-        correction = self._correction(batch, old)
         cap = self._objective.correction_cap
         if correction is not None and cap is not None:
             weights = correction[mask]
@@ -481,13 +512,32 @@ class PolicyUpdate:
             by_token["correction_min"], by_token["correction_max"] = weights.min().item(), weights.max().item()
             by_token["correction_capped"] = (weights >= cap).double().mean().item()
         by_turn = turn_metrics(
-            **common, turn_ids=batch.turn_ids, unit_ids=units, ref_logprobs=ref_logprobs, entropy=gradient.entropy
+            **common,
+            turn_ids=batch.turn_ids,
+            unit_ids=units,
+            ref_logprobs=ref_logprobs,
+            entropy=gradient.entropy,
+            **switches.of_range(clip_scale=clip_scale),
         )
-        return {**by_unit, **by_token, **by_turn}
+        gradient.metrics = {**by_unit.metrics, **by_token, **by_turn}
+        gradient.excess, gradient.mass = by_unit.excess, by_unit.mass
+
+    def _num_units(self, trajectory: Trajectory) -> int:
+        match self._switches.unit:
+            case "token":
+                return trajectory.num_policy_tokens
+            case "turn":
+                return len(trajectory.turns)
+            case "think_action":
+                assert self._num_think_tokens is not None
+                thinks = [(self._num_think_tokens(turn), len(turn.token_ids)) for turn in trajectory.turns]
+                return sum((think > 0) + (think < length) for think, length in thinks)
+        return int(bool(trajectory.turns))
 
     def _pack(self, trajectories: Sequence[Trajectory]) -> PackedBatch:
         if trajectories:
-            return pack(trajectories, self._pad_token_id).to(self._device)
+            packed = pack(trajectories, self._pad_token_id, num_think_tokens=self._num_think_tokens)
+            return packed.to(self._device)
         empty = torch.zeros(0, 0, dtype=torch.long, device=self._device)
         return PackedBatch(empty, empty.bool(), empty, empty.float())
 
@@ -515,11 +565,9 @@ def with_correction(objective: ObjectiveConfig, *, is_off_policy: bool) -> Objec
     return objective.model_copy(update={"correction_cap": DEFAULT_CORRECTION_CAP})
 
 
-def resolve_objective(config: ObjectiveConfig) -> ObjectivePreset:
+def resolve_objective(config: ObjectiveConfig, *, max_response_tokens: int = 1) -> ObjectivePreset:
     """Return the preset with the fields that the configuration overrides."""
-    return resolve_preset(
-        config.preset, unit=config.unit, weight=config.weight, clip_low=config.clip_low, clip_high=config.clip_high
-    )
+    return resolve_preset(config.preset, **config.switches(max_response_tokens=max_response_tokens))
 
 
 def _with_advantages(
@@ -533,14 +581,14 @@ def _with_advantages(
     group_ids = torch.tensor([index for _, index in rows])
     if objective.credit == "outcome":
         rewards = torch.tensor([trajectory.reward.total for trajectory in trajectories], dtype=torch.float64)
-        values = advantages(rewards, group_ids, kind=objective.advantage)
+        values = advantages(rewards, group_ids, kind=objective.in_effect("advantage"))
     else:
         values = turn_advantages(
             _pad([returns_to_go(trajectory, turn_weight) for trajectory in trajectories], torch.float64),
             torch.tensor([len(trajectory.turns) for trajectory in trajectories]),
             group_ids,
             states=_states(trajectories) if objective.credit == "anchor_state" else None,
-            kind=objective.advantage,
+            kind=objective.in_effect("advantage"),
         )
     return list(zip(trajectories, values.float(), strict=True))
 
@@ -581,12 +629,6 @@ def _of_tokens(advantages: Tensor, turn_ids: Tensor) -> Tensor:
 def _sampler_error(batch: PackedBatch, logprobs: Float[Tensor, "batch time"]) -> float:
     """Return the largest difference, in nats, between the sampler's and the given log-probability of a token."""
     return (batch.sampler_logprobs - logprobs)[batch.turn_ids > 0].abs().max().item()
-
-
-def _num_units(trajectory: Trajectory, unit: str) -> int:
-    if unit == "token":
-        return trajectory.num_policy_tokens
-    return len(trajectory.turns) if unit == "turn" else int(bool(trajectory.turns))
 
 
 def _mean(values: Sequence[float]) -> float | None:

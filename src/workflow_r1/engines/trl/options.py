@@ -22,14 +22,16 @@ def translate(config: RunConfig, run_directory: Path) -> GRPOConfig:
         raise ConfigError(
             "`sampling.temperature` is 0: all trajectories of a group would be equal and teach nothing; use 1.0"
         )
-    if objective.advantage == "leave_one_out":
+    advantage = objective.in_effect("advantage")
+    if advantage not in ("group_normalised", "group_centred"):
         raise ConfigError(
-            'objective.advantage: expected "group_normalised" or "group_centred" for TRL, received "leave_one_out"; the native '
+            f'objective.advantage: expected "group_normalised" or "group_centred" for TRL, received "{advantage}"; the native '
             "engine has it"
         )
     native = {
         "training.epochs": (training.epochs, 1),
         "training.staleness": (training.staleness, 0),
+        "training.dynamic_sampling": (training.dynamic_sampling, 0),
         "objective.trust_region": (objective.trust_region, "current"),
     }
     for key, (value, only) in native.items():
@@ -70,7 +72,7 @@ def translate(config: RunConfig, run_directory: Path) -> GRPOConfig:
         max_completion_length=config.environment.max_response_tokens,
         temperature=config.sampling.temperature,
         beta=objective.kl_coefficient,
-        scale_rewards="group" if objective.advantage == "group_normalised" else "none",
+        scale_rewards="group" if advantage == "group_normalised" else "none",
         shuffle_dataset=False,
         learning_rate=optimiser.learning_rate,
         lr_scheduler_type="constant_with_warmup",

@@ -156,11 +156,7 @@ class TrlRun:
             rollout_func=self._roll_out,
             callbacks=[_Moments(self)],
             preset=objective.preset,
-            unit=objective.unit,
-            weight=objective.weight,
-            clip_low=objective.clip_low,
-            clip_high=objective.clip_high,
-            clip_reference_length=objective.clip_reference_length,
+            switches=objective.switches(max_response_tokens=config.environment.max_response_tokens),
             correction_cap=objective.correction_cap,
             kl_kind=objective.kl_kind,
         )

@@ -1,5 +1,6 @@
 """GSsPO inside TRL's ``GRPOTrainer``: one overridden method, the loss."""
 
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -11,6 +12,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from workflow_r1.algorithms import (
     KLKind,
+    ObjectivePreset,
     UnitKind,
     WeightKind,
     kl_estimate,
@@ -53,12 +55,14 @@ class GSsPOTrainer(GRPOTrainer):
 
     Args:
         *arguments: arguments of ``GRPOTrainer``.
-        preset: ``gsspo``, ``gspo`` or ``grpo``; the four below replace its switches one by one.
-        unit: extent of one importance ratio.
+        preset: a key of :data:`~workflow_r1.algorithms.PRESETS`; the ones below replace its switches one by one. Its
+            advantages are TRL's own.
+        unit: extent of one importance ratio; TRL's masks do not tell the parts of a turn.
         weight: weight of a unit in the objective.
         clip_low: the ratio is clipped below ``1 - clip_low``.
         clip_high: the ratio is clipped above ``1 + clip_high``.
         clip_reference_length: scales both ranges of a unit of L tokens by ``sqrt(clip_reference_length / L)``.
+        switches: further fields of :class:`~workflow_r1.algorithms.ObjectivePreset`, such as ``clip`` or ``dual_clip``.
         correction_cap: weights turns by the truncated correction between sampler and trainer, at most this; needs the
             ``logprobs`` of ``rollout_func``.
         kl_kind: estimator of the KL.
@@ -82,13 +86,16 @@ class GSsPOTrainer(GRPOTrainer):
         clip_low: float | None = None,
         clip_high: float | None = None,
         clip_reference_length: float | None = None,
+        switches: Mapping[str, Any] | None = None,
         correction_cap: float | None = None,
         kl_kind: KLKind = "k3",
         **options: Any,
     ) -> None:
         require_tested_trl()
-        self.switches = resolve_preset(preset, unit=unit, weight=weight, clip_low=clip_low, clip_high=clip_high)
-        self._clip_reference_length = clip_reference_length
+        given = {"unit": unit, "weight": weight, "clip_low": clip_low, "clip_high": clip_high}
+        given["clip_reference_length"] = clip_reference_length
+        self.switches = resolve_preset(preset, **(switches or {}), **given)
+        refuse_unsupported(self.switches)
         self._correction_cap = correction_cap
         self._kl_kind: KLKind = kl_kind
         self._parts: list[dict[str, float]] = []
@@ -111,11 +118,8 @@ class GSsPOTrainer(GRPOTrainer):
             old_logprobs=old,
             advantages=inputs["advantages"],
             unit_ids=units,
-            clip_low=self.switches.clip_low,
-            clip_high=self.switches.clip_high,
-            weight=self.switches.weight,
-            clip_reference_length=self._clip_reference_length,
             unit_correction=self._correction(inputs, old, turn_ids),
+            **self.switches.of_loss(),
             **counts,
         ).loss
         reference = inputs["ref_per_token_logps"] if self.beta else None
@@ -125,11 +129,11 @@ class GSsPOTrainer(GRPOTrainer):
                 ref_logprobs=reference,
                 unit_ids=units,
                 kind=self._kl_kind,
-                weight=self.switches.weight,
+                **self.switches.of_weight(),
                 **counts,
             )
         if self.model.training:
-            self._describe(inputs, logprobs.detach(), old, reference, entropy, turn_ids)
+            self._describe(inputs, logprobs.detach(), old, reference, entropy, turn_ids, counts)
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -158,7 +162,7 @@ class GSsPOTrainer(GRPOTrainer):
     def _units(self, inputs: dict[str, Any]) -> Int[Tensor, "batch time"]:
         return unit_ids(turn_ids_from_mask(_policy_mask(inputs)), self.switches.unit)
 
-    def _counts(self, inputs: dict[str, Any]) -> dict[str, float]:
+    def _counts(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Return trajectories and units of the accumulation window over all processes, divided by their number.
 
         The gradients of the window's batches are added up and those of the processes averaged. With these counts
@@ -214,6 +218,7 @@ class GSsPOTrainer(GRPOTrainer):
         reference: Float[Tensor, "batch time"] | None,
         entropy: Float[Tensor, "batch time"],
         turn_ids: Int[Tensor, "batch time"],
+        counts: dict[str, Any],
     ) -> None:
         """Keep the figures of a batch until the next log; the names are those of ``docs/reference/run-directory.md``."""
         mask, sampler = turn_ids > 0, inputs.get("sampling_per_token_logps")
@@ -221,23 +226,46 @@ class GSsPOTrainer(GRPOTrainer):
             "logprobs": logprobs,
             "old_logprobs": old,
             "advantages": inputs["advantages"],
-            "clip_low": self.switches.clip_low,
-            "clip_high": self.switches.clip_high,
-            "clip_reference_length": self._clip_reference_length,
         }
-        units = self._units(inputs)
-        part = policy_loss(**common, unit_ids=units).metrics
-        part |= turn_metrics(**common, turn_ids=turn_ids, unit_ids=units, ref_logprobs=reference, entropy=entropy)
+        units, correction = self._units(inputs), self._correction(inputs, old, turn_ids)
+        part = policy_loss(
+            **common, unit_ids=units, unit_correction=correction, **self.switches.of_loss(), **counts
+        ).metrics
+        part |= turn_metrics(
+            **common,
+            turn_ids=turn_ids,
+            unit_ids=units,
+            ref_logprobs=reference,
+            entropy=entropy,
+            **self.switches.of_range(),
+        )
         part["entropy"] = entropy[mask].mean().item()
         if reference is not None:
             part["kl"] = kl_estimate(logprobs, reference, "k3")[mask].mean().item()
         if sampler is not None:
             part["sampler_kl"] = kl_estimate(sampler, old, "k3")[mask].mean().item()
             part["sampler_difference"] = (sampler - old)[mask].abs().mean().item()
-        correction = self._correction(inputs, old, turn_ids)
         if correction is not None:
             part["correction_mean"] = correction[mask].mean().item()
         self._parts.append(part)
+
+
+def refuse_unsupported(switches: ObjectivePreset) -> None:
+    """Refuse switches that TRL's loop has no place for.
+
+    Raises:
+        ConfigError: names the switch, as the configuration does.
+    """
+    if switches.unit == "think_action":
+        raise ConfigError(
+            'objective.unit: expected another than "think_action" for TRL, whose masks do not tell where a think ends; the native '
+            "engine has it"
+        )
+    if switches.clip == "matched":
+        raise ConfigError(
+            'objective.clip: expected another than "matched" for TRL, whose checkpoints do not hold the adapted range; the native '
+            "engine has it"
+        )
 
 
 def _policy_mask(inputs: dict[str, Any]) -> Int[Tensor, "batch time"]:

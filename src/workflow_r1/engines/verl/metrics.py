@@ -13,6 +13,7 @@ UPDATE = {
     "actor/ratio_mean": "update/ratio_mean",
     "actor/clip_fraction_low": "update/clip_fraction_low",
     "actor/clip_fraction_high": "update/clip_fraction_high",
+    "actor/gradient_mass_removed": "update/gradient_mass_removed",
     "actor/approx_kl": "update/approx_kl",
     "rollout_corr/k3_kl": "update/sampler_kl",
     "actor/perf/max_memory_allocated_gb": "update/max_memory_gb",

@@ -8,6 +8,7 @@ the rows with which it fills up a batch. We divide by the trajectories that were
 the factor between the two, over the whole step.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from verl.workers.config import ActorConfig
 
 from workflow_r1.algorithms import (
     LOG_RATIO_BOUND,
+    ObjectivePreset,
     advantages,
     policy_loss,
     resolve_preset,
@@ -30,6 +32,7 @@ from workflow_r1.algorithms import (
 from workflow_r1.config.training import ObjectiveConfig
 from workflow_r1.engines.verl.described_run import described_run
 from workflow_r1.engines.verl.options import AGGREGATION, LOSS
+from workflow_r1.environment import EnvironmentConfig
 
 
 @register_adv_est(LOSS)
@@ -52,8 +55,9 @@ def gsspo_advantages(
     valid = response_mask.any(dim=1)
     group_ids = torch.from_numpy(np.unique(index.astype(str), return_inverse=True)[1]).to(response_mask.device)
     rewards = token_level_rewards.sum(dim=1, dtype=torch.float64)
-    values = advantages(rewards, group_ids, kind=_objective().advantage, valid=valid)
-    if _objective().weight != "batch":  # There the number of trajectories cancels.
+    switches = _switches()
+    values = advantages(rewards, group_ids, kind=switches.advantage, valid=valid)
+    if switches.weight != "batch":  # There the number of trajectories cancels.
         values = values * (len(valid) / max(1, int(valid.sum())))
     spread = values.to(token_level_rewards.dtype)[:, None] * response_mask
     return spread, spread
@@ -90,7 +94,7 @@ def gsspo_loss(
     if loss_agg_mode != AGGREGATION:
         raise ValueError(f"expected actor.loss_agg_mode={AGGREGATION} with our loss, received {loss_agg_mode}")
     objective = _objective()
-    switches = resolve_preset(objective.preset, unit=objective.unit, weight=objective.weight)
+    switches = replace(_switches(), clip_low=config.clip_ratio_low, clip_high=config.clip_ratio_high)
     info = config.global_batch_info
     turns = turn_ids_from_mask(response_mask)
     correction = None
@@ -108,19 +112,23 @@ def gsspo_loss(
         old_logprobs=old_log_prob,
         advantages=advantages,
         unit_ids=unit_ids(turns, switches.unit),
-        clip_low=config.clip_ratio_low,
-        clip_high=config.clip_ratio_high,
-        weight=switches.weight,
-        clip_reference_length=objective.clip_reference_length,
         unit_correction=correction,
         num_trajectories=info.get("global_batch_size"),
         num_units=info.get("batch_num_tokens") if switches.unit == "token" else None,
+        **switches.of_loss(),
     )
     # verl averages these over micro-batches and ranks, so only means are passed on.
-    means = ("ratio_mean", "clip_fraction_low", "clip_fraction_high", "approx_kl")
+    means = ("ratio_mean", "clip_fraction_low", "clip_fraction_high", "gradient_mass_removed", "approx_kl")
     return result.loss * info.get("dp_size", 1), {f"actor/{name}": result.metrics[name] for name in means}
 
 
 def _objective() -> ObjectiveConfig:
     run = described_run()
     return ObjectiveConfig() if run is None else run.config.objective
+
+
+def _switches() -> ObjectivePreset:
+    run = described_run()
+    environment = EnvironmentConfig() if run is None else run.config.environment
+    objective = _objective()
+    return resolve_preset(objective.preset, **objective.switches(max_response_tokens=environment.max_response_tokens))

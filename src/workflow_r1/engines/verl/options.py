@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflow_r1.algorithms import LOG_RATIO_BOUND, resolve_preset
+from workflow_r1.algorithms import LOG_RATIO_BOUND, ObjectivePreset, resolve_preset
 from workflow_r1.config.run import RunConfig
-from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig, TrainingConfig
+from workflow_r1.config.training import OptimiserConfig, TrainingConfig
 from workflow_r1.config.verl import VerlConfig
 from workflow_r1.engines.verl.described_run import VARIABLE
 from workflow_r1.environment import EnvironmentConfig
@@ -68,7 +68,7 @@ def translate(
     check_possible(config)
     return [
         *_data(config.training, config.environment, train_file, evaluation_file),
-        *_objective(config.objective),
+        *_objective(config),
         *_optimiser(config),
         *_policy(config.optimiser, model),
         *_rollout(config),
@@ -106,11 +106,19 @@ def check_possible(config: RunConfig) -> None:
         ConfigError: the message names every such key, and the way out.
     """
     training, objective = config.training, config.objective
-    switches = resolve_preset(objective.preset, unit=objective.unit, weight=objective.weight)
+    switches = _switches(config)
     refused = {
         "optimiser.lora: adapters are not trained by the verl engine; leave the section out": config.optimiser.lora,
         'objective.weight: "batch" needs the number of units in a mini-batch, of which verl counts only tokens; use '
         '"uniform" or "length"': switches.weight == "batch" and switches.unit != "token",
+        'objective.unit: "think_action" needs to know where a think ends, and verl\'s mask tells only turns; use "turn"': (
+            switches.unit == "think_action"
+        ),
+        'objective.clip: "matched" adapts the range between steps, and verl\'s checkpoints do not hold it; use "fixed"': (
+            switches.clip == "matched"
+        ),
+        "training.dynamic_sampling: the trainer that our parts are written for takes one batch of questions a step; leave it "
+        "out": training.dynamic_sampling,
         "sampling.server: verl starts servers of its own; leave the section out": config.sampling.server is not None,
         'sampling.schedule: "rounds" needs one process that sees all trajectories; use "continuous"': (
             config.sampling.schedule != "continuous"
@@ -154,8 +162,13 @@ def _data(
     yield Option("data.dataloader_num_workers", 0, "a row is a question: nothing to load in parallel")
 
 
-def _objective(objective: ObjectiveConfig) -> Iterator[Option]:
-    switches = resolve_preset(objective.preset, clip_low=objective.clip_low, clip_high=objective.clip_high)
+def _switches(config: RunConfig) -> ObjectivePreset:
+    given = config.objective.switches(max_response_tokens=config.environment.max_response_tokens)
+    return resolve_preset(config.objective.preset, **given)
+
+
+def _objective(config: RunConfig) -> Iterator[Option]:
+    objective, switches = config.objective, _switches(config)
     actor = "actor_rollout_ref.actor"
     yield Option("algorithm.adv_estimator", LOSS, "objective.advantage")
     yield Option("algorithm.use_kl_in_reward", False, "the KL is in the loss")
