@@ -74,10 +74,12 @@ def make_trajectory(
         usage=Usage(searches=1, cost=0.002, paid=0.002), seconds=0.25,
     )  # fmt: skip
     wrong = OperatorCall(operator=text("Serch"), input=text("x"), observation=text("no such operator"), valid=False)
+    called = f"<tool>{text('Search')}: {text('director of the film')}</tool>"
+    if number == 1:
+        called += f"<tool>{text('Serch')}: {text('x')}</tool>"
     first = Turn(
-        index=1, text=f"<think>{text('Who directed it?')}</think><tool>{text('Search')}: {text('director of the film')}</tool>",
-        token_ids=(1, 2, 3), logprobs=(-0.5, -0.1, -2.0), well_formed=True,
-        calls=(call, wrong) if number == 1 else (call,), observation=f"<info>{text(observation)}</info>",
+        index=1, text=f"<think>{text('Who directed it?')}</think>{called}", token_ids=(1, 2, 3), logprobs=(-0.5, -0.1, -2.0),
+        well_formed=number != 1, calls=(call, wrong) if number == 1 else (call,), observation=f"<info>{text(observation)}</info>",
         context_token_ids=(7,),
     )  # fmt: skip
     said = f"<think>{text('Settled.')}</think>" + ("" if answer is None else f"<answer>{answer}</answer>")

@@ -12,9 +12,9 @@ from workflow_r1.viewing.source import Source
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
-from asgi_client import ask  # noqa: E402
+from asgi_client import ask
 
-from workflow_r1.viewing.server import make_viewer  # noqa: E402
+from workflow_r1.viewing.server import make_viewer
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_a_single_file_is_shown(tmp_path: Path) -> None:
 
 def test_another_directory_is_refused_with_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(DataError, match="holds notes.txt"):
+    with pytest.raises(DataError, match=r"holds notes\.txt"):
         Source(tmp_path)
     with pytest.raises(DataError, match="found nothing"):
         Source(tmp_path / "nowhere")
