@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from workflow_r1.algorithms import turn_metrics
+from workflow_r1.algorithms import turn_metrics, unit_ids
 
 
 def test_turn_metrics_by_hand():
@@ -68,3 +68,21 @@ def test_the_clip_range_follows_the_length_here_too():
         clip_reference_length=1.0,
     )
     assert (metrics["turn_1/clip_fraction"], metrics["turn_2/clip_fraction"]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("unit", "first", "second"), [("turn", 0.0, 1.0), ("token", 0.5, 1.0), ("sequence", 1.0, 1.0)])
+def test_what_is_clipped_follows_the_unit_of_the_objective(unit, first, second):
+    """Ratios of 2, 1/2 and 2 at A = 1: the first turn's mean ratio is 1, the sequence's above the range."""
+    logprobs = torch.tensor([[math.log(2.0), -math.log(2.0), math.nan, math.log(2.0)]], dtype=torch.float64)
+    turn_ids = torch.tensor([[1, 1, 0, 2]])
+    metrics = turn_metrics(
+        logprobs=logprobs,
+        old_logprobs=torch.zeros_like(logprobs),
+        advantages=torch.ones(1, dtype=torch.float64),
+        turn_ids=turn_ids,
+        unit_ids=unit_ids(turn_ids, unit),
+        clip_low=0.2,
+        clip_high=0.2,
+    )
+    assert (metrics["turn_1/clip_fraction"], metrics["turn_2/clip_fraction"]) == (first, second)
+    assert metrics["turn_1/ratio_mean"] == pytest.approx(1.0)

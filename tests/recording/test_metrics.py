@@ -1,7 +1,10 @@
+import math
+
 import pytest
 
 from workflow_r1.evaluation import EvaluationResult
 from workflow_r1.recording.metrics import (
+    combine_later_mini_batches,
     combine_mini_batches,
     evaluation_metrics,
     headline_of,
@@ -54,7 +57,11 @@ def test_rollout_metrics():
         "turns": 2.0,
         "policy_tokens": 3.0,
         "think_chars": 3.0,
+        "think_repetition": None,
         "surprisal": 2.0,
+        "surprisal_right": 2.0,
+        "operator_entropy": 0.0,
+        "workflow_share": 0.75,
         "num_groups": 2,
         "num_groups_without_signal": 1,
         "calls/Search": 0.25,
@@ -125,6 +132,51 @@ def test_mini_batches_are_weighted_by_their_units():
         "turn_2/num_units": 1,
     }
     assert combine_mini_batches([]) == {}
+
+
+def test_the_first_mini_batch_does_not_hide_the_later_ones():
+    parts = [
+        {"ratio_mean": 1.0, "clip_fraction_low": 0.0, "num_units": 5, "entropy": 1.0, "turn_1/ratio_mean": 1.0},
+        {"ratio_mean": 0.8, "clip_fraction_low": 0.2, "num_units": 3, "entropy": 1.0, "right_logprob_change": -0.5},
+        {"ratio_mean": 0.6, "clip_fraction_low": 0.6, "num_units": 1, "entropy": 1.0},
+    ]
+    assert combine_later_mini_batches(parts) == pytest.approx(
+        {"later/ratio_mean": 0.75, "later/clip_fraction_low": 0.3, "later/right_logprob_change": -0.5}
+    )
+    assert combine_later_mini_batches(parts[:1]) == combine_later_mini_batches([]) == {}
+
+
+def calling(*operators, thoughts=(), right=False):
+    calls = [OperatorCall(operator=name, input="a", observation="b", valid=True) for name in operators]
+    turns = [
+        Turn(index=index, text=f"<think>{thought}</think>", token_ids=(1,), logprobs=(-1.0 - right,), well_formed=True)
+        for index, thought in enumerate(thoughts or ("",), start=1)
+    ]
+    turns[-1] = turns[-1].model_copy(update={"calls": tuple(calls)})
+    return scored("g", float(right)).model_copy(update={"turns": tuple(turns)})
+
+
+def test_the_variety_of_workflows():
+    trajectories = [calling("Search", "Review"), calling("Review", "Search"), calling("Search", "Review"), calling()]
+    metrics = rollout_metrics(trajectories, operators=("Search", "Review", "Revise"))
+    assert metrics["rollout/workflow_share"] == 0.5
+    assert metrics["rollout/operator_entropy"] == pytest.approx(math.log(2))
+    assert rollout_metrics([calling()], operators=("Search",))["rollout/operator_entropy"] == 0.0
+
+
+def test_repeated_thoughts():
+    """Five words hold two sequences of four; the second thought repeats one of them, within and across turns alike."""
+    once, twice = calling(thoughts=("a b c d e",)), calling(thoughts=("a b c d e", "b c d e", "f"))
+    assert rollout_metrics([once], operators=())["rollout/think_repetition"] == 0.0
+    assert rollout_metrics([twice], operators=())["rollout/think_repetition"] == pytest.approx(1 / 3)
+    both = rollout_metrics([once, twice, calling(thoughts=("too short",))], operators=())
+    assert both["rollout/think_repetition"] == pytest.approx(1 / 6)
+
+
+def test_surprisal_of_right_trajectories():
+    metrics = rollout_metrics([calling(right=True), calling()], operators=())
+    assert (metrics["rollout/surprisal_right"], metrics["rollout/surprisal"]) == (2.0, 1.5)
+    assert rollout_metrics([calling()], operators=())["rollout/surprisal_right"] is None
 
 
 def test_a_key_of_two_stages_is_a_mistake():

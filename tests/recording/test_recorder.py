@@ -7,6 +7,7 @@ import pytest
 from workflow_r1.accounting import Accounts, Budget, BudgetConfig, Spent
 from workflow_r1.errors import CheckpointError, ServiceUnavailableError, UserError
 from workflow_r1.recording import events
+from workflow_r1.recording.alarms import read_alarms
 from workflow_r1.recording.recorder import RunRecorder
 from workflow_r1.trajectory import Question, StopReason, Trajectory
 
@@ -71,8 +72,9 @@ def test_the_watch_continues_where_it_was(tmp_path, told, remembered):
         again.continue_from(lengths, watched=watched if remembered else None)
         assert again.watched == watched
         again.record_step(row(8, reward=-1.5), num_steps=9)
-    assert [type(event) for event in told] == [events.Warned, events.StepFinished]
-    assert "step 8: the reward has fallen" in told[0].message
+    assert [type(event) for event in told] == [events.AlarmRaised, events.StepFinished]
+    assert "the reward has fallen" in told[0].alarm.message
+    assert read_alarms(tmp_path) == [told[0].alarm] and told[0].alarm.step == 8
     assert [each["step"] for each in lines(tmp_path / "metrics.jsonl")] == list(range(9))
 
 

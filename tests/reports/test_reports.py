@@ -12,6 +12,7 @@ from workflow_r1.config.training import ObjectiveConfig
 from workflow_r1.errors import DataError, MissingExtraError
 from workflow_r1.evaluation.usage import OperatorUsage
 from workflow_r1.reports import draw_curve, open_trackers, read_run, write_summary
+from workflow_r1.reports.curve import label_is_below
 from workflow_r1.reports.services import operators_table, services_table
 from workflow_r1.reports.summary import evaluation_table, markdown_table, show_trajectory, training_table
 from workflow_r1.rewards import CostConfig, RewardConfig
@@ -162,6 +163,29 @@ def test_curve_is_drawn_and_is_the_same_again(run: Path) -> None:
     assert b"<svg" in first
     draw_curve(read_run(run))
     assert svg.read_bytes() == first
+
+
+def test_curve_says_whose_it_is_and_how_answers_are_drawn(run: Path) -> None:
+    (run / "environment.json").write_text(json.dumps({"started": "2026-11-28T10:19:07+00:00"}))
+    svg = next(path for path in draw_curve(read_run(run)) if path.suffix == ".svg").read_text()
+    assert f"<!-- {run.name}, begun on 28 November 2026, 4 of 38 steps -->" in svg
+    assert "drawn at temperature 1, on training questions.  Greedy: each token is the likeliest one" in svg
+    assert "<!-- single steps -->" in svg and "<!-- moving average -->" in svg
+
+
+@pytest.mark.parametrize("started", ["yesterday", None, 7])
+def test_curve_of_a_run_without_a_date(run: Path, started: object) -> None:
+    (run / "environment.json").write_text(json.dumps({"started": started}))
+    svg = next(path for path in draw_curve(read_run(run)) if path.suffix == ".svg").read_text()
+    assert f"<!-- {run.name}, 4 of 38 steps -->" in svg
+
+
+@pytest.mark.parametrize(
+    ("values", "first", "last"),
+    [([0.4, 0.9], True, False), ([0.9, 0.4], False, True), ([0.4, 0.95, 0.9], True, True), ([0.5], False, False)],
+)
+def test_labels_stand_where_the_curve_does_not(values: list[float], first: bool, last: bool) -> None:
+    assert (label_is_below(values, 0), label_is_below(values, len(values) - 1)) == (first, last)
 
 
 @pytest.mark.parametrize("rows", [[step_row(1)], [step_row(1), step_row(2, **{"rollout/reward": None})]])

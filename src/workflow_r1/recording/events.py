@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from workflow_r1.recording.alarms import Alarm, AlarmEnded
 from workflow_r1.trajectory import Trajectory
 
 
@@ -173,6 +174,22 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmRaised:
+    """The figures of a step say that training goes wrong; written to ``alarms.jsonl``."""
+
+    alarm: Alarm
+    """The alarm."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmOver:
+    """The figures of a step end an alarm."""
+
+    end: AlarmEnded
+    """Its kind and the step."""
+
+
+@dataclass(frozen=True, slots=True)
 class WarmstartProgress:
     """An optimiser step of the warm start is done."""
 
@@ -211,6 +228,8 @@ Event = (
     | CheckpointSaved
     | PolicySaved
     | Warned
+    | AlarmRaised
+    | AlarmOver
     | WarmstartProgress
     | HeldOutScored
 )

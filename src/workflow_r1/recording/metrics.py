@@ -1,17 +1,27 @@
 """Turns trajectories into the figures of a line of ``metrics.jsonl``: flat keys, plain numbers."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from workflow_r1.evaluation.evaluate import EvaluationResult
 from workflow_r1.evaluation.figures import MEASURES, Figures, Measure, compute_figures
 from workflow_r1.prompts import parse_turn
 from workflow_r1.trajectory import ScoredTrajectory, StopReason, Trajectory
+from workflow_r1.trajectory.outcome import operator_of
 
 Metrics = dict[str, float | int | None]
 """Keys ``stage/quantity``; None where a quantity has no value in this step."""
 
 _RARE_REASONS = (StopReason.CONTEXT_FULL, StopReason.CONTENT_REFUSED, StopReason.DONE, StopReason.TASK_FAILED)
 """Stop reasons whose share is written in the steps in which they occur."""
+
+_REPEATED_WORDS = 4
+"""Words of a sequence that counts as repeated: rep-4 of "Neural text generation with unlikelihood training" (Welleck et al.,
+arXiv:1908.04319)."""
+
+_LATER = ("ratio_mean", "clip_fraction_low", "clip_fraction_high", "approx_kl", "right_logprob_change")
+"""Figures of an update that say nothing in its first optimiser step, which begins at the old policy."""
 
 
 def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[str]) -> Metrics:
@@ -25,8 +35,7 @@ def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[s
     figures = compute_figures(trajectories)
     scored = [trajectory for trajectory in trajectories if isinstance(trajectory, ScoredTrajectory)]
     turns = [turn for trajectory in scored for turn in trajectory.turns]
-    logprobs = [value for turn in turns for value in turn.logprobs]
-    thinks = [len(parse_turn(turn.text).think or "") for turn in turns]
+    thoughts = [[parse_turn(turn.text).think or "" for turn in trajectory.turns] for trajectory in scored]
     groups: dict[str, set[float]] = {}
     for trajectory in scored:
         groups.setdefault(trajectory.group_id, set()).add(trajectory.reward.total)
@@ -42,8 +51,10 @@ def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[s
         "rollout/malformed_rate": 1.0 - figures.well_formed.rate,
         "rollout/turns": figures.turns,
         "rollout/policy_tokens": figures.policy_tokens,
-        "rollout/think_chars": _mean(thinks),
-        "rollout/surprisal": -_mean(logprobs),
+        "rollout/think_chars": _mean([len(thought) for each in thoughts for thought in each]),
+        "rollout/think_repetition": _mean_of_known(map(_repetition, thoughts)),
+        "rollout/surprisal": -_mean([value for turn in turns for value in turn.logprobs]),
+        **_of_right(figures, scored),
         "rollout/num_groups": len(groups),
         "rollout/num_groups_without_signal": sum(len(rewards) == 1 for rewards in groups.values()),
         "rollout/llm_calls": figures.llm_calls,
@@ -51,6 +62,8 @@ def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[s
         "rollout/llm_completion_tokens": figures.llm_completion_tokens,
         "rollout/cost": figures.cost,
         **{f"rollout/calls/{name}": value for name, value in calls.items()},
+        "rollout/operator_entropy": _entropy(calls.values()),
+        "rollout/workflow_share": _share_of_most_frequent(scored),
         **{
             f"rollout/stop/{reason.value}": figures.stop_reasons.get(reason.value, 0) / max(1, len(trajectories))
             for reason in StopReason
@@ -108,6 +121,18 @@ def combine_mini_batches(parts: Sequence[Mapping[str, float]]) -> dict[str, floa
         else:
             combined[key] = sum(value * count for value, count in values) / sum(count for _, count in values)
     return combined
+
+
+def combine_later_mini_batches(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Join the metrics of the mini-batches after the first, as :func:`combine_mini_batches` does.
+
+    In the first, the policy is still the old one: its ratio is 1 and nothing is clipped, which hides the others.
+
+    Returns:
+        Keys ``later/...``; empty where there is only one.
+    """
+    kept = [{key: part[key] for key in (*_LATER, "num_units") if key in part} for part in parts[1:]]
+    return {f"later/{key}": value for key, value in combine_mini_batches(kept).items() if key != "num_units"}
 
 
 def merge(*parts: Mapping[str, float | int | None]) -> Metrics:
@@ -171,6 +196,44 @@ def _success(prefix: str, figures: Figures) -> Metrics:
 
 def _of_answers(figures: Figures, metrics: Metrics) -> Metrics:
     return metrics if figures.measure == "exact_match" else {}
+
+
+def _of_right(figures: Figures, scored: Sequence[ScoredTrajectory]) -> Metrics:
+    """Return the surprisal of right trajectories, where the task says which ones are."""
+    if figures.headline is None:
+        return {}
+    right = [trajectory for trajectory in scored if trajectory.reward.success is True]
+    logprobs = [value for trajectory in right for turn in trajectory.turns for value in turn.logprobs]
+    return {"rollout/surprisal_right": -_mean(logprobs) if logprobs else None}
+
+
+def _repetition(thoughts: Sequence[str]) -> float | None:
+    """Return the share of word sequences in a trajectory's thoughts that have occurred in them before."""
+    seen: set[tuple[str, ...]] = set()
+    num = 0
+    for thought in thoughts:
+        words = thought.split()
+        sequences = [*zip(*(words[start:] for start in range(_REPEATED_WORDS)), strict=False)]
+        seen.update(sequences)
+        num += len(sequences)
+    return 1.0 - len(seen) / num if num else None
+
+
+def _entropy(amounts: Iterable[float]) -> float:
+    """Return the entropy of shares, in nats."""
+    present = [amount for amount in amounts if amount]
+    return math.fsum(amount / sum(present) * math.log(sum(present) / amount) for amount in present)
+
+
+def _share_of_most_frequent(scored: Sequence[ScoredTrajectory]) -> float | None:
+    """Return the share of trajectories whose workflow, the operators in the order of their calls, is the most frequent."""
+    workflows = Counter(tuple(operator_of(call) for turn in each.turns for call in turn.calls) for each in scored)
+    return max(workflows.values()) / len(scored) if scored else None
+
+
+def _mean_of_known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return _mean(known) if known else None
 
 
 def _mean(values: Sequence[float]) -> float:

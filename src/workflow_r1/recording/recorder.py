@@ -9,7 +9,10 @@ from typing import Any, Literal
 from workflow_r1.accounting import Accounts, Spent
 from workflow_r1.accounting.budget import Tally
 from workflow_r1.errors import CheckpointError, ServiceUnavailableError
+from workflow_r1.recording.alarms import Alarm, to_row
 from workflow_r1.recording.events import (
+    AlarmOver,
+    AlarmRaised,
     EvaluationFinished,
     Event,
     HeldOutScored,
@@ -21,9 +24,9 @@ from workflow_r1.recording.events import (
     Warned,
     ignore,
 )
-from workflow_r1.recording.health import CollapseWatch, ContentionWatch, SignalWatch
+from workflow_r1.recording.health import ContentionWatch, RunWatch
 from workflow_r1.recording.metrics import Metrics
-from workflow_r1.recording.run_files import EVALUATIONS, METRICS, SERVICES, SPENT, RunFiles
+from workflow_r1.recording.run_files import ALARMS, EVALUATIONS, METRICS, SERVICES, SPENT, RunFiles
 from workflow_r1.recording.run_lock import hold_run_directory
 from workflow_r1.rollout.outage import check_served
 from workflow_r1.trajectory import Trajectory
@@ -49,7 +52,7 @@ class RunRecorder:
         self.writes = writes
         self._on_event = on_event if writes else ignore
         self._counts_spent = False
-        self._collapse, self._signal = CollapseWatch(), SignalWatch()
+        self._watch = RunWatch()
         self._contention = ContentionWatch()
 
     # ------------------------------------------------------------------------------------------------ start and resume
@@ -81,7 +84,7 @@ class RunRecorder:
 
         Args:
             file_lengths: lengths at the checkpoint, in bytes; empty for a new run.
-            watched: memory of the watch for collapse there; None lets it read the kept steps again.
+            watched: memory of the watch there; None lets it read the kept steps again.
             tally: common count of several processes with one budget.
 
         Raises:
@@ -89,11 +92,10 @@ class RunRecorder:
             ConfigError: money is limited, and how much was spent is unknown.
         """
         self._files.cut_back(file_lengths)
-        self._collapse, self._signal = CollapseWatch(watched), SignalWatch(watched)
+        self._watch = RunWatch(watched)
         if watched is None and self.writes:
             for row in self._kept_steps():
-                self._collapse.observe(row)
-                self._signal.observe(row, is_last=False)
+                self._watch.observe(row)
         if self.accounts is not None:
             spent = Spent.read(self.directory / SPENT) if self.writes else Spent()
             self.accounts.budget.restart(spent, tally=tally)
@@ -106,8 +108,8 @@ class RunRecorder:
 
     @property
     def watched(self) -> dict[str, float]:
-        """Memory of the watches for collapse and for signal, for a checkpoint."""
-        return self._collapse.remembered | self._signal.remembered
+        """Memory of the watch, for a checkpoint."""
+        return self._watch.remembered
 
     def _kept_steps(self) -> Iterator[Metrics]:
         file = self.directory / METRICS
@@ -175,14 +177,12 @@ class RunRecorder:
         self.warn(f"step {step}: {len(failed)} of {len(trajectories)} trajectories failed, the first with: {example}")
 
     def record_step(self, row: Metrics, *, num_steps: int) -> None:
-        """Write the line of a step, and warn where a watch sees a collapse, or nothing to learn from, in it."""
+        """Write the line of a step, and the alarms that begin or end with it."""
         step = int(row["step"] or 0)
         self._files.append(METRICS, row)
-        messages = self._collapse.observe(row)
-        if (silence := self._signal.observe(row, is_last=step == num_steps)) is not None:
-            messages.append(silence)
-        for message in messages:
-            self.warn(f"step {step}: {message}")
+        for change in self._watch.observe(row, is_last=step == num_steps):
+            self._files.append(ALARMS, to_row(change))
+            self._on_event(AlarmRaised(change) if isinstance(change, Alarm) else AlarmOver(change))
         self._on_event(StepFinished(step, num_steps, row))
 
     def record_start(self, evaluation: Metrics) -> None:

@@ -22,6 +22,8 @@ TRAJECTORIES = "trajectories.jsonl.gz"
 """Every trajectory that was sampled for training, compressed. A run that an earlier version began keeps its plain file."""
 EVALUATIONS = "evaluations.jsonl"
 """One JSON object per evaluation."""
+ALARMS = "alarms.jsonl"
+"""Begin and end of each alarm: one JSON object each. The first alarm makes the file."""
 SERVICES = "services.jsonl"
 """Usage of services: one JSON object per step, and one per evaluation."""
 SPENT = "spent.json"
@@ -29,7 +31,7 @@ SPENT = "spent.json"
 
 _PLAIN_TRAJECTORIES = TRAJECTORIES.removesuffix(COMPRESSED)
 
-_ROWS = (METRICS, EVALUATIONS, SERVICES)
+_ROWS = (METRICS, EVALUATIONS, ALARMS, SERVICES)
 
 
 def trajectories_file(directory: Path) -> Path:

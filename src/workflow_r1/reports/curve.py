@@ -2,12 +2,14 @@
 
 import io
 import itertools
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow_r1.errors import MissingExtraError
 from workflow_r1.evaluation.figures import MEASURES, Measure
 from workflow_r1.installation import install_command
+from workflow_r1.printable import printable
 from workflow_r1.recording.metrics import headline_of
 from workflow_r1.reports.run_record import RunRecord
 from workflow_r1.trajectory.storage import write_atomically
@@ -34,6 +36,9 @@ SPARE_COLOURS = ("#b08968", "#7f5539", "#adb5bd", "#495057")
 """Colours for operators that a user added."""
 
 CALLS, PARTS = "rollout/calls/", "rollout/part/"
+
+MAX_RUN_CHARS, MAX_OPERATOR_CHARS = 60, 28
+"""Longest name of a run directory, and of an operator, in a picture: a longer one would leave the curves no room."""
 
 
 def draw_curve(run: RunRecord) -> list[Path]:
@@ -69,6 +74,8 @@ def draw_curve(run: RunRecord) -> list[Path]:
         _draw_held_out(held_out, run)
         _draw_operator_mix(mix, run)
         figure.suptitle(run.title, fontsize=12, fontweight="bold", color=INK, x=0.01, ha="left")
+        figure.text(0.99, 0.98, _name_and_date(run), color=MUTED, ha="right", va="top")
+        figure.supxlabel(_how_answers_are_drawn(run), fontsize=8, color=MUTED, x=0.01, ha="left")
         return [
             _save(figure, run.directory / "curve.png", dpi=160),
             _save(figure, run.directory / "curve.svg", metadata={"Date": None}),
@@ -80,6 +87,33 @@ def _save(figure: "Figure", path: Path, **options: Any) -> Path:
     figure.savefig(buffer, format=path.suffix.removeprefix("."), **options)
     write_atomically(path, buffer.getvalue())
     return path
+
+
+def _name_and_date(run: RunRecord) -> str:
+    """Return the name of the run directory, the beginning of the run, and its length."""
+    name = _shorten(run.directory.resolve().name, MAX_RUN_CHARS)
+    try:
+        started = datetime.fromisoformat(run.environment["started"])
+        begun = [f"begun on {started.day} {started:%B %Y}"]
+    except (KeyError, TypeError, ValueError):
+        begun = []
+    return ", ".join([name, *begun, f"{run.metrics[-1]['step']} of {run.config.training.steps} steps"])
+
+
+def _shorten(name: str, limit: int) -> str:
+    name = " ".join(printable(name).split())
+    return name if len(name) <= limit else f"{name[: limit - 3]}..."
+
+
+def _how_answers_are_drawn(run: RunRecord) -> str:
+    """Explain why training and held-out figures of one policy differ."""
+    sampled = f"Sampled: each token is drawn at temperature {run.config.sampling.temperature:g}, on training questions."
+    if not run.evaluations:
+        return sampled
+    return (
+        f"{sampled}  Greedy: each token is the likeliest one, on questions that are never trained on.  One policy may score "
+        "differently by the two."
+    )
 
 
 def _dress(axes: "Axes", title: str, x_label: str, y_label: str = "") -> None:
@@ -96,21 +130,30 @@ def _dress(axes: "Axes", title: str, x_label: str, y_label: str = "") -> None:
 def _draw_training(axes: "Axes", run: RunRecord) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    _dress(axes, "Training: sampled trajectories", "step", "mean of the step")
+    _dress(axes, f"Training, sampled ({_trajectories_of_a_step(run)} a step)", "step", "mean over trajectories")
     measure: Measure = headline_of(run.metrics[-1], "rollout")
     drawn: dict[Measure, str] = {"reward": ORANGE, measure: BLUE}
     for name, colour in drawn.items():
         label = MEASURES[name]
         steps, values = run.series(f"rollout/{name}")
-        axes.plot(steps, values, color=colour, alpha=0.3, linewidth=1.0)
+        axes.plot(steps, values, color=colour, alpha=0.35, linestyle="", marker="o", markersize=3)
         axes.plot(
             steps, _smooth(values), color=colour, linewidth=2.0, label=label, marker="o" if len(steps) == 1 else ""
         )
     for key, colour in zip(run.keys(PARTS), itertools.cycle(SPARE_COLOURS), strict=False):
         steps, values = run.series(key)
         axes.plot(steps, _smooth(values), color=colour, linewidth=1.2, linestyle="--", label=key.removeprefix(PARTS))
+    if len(run.metrics) > 1:
+        axes.plot([], [], color=MUTED, alpha=0.6, linestyle="", marker="o", markersize=3, label="single steps")
+        axes.plot([], [], color=MUTED, linewidth=2.0, label="moving average")
     axes.legend(frameon=False, loc="best", labelcolor=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _trajectories_of_a_step(run: RunRecord) -> str:
+    training = run.config.training
+    number = run.metrics[-1].get("rollout/num_trajectories") or training.questions_per_step * training.group_size
+    return f"{number:g} trajectories"
 
 
 def _draw_held_out(axes: "Axes", run: RunRecord) -> None:
@@ -125,7 +168,8 @@ def _draw_held_out(axes: "Axes", run: RunRecord) -> None:
         name if measure == "reward" else f"{name}, 95% interval",
     )
     if measure != "reward":
-        axes.set_ylim(0, 1)
+        axes.set_ylim(0, 1.1)  # Room for a figure above the interval of a rate of 1.
+        axes.set_yticks([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
     if not rows:
         return
     minutes = [run.minutes_at(row["step"]) for row in rows]
@@ -135,12 +179,14 @@ def _draw_held_out(axes: "Axes", run: RunRecord) -> None:
     high = [row.get(f"evaluation/{measure}_high", rate) - rate for rate, row in zip(rates, rows, strict=True)]
     axes.errorbar(minutes, rates, yerr=[low, high], color=BLUE, linewidth=2, marker="o", markersize=4, capsize=3)
     for index in {0, len(rows) - 1}:
+        is_below = label_is_below(rates, index)
         axes.annotate(
             f"{rates[index]:.2f}",
-            (minutes[index], rates[index] + high[index]),
+            (minutes[index], rates[index] - low[index] if is_below else rates[index] + high[index]),
             textcoords="offset points",
-            xytext=(0, 4),
+            xytext=(0, -4 if is_below else 4),
             ha="left" if index == 0 else "right",
+            va="top" if is_below else "bottom",
             color=INK,
             fontweight="bold",
         )
@@ -151,10 +197,16 @@ def _draw_held_out(axes: "Axes", run: RunRecord) -> None:
     axes.set_title(axes.get_title(loc="left"), loc="left", fontsize=10, color=INK, pad=16)
 
 
+def label_is_below(values: list[float], index: int) -> bool:
+    """Return True where the label of an end of a curve stands below it: on the side that the curve does not take."""
+    neighbour = 1 if index == 0 else index - 1
+    return neighbour < len(values) and values[neighbour] > values[index]
+
+
 def _draw_operator_mix(axes: "Axes", run: RunRecord) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    _dress(axes, "Operator mix", "step", "calls per question")
+    _dress(axes, "Operator mix, sampled (moving average)", "step", "calls per question")
     named: list[tuple[str, list[float]]] = []
     steps = [row["step"] for row in run.metrics]
     for key in run.keys(CALLS):
@@ -176,6 +228,7 @@ def _draw_operator_mix(axes: "Axes", run: RunRecord) -> None:
         axes.stackplot(steps, *[values for _, values in named], colors=colours, labels=[name for name, _ in named])
     handles, labels = axes.get_legend_handles_labels()
     # The legend reads from the top, as the stack does.
+    labels = [_shorten(name, MAX_OPERATOR_CHARS) for name in labels]
     axes.legend(handles[::-1], labels[::-1], frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
     axes.margins(x=0.0 if len(steps) > 1 else 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

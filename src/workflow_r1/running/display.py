@@ -21,7 +21,8 @@ from rich.text import Text
 from workflow_r1.running.terminal import Terminal
 
 if TYPE_CHECKING:
-    from workflow_r1.recording.events import Event, ServicesBooked, StopRequested
+    from workflow_r1.recording.alarms import Alarm
+    from workflow_r1.recording.events import AlarmOver, Event, ServicesBooked, StopRequested
     from workflow_r1.trajectory import Reward, Trajectory
 
 CALLS = "rollout/calls/"
@@ -55,6 +56,7 @@ class TrainingBoard:
         self._rows: list[Mapping[str, Any]] = []
         self._evaluations: list[tuple[int, Mapping[str, Any]]] = []
         self._notes: list[str] = []
+        self._alarms: dict[str, Alarm] = {}
         self._live: Counter[str] = Counter()
         self._measure = ""
         self._ended = False
@@ -110,6 +112,11 @@ class TrainingBoard:
                 self._ended = True
             case events.Warned():
                 self._notes.append(f"warning: {event.message}")
+            case events.AlarmRaised():
+                self._alarms[event.alarm.kind] = event.alarm
+            case events.AlarmOver():
+                self._alarms.pop(event.end.kind, None)
+                self._notes.append(_over(event))
             case events.StopRequested():
                 self._notes.append(_stopping(event))
             case _:
@@ -143,6 +150,8 @@ class TrainingBoard:
             parts.append(self._evaluation_line())
         if self.services is not None:
             parts.append(Text(f"\nservices  {_taken(self.services)}; spent in all {self._spent}", style="dim"))
+        for alarm in self._alarms.values():
+            parts.append(Text(f"alarm since step {alarm.step}: {alarm.message}; {alarm.remedy}", style="bold red"))
         for note in self._notes[-3:]:
             parts.append(Text(note, style="yellow" if note.startswith(("warning", "stopping")) else "dim"))
         return Group(*parts)
@@ -273,6 +282,10 @@ class PlainLines:
                 self.note(f"checkpoint at step {event.step}: {event.path.name}")
             case events.Warned():
                 self.note(f"warning: {event.message}")
+            case events.AlarmRaised():
+                self.note(f"alarm at step {event.alarm.step}: {event.alarm.message}; {event.alarm.remedy}")
+            case events.AlarmOver():
+                self.note(_over(event))
             case events.StopRequested():
                 self.note(_stopping(event))
             case _:
@@ -413,6 +426,12 @@ def _taken(services: "ServicesBooked") -> str:
 
 def _stopping(event: "StopRequested") -> str:
     return f"stopping: {event.what_follows} (Ctrl-C again aborts at once)"
+
+
+def _over(event: "AlarmOver") -> str:
+    from workflow_r1.recording.alarms import ALARM_TITLES
+
+    return f"alarm over at step {event.end.step}: {ALARM_TITLES[event.end.kind]}"
 
 
 def _sampled_rate(row: Mapping[str, Any]) -> str:

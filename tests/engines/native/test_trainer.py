@@ -63,6 +63,7 @@ def test_what_a_run_leaves_behind(whole):
         assert f"rollout/{key}" in step
     for key in ("loss", "ratio_mean", "clip_fraction_low", "entropy", "grad_norm", "sampler_kl", "turn_1/ratio_mean"):
         assert f"update/{key}" in step
+    assert all("update/later/ratio_mean" in row for row in metrics if row.get("update/num_optimiser_steps", 0) > 1)
     for path in (directory / "metrics.jsonl", directory / "evaluations.jsonl"):
         assert all(list(json.loads(line)) == sorted(json.loads(line)) for line in path.read_text().splitlines())
     trajectories = load_trajectories(directory / "trajectories.jsonl")

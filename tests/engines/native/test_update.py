@@ -253,6 +253,30 @@ def test_epochs_pass_over_the_mini_batches_with_one_old_policy(run_config, group
     assert result.metrics["update/ratio_max"] == pytest.approx(max(ratios), abs=1e-5)
 
 
+def test_how_the_likelihood_of_right_trajectories_changes(run_config, groups):
+    """The second optimiser step's groups have been sampled, not learned from: the first moves their likelihood."""
+    config = configure(run_config, mini_batch_questions=2)
+    by_hand, _ = make_update(config)
+    mini_batches = [each for each in by_hand.mini_batches(groups) if each.batch.num_rows]
+    second = mini_batches[1]
+    assert second.is_right.tolist() == [each.reward.success for group in groups[2:4] for each in group]
+    before = by_hand.logprobs(second.batch)
+    by_hand._optimiser.zero_grad()
+    by_hand.accumulate_gradient(mini_batches[0])
+    torch.nn.utils.clip_grad_norm_(by_hand._trainable(), config.optimiser.max_grad_norm)
+    by_hand._optimiser.step()
+    right = (second.batch.turn_ids > 0) & second.is_right[:, None]
+    expected = (by_hand.logprobs(second.batch) - before)[right].mean().item()
+
+    update, _ = make_update(config)
+    metrics = update.step(groups, policy_version=0).metrics
+    assert metrics["update/later/right_logprob_change"] == pytest.approx(expected, rel=1e-3)
+    assert abs(expected) > 1e-3
+    assert abs(metrics["update/right_logprob_change"]) < abs(expected)  # The first optimiser step adds 0.
+    alone = make_update(configure(run_config))[0].step(groups, policy_version=0).metrics
+    assert not [key for key in alone if key.startswith("update/later/")]
+
+
 def test_the_trust_region_of_the_sampler_is_measured_by_its_own_log_probabilities(run_config, groups):
     config = configure(run_config, objective={"trust_region": "sampler"})
     update, model = make_update(config)

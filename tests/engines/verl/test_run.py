@@ -17,7 +17,15 @@ from workflow_r1.engines.verl.launch import StepReport
 from workflow_r1.engines.verl.naming import name_trajectory
 from workflow_r1.engines.verl.rollout_files import RolloutFiles
 from workflow_r1.errors import ConfigError, ServiceUnavailableError
-from workflow_r1.recording.events import CheckpointSaved, Event, PolicySaved, RunStarted, StepFinished, Warned
+from workflow_r1.recording.events import (
+    AlarmRaised,
+    CheckpointSaved,
+    Event,
+    PolicySaved,
+    RunStarted,
+    StepFinished,
+    Warned,
+)
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.running.engines import order_questions
 from workflow_r1.running.parts import held_out_questions, train_questions
@@ -134,9 +142,10 @@ def test_steps_become_rows_events_and_a_policy(play: Callable[..., Any], tmp_pat
 def test_failures_are_counted_and_told(play: Callable[..., Any], tmp_path: Path) -> None:
     _, events = play(["one fails"])
     assert rows(tmp_path)[0]["rollout/num_failed"] == 4
-    failed, equal = [event.message for event in events if isinstance(event, Warned)]
+    (failed,) = [event.message for event in events if isinstance(event, Warned)]
     assert "4 of 16 trajectories failed" in failed and "the LLM is down" in failed
-    assert "this run could not learn" in equal  # No trajectory of this double is right.
+    (equal,) = [event.alarm for event in events if isinstance(event, AlarmRaised)]
+    assert "this run could not learn" in equal.message  # No trajectory of this double is right.
 
 
 def test_a_step_of_failures_ends_the_run(play: Callable[..., Any]) -> None:

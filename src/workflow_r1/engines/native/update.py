@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from workflow_r1.algorithms import (
@@ -38,7 +38,7 @@ from workflow_r1.policy.model import has_adapters
 from workflow_r1.policy.packing import PackedBatch, pack
 from workflow_r1.policy.prefix_trees import TreeBatch, prefix_trees, tree_batch
 from workflow_r1.policy.sharding import full, is_sharded
-from workflow_r1.recording.metrics import Metrics, combine_mini_batches
+from workflow_r1.recording.metrics import Metrics, combine_later_mini_batches, combine_mini_batches
 from workflow_r1.trajectory import ScoredTrajectory, Trajectory
 
 
@@ -56,6 +56,8 @@ class MiniBatch:
     """Their units."""
     num_zero_advantage: int
     """Trajectories left out of ``batch`` because they cannot move the policy."""
+    is_right: Bool[Tensor, " batch"]
+    """Rows that reached their goal: an exact match, for questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,8 @@ class PolicyUpdate:
                 "update/num_rows_trained": sum(mini_batch.batch.num_rows for mini_batch in learning),
                 **{
                     f"update/{name}": value
-                    for name, value in combine_mini_batches([gradient.metrics for gradient, _, _ in parts]).items()
+                    for combine in (combine_mini_batches, combine_later_mini_batches)
+                    for name, value in combine([gradient.metrics for gradient, _, _ in parts]).items()
                 },
             },
             num_optimiser_steps=num_steps,
@@ -265,6 +268,11 @@ class PolicyUpdate:
                     num_trajectories=len(rows),
                     num_units=sum(_num_units(trajectory, self._switches.unit) for trajectory, _ in rows),
                     num_zero_advantage=len(rows) - len(kept),
+                    is_right=torch.tensor(
+                        [trajectory.reward.success is True for trajectory, _ in kept],
+                        dtype=torch.bool,
+                        device=self._device,
+                    ),
                 )
             )
         return cut
@@ -452,7 +460,8 @@ class PolicyUpdate:
             "clip_high": switches.clip_high,
             "clip_reference_length": self._objective.clip_reference_length,
         }
-        by_unit = policy_loss(**common, unit_ids=unit_ids(batch.turn_ids, switches.unit)).metrics
+        units = unit_ids(batch.turn_ids, switches.unit)
+        by_unit = policy_loss(**common, unit_ids=units).metrics
         by_token = {"entropy": gradient.entropy[mask].mean().item()}
         if trained is not batch.sampler_logprobs:
             by_token |= {
@@ -460,6 +469,8 @@ class PolicyUpdate:
                 "sampler_difference": (batch.sampler_logprobs - trained)[mask].abs().mean().item(),
                 "sampler_difference_max": _sampler_error(batch, trained),
             }
+        if (right := mask & mini_batch.is_right[:, None]).any():
+            by_token["right_logprob_change"] = (gradient.logprobs - old)[right].mean().item()
         if ref_logprobs is not None:
             by_token["kl"] = kl_estimate(gradient.logprobs, ref_logprobs, "k3")[mask].mean().item()
         correction = self._correction(batch, old)
@@ -469,7 +480,9 @@ class PolicyUpdate:
             by_token["correction_mean"] = weights.mean().item()
             by_token["correction_min"], by_token["correction_max"] = weights.min().item(), weights.max().item()
             by_token["correction_capped"] = (weights >= cap).double().mean().item()
-        by_turn = turn_metrics(**common, turn_ids=batch.turn_ids, ref_logprobs=ref_logprobs, entropy=gradient.entropy)
+        by_turn = turn_metrics(
+            **common, turn_ids=batch.turn_ids, unit_ids=units, ref_logprobs=ref_logprobs, entropy=gradient.entropy
+        )
         return {**by_unit, **by_token, **by_turn}
 
     def _pack(self, trajectories: Sequence[Trajectory]) -> PackedBatch:

@@ -225,8 +225,9 @@ class GSsPOTrainer(GRPOTrainer):
             "clip_high": self.switches.clip_high,
             "clip_reference_length": self._clip_reference_length,
         }
-        part = policy_loss(**common, unit_ids=self._units(inputs)).metrics
-        part |= turn_metrics(**common, turn_ids=turn_ids, ref_logprobs=reference, entropy=entropy)
+        units = self._units(inputs)
+        part = policy_loss(**common, unit_ids=units).metrics
+        part |= turn_metrics(**common, turn_ids=turn_ids, unit_ids=units, ref_logprobs=reference, entropy=entropy)
         part["entropy"] = entropy[mask].mean().item()
         if reference is not None:
             part["kl"] = kl_estimate(logprobs, reference, "k3")[mask].mean().item()

@@ -1,0 +1,45 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from workflow_r1.recording.alarms import Alarm, AlarmEnded
+from workflow_r1.recording.events import AlarmOver, AlarmRaised, RunStarted, Warned
+from workflow_r1.running.display import PlainLines, TrainingBoard
+
+MALFORMED = Alarm("malformed", 7, "60% of the trajectories are malformed", "look at them")
+OVER = AlarmOver(AlarmEnded("malformed", 9))
+
+
+def shown(board, *, width=200):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(board)
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def board():
+    board = TrainingBoard("a run", "runs/a", clock=lambda: 0.0)
+    board.receive(RunStarted(0, 24, 100, 100))
+    return board
+
+
+def test_an_alarm_stays_on_the_board_until_it_is_over(board):
+    board.receive(AlarmRaised(MALFORMED))
+    for number in range(5):
+        board.receive(Warned(f"number {number}"))
+    assert "alarm since step 7: 60% of the trajectories are malformed; look at them" in shown(board)
+    board.receive(OVER)
+    assert "alarm since" not in shown(board)
+    assert "alarm over at step 9: malformed trajectories" in shown(board)
+
+
+def test_plain_lines_say_when_an_alarm_begins_and_ends(board):
+    console = Console(file=io.StringIO(), width=200)
+    lines = PlainLines(console, board)
+    lines.receive(AlarmRaised(MALFORMED))
+    lines.receive(OVER)
+    assert console.file.getvalue().splitlines() == [
+        "alarm at step 7: 60% of the trajectories are malformed; look at them",
+        "alarm over at step 9: malformed trajectories",
+    ]
