@@ -21,6 +21,7 @@ COMMANDS = (
     "ask",
     "evaluate",
     "report",
+    "show",
     "rollout",
     "warmstart",
     "world",

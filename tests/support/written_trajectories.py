@@ -30,7 +30,7 @@ def written(question, *turns, golden=(), stop_reason=None, **fields):
         made.append(Turn(index=index, text=text, well_formed=parsed.well_formed, calls=calls))
     known = {
         "id": "t", "group_id": "g", "turns": tuple(made), "answer": answer,
-        "question": Question(id="q", text=question, golden_answers=golden),
+        "question": question if isinstance(question, Question) else Question(id="q", text=question, golden_answers=golden),
         "stop_reason": stop_reason or (StopReason.MAX_TURNS if answer is None else StopReason.ANSWERED),
     } | fields  # fmt: skip
     trajectory = Trajectory(**known)

@@ -83,9 +83,9 @@ def export_inspect_logs(
         answers = rows.pop((method, benchmark)).values()
         path = output / f"{as_file_name(method)}_{as_file_name(benchmark)}.eval"
         on_start(path, len(answers))
-        samples = _samples(answers, evaluation, llm=_name_of_llm(card), run=_id(card.title, _time(began)))
+        samples = _samples(answers, evaluation, llm=_name_of_llm(card), run=stable_id(card.title, as_time(began)))
         log = _make_log(card, samples, figures[method, benchmark], began=began, ended=ended)
-        _write(path, log)
+        write_log(path, log)
         written.append(path)
         on_log(path, log)
     return written
@@ -93,7 +93,7 @@ def export_inspect_logs(
 
 def _samples(answers: Iterable[EvaluationRow], evaluation: EvaluationLog, *, llm: str, run: str) -> list[EvalSample]:
     """One for each answer, by question, seed and repeat: answers came in the order in which services replied."""
-    ordered = sorted(answers, key=lambda row: (_natural(row.question_id), row.seed, row.repeat))
+    ordered = sorted(answers, key=lambda row: (natural_order(row.question_id), row.seed, row.repeat))
     first = ordered[0]
     draws = sorted({(row.seed, row.repeat) for row in ordered})
     epochs = {draw: epoch for epoch, draw in enumerate(draws, start=1)}
@@ -105,7 +105,7 @@ def _samples(answers: Iterable[EvaluationRow], evaluation: EvaluationLog, *, llm
             path = evaluation.trajectories_path(row.method, row.benchmark)
             raise DataError(f"{path}: expected the trajectory {id}, whose answer is in {ROWS}, found none")
         epoch = epochs[row.seed, row.repeat]
-        samples.append(make_sample(row, trajectories[id], epoch=epoch, llm=llm, uuid=_id(run, id)))
+        samples.append(make_sample(row, trajectories[id], epoch=epoch, llm=llm, uuid=stable_id(run, id)))
     return samples
 
 
@@ -113,7 +113,7 @@ def _make_log(
     card: EvaluationCard, samples: list[EvalSample], figures: MethodFigures, *, began: datetime, ended: datetime
 ) -> EvalLog:
     method, benchmark = figures.method, figures.benchmark
-    created = _time(began)
+    created = as_time(began)
     described = card.methods.get(method, {})
     questions = card.benchmarks.get(benchmark, {})
     failed = sum(sample.error is not None for sample in samples)
@@ -125,9 +125,9 @@ def _make_log(
     return EvalLog(
         status="success",
         eval=EvalSpec(
-            eval_id=_id(card.title, created, method, benchmark),
-            run_id=_id(card.title, created),
-            task_id=_id(method, benchmark),
+            eval_id=stable_id(card.title, created, method, benchmark),
+            run_id=stable_id(card.title, created),
+            task_id=stable_id(method, benchmark),
             created=created,
             task=f"{method} on {benchmark}",
             solver=method,
@@ -158,9 +158,9 @@ def _make_log(
         ),
         stats=EvalStats(
             started_at=created,
-            completed_at=_time(max(began, ended)),
-            model_usage=_sum(sample.model_usage for sample in samples),
-            role_usage=_sum(sample.role_usage for sample in samples),
+            completed_at=as_time(max(began, ended)),
+            model_usage=sum_usage(sample.model_usage for sample in samples),
+            role_usage=sum_usage(sample.role_usage for sample in samples),
         ),
         samples=samples,
     )
@@ -180,7 +180,8 @@ def _score(name: str, metric: str, interval: Interval | None, figures: MethodFig
     )
 
 
-def _write(path: Path, log: EvalLog) -> None:
+def write_log(path: Path, log: EvalLog) -> None:
+    """Write a log. It appears whole, in place of an earlier one."""
     partial = path.with_name(f".{path.stem}.partial.eval")
     try:
         write_eval_log(log, partial)
@@ -189,7 +190,8 @@ def _write(path: Path, log: EvalLog) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _sum(usages: Iterable[Mapping[str, ModelUsage]]) -> dict[str, ModelUsage]:
+def sum_usage(usages: Iterable[Mapping[str, ModelUsage]]) -> dict[str, ModelUsage]:
+    """Sum up usages by model or role."""
     total: dict[str, ModelUsage] = {}
     for usage in usages:
         for name, each in usage.items():
@@ -216,15 +218,16 @@ def _began(card: EvaluationCard, ended: datetime) -> datetime:
         return ended
 
 
-def _time(moment: datetime) -> str:
+def as_time(moment: datetime) -> str:
+    """Write a time as the logs have it: UTC, to the second."""
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _natural(id: str) -> str:
-    """Sorts ``test_9`` before ``test_10``."""
+def natural_order(id: str) -> str:
+    """Sort ``test_9`` before ``test_10``."""
     return re.sub(r"\d+", lambda number: number[0].zfill(20), id)
 
 
-def _id(*names: str) -> str:
-    """An id that is the same at every export."""
+def stable_id(*names: str) -> str:
+    """Make an id that is the same at every export."""
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:22]

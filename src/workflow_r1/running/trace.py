@@ -1,8 +1,8 @@
-"""Live view of a trajectory: the policy's thoughts and calls, the observations, and the usage."""
+"""View of a trajectory, live or stored: the policy's thoughts and calls, the observations, and the usage."""
 
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,17 +13,25 @@ from rich.panel import Panel
 from rich.spinner import Spinner
 from rich.text import Text
 
-from workflow_r1.prompts import cut_middle, parse_turn
+from workflow_r1.prompts import ParsedCall, cut_middle, parse_turn
 from workflow_r1.rollout.events import TurnFinished, TurnSampled, TurnStarted
 from workflow_r1.running.asking import AskEvent, QuestionAsked
-from workflow_r1.trajectory import AnswerReward, Reward, ScoredTrajectory, StopReason
+from workflow_r1.trajectory import AnswerReward, OperatorCall, Reward, ScoredTrajectory, StopReason
 from workflow_r1.trajectory.records import compares_answers
+from workflow_r1.workflows import EffectKind, Flow, trace_effects, trace_flow
+from workflow_r1.workflows.flow import ANSWER
 
 if TYPE_CHECKING:
     from workflow_r1.trajectory import Question, Trajectory, Turn, Usage
 
 MAX_TEXT_CHARS = 2100
 """A longer text of anyone is shown by its two ends; the saved trajectory has all of it. An observation is shorter."""
+
+CHANGES = {
+    EffectKind.WRONG_TO_RIGHT: "the answer became right",
+    EffectKind.RIGHT_TO_WRONG: "the right answer became wrong",
+}
+"""Effects that are worth a line."""
 
 
 class LiveTrace:
@@ -107,6 +115,37 @@ class LiveTrace:
         self._print(line)
         self._print(Text(", ".join(outcome_parts(trajectory, self._currency)), style="dim"))
 
+    def show_stored(self, trajectory: "Trajectory", *, title: str) -> None:
+        """Show a stored trajectory as a whole, each call with the origins of its input and its effect on the answer."""
+        self.show_question(trajectory.question, title=title, policy=trajectory.policy)
+        flow, effects = trace_flow(trajectory), {effect.call: effect for effect in trace_effects(trajectory)}
+        self._writes_tags = any(parse_turn(turn.text).think is not None for turn in trajectory.turns)
+        for turn in trajectory.turns:
+            tokens = len(turn.token_ids) or turn.usage.completion_tokens
+            took = [*([count(tokens, "token")] if tokens else []), *money_parts(turn.usage, self._currency)]
+            self._show_text(turn.index, turn.text, took)
+            calls: Sequence[ParsedCall | OperatorCall] = turn.calls or parse_turn(turn.text).calls
+            for number, call in enumerate(calls, start=1):
+                id = f"call-{turn.index}-{number}"
+                self._show_call(call)
+                self._show_origins(flow, id)
+                if isinstance(call, OperatorCall):
+                    self._show_observation(call)
+                if id in effects and effects[id].kind in CHANGES:
+                    self._print(Text(CHANGES[effects[id].kind], style="bold magenta"), indent=4)
+            if not turn.calls:
+                self._show_observations(turn)
+        if trajectory.answer is not None:
+            self._show_origins(flow, ANSWER)
+        if trajectory.error:
+            self._print(Text(_shown(trajectory.error), style="red"))
+        self.show_outcome(trajectory)
+
+    def _show_origins(self, flow: Flow, node: str) -> None:
+        for edge in flow.edges:
+            if edge.target == node and edge.kind == "data":
+                self._print(Text(f"← {edge.source}: {edge.text}", style="dim"), indent=4)
+
     def __rich__(self) -> RenderableType:
         """Line that names the thing that it waits for."""
         waited = time.monotonic() - self._since
@@ -118,41 +157,51 @@ class LiveTrace:
 
     def _show_turn(self, event: TurnSampled) -> None:
         sampled = event.sampled
-        parsed = parse_turn(sampled.text)
-        # Everything of a malformed turn is shown: its fault stands there. So is everything of another format.
-        malformed = parsed.malformed and self._writes_tags
-        line = Text(f"\n{event.index}", style="bold cyan")
-        line.append(" ")
-        line.append(
-            _shown(sampled.text if parsed.malformed or not self._writes_tags else parsed.think or ""),
-            style="red" if malformed else "italic",
-        )
         tokens = len(sampled.token_ids) or sampled.usage.completion_tokens
         took = [
             *([count(tokens, "token")] if tokens else []),
             f"{event.seconds:.2f} s",
             *money_parts(sampled.usage, self._currency),
         ]
-        line.append(f"   {', '.join(took)}", style="dim")
-        self._print(line)
-        for call in parsed.calls:
-            line = Text("  → ", style="dim")
-            line.append(call.operator, style="bold yellow")
-            line.append(f"  {_shown(call.input)}")
-            self._print(line)
-        if parsed.calls:
-            names = ", ".join(dict.fromkeys(call.operator for call in parsed.calls))
+        self._show_text(event.index, sampled.text, took)
+        calls = parse_turn(sampled.text).calls
+        for call in calls:
+            self._show_call(call)
+        if calls:
+            names = ", ".join(dict.fromkeys(call.operator for call in calls))
             self._wait_for(f"turn {event.index}: {names}")
+
+    def _show_text(self, index: int, text: str, took: Sequence[str]) -> None:
+        parsed = parse_turn(text)
+        # Everything of a malformed turn is shown: its fault stands there. So is everything of another format.
+        malformed = parsed.malformed and self._writes_tags
+        line = Text(f"\n{index}", style="bold cyan")
+        line.append(" ")
+        line.append(
+            _shown(text if parsed.malformed or not self._writes_tags else parsed.think or ""),
+            style="red" if malformed else "italic",
+        )
+        line.append(f"   {', '.join(took)}" if took else "", style="dim")
+        self._print(line)
+
+    def _show_call(self, call: ParsedCall | OperatorCall) -> None:
+        line = Text("  → ", style="dim")
+        line.append(call.operator, style="bold yellow")
+        line.append(f"  {_shown(call.input)}")
+        self._print(line)
 
     def _show_observations(self, turn: "Turn") -> None:
         for call in turn.calls:
-            body = Text(_shown(call.observation), style="green" if call.valid else "red")
-            took = [f"{call.seconds:.2f} s", *usage_parts(call.usage, self._currency)]
-            body.append(f"   {', '.join(took)}", style="dim")
-            self._print(body, indent=4)
+            self._show_observation(call)
         if not turn.calls and turn.observation:
             told = turn.observation.removeprefix("<info>").removesuffix("</info>")
             self._print(Text(_shown(told), style="dim"), indent=4)
+
+    def _show_observation(self, call: OperatorCall) -> None:
+        body = Text(_shown(call.observation), style="green" if call.valid else "red")
+        took = [f"{call.seconds:.2f} s", *usage_parts(call.usage, self._currency)]
+        body.append(f"   {', '.join(took)}", style="dim")
+        self._print(body, indent=4)
 
     def _print(self, text: Text, *, indent: int = 0) -> None:
         if self._console.is_terminal:

@@ -13,6 +13,7 @@ from workflow_r1.errors import DataError, found_at
 from workflow_r1.evaluation.card import CARD
 from workflow_r1.evaluation.harness import ROWS
 from workflow_r1.evaluation.harness import TRAJECTORIES as EVALUATED
+from workflow_r1.recording.alarms import ALARMS
 from workflow_r1.recording.run_files import EVALUATIONS, METRICS, trajectories_file
 from workflow_r1.recording.run_lock import LOCK
 from workflow_r1.trajectory import Trajectory
@@ -178,7 +179,7 @@ class Source:
                 yield path, f"{path.parent.name} / {path.name.partition('.jsonl')[0]}"
 
     def _stamps(self) -> Iterator[object]:
-        others = (METRICS, EVALUATIONS, "alarms.jsonl", ROWS, LOCK) if self.path.is_dir() else ()
+        others = (METRICS, EVALUATIONS, ALARMS, ROWS, LOCK) if self.path.is_dir() else ()
         for path in (*(path for path, _ in self._find()), *(self.path / name for name in others)):
             try:
                 found = path.stat()

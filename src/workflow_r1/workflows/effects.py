@@ -163,4 +163,4 @@ class _Judge:
 
 
 def _fold(text: str) -> str:
-    return Words(text).all
+    return Words(text).core

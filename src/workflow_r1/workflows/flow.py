@@ -3,7 +3,7 @@
 A trajectory records texts, not where the policy took them from; that is traced by their words. Values are the arguments of
 a call (its tags apart) and the answer. Each value is traced so:
 
-1. A value that is, word for word, the result of an earlier call comes from the latest such call.
+1. A value that is, word for word, the result of an earlier call comes from the latest such call; articles around it aside.
 2. Any other value is taken apart into the longest runs of words that stand in a source. A run that is a whole result
    comes from the latest such call; one that stands in the question, from the question; any other, from the latest
    observation before the policy first wrote it itself. An observation counts where the run names something (a capital or a
@@ -169,7 +169,7 @@ class _Tracer:
         """Trace values of a turn. Sources keep the order in which they were found."""
         found: _Origins = {}
         for value in values:
-            whole = None if is_thought else self._result(value.all, at)
+            whole = None if is_thought else self._result(value.core, at)
             if whole is not None:
                 found.setdefault(whole, []).append(value.text.strip())
                 continue
@@ -298,7 +298,7 @@ def _values(call: OperatorCall | str) -> list[Words]:
 def _results(call: OperatorCall) -> Iterator[str]:
     result = read_result(call.operator, call.observation)
     for text in result.answers or (result.result,):
-        if words := Words(text).all:
+        if words := Words(text).core:
             yield words
 
 

@@ -61,9 +61,14 @@ class Words:
         return " ".join(word.folded for word in self.words[start:end])
 
     @property
-    def all(self) -> str:
-        """All words as they are looked for in other texts."""
-        return self._joined.strip()
+    def core(self) -> str:
+        """All words as they are looked for in other texts, without those at the two ends that carry nothing; a lone *yes* stays."""
+        start, end = 0, len(self.words)
+        while start < end and self.words[start].is_empty:
+            start += 1
+        while end > start and self.words[end - 1].is_empty:
+            end -= 1
+        return self.run(start, end) or self._joined.strip()
 
     def shown(self, start: int, end: int) -> str:
         """Return some of the words as the text has them."""
