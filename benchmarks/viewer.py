@@ -1,4 +1,4 @@
-"""How fast the viewer opens, filters and searches a large run, how much memory it takes, and what it costs training.
+"""Speed of the viewer on a large run (opening, filtering, searching), its memory, and its cost to training.
 
     python benchmarks/viewer.py RUN [--trajectories 50000] [--chromium /usr/bin/chromium]
 
@@ -40,6 +40,7 @@ def main() -> None:
         if given.trajectories:
             enlarge(given.run, run, given.trajectories)
             size = sum(path.stat().st_size for path in run.iterdir()) / 1e6
+            show("machine", f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
             show("the run", f"{given.trajectories:,} trajectories, {size:.0f} MB")
             measure_server(run, given.chromium)
             measure_export(run, Path(folder))
@@ -93,6 +94,11 @@ class Server:
         with urllib.request.urlopen(self.address + path, timeout=120) as reply:
             return reply.read(), time.monotonic() - start
 
+    def cpu(self) -> float:
+        """CPU seconds that it used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory(self) -> float:
         """Most memory that it had, in MB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -108,19 +114,29 @@ def measure_server(run: Path, chromium: str | None) -> None:
     """Time the server's replies, and the page in a browser."""
     server = Server(run)
     try:
-        show("server: from command to address", f"{server.seconds:.1f} s, {server.memory():.0f} MB")
+        show(
+            "server: from command to address",
+            f"{server.seconds:.1f} s, {server.cpu():.1f} s of CPU, {server.memory():.0f} MB",
+        )
         page, seconds = server.get("/")
         show("the page", f"{len(page) / 1e3:.0f} kB, {seconds:.3f} s")
         reply, seconds = server.get("/api/summary?source=0")
         show("summary with atlas and pairs", f"{len(reply) / 1e3:.0f} kB, {seconds:.2f} s")
+        cpu = server.cpu()
         reply, seconds = server.get("/api/rows?source=0")
-        show("20,000 rows", f"{len(reply) / 1e6:.1f} MB, {seconds:.2f} s")
-        show("one trajectory", f"{median(server.get(f'/api/trajectories?source=0&at=0.{at}')[1] for at in range(0, 20_000, 1000)):.3f} s")
-        start, at, num = time.monotonic(), [0, 0], 0
+        show("20,000 rows", f"{len(reply) / 1e6:.1f} MB, {seconds:.2f} s, {server.cpu() - cpu:.2f} s of CPU")
+        show(
+            "one trajectory",
+            f"{median(server.get(f'/api/trajectories?source=0&at=0.{at}')[1] for at in range(0, 20_000, 1000)):.3f} s",
+        )
+        start, cpu, at, num = time.monotonic(), server.cpu(), [0, 0], 0
         while at is not None:
             slice_, _ = server.get(f"/api/search?source=0&words=spouse&file={at[0]}&start={at[1]}")
             at, num = json.loads(slice_)["next"], num + 1
-        show("full-text search of all", f"{time.monotonic() - start:.1f} s in {num} slices")
+        show(
+            "full-text search of all",
+            f"{time.monotonic() - start:.1f} s in {num} slices, {server.cpu() - cpu:.1f} s of CPU",
+        )
         if chromium:
             measure_browser(server, chromium)
         show("server: most memory", f"{server.memory():.0f} MB")
@@ -183,7 +199,10 @@ def measure_training(num_pairs: int, folder: Path) -> None:
         for is_watched in (False, True) if pair % 2 == 0 else (True, False):
             cpu[is_watched] = train(folder / f"{pair}-{is_watched}", is_watched=is_watched)
         ratios.append(cpu[True] / cpu[False])
-        show(f"training, pair {pair + 1}", f"{cpu[False]:.2f} s alone, {cpu[True]:.2f} s watched, CPU of the trainer per step")
+        show(
+            f"training, pair {pair + 1}",
+            f"{cpu[False]:.2f} s alone, {cpu[True]:.2f} s watched, CPU of the trainer per step",
+        )
     show("ratio of CPU seconds", f"median {median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
 
 

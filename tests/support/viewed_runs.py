@@ -5,7 +5,8 @@ from pathlib import Path
 
 from workflow_r1.evaluation.harness import EvaluationLog
 from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus
-from workflow_r1.recording.run_files import EVALUATIONS, METRICS, RunFiles
+from workflow_r1.recording.alarms import Alarm, to_row
+from workflow_r1.recording.run_files import ALARMS, EVALUATIONS, METRICS, RunFiles
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.trajectory import (
     Message,
@@ -138,6 +139,11 @@ def write_step(files: RunFiles, step: int, *, questions: int = 2, text: Callable
         },
     )  # fmt: skip
     files.append(EVALUATIONS, {"step": step, **evaluation})
+    if step == 2:
+        alarm = Alarm(
+            "no_signal", step, text("the rewards of every group are equal"), text("train on harder questions")
+        )
+        files.append(ALARMS, to_row(alarm))
 
 
 def make_run(

@@ -99,7 +99,7 @@ class Source:
             return problems
 
     def state(self) -> tuple[object, ...]:
-        """What changes where anything of the source does; cheap."""
+        """A value that is another one as soon as anything of the source changes; cheap."""
         with self.lock:
             return (self.generation, *self._stamp)
 

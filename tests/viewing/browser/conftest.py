@@ -12,6 +12,10 @@ import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
+PATIENCE = 30_000
+"""Longest wait for anything, in milliseconds: a busy machine is slow, and only a failing test waits so long."""
+sync_api.expect.set_options(timeout=PATIENCE)
+
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[object]:
@@ -53,7 +57,7 @@ def open_page(chromium) -> Iterator[Callable[..., object]]:
         context = chromium.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme="dark" if dark else "light", **options
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         watched.append(Watched(page))

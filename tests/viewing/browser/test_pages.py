@@ -19,7 +19,14 @@ expect = sync_api.expect
 
 pytestmark = pytest.mark.browser
 
-VIEWS = ("#/run/0", "#/list/0", "#/list/0?id=q0-1-1", "#/group/0?id=q0-1-1", "#/pair/0?before=q0-1-1&after=q0-3-0", "#/compare")
+VIEWS = (
+    "#/run/0",
+    "#/list/0",
+    "#/list/0?id=q0-1-1",
+    "#/group/0?id=q0-1-1",
+    "#/pair/0?before=q0-1-1&after=q0-3-0",
+    "#/compare",
+)
 
 
 def saved(directory: Path, *runs: Path, name: str = "page.html") -> str:
@@ -49,6 +56,8 @@ def test_the_run_opens_with_its_curves_tables_and_atlas(open_page, address) -> N
     expect(page.get_by_role("heading", name="Start step 1")).to_be_visible()
     expect(page.get_by_role("table", name="All trajectories").get_by_role("row")).to_have_count(2)
     expect(page.get_by_text("Simulation:")).to_be_visible()
+    expect(page.get_by_text("nothing to learn from")).to_be_visible()
+    expect(page.get_by_text("train on harder questions")).to_be_visible()
     expect(page).to_have_title("run \u2013 Workflow-R1")
 
 
@@ -92,7 +101,16 @@ def test_a_link_leads_to_a_trajectory(open_page, address) -> None:
     expect(again.get_by_role("heading", name="Where was the director of film 0 born?")).to_be_visible()
     expect(again.locator(".row.chosen")).to_have_attribute("aria-posinset", "2")
     body = again.locator(".trajectory").inner_text()
-    for text in ("Los Angeles", "los angeles", "Cincinnati", "cincinnati", "log-prob -0.867", "ratio 0.9987", "advantage", "0.002 USD"):
+    for text in (
+        "Los Angeles",
+        "los angeles",
+        "Cincinnati",
+        "cincinnati",
+        "log-prob -0.867",
+        "ratio 0.9987",
+        "advantage",
+        "0.002 USD",
+    ):
         assert text in body, text
 
 
@@ -238,7 +256,9 @@ def test_runs_are_compared(open_page, tmp_path: Path, watching, place: str) -> N
     page = open_page(watching(*runs) if place == "served" else saved(tmp_path, *runs))
     expect(page.get_by_role("table", name="Means and differences")).to_contain_text("seed-1 \u2212 seed-0")
     expect(page.get_by_text("its band reaches from the lowest to the highest of them")).to_be_visible()
-    expect(page.locator(".chart").first).to_have_attribute("aria-label", "Right answers. notebook, 2 seeds: 0.25 at step 1, 0.75 at step 3. The arrow keys move by step.")
+    expect(page.locator(".chart").first).to_have_attribute(
+        "aria-label", "Right answers. notebook, 2 seeds: 0.25 at step 1, 0.75 at step 3. The arrow keys move by step."
+    )
     page.get_by_role("button", name="graphs").first.click()
     expect(page.locator(".graphs .flow")).to_have_count(2)
     page.get_by_label("Run", exact=True).select_option("1")
@@ -258,7 +278,9 @@ def test_hostile_texts_do_nothing(open_page, tmp_path: Path, watching) -> None:
     hostile = " ".join(HOSTILE)
     files = make_run(run, steps=3, text=lambda text: f"{text} {hostile}")
     for step in (4, 5):
-        strange = {f"rollout/calls/{each}": 1.0 for each in HOSTILE} | {f"evaluation/class/{each}/exact_match": 0.5 for each in HOSTILE}
+        strange = {f"rollout/calls/{each}": 1.0 for each in HOSTILE} | {
+            f"evaluation/class/{each}/exact_match": 0.5 for each in HOSTILE
+        }
         files.append("metrics.jsonl", {"step": step, **strange})
         files.append("evaluations.jsonl", {"step": step, "evaluation/exact_match": 0.5, **strange})
     (run / "config.toml").write_text(f"name = {json.dumps(HOSTILE[0])}\n")

@@ -52,7 +52,7 @@ export function showRun(main, app, source) {
 
   function alarms() {
     return el("ul", { class: "alarms" }, summary.alarms.map((alarm) =>
-      el("li", {}, el("a", { href: `#/list/${source}?step=${alarm.step}` }, `step ${alarm.step}`), el("span", { class: "chip" }, String(alarm.kind).replaceAll("_", " ")), alarm.until !== null && el("span", { class: "note" }, ` over at step ${alarm.until}`), el("p", {}, quoted(alarm.message)), alarm.remedy && el("p", { class: "note" }, quoted(alarm.remedy)))));
+      el("li", {}, el("a", { href: `#/list/${source}?step=${alarm.step}` }, `step ${alarm.step}`), el("span", { class: "chip" }, alarm.title), alarm.until !== null && el("span", { class: "note" }, ` over at step ${alarm.until}`), el("p", {}, quoted(alarm.message)), alarm.remedy && el("p", { class: "note" }, quoted(alarm.remedy)))));
   }
 
   function more() {
