@@ -28,6 +28,7 @@ A programming error is a plain ``ValueError`` or ``TypeError`` and is left to cr
 Messages say what was expected, what was received, and the remedy.
 """
 
+from functools import partial
 from pathlib import Path
 
 
@@ -131,6 +132,10 @@ class BudgetExceededError(WorkflowR1Error):
         super().__init__(message)
         self.key = key
         self.limit = limit
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # An exception is pickled with its message alone, which does not make another one of this.
+        return partial(BudgetExceededError, str(self), key=self.key, limit=self.limit), ()
 
 
 def found_at(path: Path) -> str:

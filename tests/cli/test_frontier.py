@@ -7,7 +7,8 @@ import pytest
 
 from workflow_r1.config import load_run_config
 from workflow_r1.errors import UserError
-from workflow_r1.running.frontier import is_trained, plan_frontier
+from workflow_r1.running.frontier import plan_frontier
+from workflow_r1.running.planned import is_trained
 
 SMALL = [
     *("-o", "training.steps=1", "-o", "training.questions_per_step=2", "-o", "training.mini_batch_questions=2"),
@@ -79,4 +80,4 @@ def test_every_run_once_one_report_and_nothing_twice(call, tmp_path):
 
 def test_a_run_that_has_just_begun_is_not_trained(tmp_path):
     made = plan(tmp_path)
-    assert not is_trained(made, 0.5, 0)
+    assert not is_trained(made.planned(0.5, 0))

@@ -304,6 +304,31 @@ def test_a_cancelled_session_frees_its_slot_and_harms_no_other(tokenizer_of, mod
 # --------------------------------------------------------------------------------------------------------- ends of turns
 
 
+def test_a_session_that_leaves_makes_room_for_one_that_has_not_begun(tokenizer_of, model_of):
+    tokenizer = tokenizer_of()
+    plans = make_plans(40)
+    alone = play_all(LocalSampler(model_of(), tokenizer, sampling=SamplingConfig(max_sessions=64)), plans[1:])
+    sampler = LocalSampler(model_of(), tokenizer, sampling=SamplingConfig(max_sessions=64))
+
+    async def first_and_gone(opened):
+        async with sampler.session(seed=1) as session:
+            session.extend([user("who")])
+            await session.sample(max_tokens=1)
+            await opened.wait()
+
+    async def main():
+        opened = asyncio.Event()
+        leaver = asyncio.create_task(first_and_gone(opened))
+        await asyncio.sleep(0.05)
+        players = [asyncio.create_task(play(sampler, (seed, 200, steps))) for seed, _, steps in plans[1:]]
+        await asyncio.sleep(0)
+        opened.set()
+        await leaver
+        return await asyncio.gather(*players)
+
+    assert tokens_of(asyncio.run(main())) == tokens_of(alone)
+
+
 def force(monkeypatch, sampler, text, tokenizer):
     """Let the model want the tokens of a text, whatever it reads."""
     ids = [*tokenizer.encode(text, add_special_tokens=False)] if isinstance(text, str) else text

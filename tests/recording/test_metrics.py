@@ -10,6 +10,7 @@ from workflow_r1.recording.metrics import (
     headline_of,
     merge,
     rollout_metrics,
+    sampled_metrics,
     tell_left_out,
 )
 from workflow_r1.trajectory import (
@@ -183,3 +184,30 @@ def test_a_key_of_two_stages_is_a_mistake():
     assert merge({"a": 1}, {"b": 2}) == {"a": 1, "b": 2}
     with pytest.raises(ValueError, match=r"\['a'\]"):
         merge({"a": 1}, {"a": 2})
+
+
+def test_sampled_answers_give_a_rate_and_how_often_a_question_flips():
+    """Two questions, three answers each: one always right, one right once of three."""
+
+    def answers(*rewards):
+        return EvaluationResult(tuple(scored("g", reward) for reward in rewards))
+
+    metrics = sampled_metrics([answers(1.0, 1.0), answers(1.0, 0.0), answers(1.0, 0.0)])
+    assert metrics["evaluation/sampled/exact_match"] == pytest.approx(4 / 6)
+    assert metrics["evaluation/sampled/pass_all"] == 0.5
+    # Of the three pairs of answers to the second question, two disagree.
+    assert metrics["evaluation/sampled/flip_rate"] == pytest.approx((0 + 2 / 3) / 2)
+    assert headline_of(metrics, "evaluation/sampled") == "exact_match"
+
+
+def test_a_question_with_a_failed_answer_is_in_no_rate_of_whole_questions():
+    failed = Trajectory(id="f", group_id="g", question=QUESTION, stop_reason=StopReason.OPERATOR_FAILED)
+    results = [EvaluationResult((scored("g", 1.0), failed)), EvaluationResult((scored("g", 1.0), scored("g", 1.0)))]
+    metrics = sampled_metrics(results)
+    assert (metrics["evaluation/sampled/num_failed"], metrics["evaluation/sampled/num_scored"]) == (1, 3)
+    assert (metrics["evaluation/sampled/pass_all"], metrics["evaluation/sampled/flip_rate"]) == (1.0, 0.0)
+
+
+def test_one_sample_says_nothing_of_flips_and_none_says_nothing():
+    assert "evaluation/sampled/flip_rate" not in sampled_metrics([EvaluationResult((scored("g", 1.0),))])
+    assert sampled_metrics([]) == {}

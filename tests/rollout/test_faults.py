@@ -89,7 +89,7 @@ def check_against(sound: Sequence[Trajectory], got: Sequence[Trajectory], lost_r
 def test_faults_change_no_result_where_the_retries_succeed() -> None:
     sound = roll_out(EXPERT, 48)
     with LoopbackServer(EXPERT, fault_rate=0.3, seed=1) as server:
-        chat = make_chat(server, max_retries=12, idle=1.0)
+        chat = make_chat(server, max_retries=12, idle=2.0)
         got = roll_out(chat, 48)
         assert [plain(trajectory) for trajectory in got] == [plain(trajectory) for trajectory in sound]
         assert chat.failures == server.failures

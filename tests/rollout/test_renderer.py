@@ -1,3 +1,4 @@
+import json
 from datetime import date, datetime
 
 import pytest
@@ -151,6 +152,18 @@ def test_variables_of_the_template(tokenizer_of):
         Renderer(tokenizer_of(chat_template=template), TemplateConfig(kwargs={"enable_thinking": True})).opening
         == "<think>"
     )
+
+
+def test_a_template_lists_the_tools_that_its_variables_hold(tokenizer_of):
+    template = "{% if tools %}<|system|>{% for tool in tools %}{{ tool | tojson }}{% endfor %}<|end|>{% endif %}"
+    template += "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}<|assistant|>"
+    tool = {"type": "function", "function": {"name": "Guess", "parameters": {"type": "object"}}}
+    tokenizer = tokenizer_of(chat_template=template)
+    renderer = Renderer(tokenizer, TemplateConfig(kwargs={"tools": [tool]}))
+    prompt = tokenizer.decode(renderer.prompt([Message(role="user", content="Which number?")]))
+    assert json.loads(prompt.split("<|system|>")[1].split("<|end|>")[0]) == tool
+    more = tokenizer.decode(renderer.increment([Message(role="user", content="Higher.")], ended=True))
+    assert "Guess" not in more and "Higher." in more
 
 
 def test_our_tags_stay_single_tokens_where_the_vocabulary_has_them_and_other_special_tokens_are_text(tokenizer_of):

@@ -4,6 +4,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -213,6 +214,37 @@ def test_a_stream_reads_bounded_parts_and_waits_no_longer_than_asked() -> None:
                 await stream.write(b"three", timeout=1.0)
 
     asyncio.run(run())
+
+
+def test_a_loop_that_was_busy_beyond_the_time_finds_what_came_meanwhile() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1)
+            time.sleep(0.1)
+            connection.sendall(b"late")
+            connection.recv(1)
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        opening = asyncio.ensure_future(
+            SocketBackend().connect_tcp("127.0.0.1", listener.getsockname()[1], timeout=0.1)
+        )
+        loop.call_later(0.0, time.sleep, 0.5)
+        stream = await opening
+        await stream.write(b"a", timeout=1.0)
+        reading = asyncio.ensure_future(stream.read(10, timeout=0.2))
+        loop.call_later(0.01, time.sleep, 0.5)
+        assert await reading == b"late"
+        await stream.aclose()
+
+    server = threading.Thread(target=answer)
+    server.start()
+    with listener:
+        asyncio.run(run())
+    server.join()
 
 
 def test_a_peer_that_takes_nothing_is_waited_for_no_longer_than_asked() -> None:

@@ -33,6 +33,7 @@ from workflow_r1.cli.serve_env import serve_env
 from workflow_r1.cli.serve_search import serve_search
 from workflow_r1.cli.show import show
 from workflow_r1.cli.store import store
+from workflow_r1.cli.study import study
 from workflow_r1.cli.tasks import tasks
 from workflow_r1.cli.train import train, warmstart
 from workflow_r1.cli.watch import watch
@@ -63,7 +64,7 @@ app = typer.Typer(
     },
 )
 for command in (
-    *(train, ask, serve, evaluate, report, show, watch, frontier, rollout, demonstrate, warmstart),
+    *(train, ask, serve, evaluate, report, watch, show, frontier, study, rollout, demonstrate, warmstart),
     *(world, operators, tasks, doctor, serve_search, serve_env, index),
 ):
     app.command()(command)

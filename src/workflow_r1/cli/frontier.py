@@ -39,7 +39,8 @@ def frontier(
     from workflow_r1.running.configuration import open_config
     from workflow_r1.running.display import AnsweringDisplay, TrainingDisplay, show_path
     from workflow_r1.running.evaluation import evaluate
-    from workflow_r1.running.frontier import is_trained, plan_frontier, train_policy
+    from workflow_r1.running.frontier import plan_frontier
+    from workflow_r1.running.planned import is_trained, train_run
     from workflow_r1.running.policies import require_trainable
     from workflow_r1.running.terminal import Terminal
 
@@ -56,11 +57,12 @@ def frontier(
         )
     try:
         for number, (setting, of_seed) in enumerate(plan.runs, start=1):
-            if is_trained(plan, setting, of_seed):
+            run = plan.planned(setting, of_seed)
+            if is_trained(run):
                 continue
-            console.print(f"\nrun {number} of {len(plan.runs)}: dial {setting:g}, seed {of_seed}", style="bold")
+            console.print(f"\nrun {number} of {len(plan.runs)}: {run.title}", style="bold")
             with TrainingDisplay(console) as display:
-                result = train_policy(plan, setting, of_seed, on_event=display.receive)
+                result = train_run(run, on_event=display.receive)
             if result.exceeded is not None:
                 raise result.exceeded
             if result.cause == "interrupted":

@@ -96,6 +96,7 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
     ),  # The engine for verl refuses it with a reason of its own.
     "objective.correction_cap": (Needs("objective.trust_region", ("current",)),),
     "training.overlap": (Needs("training.staleness"),),
+    "training.evaluation_samples": (Needs("engine", ("native",)),),
     "sampling.compiled": (Needs("engine", ("native", "trl")),),  # The engine for verl samples by a server of its own.
     "trl": (Needs("engine", ("trl",)),),
     "verl": (Needs("engine", ("verl",)),),

@@ -112,6 +112,9 @@ class TrainingConfig(Record):
     """Steps between greedy evaluations; 0 evaluates before the first and after the last step only."""
     evaluation_questions: int = Field(default=400, ge=0)
     """Held-out questions of each evaluation; 0 never evaluates."""
+    evaluation_samples: int = Field(default=0, ge=0)
+    """Trajectories of each held-out question that every evaluation samples at ``sampling.temperature``, beside the greedy
+    one. Greedy answers change all at once, where a probability passes one half; sampled ones show what was learnt before."""
     stop_after_failures: int = Field(default=32, ge=1)
     """Trajectories that a service failed, one after the other, after which the run stops itself and can be resumed."""
     peer_timeout_minutes: float = Field(default=30.0, gt=0.0)

@@ -51,9 +51,10 @@ def count_trajectories(training: TrainingConfig, num_questions: int) -> tuple[in
     """
     steps = range(1, training.steps + 1)
     evaluated = [step for step in steps if training.evaluate_every and step % training.evaluate_every == 0]
+    num_answers = num_questions * (1 + training.evaluation_samples)
     # Before the first step, and after the last in any case.
     num_evaluations = 1 + len({*evaluated, training.steps})
-    return training.steps * training.questions_per_step * training.group_size, num_evaluations * num_questions
+    return training.steps * training.questions_per_step * training.group_size, num_evaluations * num_answers
 
 
 def estimate_bill(trajectories: Sequence[Trajectory], *, num_trajectories: int, seed: int = 0) -> Bill:

@@ -262,9 +262,10 @@ class LocalSampler:
                 del self._prompts[session.prompt]
         last = self._sessions.pop()
         if last is not session:
-            slot = session.slot
-            with torch.inference_mode():
-                self._cache.copy(last.slot, [slot], int(self._slots.length[last.slot]))
+            slot, length = session.slot, int(self._slots.length[last.slot])
+            if length:  # Before its first token a session has no slot in the cache, which grows as tokens come.
+                with torch.inference_mode():
+                    self._cache.copy(last.slot, [slot], length)
             self._slots.move(last.slot, slot)
             last.slot = slot
             self._sessions[slot] = last

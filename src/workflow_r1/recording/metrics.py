@@ -100,6 +100,40 @@ def evaluation_metrics(result: EvaluationResult) -> Metrics:
     }
 
 
+def sampled_metrics(results: Sequence[EvaluationResult]) -> Metrics:
+    r"""Describe the sampled answers to held-out questions; no figures without any.
+
+    Of n answers to a question, s succeed. Over the questions that have all n:
+
+    .. math:: \text{pass\_all} = \text{mean of } 1[s = n], \qquad
+              \text{flip\_rate} = \text{mean of } \frac{2\, s\, (n - s)}{n\, (n - 1)}
+
+    ``pass_all`` is the share of questions of which every answer succeeds (pass^k of tau-bench, arXiv:2406.12045, with
+    k = n), ``flip_rate`` the probability that one of two answers to a question succeeds and the other does not.
+
+    Args:
+        results: evaluations of the same questions, each under a seed of its own.
+    """
+    if not results:
+        return {}
+    figures = compute_figures([trajectory for result in results for trajectory in result.trajectories])
+    metrics = {"evaluation/sampled/num_failed": figures.num_failed, **_success("evaluation/sampled", figures)}
+    metrics |= {"evaluation/sampled/reward": figures.reward}
+    answers = [
+        [each.reward.success is True for each in of_question if isinstance(each, ScoredTrajectory)]
+        for of_question in zip(*(result.trajectories for result in results), strict=True)
+    ]
+    num = len(results)
+    successes = [sum(each) for each in answers if len(each) == num]
+    if figures.headline is None or num < 2 or not successes:
+        return metrics
+    return {
+        **metrics,
+        "evaluation/sampled/pass_all": _mean([float(each == num) for each in successes]),
+        "evaluation/sampled/flip_rate": _mean([2 * each * (num - each) / (num * (num - 1)) for each in successes]),
+    }
+
+
 def combine_mini_batches(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Join the metrics of a step's mini-batches.
 

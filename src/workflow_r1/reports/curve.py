@@ -1,24 +1,19 @@
 """The curve of a run as PNG and SVG: whether it learns, how fast, and by which operators."""
 
-import io
 import itertools
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from workflow_r1.errors import MissingExtraError
 from workflow_r1.evaluation.figures import MEASURES, Measure
-from workflow_r1.installation import install_command
 from workflow_r1.printable import printable
 from workflow_r1.recording.metrics import headline_of
+from workflow_r1.reports.drawing import INK, MUTED, dress, opened_figure, save_figure
 from workflow_r1.reports.run_record import RunRecord
-from workflow_r1.trajectory.storage import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-INK, MUTED, GRID = "#1f2430", "#6b7280", "#e5e7eb"
 BLUE, ORANGE = "#2563eb", "#ea7317"
 OPERATOR_COLOURS = {
     "Search": "#2a9d8f",
@@ -50,25 +45,7 @@ def draw_curve(run: RunRecord) -> list[Path]:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError(
-            f"the picture needs matplotlib, which is not installed; run: {install_command('train')}"
-        ) from None
-    settings: Any = {
-        "font.size": 9,
-        "svg.hashsalt": "workflow-r1",
-        "svg.fonttype": "path",
-        "axes.unicode_minus": True,
-        # A name is not a formula: a stranger's might be no valid one.
-        "text.parse_math": False,
-    }
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(12.0, 4.2), layout="constrained", facecolor="white")
-        FigureCanvasAgg(figure)
+    with opened_figure(12.0, 4.2) as figure:
         training, held_out, mix = figure.subplots(1, 3)
         _draw_training(training, run)
         _draw_held_out(held_out, run)
@@ -76,17 +53,7 @@ def draw_curve(run: RunRecord) -> list[Path]:
         figure.suptitle(run.title, fontsize=12, fontweight="bold", color=INK, x=0.01, ha="left")
         figure.text(0.99, 0.98, _name_and_date(run), color=MUTED, ha="right", va="top")
         figure.supxlabel(_how_answers_are_drawn(run), fontsize=8, color=MUTED, x=0.01, ha="left")
-        return [
-            _save(figure, run.directory / "curve.png", dpi=160),
-            _save(figure, run.directory / "curve.svg", metadata={"Date": None}),
-        ]
-
-
-def _save(figure: "Figure", path: Path, **options: Any) -> Path:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.removeprefix("."), **options)
-    write_atomically(path, buffer.getvalue())
-    return path
+        return save_figure(figure, run.directory / "curve")
 
 
 def _name_and_date(run: RunRecord) -> str:
@@ -116,21 +83,10 @@ def _how_answers_are_drawn(run: RunRecord) -> str:
     )
 
 
-def _dress(axes: "Axes", title: str, x_label: str, y_label: str = "") -> None:
-    axes.set_title(title, loc="left", fontsize=10, color=INK)
-    axes.set_xlabel(x_label, color=MUTED)
-    axes.set_ylabel(y_label, color=MUTED)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(MUTED)
-    axes.tick_params(colors=MUTED, length=3)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
 def _draw_training(axes: "Axes", run: RunRecord) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    _dress(axes, f"Training, sampled ({_trajectories_of_a_step(run)} a step)", "step", "mean over trajectories")
+    dress(axes, f"Training, sampled ({_trajectories_of_a_step(run)} a step)", "step", "mean over trajectories")
     measure: Measure = headline_of(run.metrics[-1], "rollout")
     drawn: dict[Measure, str] = {"reward": ORANGE, measure: BLUE}
     for name, colour in drawn.items():
@@ -161,7 +117,7 @@ def _draw_held_out(axes: "Axes", run: RunRecord) -> None:
     name = MEASURES[measure]
     rows = [row for row in run.evaluations if row.get(f"evaluation/{measure}") is not None]
     number = rows[-1].get("evaluation/num_questions") if rows else None
-    _dress(
+    dress(
         axes,
         f"Held-out {name}, greedy ({number} questions)" if number else f"Held-out {name}: not evaluated",
         "minutes of training",
@@ -206,7 +162,7 @@ def label_is_below(values: list[float], index: int) -> bool:
 def _draw_operator_mix(axes: "Axes", run: RunRecord) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    _dress(axes, "Operator mix, sampled (moving average)", "step", "calls per question")
+    dress(axes, "Operator mix, sampled (moving average)", "step", "calls per question")
     named: list[tuple[str, list[float]]] = []
     steps = [row["step"] for row in run.metrics]
     for key in run.keys(CALLS):

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_r1.errors import UserError
-from workflow_r1.recording.events import OnEvent, ignore
-from workflow_r1.recording.run_files import METRICS
 from workflow_r1.running.compared import SEED
+from workflow_r1.running.planned import PlannedRun
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
     from workflow_r1.running.evaluation import EvaluationPlan
-    from workflow_r1.running.training import TrainResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +46,10 @@ class FrontierPlan:
     def place(self, dial: float, seed: int | str) -> Path:
         """Return the run directory of a setting and a seed."""
         return self.directory / f"dial-{dial:g}" / f"seed-{seed}"
+
+    def planned(self, dial: float, seed: int) -> PlannedRun:
+        """Return the run of a setting and a seed."""
+        return PlannedRun(f"dial {dial:g}, seed {seed}", self.place(dial, seed), self.settings(dial, seed))
 
     def settings(self, dial: float, seed: int) -> "RunConfig":
         """Return the configuration of one run."""
@@ -106,39 +108,3 @@ def plan_frontier(
         plan.settings(dial, seed)  # Refuses a dial out of range.
     read_methods(config, methods, seeds=plan.seeds)
     return plan
-
-
-def is_trained(plan: FrontierPlan, dial: float, seed: int) -> bool:
-    """Return True where the policy of a setting and a seed is trained to its last step.
-
-    Raises:
-        UserError: a run of other settings lies in its place.
-    """
-    from workflow_r1.config import load_run_config
-    from workflow_r1.reports.run_record import read_rows
-
-    place, settings = plan.place(dial, seed), plan.settings(dial, seed)
-    if not (place / "config.toml").is_file():
-        return False
-    if load_run_config(place / "config.toml") != settings:
-        raise UserError(
-            f"expected the run in {place} to have the settings of this plan, it has others; choose another --output, or "
-            "remove it"
-        )
-    file = place / METRICS
-    rows = read_rows(file) if file.is_file() and (place / "policy").is_dir() else []
-    return max((row["step"] for row in rows), default=0) >= settings.training.steps
-
-
-def train_policy(plan: FrontierPlan, dial: float, seed: int, *, on_event: OnEvent = ignore) -> "TrainResult":
-    """Train the policy of a setting and a seed, from its newest checkpoint where there is one.
-
-    Raises:
-        UserError: see ``running.training.train``.
-        ServiceError: a service failed; the newest checkpoint stands.
-    """
-    from workflow_r1.running.training import train
-
-    place = plan.place(dial, seed)
-    is_begun = (place / "config.toml").is_file()
-    return train(plan.settings(dial, seed), directory=place, resume=is_begun, on_event=on_event)

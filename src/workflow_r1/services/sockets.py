@@ -25,6 +25,12 @@ that opens thousands at a time is too busy to notice within the time to connect 
 """
 
 
+_GRACE_SECONDS = 0.1
+"""Further time to connect, once the time is over: a process that was busy until then (another thread held it, or the machine
+did) finds only now that the connection has long been open.
+"""
+
+
 class SocketStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
     """A connection, encrypted or not."""
 
@@ -89,7 +95,9 @@ class SocketStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
                 async with asyncio.timeout(timeout):
                     await self._readable
             except TimeoutError as error:
-                raise httpcore2.ReadTimeout(str(error)) from error
+                # A loop that was busy until the time was over finds the bytes and the end of the time together.
+                if not self._parts and not self._ended:
+                    raise httpcore2.ReadTimeout(str(error)) from error
             finally:
                 self._readable = None
         if not self._parts:
@@ -124,7 +132,8 @@ class SocketStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
             async with asyncio.timeout(timeout):
                 await self._writable
         except TimeoutError as error:
-            raise httpcore2.WriteTimeout(str(error)) from error
+            if self._is_full:
+                raise httpcore2.WriteTimeout(str(error)) from error
         finally:
             self._writable = None
         if self._error is not None:
@@ -193,14 +202,21 @@ class SocketBackend(httpcore2.AsyncNetworkBackend):
             httpcore2.ConnectTimeout: no address answers in time.
             httpcore2.ConnectError: no address answers.
         """
-        loop = asyncio.get_running_loop()
-        try:
-            async with self._opening, asyncio.timeout(timeout):
-                _, stream = await loop.create_connection(SocketStream, host, port, happy_eyeballs_delay=0.25)
-        except TimeoutError as error:
-            raise httpcore2.ConnectTimeout(str(error)) from error
-        except OSError as error:
-            raise httpcore2.ConnectError(str(error)) from error
+        async with self._opening:
+            connecting = asyncio.ensure_future(
+                asyncio.get_running_loop().create_connection(SocketStream, host, port, happy_eyeballs_delay=0.25)
+            )
+            try:
+                await asyncio.wait({connecting}, timeout=timeout)
+                if not connecting.done():
+                    await asyncio.wait({connecting}, timeout=_GRACE_SECONDS)
+                if not connecting.done():
+                    raise httpcore2.ConnectTimeout(f"no address of {host} answered in time")
+                _, stream = connecting.result()
+            except OSError as error:
+                raise httpcore2.ConnectError(str(error)) from error
+            finally:
+                connecting.cancel()
         return stream
 
     async def sleep(self, seconds: float) -> None:

@@ -12,8 +12,11 @@ from workflow_r1.trajectory import Message
 
 
 def guess_the_number(draw: random.Random) -> Demonstrator:
-    """Return a player who creeps on from the last guess, and in some games takes the middle of what is left."""
-    thought = "middle" if draw.random() < 0.35 else "next"
+    """Return a player who creeps on from the last guess, and in some games takes the middle of what is left.
+
+    The thought of the middle names what is left, so that a guess follows from its own thought alone.
+    """
+    halves = draw.random() < 0.35
     bounds: list[int] = []
     guess = 0
 
@@ -23,13 +26,14 @@ def guess_the_number(draw: random.Random) -> Demonstrator:
             limits = re.search(r"between (\d+) and (\d+)", messages[0].content)
             assert limits is not None
             bounds.extend((int(limits[1]), int(limits[2])))
-            guess = sum(bounds) // 2 if thought == "middle" else draw.randint(*bounds)
+            guess = sum(bounds) // 2 if halves else draw.randint(*bounds)
         elif "higher" in messages[-1].content:
             bounds[0] = guess + 1
-            guess = sum(bounds) // 2 if thought == "middle" else guess + 1
+            guess = sum(bounds) // 2 if halves else guess + 1
         else:
             bounds[1] = guess - 1
-            guess = sum(bounds) // 2 if thought == "middle" else guess - 1
+            guess = sum(bounds) // 2 if halves else guess - 1
+        thought = f"{bounds[0]} to {bounds[1]}" if halves else "next"
         return f"<think>{thought}</think><tool>Move: {guess}</tool>"
 
     return play

@@ -8,7 +8,7 @@ import pytest
 
 from workflow_r1.accounting import Account
 from workflow_r1.evaluation.evaluate import EvaluationResult
-from workflow_r1.recording.metrics import evaluation_metrics, rollout_metrics
+from workflow_r1.recording.metrics import evaluation_metrics, rollout_metrics, sampled_metrics
 from workflow_r1.trajectory import Question, ScoredTrajectory, StopReason, TaskReward, Trajectory, Usage
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "run-directory.md"
@@ -47,7 +47,7 @@ def written(tiny_run, warm_directory, tmp_path_factory):
     config = tiny_run.tiny_config(
         warm_directory,
         objective={"kl_coefficient": 1e-3, "correction_cap": 2.0},
-        training={"steps": 1, "evaluate_every": 1, "staleness": 1, "overlap": False},
+        training={"steps": 1, "evaluate_every": 1, "evaluation_samples": 2, "staleness": 1, "overlap": False},
     )
     directory = tmp_path_factory.mktemp("documented") / "run"
     tiny_run.make_trainer(config, directory).run()
@@ -64,7 +64,8 @@ def lines_where_something_is_left_out():
         question=Question(id="q", text="q", golden_answers=("a",)),
         stop_reason=StopReason.OPERATOR_FAILED,
     )
-    return rollout_metrics([failed], operators=("Echo",)), evaluation_metrics(EvaluationResult((failed,)))
+    left_out = EvaluationResult((failed,))
+    return rollout_metrics([failed], operators=("Echo",)), evaluation_metrics(left_out), sampled_metrics([left_out])
 
 
 def lines_of_another_task():
@@ -73,7 +74,12 @@ def lines_of_another_task():
         Trajectory(id="t", stop_reason=StopReason.DONE, **asked), TaskReward(total=1, success=True, parts={"moves": 1})
     )
     failed = Trajectory(id="f", stop_reason=StopReason.TASK_FAILED, **asked)
-    return rollout_metrics([played, failed], operators=()), evaluation_metrics(EvaluationResult((played,)))
+    result = EvaluationResult((played, failed))
+    return (
+        rollout_metrics([played, failed], operators=()),
+        evaluation_metrics(EvaluationResult((played,))),
+        sampled_metrics([result]),
+    )
 
 
 def of_training(names):

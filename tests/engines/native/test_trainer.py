@@ -101,6 +101,18 @@ def test_equal_seeds_give_equal_bytes(whole, tiny_run, warm_directory, tmp_path)
     assert rows(tmp_path / "other")[1] != rows(whole[0])[1]
 
 
+def test_sampled_evaluations_change_nothing_else(whole, tiny_run, warm_directory, tmp_path):
+    config = tiny_run.tiny_config(warm_directory, training={"steps": 3, "evaluation_samples": 2})
+    tiny_run.make_trainer(config, tmp_path / "run").run()
+    sampled = rows(tmp_path / "run")
+    rates = [row["evaluation/sampled/exact_match"] for row in sampled if "evaluation/sampled/exact_match" in row]
+    assert [row["step"] for row in sampled if "evaluation/sampled/pass_all" in row] == [0, 3]
+    assert all(row["evaluation/sampled/num_scored"] == 2 * 4 for row in sampled if row["step"] in (0, 3))
+    assert all(0 <= rate <= 1 for rate in rates)
+    others = [{key: value for key, value in row.items() if "/sampled/" not in key} for row in sampled]
+    assert others == rows(whole[0])[:4]
+
+
 def test_killed_and_resumed_equals_uninterrupted(whole, tiny_run, warm_directory, tmp_path):
     """Step 3 is on the disk but after the last checkpoint: the resume cuts it off and repeats it."""
     script = Path(tiny_run.__file__)

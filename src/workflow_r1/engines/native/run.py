@@ -62,9 +62,10 @@ from workflow_r1.recording.events import (
     UpdateStarted,
     ignore,
 )
-from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, rollout_metrics
+from workflow_r1.recording.metrics import Metrics, evaluation_metrics, merge, rollout_metrics, sampled_metrics
 from workflow_r1.recording.recorder import RunRecorder
 from workflow_r1.rewards import Scorer
+from workflow_r1.rollout import derive_seed
 from workflow_r1.trajectory import Question, Trajectory
 
 StopCause = Literal["finished", "budget", "interrupted"]
@@ -145,7 +146,7 @@ class Trainer:
             writes=self._ranks.is_main,
         )
         self._evaluation: Metrics = {}
-        self._evaluated: tuple[int, tuple[Trajectory, ...]] = (-1, ())
+        self._evaluated: tuple[int, list[tuple[Trajectory, ...]]] = (-1, [])
         self._stop = False
         self._sampler_is_checked = False
 
@@ -314,7 +315,7 @@ class Trainer:
         )
 
     def _evaluate(self, step: int, policy_version: int) -> Metrics:
-        """Ask the held-out questions greedily; returns no figures where there are no questions.
+        """Ask the held-out questions greedily, then sample as many answers as are configured; no figures without questions.
 
         Questions that the same weights have answered in the last evaluation are not asked again.
         """
@@ -324,24 +325,36 @@ class Trainer:
         started = time.perf_counter()
         share = self._ranks.share(self._evaluation_questions)
         self._weights.publish(policy_version)
+        seed, samples = self._config.seed, self._config.training.evaluation_samples
+        passes = [(0.0, seed)] + [
+            (self._config.sampling.temperature, derive_seed(seed, "sampled", number)) for number in range(samples)
+        ]
         evaluated_version, evaluated = self._evaluated
-        done = evaluated if evaluated_version == policy_version else ()
+        done = evaluated if evaluated_version == policy_version else [()] * len(passes)
+        count = self._recorder.count(len(share) * len(passes))
         with self._ranks.agreeing(), whole(self._model):
-            own = self._runner.run(
-                evaluate(
-                    share,
-                    policy=self._weights.sampler(0.0),
-                    make_environment=self._make_environment,
-                    seed=self._config.seed,
-                    concurrency=self._config.sampling.max_sessions,
-                    score=self._score.one,
-                    done=done,
-                    on_trajectory=self._recorder.count(len(share)),
-                )
-            )
-        self._evaluated = policy_version, own.trajectories
-        result = EvaluationResult(tuple(self._ranks.gather_shares(own.trajectories)))
-        metrics = {**evaluation_metrics(result), "time/evaluation_seconds": time.perf_counter() - started}
+            own = [
+                self._runner.run(
+                    evaluate(
+                        share,
+                        policy=self._weights.sampler(temperature),
+                        make_environment=self._make_environment,
+                        seed=seed_of_pass,
+                        concurrency=self._config.sampling.max_sessions,
+                        score=self._score.one,
+                        done=done_of_pass,
+                        on_trajectory=count,
+                    )
+                ).trajectories
+                for (temperature, seed_of_pass), done_of_pass in zip(passes, done, strict=True)
+            ]
+        self._evaluated = policy_version, own
+        greedy, *sampled = (EvaluationResult(tuple(self._ranks.gather_shares(each))) for each in own)
+        metrics = {
+            **evaluation_metrics(greedy),
+            **sampled_metrics(sampled),
+            "time/evaluation_seconds": time.perf_counter() - started,
+        }
         self._book_services(step, "evaluation")
         self._recorder.record_evaluation(metrics, step)
         self._evaluation = metrics

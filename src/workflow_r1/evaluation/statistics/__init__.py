@@ -25,6 +25,7 @@ from workflow_r1.evaluation.statistics.paired import (
     permutation_test,
 )
 from workflow_r1.evaluation.statistics.scores import Scores
+from workflow_r1.evaluation.statistics.seeds import pooled_spread, seed_interval, seed_p_value, smallest_difference
 
 __all__ = [
     "Interval",
@@ -41,5 +42,9 @@ __all__ = [
     "paired_rate_interval",
     "pareto_frontier",
     "permutation_test",
+    "pooled_spread",
     "rate_interval",
+    "seed_interval",
+    "seed_p_value",
+    "smallest_difference",
 ]
