@@ -58,9 +58,8 @@ def enlarge(source: Path, run: Path, num: int) -> None:
     files = RunFiles(run, resume=False)
     for name in ("config.toml", "environment.json"):
         shutil.copy(source / name, run / name)
-    known = list(TrajectoryIndex(trajectories_file(source), save=False).read_all(
-        TrajectoryIndex(trajectories_file(source), save=False).rows
-    ))  # fmt: skip
+    index = TrajectoryIndex(trajectories_file(source), save=False)
+    known = list(index.read_all(index.rows))
     metrics = [json.loads(line) for line in (source / "metrics.jsonl").read_text().splitlines()]
     metrics = [row for row in metrics if row["step"] > 0]
     for step in range(1, -(-num // PER_STEP) + 1):
@@ -154,19 +153,27 @@ def measure_browser(server: Server, chromium: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name, view, ready in (("run", "/#/run/0", ".chart canvas"), ("list", "/#/list/0", ".row")):
-            firsts, wholes = [], []
+            firsts, wholes, cpu = [], [], []
             for _ in range(3):
                 page = browser.new_page()
-                start = time.monotonic()
+                session = page.context.new_cdp_session(page)
+                session.send("Performance.setTimeDomain", {"timeDomain": "threadTicks"})
+                session.send("Performance.enable")
+                before, start = server.cpu(), time.monotonic()
                 page.goto(server.address + view)
                 page.wait_for_selector(ready)
                 firsts.append(time.monotonic() - start)
                 if name == "list":
                     page.wait_for_function("workflowR1.known[0].isWhole")
                     wholes.append(time.monotonic() - start)
+                used = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+                cpu.append(used["TaskDuration"] + server.cpu() - before)
                 page.close()
             whole = f", all rows {median(wholes):.2f} s" if wholes else ""
-            show(f"browser: first view of the {name}", f"{median(firsts):.2f} s{whole}")
+            show(
+                f"browser: first view of the {name}",
+                f"{median(firsts):.2f} s{whole}, CPU of page and server {median(cpu):.2f} s",
+            )
         page = browser.new_page()
         page.goto(server.address + "/#/list/0")
         page.wait_for_function("workflowR1.known[0]?.isWhole")

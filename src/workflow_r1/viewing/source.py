@@ -220,11 +220,17 @@ def read_everything(source: Source, file: int, start: int) -> Iterator[tuple[int
     rows = index.rows
     if start >= len(rows):
         return
-    places = {(row.block, row.skip): start + number for number, row in enumerate(rows[start:])}
+    place = start
     with index.path.open("rb") as opened:
         for piece in read_pieces(opened, compressed=is_compressed(index.path), start=rows[start].block):
-            if isinstance(piece, Line) and (place := places.get((piece.block, piece.skip))) is not None:
+            if not isinstance(piece, Line):
+                continue
+            # A line without a row is blank, or cannot be read.
+            while place < len(rows) and (rows[place].block, rows[place].skip) < (piece.block, piece.skip):
+                place += 1
+            if place < len(rows) and (rows[place].block, rows[place].skip) == (piece.block, piece.skip):
                 yield place, piece.text
+                place += 1
 
 
 def titles(sources: Sequence[Source]) -> list[str]:
