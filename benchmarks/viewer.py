@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--trajectories", type=int, default=50_000)
     parser.add_argument("--chromium", default=shutil.which("chromium"))
     parser.add_argument("--training", type=int, default=0, help="pairs of short training runs")
+    parser.add_argument("--steps", type=int, default=4, help="steps of each of them")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
@@ -45,7 +46,7 @@ def main() -> None:
             measure_server(run, given.chromium)
             measure_export(run, Path(folder))
         if given.training:
-            measure_training(given.training, Path(folder))
+            measure_training(given.training, given.steps, Path(folder))
 
 
 def show(name: str, value: str) -> None:
@@ -198,13 +199,13 @@ def measure_export(run: Path, folder: Path) -> None:
     show("standalone page of 1,000 trajectories", f"{size:.1f} MB, {time.monotonic() - start:.1f} s")
 
 
-def measure_training(num_pairs: int, folder: Path) -> None:
+def measure_training(num_pairs: int, steps: int, folder: Path) -> None:
     """Compare training without and with an open viewer, in pairs."""
     ratios = []
     for pair in range(num_pairs):
         cpu = {}
         for is_watched in (False, True) if pair % 2 == 0 else (True, False):
-            cpu[is_watched] = train(folder / f"{pair}-{is_watched}", is_watched=is_watched)
+            cpu[is_watched] = train(folder / f"{pair}-{is_watched}", steps, is_watched=is_watched)
         ratios.append(cpu[True] / cpu[False])
         show(
             f"training, pair {pair + 1}",
@@ -213,9 +214,8 @@ def measure_training(num_pairs: int, folder: Path) -> None:
     show("ratio of CPU seconds", f"median {median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
 
 
-def train(run: Path, *, is_watched: bool) -> float:
+def train(run: Path, steps: int, *, is_watched: bool) -> float:
     """Train for a few steps; return the trainer's CPU seconds for each."""
-    steps = 4
     command = [sys.executable, "-m", "workflow_r1.cli", "train", "--output", str(run)]
     for setting in (f"training.steps={steps}", "training.evaluate_every=0", "policy.threads=1"):
         command += ["-o", setting]
