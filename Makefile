@@ -11,6 +11,7 @@ TRL_VENV := .venv-trl
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 HINT := || { echo "pip could not install it; see whether this machine reaches a package index, then run make again" >&2; exit 1; }
 OPENENV_VENV := .venv-openenv
+PAGES_VENV := .venv-pages
 VERL ?= verl==0.9.1
 VERL_VENV := .venv-verl
 VERL_PIP := $(VERL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet
@@ -19,7 +20,7 @@ VERL_PIP := $(VERL_VENV)/bin/python -m pip --disable-pip-version-check install -
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help train game test check format test-slow test-real test-trl test-verl test-openenv docs fuzz bench real-input learn-real example clean
+.PHONY: help train game test check format test-slow test-real test-trl test-verl test-openenv test-pages docs fuzz bench real-input learn-real example clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -55,6 +56,9 @@ test-trl: $(TRL_VENV)/.installed ## The engine for TRL, in a virtual environment
 test-openenv: $(OPENENV_VENV)/.installed ## Tasks behind OpenEnv servers, against its real package, in a virtual environment of its own (.venv-openenv)
 	$(OPENENV_VENV)/bin/python -m pytest -q -W default tests/tasks/openenv $(ARGS)
 
+test-pages: $(PAGES_VENV)/.installed ## The viewer's pages in a real Chromium ($$CHROMIUM, or on the path), with Playwright in a virtual environment of its own (.venv-pages)
+	program="$$(CHROMIUM="$(CHROMIUM)" scripts/find_chromium.sh)" && CHROMIUM="$$program" $(PAGES_VENV)/bin/python -m pytest -q -W default tests/viewing/browser $(ARGS)
+
 test-real: $(VENV)/.installed-dev ## The tests that need files or servers of your own (CONTRIBUTING.md)
 	$(BIN)/python -m pytest -q -m "data or server" $(ARGS)
 
@@ -81,7 +85,7 @@ example: $(VENV)/.installed ## The whole path in one file, one step
 	$(BIN)/python examples/whole_path.py
 
 clean: ## Remove the virtual environment and every cache
-	rm -rf $(VENV) $(TRL_VENV) $(VERL_VENV) $(OPENENV_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build/site
+	rm -rf $(VENV) $(TRL_VENV) $(VERL_VENV) $(OPENENV_VENV) $(PAGES_VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build/site
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(1)' || { \
@@ -125,4 +129,10 @@ $(OPENENV_VENV)/.installed: pyproject.toml constraints.txt requirements/openenv.
 	$(PYTHON) -m venv $(OPENENV_VENV)
 	$(OPENENV_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet "$(TORCH)"
 	$(OPENENV_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet -r requirements/openenv.txt -c constraints.txt -e ".[train]"
+	@touch $@
+
+$(PAGES_VENV)/.installed: pyproject.toml requirements/pages.txt
+	@echo "installing Playwright and what it needs into $(PAGES_VENV)"
+	$(PYTHON) -m venv $(PAGES_VENV)
+	$(PAGES_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet -r requirements/pages.txt -e ".[serve]"
 	@touch $@

@@ -72,6 +72,8 @@ def test_the_wheel_holds_what_a_run_needs_and_its_licence(wheel: Path) -> None:
         names = set(archive.namelist())
     assert {f"workflow_r1/config/presets/{preset}.toml" for preset in ("embedded", "paper")} <= names
     assert {f"workflow_r1/embedded/policy/{name}" for name in ("model.safetensors", "tokenizer.json")} <= names
+    pages = ("app.js", "style.css", "vendored/dagre.min.js", "vendored/dagre.LICENSE", "vendored/uPlot.iife.min.js")
+    assert {f"workflow_r1/viewing/pages/{name}" for name in pages} <= names
     assert "workflow_r1/py.typed" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "docs/"))]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from workflow_r1.evaluation.harness import EvaluationLog
 from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus
-from workflow_r1.recording.run_files import EVALUATIONS, METRICS, RunFiles
+from workflow_r1.recording.alarms import Alarm, to_row
+from workflow_r1.recording.run_files import ALARMS, EVALUATIONS, METRICS, RunFiles
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.trajectory import (
     Message,
@@ -74,10 +75,12 @@ def make_trajectory(
         usage=Usage(searches=1, cost=0.002, paid=0.002), seconds=0.25,
     )  # fmt: skip
     wrong = OperatorCall(operator=text("Serch"), input=text("x"), observation=text("no such operator"), valid=False)
+    called = f"<tool>{text('Search')}: {text('director of the film')}</tool>"
+    if number == 1:
+        called += f"<tool>{text('Serch')}: {text('x')}</tool>"
     first = Turn(
-        index=1, text=f"<think>{text('Who directed it?')}</think><tool>{text('Search')}: {text('director of the film')}</tool>",
-        token_ids=(1, 2, 3), logprobs=(-0.5, -0.1, -2.0), well_formed=True,
-        calls=(call, wrong) if number == 1 else (call,), observation=f"<info>{text(observation)}</info>",
+        index=1, text=f"<think>{text('Who directed it?')}</think>{called}", token_ids=(1, 2, 3), logprobs=(-0.5, -0.1, -2.0),
+        well_formed=number != 1, calls=(call, wrong) if number == 1 else (call,), observation=f"<info>{text(observation)}</info>",
         context_token_ids=(7,),
     )  # fmt: skip
     said = f"<think>{text('Settled.')}</think>" + ("" if answer is None else f"<answer>{answer}</answer>")
@@ -136,6 +139,11 @@ def write_step(files: RunFiles, step: int, *, questions: int = 2, text: Callable
         },
     )  # fmt: skip
     files.append(EVALUATIONS, {"step": step, **evaluation})
+    if step == 2:
+        alarm = Alarm(
+            "no_signal", step, text("the rewards of every group are equal"), text("train on harder questions")
+        )
+        files.append(ALARMS, to_row(alarm))
 
 
 def make_run(

@@ -66,7 +66,7 @@ def test_rows_come_as_columns_with_each_text_once(tmp_path: Path) -> None:
     text = reply["strings"]
     assert len(set(text)) == len(text)
     assert [text[at] for at in part["outcome"][:4]] == ["right", "wrong", "failed", "malformed"]
-    assert part["reward"][:4] == [1.0, 0.0, None, -1.5]
+    assert part["reward"][:4] == [1.0, -0.5, None, -1.5]
     assert part["answer"][2] == -1
     assert [text[at] for at in part["operators"][:2]] == ["Search", "Search\t(invalid)"]
     assert reading.rows(0, [8])["parts"] == []

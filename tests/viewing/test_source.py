@@ -76,6 +76,15 @@ def test_a_damaged_line_and_another_version_cost_their_rows_alone(tmp_path: Path
     assert reading.summary(0)["metrics"]["step"] == [1, 2]
 
 
+def test_alarms_are_read_and_a_damaged_line_costs_itself_alone(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    make_run(run)
+    with (run / "alarms.jsonl").open("a") as file:
+        file.write("not JSON\n")
+    (alarm,) = Reading([Source(run)]).summary(0)["alarms"]
+    assert (alarm["step"], alarm["title"], alarm["until"]) == (2, "nothing to learn from", None)
+
+
 def test_missing_parts_are_named(tmp_path: Path) -> None:
     run = tmp_path / "run"
     make_run(run)

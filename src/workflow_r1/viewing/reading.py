@@ -32,7 +32,7 @@ class Reading:
         self._summaries: dict[int, tuple[object, Json]] = {}
 
     def state(self) -> list[Json]:
-        """What a page compares with what it has, for each source."""
+        """State of each source, by which a page sees whether anything is new."""
         self._refresh()
         states = []
         for number, source in enumerate(self.sources):

@@ -29,7 +29,7 @@ def search_texts(source: Source, words: str, file: int, start: int, *, seconds: 
         seconds: longest work.
 
     Returns:
-        ``found``: places ``[file, row]``; ``next``: the place to go on from, None at the end.
+        ``found``: places ``[file, row]``; ``next``: the place at which the next slice begins, None at the end.
     """
     wanted = words.strip().lower()
     escaped = json.dumps(wanted, ensure_ascii=False)[1:-1]

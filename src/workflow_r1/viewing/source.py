@@ -13,6 +13,7 @@ from workflow_r1.errors import DataError, found_at
 from workflow_r1.evaluation.card import CARD
 from workflow_r1.evaluation.harness import ROWS
 from workflow_r1.evaluation.harness import TRAJECTORIES as EVALUATED
+from workflow_r1.recording.alarms import ALARMS
 from workflow_r1.recording.run_files import EVALUATIONS, METRICS, trajectories_file
 from workflow_r1.recording.run_lock import LOCK
 from workflow_r1.trajectory import Trajectory
@@ -98,7 +99,7 @@ class Source:
             return problems
 
     def state(self) -> tuple[object, ...]:
-        """What changes where anything of the source does; cheap."""
+        """A value that is another one as soon as anything of the source changes; cheap."""
         with self.lock:
             return (self.generation, *self._stamp)
 
@@ -178,7 +179,7 @@ class Source:
                 yield path, f"{path.parent.name} / {path.name.partition('.jsonl')[0]}"
 
     def _stamps(self) -> Iterator[object]:
-        others = (METRICS, EVALUATIONS, "alarms.jsonl", ROWS, LOCK) if self.path.is_dir() else ()
+        others = (METRICS, EVALUATIONS, ALARMS, ROWS, LOCK) if self.path.is_dir() else ()
         for path in (*(path for path, _ in self._find()), *(self.path / name for name in others)):
             try:
                 found = path.stat()
@@ -219,11 +220,17 @@ def read_everything(source: Source, file: int, start: int) -> Iterator[tuple[int
     rows = index.rows
     if start >= len(rows):
         return
-    places = {(row.block, row.skip): start + number for number, row in enumerate(rows[start:])}
+    place = start
     with index.path.open("rb") as opened:
         for piece in read_pieces(opened, compressed=is_compressed(index.path), start=rows[start].block):
-            if isinstance(piece, Line) and (place := places.get((piece.block, piece.skip))) is not None:
+            if not isinstance(piece, Line):
+                continue
+            # A line without a row is blank, or cannot be read.
+            while place < len(rows) and (rows[place].block, rows[place].skip) < (piece.block, piece.skip):
+                place += 1
+            if place < len(rows) and (rows[place].block, rows[place].skip) == (piece.block, piece.skip):
                 yield place, piece.text
+                place += 1
 
 
 def titles(sources: Sequence[Source]) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_r1.evaluation.card import CARD
+from workflow_r1.recording.alarms import ALARM_TITLES, ALARMS, read_alarms
 from workflow_r1.recording.run_files import EVALUATIONS, METRICS
 from workflow_r1.services.secrets import mask_addresses
 from workflow_r1.viewing.source import Json, Source
@@ -70,7 +71,7 @@ def advantage_of(config: Json) -> str:
 
 
 def read_config(source: Source) -> Json:
-    """The configuration of a run; empty where there is none that can be read."""
+    """The configuration of a run; empty where none can be read."""
     return _parse(_read_text(source.path if source.path.is_dir() else None, "config.toml", [], needed=False), [])
 
 
@@ -105,7 +106,15 @@ def _workflows(source: Source) -> Json:
 
 
 def _read_alarms(directory: Path | None, problems: list[str]) -> list[Json]:
-    return []
+    try:
+        return (
+            [asdict(alarm) | {"title": ALARM_TITLES[alarm.kind]} for alarm in read_alarms(directory)]
+            if directory is not None
+            else []
+        )
+    except OSError as error:
+        problems.append(f"{ALARMS} cannot be read: {error.strerror}")
+        return []
 
 
 def _read_text(directory: Path | None, name: str, problems: list[str], *, needed: bool) -> str:

@@ -106,7 +106,11 @@ def make_atlas(rows: Iterable[IndexRow], *, most: int = 8) -> Atlas:
         parts = [
             _part(name, [row for row in stepped if number[row.step or 0] == at], most) for at, name in enumerate(PARTS)
         ]
-    by_step = tuple(_most_frequent(step, [row for row in kept if row.step == step]) for step in steps)
+    of_step: dict[int, list[IndexRow]] = {step: [] for step in steps}
+    for row in kept:
+        if row.step is not None:
+            of_step[row.step].append(row)
+    by_step = tuple(_most_frequent(step, found) for step, found in of_step.items())
     return Atlas(tuple(parts), by_step, len(rows) - len(kept))
 
 

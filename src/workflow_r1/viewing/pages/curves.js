@@ -2,7 +2,7 @@
  * Curves over the steps of training, drawn by uPlot. A click, or Enter, opens the trajectories of a step.
  * @module
  */
-import { el, number, replace, short, table } from "./dom.js";
+import { download, el, number, replace, short, table } from "./dom.js";
 
 /**
  * @typedef {Object} Line
@@ -43,6 +43,7 @@ export function drawChart({ title, note, steps, lines, alarms = [], onpick, grou
   );
   figures.addEventListener("toggle", () => {
     if (figures.open && !figures.querySelector("table")) {
+      figures.append(el("button", { type: "button", class: "link", onclick: () => chart?.ctx.canvas.toBlob((blob) => download(`${title}.png`, "image/png", blob)) }, "Save as PNG"));
       figures.append(table(title, ["step", ...lines.map((line) => line.label)], steps.map((step, at) => [step, ...lines.map((line) => short(line.values[at]))])));
     }
   });

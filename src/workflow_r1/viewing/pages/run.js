@@ -52,7 +52,7 @@ export function showRun(main, app, source) {
 
   function alarms() {
     return el("ul", { class: "alarms" }, summary.alarms.map((alarm) =>
-      el("li", {}, el("a", { href: `#/list/${source}?step=${alarm.step}` }, `step ${alarm.step}`), el("span", { class: "chip" }, String(alarm.kind).replaceAll("_", " ")), el("p", {}, quoted(alarm.message)), alarm.remedy && el("p", { class: "note" }, quoted(alarm.remedy)))));
+      el("li", {}, el("a", { href: `#/list/${source}?step=${alarm.step}` }, `step ${alarm.step}`), el("span", { class: "chip" }, alarm.title), alarm.until !== null && el("span", { class: "note" }, ` over at step ${alarm.until}`), el("p", {}, quoted(alarm.message)), alarm.remedy && el("p", { class: "note" }, quoted(alarm.remedy)))));
   }
 
   function more() {
@@ -175,24 +175,27 @@ export function chartsOf(summary) {
   const used = (lines) => lines.filter((one) => one.values.some((value) => value)).sort((one, other) => sum(other.values) - sum(one.values));
   const sum = (values) => values.reduce((total, value) => total + (value ?? 0), 0);
   return [
-    { title: measure === "success" ? "Success" : "Right answers", note: "sampled; greedy with 95% intervals", lines: [line(`rollout/${measure}`, "sampled"), greedy, line("rollout/f1", "sampled, F1")] },
+    { title: measure === "success" ? "Success" : "Right answers", note: "sampled; greedy with 95% intervals", lines: [line(`rollout/${measure}`, "sampled"), greedy, line("rollout/f1", "sampled, F1"), line(`evaluation/sampled/${measure}`, "sampled, held out")] },
     { title: "Reward", note: "mean, and its parts", lines: [line("rollout/reward", "reward"), ...all("rollout/part/")] },
     { title: "Faults", note: "share of trajectories", lines: [line("rollout/malformed_rate", "malformed"), line("rollout/no_answer_rate", "no answer"), ...used(all("rollout/stop/", (name) => (name === "answered" ? null : name.replaceAll("_", " "))))] },
     { title: "Operator mix", note: "calls per trajectory", lines: used(all("rollout/calls/")) },
     { title: "Turns", note: "per trajectory", lines: [line("rollout/turns", "sampled"), series["evaluation/turns"] && { label: "greedy", values: series["evaluation/turns"], points: true }] },
     { title: "Length", note: "policy tokens per trajectory", lines: [line("rollout/policy_tokens", "tokens")] },
-    { title: "Importance ratio", note: "mean by turn; 1 is the policy that sampled", lines: [line("update/ratio_mean", "all"), ...turns("ratio_mean")] },
+    { title: "Importance ratio", note: "mean by turn; 1 is the policy that sampled", lines: [line("update/ratio_mean", "all"), line("update/later/ratio_mean", "after the first optimiser step"), ...turns("ratio_mean")] },
     { title: "Clip fraction", note: "units whose gradient was cut, by turn", lines: [line("update/clip_fraction_low", "below"), line("update/clip_fraction_high", "above"), ...turns("clip_fraction")] },
     { title: "KL", note: "per token, in nats", lines: [line("update/approx_kl", "to the old policy"), line("update/kl", "to the reference"), line("update/sampler_kl", "to the sampler")] },
-    { title: "Entropy", note: "per token, in nats", lines: [line("update/entropy", "entropy"), line("rollout/surprisal", "surprisal")] },
+    { title: "Entropy", note: "per token, in nats", lines: [line("update/entropy", "entropy"), line("rollout/surprisal", "surprisal"), line("rollout/surprisal_right", "surprisal of right ones")] },
+    { title: "Right trajectories", note: "change of their log-probability within a step; below 0 they become less likely", lines: [line("update/right_logprob_change", "all"), line("update/later/right_logprob_change", "after the first optimiser step")] },
+    { title: "Operator entropy", note: "in nats; 0 where all calls name one", lines: [line("rollout/operator_entropy", "entropy")] },
     { title: "Thoughts", note: "mean characters of a think", lines: [line("rollout/think_chars", "characters")] },
+    { title: "Repetition", note: "share of four-word sequences of the thoughts that occurred before", lines: [line("rollout/think_repetition", "repeated")] },
     { title: "Groups", note: "of a step; those without signal teach nothing", lines: [line("rollout/num_groups", "all"), line("rollout/num_groups_without_signal", "without signal")] },
     { title: "Speed", note: "policy tokens per second", lines: [line("time/sampled_tokens_per_second", "sampled"), line("time/update_tokens_per_second", "learned from")] },
     { title: "Time of a step", note: "seconds", lines: [line("time/rollout_seconds", "rollouts"), line("time/update_seconds", "update"), line("time/step_seconds", "all")] },
     { title: "Money", note: `${summary.currency} per trajectory`, lines: [line("rollout/cost", "cost")] },
     { title: "LLM calls", note: "of operators, per trajectory", lines: [line("rollout/llm_calls", "calls")] },
     { title: "Gradient and learning rate", note: "norm before clipping", lines: [line("update/grad_norm", "norm")] },
-    { title: "Most frequent workflow", note: "its share of the step's trajectories; near 1 the policy knows one workflow only", lines: [dominant(summary.atlas, step)] },
+    { title: "Most frequent workflow", note: "its share of the step's trajectories; near 1 the policy knows one workflow only", lines: [line("rollout/workflow_share", "share") ?? dominant(summary.atlas, step)] },
   ]
     .map((chart) => ({ ...chart, steps: step, lines: chart.lines.filter(Boolean) }))
     .filter((chart) => chart.lines.length > 0 && step.length > 0);

@@ -1,0 +1,46 @@
+"""Make the picture of the viewer in the documentation, from a real run in a real browser.
+
+    python scripts/viewer_pictures.py RUN [--id TRAJECTORY] [--chromium /usr/bin/chromium]
+
+Needs requirements/pages.txt. The picture is the trajectory with the most calls of the last step that is right, unless
+another one is named.
+"""
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from workflow_r1.viewing.export import export_page
+from workflow_r1.viewing.reading import Reading
+from workflow_r1.viewing.source import Source
+
+TARGET = Path(__file__).parents[1] / "docs" / "watch.png"
+
+
+def main() -> None:
+    """Take the picture."""
+    from playwright.sync_api import sync_playwright
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--id")
+    parser.add_argument("--chromium", default=shutil.which("chromium"))
+    given = parser.parse_args()
+    source = Source(given.run)
+    right = [row for row in source.all_rows() if row.outcome == "right"]
+    chosen = given.id or max(right, key=lambda row: (row.step or 0, len(set(row.operators)), len(row.operators))).id
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        page_file = Path(folder) / "page.html"
+        export_page(Reading([source]), page_file)
+        browser = playwright.chromium.launch(executable_path=given.chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1180, "height": 700}, color_scheme="light")
+        page.goto(f"{page_file.as_uri()}#/list/0?id={chosen}")
+        page.wait_for_selector(".flow")
+        page.screenshot(path=TARGET)
+        browser.close()
+    print(f"{TARGET}: {TARGET.stat().st_size / 1e3:.0f} kB, {chosen}")
+
+
+if __name__ == "__main__":
+    main()
