@@ -44,7 +44,7 @@ def clip_range(
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What each unit contributes to the objective, and what its bound took away."""
+    """Each unit's contribution to the objective, and the part that its bound took away."""
 
     value: Float[Tensor, " units"]
     """The term itself, with its gradient."""
@@ -183,7 +183,7 @@ def matched_scale(
 
     Args:
         scale: factor of the range in this step.
-        excess: of all units of the step, from :class:`~workflow_r1.algorithms.PolicyLoss`, by the range as scaled.
+        excess: one for each unit of the step, from :class:`~workflow_r1.algorithms.PolicyLoss`, by the range as scaled.
         mass: mass of their gradients without a clip, likewise.
         share: share of the mass that the clip shall remove.
 

@@ -34,7 +34,7 @@ class PolicyLoss:
     mass: Float[Tensor, " units"]
     """Mass of each unit's gradient without a clip, no gradient itself; see :func:`policy_loss`."""
     excess: Float[Tensor, " units"]
-    """How far each unit has gone where the clip could stop it, as a multiple of its range."""
+    """Distance that each unit has gone where the clip could stop it, as a multiple of its range."""
 
 
 def policy_loss(

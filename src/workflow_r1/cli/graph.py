@@ -48,6 +48,7 @@ Form = Annotated[
     Drawing,
     typer.Option(
         "--as",
+        metavar="FORM",
         help="Form of the graph: text; mermaid, which Markdown viewers draw; svg; json, every default filled in; langgraph, a "
         "Python module.",
     ),

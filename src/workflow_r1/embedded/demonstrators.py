@@ -217,7 +217,7 @@ class DemonstratorSession:
             entity: name of the entity.
             noun: noun of the relation.
             thought: beginning of the first turn's thought.
-            returns: what no passage states is unknown, and not asked for.
+            returns: a value that no passage states is unknown, and not asked for.
         """
         strategy = self._by_relation.get(noun, self._strategy)
         question = write_chain(Chain(entity, (noun,)))
