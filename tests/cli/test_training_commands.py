@@ -46,7 +46,7 @@ def test_a_run_from_start_to_report(call, policy: Path, tmp_path: Path) -> None:
     assert code == 0, errors
     (run,) = (tmp_path / "runs").iterdir()
     assert {path.name for path in run.iterdir()} == {
-        "config.toml", "environment.json", "metrics.jsonl", "evaluations.jsonl", "trajectories.jsonl.gz",
+        "config.toml", "environment.json", "metrics.jsonl", "alarms.jsonl", "evaluations.jsonl", "trajectories.jsonl.gz",
         "trajectories.index.jsonl.gz", "checkpoints", "policy", "services.jsonl", "spent.json", "curve.png", "curve.svg", "report.md", *(["tensorboard"] if tracked else []),
     }  # fmt: skip
     assert [row["step"] for row in rows(run / "metrics.jsonl")] == [0, 1, 2]
