@@ -92,9 +92,14 @@ class GSsPOTrainer(GRPOTrainer):
         **options: Any,
     ) -> None:
         require_tested_trl()
-        given = {"unit": unit, "weight": weight, "clip_low": clip_low, "clip_high": clip_high}
-        given["clip_reference_length"] = clip_reference_length
-        self.switches = resolve_preset(preset, **(switches or {}), **given)
+        given = {
+            "unit": unit,
+            "weight": weight,
+            "clip_low": clip_low,
+            "clip_high": clip_high,
+            "clip_reference_length": clip_reference_length,
+        }
+        self.switches = resolve_preset(preset, **(given | dict(switches or {})))
         refuse_unsupported(self.switches)
         self._correction_cap = correction_cap
         self._kl_kind: KLKind = kl_kind
