@@ -227,5 +227,5 @@ def _cell(rows: Sequence[tuple[Place, IndexRow]]) -> Json | None:
     scored = [success for _, row in rows if (success := _success(row)) is not None]
     # Shown is a trajectory of the more frequent outcome.
     usual = sum(scored) * 2 > len(scored)
-    place = next((place for place, row in rows if _success(row) == float(usual)), rows[0][0])
-    return {"right": sum(scored), "num": len(scored), "place": list(place), "answer": rows[0][1].answer}
+    place, shown = next(((place, row) for place, row in rows if _success(row) == float(usual)), rows[0])
+    return {"right": sum(scored), "num": len(scored), "place": list(place), "id": shown.id, "answer": shown.answer}

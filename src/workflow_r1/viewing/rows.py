@@ -8,6 +8,9 @@ from workflow_r1.viewing.source import Json, Source
 MAX_ROWS = 20_000
 """Most rows of one reply."""
 
+FIRST_ROWS = 1_000
+"""Most rows of the first reply, which a page waits for before it shows anything."""
+
 
 class _Strings:
     """Numbers for texts, each kept once."""
@@ -31,7 +34,8 @@ def rows_after(source: Source, starts: Sequence[int]) -> Json:
     """
     with source.lock:
         totals = [len(file.index.rows) for file in source.files]
-        return as_columns(source, list(source.rows(starts, MAX_ROWS)), totals)
+        limit = MAX_ROWS if any(starts) else FIRST_ROWS
+        return as_columns(source, list(source.rows(starts, limit)), totals)
 
 
 def as_columns(source: Source, parts: Iterable[tuple[int, int, Sequence[IndexRow]]], totals: Sequence[int]) -> Json:

@@ -48,8 +48,11 @@ class Watched:
 
 
 @pytest.fixture
-def open_page(chromium) -> Iterator[Callable[..., object]]:
-    """Open an address; at the end no page has left this machine, complained, or run what it should not."""
+def open_page(chromium, watching) -> Iterator[Callable[..., object]]:
+    """Open an address; at the end no page has left this machine, complained, or run what it should not.
+
+    Servers end after it, so that no page misses its own.
+    """
     watched: list[Watched] = []
     contexts = []
 

@@ -36,7 +36,7 @@ export class App {
     addEventListener("hashchange", () => this.show());
     addEventListener("keydown", (event) => this.key(event));
     await this.look();
-    this.show();
+    if (!this.view) this.show();
     if (this.backend.live) this.poll();
   }
 
@@ -53,7 +53,9 @@ export class App {
       document.title = `${state.map((one) => one.title).join(", ")} \u2013 Workflow-R1`;
       state.forEach((_, source) => (this.known[source] ??= new Rows()));
       this.header();
-      this.view?.update();
+      // The first view does not wait for all rows.
+      if (this.view) this.view.update();
+      else this.show();
       for (const source of state.keys()) await this.fetchRows(source);
     } catch (error) {
       this.problem = `${error.message}: shown is what was read before`;
@@ -167,12 +169,6 @@ export class App {
   defaultSides() {
     if (this.state.length > 1) return this.state.map((_, source) => String(source)).slice(0, 6);
     return this.sides().slice(1, 3).map(([value]) => value);
-  }
-
-  /** Address of the trajectory at a place. */
-  linkOf(source, [file, place]) {
-    const row = this.rows(source).all.find((one) => one.file === file && one.place === place);
-    return row ? `#/list/${source}?id=${encodeURIComponent(row.id)}` : `#/list/${source}`;
   }
 
   /**

@@ -96,11 +96,11 @@ export function showCompare(main, app, query) {
 
   function questions(found) {
     if (!found.questions.length) return el("p", { class: "note" }, "These sides have no question in common.");
-    const link = (side, place) => app.linkOf(found.sides[side].source, place);
+    const link = (side, id) => `#/list/${found.sides[side].source}?id=${encodeURIComponent(id)}`;
     const rows = found.questions.map((one) => [
       quoted(one.text),
       quoted(one.class),
-      ...one.cells.map((cell, side) => (cell ? el(cell.place ? "a" : "span", { href: cell.place ? link(side, cell.place) : null }, cell.num === 1 ? (cell.right ? "right" : "wrong") : `${cell.right}/${cell.num}`, cell.answer !== null && [" ", quoted(cell.answer.slice(0, 40), "note")]) : "\u2013")),
+      ...one.cells.map((cell, side) => (cell ? el(cell.place ? "a" : "span", { href: cell.place ? link(side, cell.id) : null }, cell.num === 1 ? (cell.right ? "right" : "wrong") : `${cell.right}/${cell.num}`, cell.answer !== null && [" ", quoted(cell.answer.slice(0, 40), "note")]) : "\u2013")),
       one.cells.some((cell) => cell?.place) && el("button", { type: "button", class: "link", onclick: (event) => beside(one, found, event.target.closest("tr")) }, "graphs"),
     ]);
     return [el("p", { class: "note" }, `The ${number(found.questions.length)} on which they differ most.`), table("Right answers by question", ["Question", "Class", ...found.sides.map((side) => side.label), ""], rows, { names: 2 })];

@@ -24,7 +24,7 @@ export function showList(main, app, source, query) {
   let onShow = "";
   let left = false;
   const search = { words: "", found: new Set(), busy: false, read: 0 };
-  const effects = app.effects(source);
+  let effects = app.effects(source);
 
   const list = el("div", { class: "rows", role: "listbox", tabindex: 0, "aria-label": "Trajectories", onscroll: () => paint(), onkeydown: (event) => move(event) });
   const space = el("div", { class: "space", role: "presentation" });
@@ -66,6 +66,8 @@ export function showList(main, app, source, query) {
   }
 
   function update() {
+    // Those of an earlier generation are gone with its rows.
+    effects = app.effects(source);
     fillFilters();
     // Only the words that are looked for now count.
     if ((query.get("q") ?? "").trim() !== search.words) {

@@ -18,6 +18,8 @@ export function showRun(main, app, source) {
   let summary = null;
   const parts = el("div", { class: "run" });
   const effectsBox = el("div");
+  const pairsBox = el("div");
+  let paired = "";
   replace(main, parts);
 
   async function update() {
@@ -43,7 +45,7 @@ export function showRun(main, app, source) {
       summary.evaluations.length > 0 && section("Evaluations", "evaluations", evaluations(summary.evaluations)),
       summary.atlas.parts.length > 0 && section("Atlas of workflows", "atlas", showAtlas(summary.atlas, { source, currency: summary.currency })),
       section("What operators did to answers", "effects", effectsBox),
-      summary.pairs.length > 0 && section("Before and after", "pairs", pairs()),
+      summary.pairs.length > 0 && section("Before and after", "pairs", pairsBox),
       section("Configuration", "configuration", ...[["Configuration", summary.config], ["Card", summary.card], ["Machine and versions", summary.environment]].filter(([, text]) => text).map(([name, text]) => el("details", {}, el("summary", {}, name), el("pre", { tabindex: 0 }, text)))),
     );
     drawEffects();
@@ -79,8 +81,17 @@ export function showRun(main, app, source) {
     ];
   }
 
+  /** Their trajectories are known once their rows are here. */
+  function drawPairs() {
+    const key = `${version} ${app.rows(source).byId.size}`;
+    if (key === paired) return;
+    paired = key;
+    if (summary.pairs.length) replace(pairsBox, pairs());
+  }
+
   function drawEffects() {
     if (!summary) return;
+    drawPairs();
     const effects = app.effects(source);
     const total = app.rows(source).byId.size;
     const counts = new Map();
