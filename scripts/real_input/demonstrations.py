@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from workflow_r1.environment import Environment
-from workflow_r1.methods.workflow import read_answer
+from workflow_r1.operators.results import read_answer
 from workflow_r1.rewards import normalize_answer
 from workflow_r1.rollout import derive_seed, rollout
 from workflow_r1.running.demonstrations import (

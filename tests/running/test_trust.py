@@ -263,6 +263,8 @@ COMMANDS = {
     "train --resume": ("train", "--resume", "DIR"),
     "warmstart": ("warmstart", "DIR"),
     "rollout": ("rollout", "DIR"),
+    "rescore": ("rescore", "DIR", "-o", "reward=f1"),
+    "world": ("world", "DIR"),
     "operators": ("operators", "-c", "DIR"),
     "tasks": ("tasks", "DIR"),
     "graph": ("graph", "show", "graph.json", "-c", "DIR"),

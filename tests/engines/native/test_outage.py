@@ -31,7 +31,7 @@ def same(one, other):
     def known(row):
         return {key: value for key, value in row.items() if value is not None}
 
-    return all(known(a) == pytest.approx(known(b), rel=1e-5, abs=1e-6) for a, b in zip(one, other, strict=True))
+    return all(known(a) == pytest.approx(known(b), rel=1e-5, abs=1e-5) for a, b in zip(one, other, strict=True))
 
 
 def turns(directory):

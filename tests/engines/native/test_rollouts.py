@@ -217,7 +217,7 @@ def test_a_slow_trajectory_stops_its_own_step_alone(tiny_run, tmp_path):
     """While one is waited for, those of the next two steps are sampled to their end, and none beyond: so staleness is bounded."""
     settings = config(tiny_run, tmp_path, staleness=2, steps=5)
     services, weights = Services(first_seconds=0.3), ScriptedWeights()
-    sample = StepRollouts(settings, tiny_run.QUESTIONS, services.environment(settings), Ranks())
+    sample = StepRollouts(settings, tiny_run.QUESTIONS, services.environment(settings), list, Ranks())
 
     def learn(num_optimiser_steps):
         return lambda: UpdateResult(metrics={}, num_optimiser_steps=num_optimiser_steps, num_tokens=0)
