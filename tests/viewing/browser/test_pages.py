@@ -173,7 +173,10 @@ def test_the_keyboard_does_all(open_page, address) -> None:
 
 def test_a_click_on_a_curve_opens_the_trajectories_of_the_step(open_page, address) -> None:
     page = open_page(address)
+    # The page is drawn once more when the rows have come.
+    expect(page.get_by_role("link", name="Trajectories (24)")).to_be_visible()
     over = page.locator(".chart .u-over").first
+    over.hover()
     over.click(position={"x": over.bounding_box()["width"] - 3, "y": 60})
     expect(page.locator(".count")).to_have_text("8 of 24 trajectories")
     assert page.url.endswith("#/list/0?step=3")
