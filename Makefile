@@ -128,7 +128,7 @@ $(OPENENV_VENV)/.installed: pyproject.toml constraints.txt requirements/openenv.
 	@echo "installing OpenEnv and what it needs into $(OPENENV_VENV)"
 	$(PYTHON) -m venv $(OPENENV_VENV)
 	$(OPENENV_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet "$(TORCH)"
-	$(OPENENV_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet -r requirements/openenv.txt -c constraints.txt -e ".[train]"
+	$(OPENENV_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet -r requirements/openenv.txt -e ".[train]"
 	@touch $@
 
 $(PAGES_VENV)/.installed: pyproject.toml requirements/pages.txt
