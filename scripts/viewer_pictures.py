@@ -1,9 +1,9 @@
-"""Make the picture of the viewer in the documentation, from a real run in a real browser.
+"""Make the pictures of the viewer in the documentation, from a real run in a real browser.
 
     python scripts/viewer_pictures.py RUN [--id TRAJECTORY] [--chromium /usr/bin/chromium]
 
-Needs requirements/pages.txt. The picture is the trajectory with the most calls of the last step that is right, unless
-another one is named.
+Needs requirements/pages.txt. ``docs/watch.png`` is the trajectory with the most calls of the last step that is right, unless
+another one is named; ``docs/atlas.png`` shows the run's workflows at its start, middle and end.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from workflow_r1.viewing.export import export_page
 from workflow_r1.viewing.reading import Reading
 from workflow_r1.viewing.source import Source
 
-TARGET = Path(__file__).parents[1] / "docs" / "watch.png"
+DOCS = Path(__file__).parents[1] / "docs"
+TRAJECTORY, ATLAS = DOCS / "watch.png", DOCS / "atlas.png"
 
 
 def main() -> None:
@@ -37,9 +38,14 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1180, "height": 700}, color_scheme="light")
         page.goto(f"{page_file.as_uri()}#/list/0?id={chosen}")
         page.wait_for_selector(".flow")
-        page.screenshot(path=TARGET)
+        page.screenshot(path=TRAJECTORY)
+        page = browser.new_page(viewport={"width": 1600, "height": 900}, color_scheme="light")
+        page.goto(f"{page_file.as_uri()}#/run/0")
+        page.locator(".atlas").screenshot(path=ATLAS)
         browser.close()
-    print(f"{TARGET}: {TARGET.stat().st_size / 1e3:.0f} kB, {chosen}")
+    for picture in (TRAJECTORY, ATLAS):
+        print(f"{picture}: {picture.stat().st_size / 1e3:.0f} kB")
+    print(f"trajectory: {chosen}")
 
 
 if __name__ == "__main__":

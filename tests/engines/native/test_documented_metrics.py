@@ -47,7 +47,14 @@ def written(tiny_run, warm_directory, tmp_path_factory):
     config = tiny_run.tiny_config(
         warm_directory,
         objective={"kl_coefficient": 1e-3, "correction_cap": 2.0, "clip": "matched"},
-        training={"steps": 1, "evaluate_every": 1, "evaluation_samples": 2, "staleness": 1, "overlap": False, "dynamic_sampling": 1},
+        training={
+            "steps": 1,
+            "evaluate_every": 1,
+            "evaluation_samples": 2,
+            "staleness": 1,
+            "overlap": False,
+            "dynamic_sampling": 1,
+        },
     )
     directory = tmp_path_factory.mktemp("documented") / "run"
     tiny_run.make_trainer(config, directory).run()
