@@ -10,7 +10,7 @@ for name in chromium chromium-browser google-chrome; do
 done
 if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
   echo "installing Chromium with apt-get" >&2
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium; } >&2
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium fonts-liberation; } >&2
   command -v chromium && exit 0
 fi
 echo "expected Chromium on the path: install it (Debian: apt-get install chromium), or say where it is: make CHROMIUM=/path test-pages" >&2
