@@ -16,7 +16,8 @@ VERL ?= verl==0.9.1
 VERL_VENV := .venv-verl
 VERL_PIP := $(VERL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --quiet
 
-# Two busy threads on two shared cores can be a hundred times slower than one.
+# Two busy threads on two shared cores can be a hundred times slower than one. A run by itself takes the cores that are free.
+FREE_THREADS := $(if $(OMP_NUM_THREADS),,env -u OMP_NUM_THREADS)
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
@@ -26,7 +27,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 train: $(VENV)/.installed ## Install, then train the embedded default (a simulation; minutes on a CPU)
-	$(BIN)/workflow-r1 train $(ARGS)
+	$(FREE_THREADS) $(BIN)/workflow-r1 train $(ARGS)
 
 game: $(VENV)/.installed ## Make a small policy for a task of examples/ and train it, on a CPU (GAME=word_problems)
 	$(BIN)/workflow-r1 warmstart examples/$(GAME).toml --output runs/$(subst _,-,$(GAME))-start
