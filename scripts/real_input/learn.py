@@ -22,14 +22,13 @@ from statistics import mean
 from typing import Any
 
 from model import NotUsableError, prepare_model
-from stages import command, exit_code, options, timed, train
+from stages import build_index, command, exit_code, options, timed, train
 
 from workflow_r1.config import load_run_config
 from workflow_r1.data import load_questions, save_questions
 from workflow_r1.errors import UserError
 from workflow_r1.evaluation.harness import EvaluationLog
 from workflow_r1.evaluation.statistics import permutation_test
-from workflow_r1.retrieval import BM25Index
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.running.audit import holds_answer
 from workflow_r1.trajectory import Question, Trajectory, load_trajectories
@@ -141,11 +140,7 @@ def prepare(arguments: argparse.Namespace, directory: Path, overrides: Sequence[
     index = config.search.index
     assert index is not None
     with timed(directory, "index"):
-        if index.exists():
-            print(f"index: {index} stands already")
-        else:
-            print(f"index: building {index}")
-            BM25Index.build(DATA / "corpus" / "corpus.jsonl.gz", index)
+        build_index(index, DATA / "corpus" / "corpus.jsonl.gz")
     part_questions(directory)
     return prepared
 

@@ -20,12 +20,11 @@ from urllib.parse import urlsplit
 from demonstrations import DemonstrationError, make_demonstrations
 from model import NotUsableError, prepare_model
 from server import FALLBACK, VLLM, Server, ServerError, serve
-from stages import exit_code, timed, train
+from stages import build_index, exit_code, timed, train
 
 from workflow_r1.config import load_run_config
 from workflow_r1.data import load_questions
 from workflow_r1.errors import UserError
-from workflow_r1.retrieval import BM25Index
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.running.parts import open_environments
 from workflow_r1.trajectory import Question
@@ -84,11 +83,7 @@ def run(directory: Path, *, num_demonstrations: int, steps: int, prefer: str) ->
     index = config.search.index
     assert index is not None
     with timed(directory, "index"):
-        if index.exists():
-            print(f"index: {index} stands already")
-        else:
-            print(f"index: building {index}")
-            BM25Index.build(DATA / "corpus" / "corpus.jsonl.gz", index)
+        build_index(index, DATA / "corpus" / "corpus.jsonl.gz")
     split_questions(directory)
     with serve(
         model, gguf, environments=REPOSITORY, log=directory / "server.log", port=port_before(directory), prefer=prefer

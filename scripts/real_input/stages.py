@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from workflow_r1.retrieval import BM25Index
 from workflow_r1.trajectory.storage import write_atomically
 
 
@@ -21,6 +22,15 @@ def train(name: str, preset: str, directory: Path, overrides: Sequence[str]) -> 
     started = any((directory / "checkpoints").glob("step-*"))
     place = ["--resume", str(directory)] if started else [preset, "--output", str(directory)]
     command(name, *place, *options(overrides))
+
+
+def build_index(index: Path, corpus: Path) -> None:
+    """Build the BM25 index of a corpus, unless it stands already."""
+    if index.exists():
+        print(f"index: {index} stands already")
+    else:
+        print(f"index: building {index}")
+        BM25Index.build(corpus, index)
 
 
 def command(*arguments: str) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 
 from workflow_r1.errors import DataError
 from workflow_r1.evaluation.statistics import Interval, bootstrap_interval, paired_rate_interval
+from workflow_r1.reports.comparison.figures import SAMPLED_FIGURES
 from workflow_r1.trajectory.index import IndexRow
-from workflow_r1.trajectory.outcome import Outcome
 from workflow_r1.viewing.source import Json, Source
 
 MAX_QUESTIONS = 400
@@ -28,19 +28,10 @@ _SIDE = re.compile(r"(\d{1,4})(?:@(\d{1,9})-(\d{1,9})|/(\d{1,4}))?", re.ASCII)
 Place = tuple[int, int]
 
 
-def _success(row: IndexRow) -> float | None:
-    return None if row.outcome in (None, Outcome.FAILED) else float(row.outcome is Outcome.RIGHT)
-
-
 FIGURES: Mapping[str, Callable[[IndexRow], float | None]] = {
-    "right": _success,
-    "reward": lambda row: None if row.reward is None else row.reward.total,
-    "turns": lambda row: float(row.num_turns),
-    "policy tokens": lambda row: float(row.num_policy_tokens),
-    "operator calls": lambda row: float(len(row.operators)),
-    "cost": lambda row: row.cost,
+    "right" if name == "success" else name: figure for name, figure in SAMPLED_FIGURES.items()
 }
-"""Figures of a trajectory by name. Infrastructure failures enter none."""
+"""Figures of a trajectory, by the names that the pages have for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +215,8 @@ def _questions(sides: Sequence[Side]) -> list[Json]:
 def _cell(rows: Sequence[tuple[Place, IndexRow]]) -> Json | None:
     if not rows:
         return None
-    scored = [success for _, row in rows if (success := _success(row)) is not None]
+    scored = [success for _, row in rows if (success := FIGURES["right"](row)) is not None]
     # Shown is a trajectory of the more frequent outcome.
     usual = sum(scored) * 2 > len(scored)
-    place, shown = next(((place, row) for place, row in rows if _success(row) == float(usual)), rows[0])
+    place, shown = next(((place, row) for place, row in rows if FIGURES["right"](row) == float(usual)), rows[0])
     return {"right": sum(scored), "num": len(scored), "place": list(place), "id": shown.id, "answer": shown.answer}

@@ -31,7 +31,14 @@ def same(one, other):
     def known(row):
         return {key: value for key, value in row.items() if value is not None}
 
-    return all(known(a) == pytest.approx(known(b), rel=1e-5, abs=1e-5) for a, b in zip(one, other, strict=True))
+    def alike(a, b):
+        # One token's rounding, the largest of all, undiluted by a mean.
+        largest = "update/sampler_difference_max"
+        return a.pop(largest, 0.0) == pytest.approx(b.pop(largest, 0.0), abs=1e-5) and a == pytest.approx(
+            b, rel=1e-5, abs=1e-6
+        )
+
+    return all(alike(known(a), known(b)) for a, b in zip(one, other, strict=True))
 
 
 def turns(directory):

@@ -32,7 +32,7 @@ T = TypeVar("T")
 Values = Mapping[str, float]
 """One number for each question."""
 
-_SAMPLED: Mapping[str, Callable[[IndexRow], float | None]] = {
+SAMPLED_FIGURES: Mapping[str, Callable[[IndexRow], float | None]] = {
     "success": lambda row: None if row.outcome is None else float(row.outcome is Outcome.RIGHT),
     "reward": lambda row: None if row.reward is None else row.reward.total,
     "turns": lambda row: float(row.num_turns),
@@ -130,7 +130,7 @@ def compare_runs(runs: Sequence[RunRecord], *, confidence: float = 0.95) -> RunC
     found = []
     if held_out_step is not None:
         found += _held_out_differences(arms, measure, held_out_step, confidence)
-    for name, figure in _SAMPLED.items():
+    for name, figure in SAMPLED_FIGURES.items():
         values = [{seed: _by_question(rows, figure) for seed, rows in of_arm.items()} for of_arm in sampled]
         label = f"{MEASURES[measure] if name == 'success' else name}, sampled"
         for arm, of_arm in zip(arms[1:], values[1:], strict=True):
