@@ -171,6 +171,16 @@ def test_the_keyboard_does_all(open_page, address) -> None:
     expect(page.locator(".count")).to_have_text("8 of 24 trajectories")
 
 
+def test_each_key_moves_from_where_the_last_one_left(open_page, address) -> None:
+    page = open_page(f"{address}#/list/0")
+    expect(page.locator(".row")).not_to_have_count(0)
+    page.evaluate(
+        "for (const key of ['j', 'j', 'j', 'k', 'j'])"
+        " document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }))"
+    )
+    expect(page.locator(".row.chosen")).to_have_attribute("aria-posinset", "3")
+
+
 def test_a_click_on_a_curve_opens_the_trajectories_of_the_step(open_page, address) -> None:
     page = open_page(address)
     # The page is drawn once more when the rows have come.

@@ -184,10 +184,19 @@ export class App {
       else next.set(name, value);
     }
     const hash = `#/${path.join("/")}${next.size ? `?${next}` : ""}`;
-    if (over) {
-      history.replaceState(null, "", hash);
-      this.show();
-    } else location.hash = hash;
+    this.visit(hash, { replace: over });
+  }
+
+  /**
+   * Show what an address names. It is shown at once, so that the next key already acts on it: the browser tells of a change
+   * of `location.hash` only later, and a fast second key would move from the old place.
+   * @param {string} hash
+   * @param {{replace?: boolean}} [options] replace: the step back leads past the address before
+   */
+  visit(hash, { replace: over = false } = {}) {
+    if (over) history.replaceState(null, "", hash);
+    else if (hash !== location.hash) history.pushState(null, "", hash);
+    this.show();
   }
 
   show() {
@@ -224,7 +233,7 @@ export class App {
     const source = Number(number_) || 0;
     const kind = name || (this.state.length > 1 ? "compare" : "run");
     const tab = (view, label, hash) => el("a", { href: hash, "aria-current": kind === view ? "page" : null }, label);
-    const pick = el("select", { "aria-label": "Run", onchange: (event) => (location.hash = `#/${kind === "list" ? "list" : "run"}/${event.target.value}`) }, this.state.map((one, at) => el("option", { value: String(at), selected: at === source }, one.title)));
+    const pick = el("select", { "aria-label": "Run", onchange: (event) => this.visit(`#/${kind === "list" ? "list" : "run"}/${event.target.value}`) }, this.state.map((one, at) => el("option", { value: String(at), selected: at === source }, one.title)));
     const live = this.state[source]?.live;
     replace(
       document.getElementById("top"),
@@ -253,7 +262,7 @@ export class App {
     }
     const [path] = parse();
     const source = Number(path[1] ?? 0) || 0;
-    const own = { r: () => (location.hash = `#/run/${source}`), t: () => (location.hash = `#/list/${source}`), m: () => (location.hash = "#/compare"), "?": () => this.help() };
+    const own = { r: () => this.visit(`#/run/${source}`), t: () => this.visit(`#/list/${source}`), m: () => this.visit("#/compare"), "?": () => this.help() };
     const act = this.view?.keys[event.key] ?? own[event.key];
     if (!act) return;
     event.preventDefault();

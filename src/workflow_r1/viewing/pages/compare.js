@@ -30,9 +30,9 @@ export function showCompare(main, app, query) {
         const next = [...sides];
         if (event.target.value) next[at] = event.target.value;
         else next.splice(at, 1);
-        location.hash = `#/compare?${new URLSearchParams(next.map((side) => ["side", side]))}`;
+        app.visit(`#/compare?${new URLSearchParams(next.map((side) => ["side", side]))}`);
       } }, at >= 2 && el("option", { value: "" }, "(leave out)"), [...offers, ...(sides[at] && !offers.some(([value]) => value === sides[at]) ? [[sides[at], sides[at]]] : [])].map(([value, label]) => el("option", { value, selected: value === sides[at] }, label)));
-    const add = el("select", { "aria-label": "One more side", onchange: (event) => event.target.value && (location.hash = `#/compare?${new URLSearchParams([...sides, event.target.value].map((side) => ["side", side]))}`) }, el("option", { value: "" }, "one more"), offers.map(([value, label]) => el("option", { value }, label)));
+    const add = el("select", { "aria-label": "One more side", onchange: (event) => event.target.value && app.visit(`#/compare?${new URLSearchParams([...sides, event.target.value].map((side) => ["side", side]))}`) }, el("option", { value: "" }, "one more"), offers.map(([value, label]) => el("option", { value }, label)));
     return el("form", { class: "sides", onsubmit: (event) => event.preventDefault() }, sides.map((_, at) => [at > 0 && el("span", { class: "note" }, at === 1 ? "against" : "and"), select(at)]), sides.length < 6 && add);
   }
 

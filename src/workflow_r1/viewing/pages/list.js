@@ -188,7 +188,7 @@ export function showList(main, app, source, query) {
       j: () => choose(chosen + 1),
       k: () => choose(Math.max(0, chosen - 1)),
       "/": () => controls.q.focus(),
-      g: () => chosen >= 0 && (location.hash = `#/group/${source}?id=${encodeURIComponent(shown[chosen].id)}`),
+      g: () => chosen >= 0 && app.visit(`#/group/${source}?id=${encodeURIComponent(shown[chosen].id)}`),
       c: () => detail.querySelector("[data-key=c]")?.click(),
       l: () => detail.querySelector("[data-key=l]")?.click(),
     },

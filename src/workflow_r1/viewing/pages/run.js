@@ -35,7 +35,7 @@ export function showRun(main, app, source) {
   function draw() {
     const place = window.scrollY;
     dropCharts();
-    const pick = (step) => (location.hash = `#/list/${source}?step=${step}`);
+    const pick = (step) => app.visit(`#/list/${source}?step=${step}`);
     const charts = chartsOf(summary).map((chart) => drawChart({ ...chart, alarms: summary.alarms, onpick: pick }));
     replace(
       parts,
@@ -62,7 +62,7 @@ export function showRun(main, app, source) {
     const chosen = el("div", { class: "charts" });
     const select = el("select", { "aria-label": "Another curve", onchange: (event) => {
       const key = event.target.value;
-      if (key) chosen.append(drawChart({ title: key, steps: summary.metrics.step, lines: [{ label: key.split("/").pop(), values: summary.metrics.series[key] }], alarms: summary.alarms, onpick: (step) => (location.hash = `#/list/${source}?step=${step}`) }));
+      if (key) chosen.append(drawChart({ title: key, steps: summary.metrics.step, lines: [{ label: key.split("/").pop(), values: summary.metrics.series[key] }], alarms: summary.alarms, onpick: (step) => app.visit(`#/list/${source}?step=${step}`) }));
       event.target.value = "";
     } }, el("option", { value: "" }, `any other of ${names.length} quantities`), names.map((name) => el("option", { value: name }, name)));
     return [el("p", {}, select), chosen];
