@@ -7,6 +7,7 @@ from torch import nn
 from workflow_r1.policy import compiled as module
 from workflow_r1.policy.compiled import compiled_functions
 from workflow_r1.policy.decoder import FAMILY, compiled_decoder
+from workflow_r1.policy.precision import cast_for_good
 
 compiled = compiled_functions()
 needs_compiler = pytest.mark.skipif(compiled is None, reason="there is no C compiler")
@@ -80,22 +81,55 @@ def test_norm_rotation_and_gate_equal_those_of_transformers():
 
 
 @needs_compiler
-@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
-def test_every_architecture_of_the_family_is_computed(model_of, kind):
-    model = model_of(kind)
-    assert type(model).__name__ in FAMILY
-    assert compiled_decoder(model, compiled) is not None
+def test_in_bfloat16_they_round_as_transformers_does_under_autocast():
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
+
+    torch.manual_seed(0)
+    x, norm = torch.randn(7, 32) * 3, LlamaRMSNorm(32, eps=1e-3)
+    nn.init.normal_(norm.weight)
+    with torch.no_grad():
+        _equal_but_for_a_tie(compiled.rms_norm(x, norm.weight, 1e-3, torch.bfloat16), norm(x).bfloat16())
+    heads = torch.randn(7, 3, 20).bfloat16()
+    cosines, sines = torch.randn(2, 7, 20)
+    each = heads.transpose(0, 1)[None]
+    expected = apply_rotary_pos_emb(each, each, cosines[None], sines[None])[0][0].transpose(0, 1).bfloat16()
+    compiled.rotate(heads, cosines, sines)
+    _equal_but_for_a_tie(heads, expected)
+    gate, up = torch.linspace(-30, 30, 999).bfloat16(), torch.randn(999).bfloat16()
+    expected = nn.functional.silu(gate) * up
+    compiled.gated(gate, up)
+    _equal_but_for_a_tie(gate, expected)
+
+
+def _equal_but_for_a_tie(found, expected):
+    """Nearly all numbers are the same bfloat16; where float32 stood next to the middle of two, either will do."""
+    assert found.dtype == expected.dtype == torch.bfloat16
+    assert (found == expected).float().mean() > 0.98
+    torch.testing.assert_close(found, expected, atol=1e-30, rtol=2**-7)
 
 
 @needs_compiler
-def test_a_model_that_computes_otherwise_is_left_to_transformers(model_of):
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
+def test_every_architecture_of_the_family_is_computed(model_of, kind, autocast):
+    model = model_of(kind)
+    assert type(model).__name__ in FAMILY
+    assert compiled_decoder(model, compiled, autocast) is not None
+    cast_for_good(model, torch.bfloat16)
+    assert (compiled_decoder(model, compiled, autocast) is None) == (autocast is None)
+
+
+@needs_compiler
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+def test_a_model_that_computes_otherwise_is_left_to_transformers(model_of, autocast):
     model = model_of()
-    assert compiled_decoder(model_of("gemma2"), compiled) is None
-    assert compiled_decoder(model.bfloat16(), compiled) is None
+    assert compiled_decoder(model_of("gemma2"), compiled, autocast) is None
+    assert compiled_decoder(model.bfloat16(), compiled, autocast) is None
     model = model_of()
     model.model.layers[1].mlp.act_fn = nn.GELU()
-    assert compiled_decoder(model, compiled) is None
+    assert compiled_decoder(model, compiled, autocast) is None
     assert not model.training
+    assert compiled_decoder(model_of(), compiled, torch.float16) is None
 
 
 @needs_compiler

@@ -54,14 +54,17 @@ class Compiled:
         self._store: Any = library.store
         self._store.argtypes = (*(pointer,) * 4, *(number,) * 6)
         self._store.restype = None
-        self._norm: Any = library.rms_norm
-        self._norm.argtypes = (pointer, pointer, pointer, number, number, ctypes.c_float)
-        self._rotate: Any = library.rotate
-        self._rotate.argtypes = (pointer, pointer, pointer, number, number, number)
-        self._gated: Any = library.gated
-        self._gated.argtypes = (pointer, pointer, number)
-        for function in (self._norm, self._rotate, self._gated):
-            function.restype = None
+        self._norm, self._rotate, self._gated = (
+            {dtype: getattr(library, f"{step}_{name}") for dtype, name in TYPES.items()}
+            for step in ("rms_norm", "rotate", "gated")
+        )
+        for functions, arguments in (
+            (self._norm, (pointer, pointer, pointer, number, number, ctypes.c_float)),
+            (self._rotate, (pointer, pointer, pointer, number, number, number)),
+            (self._gated, (pointer, pointer, number)),
+        ):
+            for function in functions.values():
+                function.argtypes, function.restype = arguments, None
 
     def store(self, cache: Tensor, added: Tensor, slots: Tensor, positions: Tensor) -> None:
         """Put new tokens' keys or values into their slots.
@@ -121,26 +124,33 @@ class Compiled:
         )  # fmt: skip
         return output
 
-    def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """Return ``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension; float32, contiguous."""
-        output = torch.empty_like(x)
+    def rms_norm(self, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return ``x / sqrt(mean(x^2) + eps) * weight`` over the last dimension.
+
+        Args:
+            x: float32, contiguous.
+            weight: ``(dim,)``, float32, contiguous.
+            eps: what is added to the mean.
+            dtype: type of the result; it is computed in float32.
+        """
+        output = torch.empty_like(x, dtype=dtype)
         dim = x.shape[-1]
-        self._norm(output.data_ptr(), x.data_ptr(), weight.data_ptr(), x.numel() // dim, dim, eps)
+        self._norm[dtype](output.data_ptr(), x.data_ptr(), weight.data_ptr(), x.numel() // dim, dim, eps)
         return output
 
     def rotate(self, x: Tensor, cosines: Tensor, sines: Tensor) -> None:
         """Rotate heads by their positions, in place.
 
         Args:
-            x: ``(tokens, heads, dim)``, float32, contiguous.
+            x: ``(tokens, heads, dim)``, float32 or bfloat16, contiguous.
             cosines: ``(tokens, dim)``, float32, contiguous.
             sines: likewise.
         """
-        self._rotate(x.data_ptr(), cosines.data_ptr(), sines.data_ptr(), *x.shape)
+        self._rotate[x.dtype](x.data_ptr(), cosines.data_ptr(), sines.data_ptr(), *x.shape)
 
     def gated(self, gate: Tensor, up: Tensor) -> None:
-        """Replace ``gate`` by ``silu(gate) * up``; both float32, contiguous, of one shape."""
-        self._gated(gate.data_ptr(), up.data_ptr(), gate.numel())
+        """Replace ``gate`` by ``silu(gate) * up``; both float32 or both bfloat16, contiguous, of one shape."""
+        self._gated[gate.dtype](gate.data_ptr(), up.data_ptr(), gate.numel())
 
 
 @functools.cache

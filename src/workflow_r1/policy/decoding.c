@@ -111,36 +111,40 @@ void store(char *cache, const char *added, const int64_t *slots, const int64_t *
         }
 }
 
-/* x / sqrt(mean(x^2) + eps) * weight of each row. */
-void rms_norm(float *output, const float *x, const float *weight, int64_t rows, int64_t dim, float eps) {
-    for (int64_t row = 0; row < rows; row++, x += dim, output += dim) {
-        float squares = 0.0f;
-        _Pragma("omp simd reduction(+ : squares)")
-        for (int64_t d = 0; d < dim; d++) squares += x[d] * x[d];
-        const float factor = 1.0f / sqrtf(squares / (float)dim + eps);
-        for (int64_t d = 0; d < dim; d++) output[d] = weight[d] * (x[d] * factor);
-    }
-}
+/* The steps between the products: what is computed in float comes out in the type that the next product takes.
 
-/* Rotate the two halves of each head by its position, in place; cosines and sines are (rows, dim). */
-void rotate(float *x, const float *cosines, const float *sines, int64_t rows, int64_t heads, int64_t dim) {
-    const int64_t half = dim / 2;
-    for (int64_t row = 0; row < rows; row++, cosines += dim, sines += dim)
-        for (int64_t head = 0; head < heads; head++, x += dim) {
-            _Pragma("omp simd")
-            for (int64_t d = 0; d < half; d++) {
-                const float left = x[d], right = x[d + half];
-                x[d] = left * cosines[d] - right * sines[d];
-                x[d + half] = right * cosines[d + half] + left * sines[d + half];
-            }
-        }
-}
-
-/* gate * sigmoid(gate) * up, in place of gate. */
-void gated(float *gate, const float *up, int64_t num) {
-    _Pragma("omp simd")
-    for (int64_t i = 0; i < num; i++) {
-        const float e = exp_of(-fabsf(gate[i]));
-        gate[i] = gate[i] * ((gate[i] < 0.0f ? e : 1.0f) / (1.0f + e)) * up[i];
+rms_norm: x / sqrt(mean(x^2) + eps) * weight of each row.
+rotate: the two halves of each head by its position, in place; cosines and sines are (rows, dim).
+gated: gate * sigmoid(gate) * up, in place of gate; the first product is rounded too, as it is where it has its own place. */
+#define STEPS(NAME, TYPE, FROM, TO)                                                                                    \
+    void rms_norm_##NAME(TYPE *output, const float *x, const float *weight, int64_t rows, int64_t dim, float eps) {   \
+        for (int64_t row = 0; row < rows; row++, x += dim, output += dim) {                                           \
+            float squares = 0.0f;                                                                                     \
+            _Pragma("omp simd reduction(+ : squares)")                                                                \
+            for (int64_t d = 0; d < dim; d++) squares += x[d] * x[d];                                                 \
+            const float factor = 1.0f / sqrtf(squares / (float)dim + eps);                                            \
+            for (int64_t d = 0; d < dim; d++) output[d] = TO(weight[d] * (x[d] * factor));                            \
+        }                                                                                                             \
+    }                                                                                                                 \
+    void rotate_##NAME(TYPE *x, const float *cosines, const float *sines, int64_t rows, int64_t heads, int64_t dim) { \
+        const int64_t half = dim / 2;                                                                                 \
+        for (int64_t row = 0; row < rows; row++, cosines += dim, sines += dim)                                        \
+            for (int64_t head = 0; head < heads; head++, x += dim) {                                                  \
+                _Pragma("omp simd")                                                                                   \
+                for (int64_t d = 0; d < half; d++) {                                                                  \
+                    const float left = FROM(x[d]), right = FROM(x[d + half]);                                         \
+                    x[d] = TO(left * cosines[d] - right * sines[d]);                                                  \
+                    x[d + half] = TO(right * cosines[d + half] + left * sines[d + half]);                             \
+                }                                                                                                     \
+            }                                                                                                         \
+    }                                                                                                                 \
+    void gated_##NAME(TYPE *gate, const TYPE *up, int64_t num) {                                                      \
+        _Pragma("omp simd")                                                                                           \
+        for (int64_t i = 0; i < num; i++) {                                                                           \
+            const float g = FROM(gate[i]), e = exp_of(-fabsf(g));                                                     \
+            gate[i] = TO(FROM(TO(g * ((g < 0.0f ? e : 1.0f) / (1.0f + e)))) * FROM(up[i]));                           \
+        }                                                                                                             \
     }
-}
+
+STEPS(float, float, from_float, to_float)
+STEPS(bfloat16, uint16_t, from_bfloat16, to_bfloat16)

@@ -118,8 +118,8 @@ class LocalSampler:
         use = self.sampling.compiled and self._device.type == "cpu" and kind in TYPES
         self._compiled = compiled_functions() if use else None
         self._decoder = None
-        if self._compiled is not None and autocast is None:
-            self._decoder = compiled_decoder(inner, self._compiled)
+        if self._compiled is not None:
+            self._decoder = compiled_decoder(inner, self._compiled, autocast)
         vocabulary = max(inner.get_output_embeddings().weight.shape[0], len(tokenizer))
         self._is_end = np.zeros(vocabulary, dtype=bool)
         self._is_end[end_ids(inner, tokenizer, self.renderer)] = True
@@ -449,14 +449,13 @@ class LocalSampler:
         self, ids: NDArray[np.int64], positions: NDArray[np.int64], outputs: NDArray[np.int64], batch: RaggedBatch
     ) -> Tensor:
         """Return the logits ``(outputs, vocabulary)``."""
-        if self._decoder is not None:
-            with self._own_attention():
-                return self._decoder(self._put(ids), self._put(positions), self._put(outputs), batch)
         with (
             self._own_attention(),
             self._cast.in_place(),
             torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None),
         ):
+            if self._decoder is not None:
+                return self._decoder(self._put(ids), self._put(positions), self._put(outputs), batch)
             result = self._model(
                 input_ids=self._put(ids[None]),
                 position_ids=self._put(positions[None]),
