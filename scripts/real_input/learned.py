@@ -173,9 +173,9 @@ class Tables:
     """Answers to the questions that were answered before and after every run."""
 
     before: list[Figures]
-    """Of each question."""
+    """One row for each question."""
     after: dict[str, dict[int, list[Figures]]]
-    """Arm -> seed -> of each question."""
+    """Arm -> seed -> one row for each question, in the same order."""
 
 
 def make_tables(before: Answers, after: dict[Run, Answers], benchmarks: Sequence[str]) -> Tables:
