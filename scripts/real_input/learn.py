@@ -1,4 +1,4 @@
-"""Let a real language model learn real questions, and weigh it against a rival: ``docs/how-to/learn-real.md``.
+"""Let a real language model learn real questions, and weigh it against a rival: ``docs/tutorials/a-real-model-learns.md``.
 
     python scripts/real_input/learn.py [--arm gsspo|gspo|grpo|sft] [--seed 0] [--steps 40]
 
