@@ -1,4 +1,4 @@
-"""Let a real language model learn real questions, and weigh it against a rival: ``docs/how-to/learn-real.md``.
+"""Let a real language model learn real questions, and weigh it against a rival: ``docs/tutorials/a-real-model-learns.md``.
 
     python scripts/real_input/learn.py [--arm gsspo|gspo|grpo|sft] [--seed 0] [--steps 40]
 
@@ -21,16 +21,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from answers import num_calls, question_figures
 from model import NotUsableError, prepare_model
-from stages import build_index, command, exit_code, options, timed, train
+from stages import build_index, command, exit_code, held_in_turn, options, timed, train
 
 from workflow_r1.config import load_run_config
 from workflow_r1.data import load_questions, save_questions
 from workflow_r1.errors import UserError
 from workflow_r1.evaluation.harness import EvaluationLog
 from workflow_r1.evaluation.statistics import permutation_test
-from workflow_r1.rewards import score_trajectory
-from workflow_r1.running.audit import holds_answer
+from workflow_r1.recording.run_lock import LOCK
+from workflow_r1.store.lock import held_alone
 from workflow_r1.trajectory import Question, Trajectory, load_trajectories
 from workflow_r1.trajectory.storage import append_trajectories, write_atomically
 
@@ -95,8 +96,22 @@ def run(arguments: argparse.Namespace) -> None:
         f"search.corpus={DATA / 'corpus' / 'corpus.jsonl.gz'}",
         *arguments.override,
     ]
-    prepared = prepare(arguments, directory, overrides)
     warm = directory / "warmstart"
+    with held_in_turn(directory):
+        prepared = share(arguments, directory, warm, overrides)
+    own = directory / f"{arguments.arm}-seed{arguments.seed}"
+    with held_alone(own / LOCK, place=own):
+        learn(arguments, directory, warm, own, prepared)
+    report(directory, own)
+
+
+def share(arguments: argparse.Namespace, directory: Path, warm: Path, overrides: Sequence[str]) -> list[str]:
+    """Do what all arms share: warm start, training questions, evaluation before.
+
+    Returns:
+        The overrides of all commands.
+    """
+    prepared = prepare(arguments, directory, overrides)
     demonstrations = directory / "demonstrations.jsonl"
     with timed(directory, "demonstrations"):
         write_demonstrations(demonstrations, directory / "gold.jsonl", prepared, num=arguments.demonstrations)
@@ -106,9 +121,11 @@ def run(arguments: argparse.Namespace) -> None:
         write_training_questions(directory, prepared)
     with timed(directory, "evaluation before"):
         evaluate(warm, directory / "before", arguments)
+    return prepared
 
-    own = directory / f"{arguments.arm}-seed{arguments.seed}"
-    own.mkdir(exist_ok=True)
+
+def learn(arguments: argparse.Namespace, directory: Path, warm: Path, own: Path, prepared: Sequence[str]) -> None:
+    """Train one arm from the warm start, and evaluate it."""
     after = [*prepared, f"policy.model={warm / 'policy'}", f"seed={arguments.seed}"]
     if arguments.arm == "sft":
         trained = imitate(arguments, directory, own, prepared)
@@ -121,7 +138,6 @@ def run(arguments: argparse.Namespace) -> None:
             )  # fmt: skip
     with timed(own, "evaluation after"):
         evaluate(trained, own / "after", arguments)
-    report(directory, own)
 
 
 def prepare(arguments: argparse.Namespace, directory: Path, overrides: Sequence[str]) -> list[str]:
@@ -221,13 +237,14 @@ def imitate(arguments: argparse.Namespace, directory: Path, own: Path, overrides
     """
     budget = arguments.cpu_seconds
     if budget is None:
-        rival = directory / f"gsspo-seed{arguments.seed}" / "seconds.json"
-        if not rival.is_file() or "train" not in json.loads(rival.read_text()):
+        rival = directory / f"gsspo-seed{arguments.seed}"
+        # Its CPU time grows until its policy stands.
+        if not (rival / "train" / "policy").is_dir():
             raise UserError(
-                f"expected the CPU time of gsspo in {rival}, found none: run --arm gsspo --seed {arguments.seed} first, or "
-                "give --cpu-seconds"
+                f"expected a trained policy in {rival}, whose CPU time sft may use, found none: run --arm gsspo --seed "
+                f"{arguments.seed} to its end first, or give --cpu-seconds"
             )
-        budget = json.loads(rival.read_text())["train"]["cpu"]
+        budget = cpu_of(rival, "train")
     questions = load_questions(directory / "train.jsonl")
     random.Random(arguments.seed).shuffle(questions)
     before, number = directory / "warmstart", 0
@@ -302,16 +319,6 @@ def cpu_of(own: Path, stage: str) -> float:
     return seconds.get(stage, {}).get("cpu", 0.0)
 
 
-def num_calls(trajectory: Trajectory) -> int:
-    """Operator calls of a trajectory."""
-    return sum(len(turn.calls) for turn in trajectory.turns)
-
-
-def observations_of(trajectory: Trajectory) -> list[str]:
-    """Texts that operators showed."""
-    return [call.observation for turn in trajectory.turns for call in turn.calls]
-
-
 def figures_of(trajectories: Iterable[Trajectory]) -> dict[str, Any]:
     """Figures of the answers on one benchmark; several answers to a question are averaged within it.
 
@@ -319,23 +326,12 @@ def figures_of(trajectories: Iterable[Trajectory]) -> dict[str, Any]:
         ``exact_match``, ``f1``, ``shown`` (the gold answer stood in an observation), ``calls``, ``pass`` (some answer was
         right), all means over questions, ``questions``, and ``right``: the mean exact match of each question by its id.
     """
-    by_question: dict[str, list[Trajectory]] = {}
-    for trajectory in trajectories:
-        if not trajectory.stop_reason.is_infrastructure:
-            by_question.setdefault(trajectory.question.id, []).append(trajectory)
-    rewards = {id: [score_trajectory(each).reward for each in group] for id, group in by_question.items()}
-    right = {id: mean(reward.exact_match for reward in group) for id, group in rewards.items()}
-    shown = [
-        mean(holds_answer(each.question, observations_of(each)) for each in group) for group in by_question.values()
-    ]
+    figures = question_figures(trajectories)
+    names = {"exact_match": "exact_match", "f1": "f1", "pass": "pass", "shown": "shown", "calls": "searches"}
     return {
-        "questions": len(right),
-        "exact_match": mean(right.values()),
-        "f1": mean(mean(reward.f1 for reward in group) for group in rewards.values()),
-        "pass": mean(value > 0 for value in right.values()),
-        "shown": mean(shown),
-        "calls": mean(mean(map(num_calls, group)) for group in by_question.values()),
-        "right": right,
+        "questions": len(figures),
+        **{name: mean(each[key] for each in figures.values()) for name, key in names.items()},
+        "right": {id: each["exact_match"] for id, each in figures.items()},
     }
 
 
