@@ -41,8 +41,9 @@ PRESET = "smollm2-real"
 BENCHMARKS = ("hotpotqa", "nq", "2wikimultihopqa")
 """Held-out questions; the last are transfer, since no training question is like them."""
 
-DEMONSTRATED_SHARE = 0.6
-"""Part of the questions with gold evidence that serves for demonstrations; reinforcement learning may use the others."""
+DEMONSTRATED_SHARES = {"hotpotqa": 0.6, "nq": 0.4}
+"""Part of the questions that serves for demonstrations, of HotpotQA those with gold evidence; reinforcement learning may
+use the others."""
 
 
 def main() -> int:
@@ -53,7 +54,7 @@ def main() -> int:
     add("--arm", choices=("gsspo", "gspo", "grpo", "sft"), default="gsspo", help="what trains after the warm start")
     add("--seed", type=int, default=0, help="seed of the arm")
     add("--steps", type=int, default=40, metavar="N", help="steps of reinforcement learning")
-    add("--demonstrations", type=int, default=200, metavar="N", help="trajectories of the warm start")
+    add("--demonstrations", type=int, default=400, metavar="N", help="trajectories of the warm start")
     add("--questions", type=int, default=200, metavar="N", help="held-out questions of each benchmark")
     add("--repeats", type=int, default=4, metavar="N", help="sampled answers to each of them")
     add(
@@ -114,7 +115,7 @@ def share(arguments: argparse.Namespace, directory: Path, warm: Path, overrides:
     prepared = prepare(arguments, directory, overrides)
     demonstrations = directory / "demonstrations.jsonl"
     with timed(directory, "demonstrations"):
-        write_demonstrations(demonstrations, directory / "gold.jsonl", prepared, num=arguments.demonstrations)
+        write_demonstrations(demonstrations, directory / "shown-how.jsonl", prepared, num=arguments.demonstrations)
     with timed(directory, "warmstart"):
         train("warmstart", PRESET, warm, [*prepared, f"warmstart.demonstrations={demonstrations}"])
     with timed(directory, "audit"):
@@ -162,18 +163,22 @@ def prepare(arguments: argparse.Namespace, directory: Path, overrides: Sequence[
 
 
 def part_questions(directory: Path) -> None:
-    """Part the training questions: ``gold.jsonl`` to demonstrate with, ``candidates.jsonl`` for reinforcement learning."""
+    """Part the training questions: ``shown-how.jsonl`` to demonstrate with, ``candidates.jsonl`` for reinforcement learning."""
     if (directory / "candidates.jsonl").is_file():
         return
-    hotpotqa = load_questions(DATA / "train" / "hotpotqa.jsonl")
-    gold = [question for question in hotpotqa if question.metadata.get("evidence") == "gold"]
-    random.Random(0).shuffle(gold)
-    num = round(len(gold) * DEMONSTRATED_SHARE)
-    shown = {question.id for question in gold[:num]}
-    candidates = [question for question in hotpotqa if question.id not in shown]
-    save_questions(directory / "gold.jsonl", gold[:num])
-    save_questions(directory / "candidates.jsonl", [*candidates, *load_questions(DATA / "train" / "nq.jsonl")])
-    print(f"questions: {num} to demonstrate with")
+    to_demonstrate: list[Question] = []
+    candidates: list[Question] = []
+    for name, share in DEMONSTRATED_SHARES.items():
+        questions = load_questions(DATA / "train" / f"{name}.jsonl")
+        gold = [question for question in questions if question.metadata.get("evidence") == "gold"] or list(questions)
+        random.Random(0).shuffle(gold)
+        chosen = gold[: round(len(gold) * share)]
+        taken = {question.id for question in chosen}
+        to_demonstrate += chosen
+        candidates += [question for question in questions if question.id not in taken]
+    save_questions(directory / "shown-how.jsonl", to_demonstrate)
+    save_questions(directory / "candidates.jsonl", candidates)
+    print(f"questions: {len(to_demonstrate):,} to demonstrate with")
 
 
 def write_demonstrations(path: Path, questions: Path, overrides: Sequence[str], *, num: int) -> None:
@@ -182,7 +187,7 @@ def write_demonstrations(path: Path, questions: Path, overrides: Sequence[str], 
         print(f"demonstrations: {path} stands already")
         return
     command(
-        "demonstrate", PRESET, "--questions", str(questions), "--num", str(num), "--output", str(path),
+        "demonstrate", PRESET, "--questions", str(questions), "--untitled", "--num", str(num), "--output", str(path),
         *options(overrides),
     )  # fmt: skip
 
