@@ -2,7 +2,7 @@
 
     python scripts/real_input/learn.py [--arm gsspo|gspo|grpo|sft] [--seed 0] [--steps 40]
 
-Stages: model, index, questions, demonstrations, warm start, audit, evaluation before, training, evaluation after, report.
+Stages: model, index, questions, demonstrations, warm start, audit, training, evaluation after, evaluation before, report.
 Finished stages of the directory are not done again, and the stages before the training serve every arm and seed.
 
 The arm ``sft`` is the rival of reinforcement learning: round by round it samples as reinforcement learning does, keeps the
@@ -103,11 +103,14 @@ def run(arguments: argparse.Namespace) -> None:
     own = directory / f"{arguments.arm}-seed{arguments.seed}"
     with held_alone(own / LOCK, place=own):
         learn(arguments, directory, warm, own, prepared)
+    # Nobody waits for it before the report: a second arm may train meanwhile.
+    with held_in_turn(directory), timed(directory, "evaluation before"):
+        evaluate(warm, directory / "before", arguments)
     report(directory, own)
 
 
 def share(arguments: argparse.Namespace, directory: Path, warm: Path, overrides: Sequence[str]) -> list[str]:
-    """Do what all arms share: warm start, training questions, evaluation before.
+    """Do what all arms need: warm start and training questions.
 
     Returns:
         The overrides of all commands.
@@ -120,8 +123,6 @@ def share(arguments: argparse.Namespace, directory: Path, warm: Path, overrides:
         train("warmstart", PRESET, warm, [*prepared, f"warmstart.demonstrations={demonstrations}"])
     with timed(directory, "audit"):
         write_training_questions(directory, prepared)
-    with timed(directory, "evaluation before"):
-        evaluate(warm, directory / "before", arguments)
     return prepared
 
 
