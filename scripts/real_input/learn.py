@@ -1,8 +1,8 @@
-"""Let a real language model learn real questions, and weigh it against a rival: ``docs/how-to/learn-real.md``.
+"""Let a real language model learn real questions, and weigh it against a rival: ``docs/tutorials/a-real-model-learns.md``.
 
     python scripts/real_input/learn.py [--arm gsspo|gspo|grpo|sft] [--seed 0] [--steps 40]
 
-Stages: model, index, questions, demonstrations, warm start, audit, evaluation before, training, evaluation after, report.
+Stages: model, index, questions, demonstrations, warm start, audit, training, evaluation after, evaluation before, report.
 Finished stages of the directory are not done again, and the stages before the training serve every arm and seed.
 
 The arm ``sft`` is the rival of reinforcement learning: round by round it samples as reinforcement learning does, keeps the
@@ -21,16 +21,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from answers import num_calls, question_figures
 from model import NotUsableError, prepare_model
-from stages import build_index, command, exit_code, options, timed, train
+from stages import build_index, command, exit_code, held_in_turn, options, timed, train
 
 from workflow_r1.config import load_run_config
 from workflow_r1.data import load_questions, save_questions
 from workflow_r1.errors import UserError
 from workflow_r1.evaluation.harness import EvaluationLog
 from workflow_r1.evaluation.statistics import permutation_test
-from workflow_r1.rewards import score_trajectory
-from workflow_r1.running.audit import holds_answer
+from workflow_r1.recording.run_lock import LOCK
+from workflow_r1.store.lock import held_alone
 from workflow_r1.trajectory import Question, Trajectory, load_trajectories
 from workflow_r1.trajectory.storage import append_trajectories, write_atomically
 
@@ -40,8 +41,9 @@ PRESET = "smollm2-real"
 BENCHMARKS = ("hotpotqa", "nq", "2wikimultihopqa")
 """Held-out questions; the last are transfer, since no training question is like them."""
 
-DEMONSTRATED_SHARE = 0.6
-"""Part of the questions with gold evidence that serves for demonstrations; reinforcement learning may use the others."""
+DEMONSTRATED_SHARES = {"hotpotqa": 0.6, "nq": 0.4}
+"""Part of the questions that serves for demonstrations, of HotpotQA those with gold evidence; reinforcement learning may
+use the others."""
 
 
 def main() -> int:
@@ -52,7 +54,7 @@ def main() -> int:
     add("--arm", choices=("gsspo", "gspo", "grpo", "sft"), default="gsspo", help="what trains after the warm start")
     add("--seed", type=int, default=0, help="seed of the arm")
     add("--steps", type=int, default=40, metavar="N", help="steps of reinforcement learning")
-    add("--demonstrations", type=int, default=200, metavar="N", help="trajectories of the warm start")
+    add("--demonstrations", type=int, default=400, metavar="N", help="trajectories of the warm start")
     add("--questions", type=int, default=200, metavar="N", help="held-out questions of each benchmark")
     add("--repeats", type=int, default=4, metavar="N", help="sampled answers to each of them")
     add(
@@ -95,20 +97,37 @@ def run(arguments: argparse.Namespace) -> None:
         f"search.corpus={DATA / 'corpus' / 'corpus.jsonl.gz'}",
         *arguments.override,
     ]
-    prepared = prepare(arguments, directory, overrides)
     warm = directory / "warmstart"
+    with held_in_turn(directory):
+        prepared = share(arguments, directory, warm, overrides)
+    own = directory / f"{arguments.arm}-seed{arguments.seed}"
+    with held_alone(own / LOCK, place=own):
+        learn(arguments, directory, warm, own, prepared)
+    # Nobody waits for it before the report: a second arm may train meanwhile.
+    with held_in_turn(directory), timed(directory, "evaluation before"):
+        evaluate(warm, directory / "before", arguments)
+    report(directory, own)
+
+
+def share(arguments: argparse.Namespace, directory: Path, warm: Path, overrides: Sequence[str]) -> list[str]:
+    """Do what all arms need: warm start and training questions.
+
+    Returns:
+        The overrides of all commands.
+    """
+    prepared = prepare(arguments, directory, overrides)
     demonstrations = directory / "demonstrations.jsonl"
     with timed(directory, "demonstrations"):
-        write_demonstrations(demonstrations, directory / "gold.jsonl", prepared, num=arguments.demonstrations)
+        write_demonstrations(demonstrations, directory / "shown-how.jsonl", prepared, num=arguments.demonstrations)
     with timed(directory, "warmstart"):
         train("warmstart", PRESET, warm, [*prepared, f"warmstart.demonstrations={demonstrations}"])
     with timed(directory, "audit"):
         write_training_questions(directory, prepared)
-    with timed(directory, "evaluation before"):
-        evaluate(warm, directory / "before", arguments)
+    return prepared
 
-    own = directory / f"{arguments.arm}-seed{arguments.seed}"
-    own.mkdir(exist_ok=True)
+
+def learn(arguments: argparse.Namespace, directory: Path, warm: Path, own: Path, prepared: Sequence[str]) -> None:
+    """Train one arm from the warm start, and evaluate it."""
     after = [*prepared, f"policy.model={warm / 'policy'}", f"seed={arguments.seed}"]
     if arguments.arm == "sft":
         trained = imitate(arguments, directory, own, prepared)
@@ -121,7 +140,6 @@ def run(arguments: argparse.Namespace) -> None:
             )  # fmt: skip
     with timed(own, "evaluation after"):
         evaluate(trained, own / "after", arguments)
-    report(directory, own)
 
 
 def prepare(arguments: argparse.Namespace, directory: Path, overrides: Sequence[str]) -> list[str]:
@@ -146,18 +164,22 @@ def prepare(arguments: argparse.Namespace, directory: Path, overrides: Sequence[
 
 
 def part_questions(directory: Path) -> None:
-    """Part the training questions: ``gold.jsonl`` to demonstrate with, ``candidates.jsonl`` for reinforcement learning."""
+    """Part the training questions: ``shown-how.jsonl`` to demonstrate with, ``candidates.jsonl`` for reinforcement learning."""
     if (directory / "candidates.jsonl").is_file():
         return
-    hotpotqa = load_questions(DATA / "train" / "hotpotqa.jsonl")
-    gold = [question for question in hotpotqa if question.metadata.get("evidence") == "gold"]
-    random.Random(0).shuffle(gold)
-    num = round(len(gold) * DEMONSTRATED_SHARE)
-    shown = {question.id for question in gold[:num]}
-    candidates = [question for question in hotpotqa if question.id not in shown]
-    save_questions(directory / "gold.jsonl", gold[:num])
-    save_questions(directory / "candidates.jsonl", [*candidates, *load_questions(DATA / "train" / "nq.jsonl")])
-    print(f"questions: {num} to demonstrate with")
+    to_demonstrate: list[Question] = []
+    candidates: list[Question] = []
+    for name, share in DEMONSTRATED_SHARES.items():
+        questions = load_questions(DATA / "train" / f"{name}.jsonl")
+        gold = [question for question in questions if question.metadata.get("evidence") == "gold"] or list(questions)
+        random.Random(0).shuffle(gold)
+        chosen = gold[: round(len(gold) * share)]
+        taken = {question.id for question in chosen}
+        to_demonstrate += chosen
+        candidates += [question for question in questions if question.id not in taken]
+    save_questions(directory / "shown-how.jsonl", to_demonstrate)
+    save_questions(directory / "candidates.jsonl", candidates)
+    print(f"questions: {len(to_demonstrate):,} to demonstrate with")
 
 
 def write_demonstrations(path: Path, questions: Path, overrides: Sequence[str], *, num: int) -> None:
@@ -166,7 +188,7 @@ def write_demonstrations(path: Path, questions: Path, overrides: Sequence[str], 
         print(f"demonstrations: {path} stands already")
         return
     command(
-        "demonstrate", PRESET, "--questions", str(questions), "--num", str(num), "--output", str(path),
+        "demonstrate", PRESET, "--questions", str(questions), "--untitled", "--num", str(num), "--output", str(path),
         *options(overrides),
     )  # fmt: skip
 
@@ -221,13 +243,14 @@ def imitate(arguments: argparse.Namespace, directory: Path, own: Path, overrides
     """
     budget = arguments.cpu_seconds
     if budget is None:
-        rival = directory / f"gsspo-seed{arguments.seed}" / "seconds.json"
-        if not rival.is_file() or "train" not in json.loads(rival.read_text()):
+        rival = directory / f"gsspo-seed{arguments.seed}"
+        # Its CPU time grows until its policy stands.
+        if not (rival / "train" / "policy").is_dir():
             raise UserError(
-                f"expected the CPU time of gsspo in {rival}, found none: run --arm gsspo --seed {arguments.seed} first, or "
-                "give --cpu-seconds"
+                f"expected a trained policy in {rival}, whose CPU time sft may use, found none: run --arm gsspo --seed "
+                f"{arguments.seed} to its end first, or give --cpu-seconds"
             )
-        budget = json.loads(rival.read_text())["train"]["cpu"]
+        budget = cpu_of(rival, "train")
     questions = load_questions(directory / "train.jsonl")
     random.Random(arguments.seed).shuffle(questions)
     before, number = directory / "warmstart", 0
@@ -302,16 +325,6 @@ def cpu_of(own: Path, stage: str) -> float:
     return seconds.get(stage, {}).get("cpu", 0.0)
 
 
-def num_calls(trajectory: Trajectory) -> int:
-    """Operator calls of a trajectory."""
-    return sum(len(turn.calls) for turn in trajectory.turns)
-
-
-def observations_of(trajectory: Trajectory) -> list[str]:
-    """Texts that operators showed."""
-    return [call.observation for turn in trajectory.turns for call in turn.calls]
-
-
 def figures_of(trajectories: Iterable[Trajectory]) -> dict[str, Any]:
     """Figures of the answers on one benchmark; several answers to a question are averaged within it.
 
@@ -319,23 +332,12 @@ def figures_of(trajectories: Iterable[Trajectory]) -> dict[str, Any]:
         ``exact_match``, ``f1``, ``shown`` (the gold answer stood in an observation), ``calls``, ``pass`` (some answer was
         right), all means over questions, ``questions``, and ``right``: the mean exact match of each question by its id.
     """
-    by_question: dict[str, list[Trajectory]] = {}
-    for trajectory in trajectories:
-        if not trajectory.stop_reason.is_infrastructure:
-            by_question.setdefault(trajectory.question.id, []).append(trajectory)
-    rewards = {id: [score_trajectory(each).reward for each in group] for id, group in by_question.items()}
-    right = {id: mean(reward.exact_match for reward in group) for id, group in rewards.items()}
-    shown = [
-        mean(holds_answer(each.question, observations_of(each)) for each in group) for group in by_question.values()
-    ]
+    figures = question_figures(trajectories)
+    names = {"exact_match": "exact_match", "f1": "f1", "pass": "pass", "shown": "shown", "calls": "searches"}
     return {
-        "questions": len(right),
-        "exact_match": mean(right.values()),
-        "f1": mean(mean(reward.f1 for reward in group) for group in rewards.values()),
-        "pass": mean(value > 0 for value in right.values()),
-        "shown": mean(shown),
-        "calls": mean(mean(map(num_calls, group)) for group in by_question.values()),
-        "right": right,
+        "questions": len(figures),
+        **{name: mean(each[key] for each in figures.values()) for name, key in names.items()},
+        "right": {id: each["exact_match"] for id, each in figures.items()},
     }
 
 

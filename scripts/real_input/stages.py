@@ -1,17 +1,24 @@
-"""Stages of a long script: commands that end in order, and the time that each took."""
+"""Stages of a long script: commands that end in order, and the time and memory that each took."""
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from workflow_r1.errors import UserError
+from workflow_r1.recording.run_lock import LOCK
 from workflow_r1.retrieval import BM25Index
+from workflow_r1.store.lock import held_alone
 from workflow_r1.trajectory.storage import write_atomically
+
+PATIENCE_SECONDS = 5.0
+"""Time between two looks whether a directory is free."""
 
 
 def train(name: str, preset: str, directory: Path, overrides: Sequence[str]) -> None:
@@ -91,8 +98,28 @@ def finish(arguments: list[str]) -> None:
 
 
 @contextmanager
+def held_in_turn(directory: Path) -> Iterator[None]:
+    """Hold a directory alone for the time of the context; where another process holds it, say so and wait until it ends."""
+    with ExitStack() as stack:
+        said = False
+        while True:
+            try:
+                stack.enter_context(held_alone(directory / LOCK, place=directory))
+                break
+            except UserError as error:
+                if not said:
+                    print(f"waiting: {error}", flush=True)
+                said = True
+                time.sleep(PATIENCE_SECONDS)
+        yield
+
+
+@contextmanager
 def timed(directory: Path, stage: str) -> Iterator[None]:
-    """Add the wall and CPU time of a stage to ``seconds.json``; the server's CPU time is not in it."""
+    """Add a stage's wall and CPU time to ``seconds.json``, and the most memory of one process so far.
+
+    The CPU time of a server is not in it. No other process may write the file: hold the directory.
+    """
     before = (time.perf_counter(), cpu_seconds())
     try:
         yield
@@ -102,6 +129,7 @@ def timed(directory: Path, stage: str) -> Iterator[None]:
         spent = (time.perf_counter() - before[0], cpu_seconds() - before[1])
         earlier = seconds.get(stage, {"wall": 0.0, "cpu": 0.0})
         seconds[stage] = {key: round(earlier[key] + part, 1) for key, part in zip(("wall", "cpu"), spent, strict=True)}
+        seconds[stage]["peak_gb"] = max(earlier.get("peak_gb", 0.0), peak_gb())
         write_atomically(path, json.dumps(seconds, indent=2) + "\n")
 
 
@@ -109,3 +137,9 @@ def cpu_seconds() -> float:
     """CPU time of this process and of the commands that it has waited for, which a busy machine does not distort."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
+
+
+def peak_gb() -> float:
+    """Most memory (GiB, resident) that this process or one of the commands that it has waited for held at once."""
+    largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return round(largest / (2**30 if sys.platform == "darwin" else 2**20), 2)

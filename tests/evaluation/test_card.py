@@ -39,8 +39,10 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_methods_benchmarks_seeds_and_repeats_may_be_added(tmp_path: Path) -> None:
-    more = card(methods={"direct": {}}, benchmarks={"popqa": {}}, seeds=(1,), repeats=2)
-    joined = more.join(card(), directory=tmp_path)
+    looked = {"questions": 50, "shown": 20}
+    more = card(methods={"direct": {}}, benchmarks={"popqa": {}}, seeds=(1,), repeats=2, audit={"popqa": looked})
+    joined = more.join(card(audit={"nq": looked}), directory=tmp_path)
+    assert joined.audit == {"nq": looked, "popqa": looked}
     assert list(joined.methods) == ["cot", "direct"]
     assert list(joined.benchmarks) == ["nq", "popqa"]
     assert (joined.seeds, joined.repeats, len(joined.runs)) == ((0, 1), 2, 2)
@@ -106,6 +108,9 @@ def test_an_index_is_described_by_its_corpus(tmp_path: Path) -> None:
     BM25Index.build(tmp_path / "corpus.jsonl", tmp_path / "index")
     described = describe_search(SearchConfig(kind="bm25", index=tmp_path / "index", k=3), world=EmbeddedConfig())
     assert (described["corpus"], described["num_passages"], described["k"]) == ("corpus.jsonl", 1, 3)
+    assert "passage_chars" not in described
+    cut = SearchConfig(kind="bm25", index=tmp_path / "index", passage_chars=300)
+    assert describe_search(cut, world=EmbeddedConfig())["passage_chars"] == 300
     assert len(str(described["corpus_sha256"])) == 64
 
 

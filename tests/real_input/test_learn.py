@@ -1,14 +1,18 @@
 """The long run on real questions: what it does without data, and the figures that it reports."""
 
+import argparse
+import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from workflow_r1.errors import UserError
 from workflow_r1.trajectory import OperatorCall, Question, StopReason, Trajectory, Turn
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "real_input"
@@ -17,7 +21,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts" / "real_input"
 @pytest.fixture
 def learn(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    names = ("learn", "stages", "model")
+    names = ("learn", "stages", "model", "answers")
     for name in names:
         sys.modules.pop(name, None)
     import learn
@@ -73,3 +77,60 @@ def test_rounds_take_the_questions_in_turn(learn: ModuleType) -> None:
     rounds = [[each.id for each in learn.batch_of(questions, number, 2)] for number in range(3)]
     assert rounds == [["0", "1"], ["2", "3"], ["4", "0"]]
     assert len(learn.batch_of(questions, 0, 64)) == 5
+
+
+HOLDER = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import stages
+with stages.held_in_turn(pathlib.Path(sys.argv[2])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_arms_started_at_once_take_turns_at_what_they_share(
+    learn: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second waits and says for whom; neither loses what the other wrote."""
+    import stages
+
+    monkeypatch.setattr(stages, "PATIENCE_SECONDS", 0.05)
+    command = [sys.executable, "-c", HOLDER, str(SCRIPTS), str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdin is not None
+        assert holder.stdout.readline() == "held\n"
+        timer = threading.Timer(0.5, lambda: holder.communicate("\n"))
+        timer.start()
+        with stages.held_in_turn(tmp_path):
+            said = capsys.readouterr().out
+            assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+        timer.join()
+    assert said.startswith("waiting: expected to be alone in") and f"process {holder.pid} " in said
+    assert said.count("waiting") == 1
+
+
+def test_seconds_add_up_and_memory_is_the_most_so_far(learn: ModuleType, tmp_path: Path) -> None:
+    import stages
+
+    (tmp_path / "seconds.json").write_text(
+        '{"train": {"wall": 100.0, "cpu": 50.0}, "model": {"wall": 1.0, "cpu": 1.0}}'
+    )
+    with stages.timed(tmp_path, "train"):
+        stages.finish([sys.executable, "-c", "held = bytearray(300 << 20)"])
+    spent = json.loads((tmp_path / "seconds.json").read_text())
+    assert spent["model"] == {"wall": 1.0, "cpu": 1.0}
+    assert 100 <= spent["train"]["wall"] < 200 and 50 <= spent["train"]["cpu"] < 100
+    assert 0.29 < spent["train"]["peak_gb"] < 16
+    with stages.timed(tmp_path, "train"):
+        pass
+    assert json.loads((tmp_path / "seconds.json").read_text())["train"]["peak_gb"] >= spent["train"]["peak_gb"]
+
+
+def test_sft_takes_no_budget_from_a_training_that_has_not_ended(learn: ModuleType, tmp_path: Path) -> None:
+    rival = tmp_path / "gsspo-seed0"
+    rival.mkdir()
+    (rival / "seconds.json").write_text('{"train": {"wall": 9.0, "cpu": 9.0}}')
+    arguments = argparse.Namespace(cpu_seconds=None, seed=0)
+    with pytest.raises(UserError, match=r"expected a trained policy in .*gsspo-seed0"):
+        learn.imitate(arguments, tmp_path, tmp_path / "sft-seed0", [])

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from workflow_r1.data import load_questions
+from workflow_r1.data import load_questions, save_questions
 from workflow_r1.errors import ConfigError
-from workflow_r1.running.audit import audit
+from workflow_r1.evaluation.card import EvaluationCard
+from workflow_r1.running.audit import Sample, audit, sample_shown
+from workflow_r1.running.audit_check import check_audit
 from workflow_r1.running.configuration import open_config
+from workflow_r1.running.evaluation import evaluate, plan_evaluation
+from workflow_r1.running.findings import Status
 from workflow_r1.trajectory import Question
 
 FILLER = " ".join(["Nothing else is said of it here."] * 12)
@@ -113,3 +117,44 @@ def test_command(call: Callable, config: Callable, tmp_path: Path) -> None:
     assert code == 2 and "expected a new file" in errors
     code, output, errors = call("data", "audit", *options)
     assert code == 0 and "rivers" in output
+
+
+def test_a_sample_counts_what_is_shown_and_leaves_yes_and_no_out(config: Callable) -> None:
+    """The index must be there; nothing is built for a look."""
+    sets = {"rivers": QUESTIONS[:4], "yes": QUESTIONS[3:4], "hills": QUESTIONS[4:]}
+    assert sample_shown(config(), sets) == {}
+    audit(config(), QUESTIONS[:1])
+    assert sample_shown(config(), sets) == {"rivers": Sample(3, 1), "hills": Sample(1, 0)}
+    assert sample_shown(config(), sets, num=1)["rivers"].questions == 1
+    assert sample_shown(config('environment.operators=["Review"]'), sets) == {}
+    assert sample_shown(open_config(None, []), sets) == {}
+    # Where no turn may follow a search, nobody sees what it shows.
+    assert sample_shown(config("environment.max_turns=1"), sets)["rivers"] == Sample(3, 0)
+
+
+def test_the_doctor_says_how_many_answers_search_can_show(config: Callable, tmp_path: Path) -> None:
+    save_questions(tmp_path / "train.jsonl", QUESTIONS[:4])
+    save_questions(tmp_path / "held-out.jsonl", QUESTIONS[4:])
+    audit(config(), QUESTIONS[:1])
+    asked = config(
+        "data.source=files", f"data.train={tmp_path / 'train.jsonl'}", f"data.evaluation={tmp_path / 'held-out.jsonl'}"
+    )
+    train, held_out = check_audit(asked)
+    assert train.status is Status.OK and train.found.startswith(
+        "data.train: Search shows the gold answer of 1 in 3 questions"
+    )
+    assert (
+        held_out.status is Status.WARNING
+        and "data.evaluation: Search shows the gold answer of 0 in 1" in held_out.found
+    )
+    assert list(check_audit(open_config(None, []))) == []
+
+
+def test_the_card_of_an_evaluation_carries_the_sample(config: Callable, tmp_path: Path) -> None:
+    """The embedded policy answers none of it; the finding is about the search."""
+    save_questions(tmp_path / "rivers.jsonl", QUESTIONS[:4])
+    asked = config()
+    audit(asked, QUESTIONS[:1])
+    planned = plan_evaluation(asked, methods=["policy"], benchmarks=[f"rivers={tmp_path / 'rivers.jsonl'}"])
+    card = EvaluationCard.read(evaluate(planned, directory=tmp_path / "evaluation").directory)
+    assert card.audit == {"rivers": {"questions": 3, "shown": 1}}

@@ -13,6 +13,7 @@ from workflow_r1.running.configuration import open_config
 from workflow_r1.running.demonstrations import (
     Demonstrations,
     Selection,
+    asked_words,
     choose_right,
     demonstrate,
     find_answer,
@@ -107,7 +108,8 @@ def test_searches_hop_by_hop_and_quotes_what_search_returned(
     assert first.text.endswith(("<tool>Search: Lucy Saunders</tool>", f"<tool>Search: {CHAINED.text}</tool>"))
     assert 'says: "for the collection of Michael Jackson the beer hunter." I look up Michael Jackson.' in second.text
     assert last.text == (
-        '<think>Passage 1 says: "wrote many books about beer and whisky in London."</think><answer>beer and whisky</answer>'
+        '<think>The question asks "What did the man write about". Passage 1 says: "wrote many books about beer and whisky in '
+        'London."</think><answer>beer and whisky</answer>'
     )
     assert trajectory.reward.exact_match == 1  # type: ignore[attr-defined]
     assert done.searches == {2: 1} and done.num_questions == 1
@@ -149,14 +151,57 @@ def test_counts_what_it_leaves_out(corpus: Path, questions: Callable[..., Path],
     assert done.num_trajectories + 3 == len(done.kept) + sum(done.dropped.values())
 
 
+def test_without_titles_a_passage_that_speaks_of_the_question_is_evidence(
+    corpus: Path, questions: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = [
+        Question(id="spoken", text="in which city was the journalist on beer", golden_answers=("London",)),
+        # The answer stands in a passage that speaks of something else.
+        Question(
+            id="by chance",
+            text="who sold whisky to all journalists and brewers of Scotland",
+            golden_answers=("Jackson",),
+        ),
+        CHAINED,
+    ]
+    output = tmp_path / "kept.jsonl"
+    done = demonstrate(settings(corpus), output=output, questions=questions(*rows), untitled=True)
+    assert [trajectory.question.id for trajectory in load_trajectories(output)] == ["spoken", "chained"]
+    (search, answer) = load_trajectories(output)[0].turns
+    assert search.text.endswith("<tool>Search: in which city was the journalist on beer</tool>")
+    assert answer.text == (
+        '<think>The question asks "which city was the journalist on". Passage 1 says: "beer and whisky in London."'
+        "</think><answer>London</answer>"
+    )
+    assert done.dropped == {
+        "no answer": 1,
+        "repeated": 1,
+        "enough of its question": done.dropped["enough of its question"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("when did the war of the roses begin exactly", "when did the war of the"),
+        ("The film by the man who died when in Paris?", "who died when in Paris"),
+        ("Who sang in the band that sold how many records worldwide?", "how many records worldwide"),
+        ("Name the river that flows through the city of Paris.", "flows through the city of Paris"),
+    ],
+)
+def test_the_thought_repeats_what_is_asked_for(text: str, words: str) -> None:
+    assert asked_words(text) == words
+
+
 def test_leaves_no_file_where_nothing_is_kept(corpus: Path, questions: Callable[..., Path], tmp_path: Path) -> None:
     output = tmp_path / "kept.jsonl"
     file = questions(asked("yes", "Is Denver a city?", "yes", "Denver"))
     with pytest.raises(UserError, match="kept none: yes or no 1"):
         demonstrate(settings(corpus), output=output, questions=file)
     assert not output.exists()
-    with pytest.raises(ConfigError, match="--questions without --from"):
-        demonstrate(settings(corpus), output=output, sources=[file], questions=file)
+    for more in ({"questions": file}, {"untitled": True}):
+        with pytest.raises(ConfigError, match="--questions and --untitled without --from"):
+            demonstrate(settings(corpus), output=output, sources=[file], **more)  # type: ignore[arg-type]
 
 
 def test_a_passage_that_is_no_evidence_is_not_quoted() -> None:

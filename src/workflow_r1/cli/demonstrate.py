@@ -36,6 +36,13 @@ def demonstrate(
             show_default=False,
         ),
     ] = None,
+    untitled: Annotated[
+        bool,
+        typer.Option(
+            "--untitled",
+            help="Demonstrate questions without supporting_titles too, by a passage that holds most of the question's words.",
+        ),
+    ] = False,
     num: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Keep at most N trajectories.", show_default=False)
     ] = None,
@@ -63,7 +70,7 @@ def demonstrate(
 
         done = carry_out(
             settings, output=output, sources=source or [], questions=questions, num=num, per_question=per_question,
-            seed=seed, on_progress=show,
+            seed=seed, untitled=untitled, on_progress=show,
         )  # fmt: skip
     calls = ", ".join(f"{count:,} with {number} calls" for number, count in sorted(done.searches.items()))
     console.print(

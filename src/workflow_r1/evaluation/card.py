@@ -65,6 +65,9 @@ class EvaluationCard(Record):
     """Comparison of answers with golden answers."""
     prompts: str
     """SHA-256 of the code that writes requests to LLMs and reads their replies."""
+    audit: dict[str, Described] = Field(default_factory=dict)
+    """Numbers of ``questions`` that were looked at, and of those whose gold answer Search shows for their own words, by
+    benchmark; empty where this is not known. It is a finding, not a condition."""
     runs: tuple[Described, ...] = ()
     """Calls of the command that added answers: time, versions and machine of each."""
 
@@ -98,6 +101,7 @@ class EvaluationCard(Record):
                 "benchmarks": {**before.benchmarks, **self.benchmarks},
                 "seeds": tuple(sorted({*before.seeds, *self.seeds})),
                 "repeats": max(before.repeats, self.repeats),
+                "audit": {**before.audit, **self.audit},
                 "runs": (*before.runs, *self.runs),
             }
         )
@@ -149,6 +153,8 @@ def _describe_world(world: EmbeddedConfig) -> Described:
 def describe_search(search: SearchConfig, *, world: EmbeddedConfig) -> Described:
     """Describe the search of Search: for an index, its corpus by SHA-256."""
     described: Described = {"kind": search.kind, "k": search.k}
+    if search.passage_chars is not None:
+        described["passage_chars"] = search.passage_chars
     if search.kind == "embedded":
         described |= _describe_world(world)
     if search.kind == "bm25" and search.index is not None and search.index.exists():

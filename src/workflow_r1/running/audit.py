@@ -1,8 +1,9 @@
 """Questions that a configured search can show the answer of: an audit of corpus and search, by benchmark and split."""
 
 import asyncio
+import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ RANKS = (1, 3, 5)
 
 CONCURRENCY = 8
 """Questions at once."""
+
+SAMPLE = 50
+"""Questions of a set that a sample looks at: seconds, also where a search takes a tenth of one."""
 
 
 @dataclass(slots=True)
@@ -47,6 +51,16 @@ class AuditRow:
     """Questions with gold titles."""
     titles_in_top: dict[int, int] = field(default_factory=lambda: dict.fromkeys(RANKS, 0))
     """Number of passages -> questions all of whose gold titles are among the titles of so many of the best."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Finding on some questions of a set; yes/no questions, which no passage can answer, are left out."""
+
+    questions: int
+    """Questions that were looked at."""
+    shown: int
+    """Questions whose gold answer Search shows the policy for the question's own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +130,52 @@ def audit(
     return Audit(tuple(rows.values()), tuple(shown), config.search.k, config.search.passage_chars)
 
 
+def sample_shown(
+    config: "RunConfig", sets: Mapping[str, Sequence[Question]], *, num: int = SAMPLE, stop: Stop | None = None
+) -> dict[str, Sample]:
+    """Look at some questions of each set: does Search show the policy their gold answer?
+
+    Args:
+        config: configuration of the environment and the search.
+        sets: questions by the name of their set.
+        num: most questions of a set, drawn at random and always the same ones.
+        stop: lets another thread end it.
+
+    Returns:
+        The finding on each set that has such questions; nothing where Search is not in the pool, or its search is not an
+        index of this machine: any other may cost money.
+
+    Raises:
+        DataError: the index is malformed.
+    """
+    index = config.search.index
+    if (
+        "Search" not in config.environment.operators
+        or config.search.kind != "bm25"
+        or index is None
+        or not index.exists()
+    ):
+        return {}
+    chosen = {}
+    for name, questions in sets.items():
+        answerable = [each for each in questions if each.golden_answers and not is_yes_or_no(each)]
+        if answerable:
+            chosen[name] = random.Random(0).sample(answerable, min(num, len(answerable)))
+    if not chosen:
+        return {}
+
+    async def look() -> dict[str, Sample]:
+        async with opened_environments(config) as opened:
+            counts = {}
+            for name, questions in chosen.items():
+                texts = [await _observe(each, opened.make_environment(each)) for each in questions]
+                shown = sum(holds_answer(*each) for each in zip(questions, map(str.splitlines, texts), strict=True))
+                counts[name] = Sample(len(questions), shown)
+            return counts
+
+    return run_loop(look, stop)
+
+
 def holds_answer(question: Question, texts: Iterable[str]) -> bool:
     """Return True where a gold answer other than yes and no stands in one of the texts."""
     answers = [answer for answer in question.golden_answers if normalize_answer(answer) not in YES_NO]
@@ -139,9 +199,13 @@ async def _search(
     question: Question, search: "SearchBackend", environment: "Environment"
 ) -> "tuple[list[Passage], str]":
     """Return the best passages, and the observation that the policy would get."""
-    passages = await search(question.text, k=max(RANKS))
+    return await search(question.text, k=max(RANKS)), await _observe(question, environment)
+
+
+async def _observe(question: Question, environment: "Environment") -> str:
+    """Return what the policy would see if it searched with the question's own words; nothing where no turn may follow."""
     step = await environment.step(write_turn("I search.", tool=f"Search: {question.text}"))
-    return passages, step.calls[0].observation
+    return step.calls[0].observation if step.calls else ""
 
 
 def _answers_in_corpus(corpus: Path | None, questions: Sequence[Question]) -> set[str] | None:

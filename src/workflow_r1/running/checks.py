@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from workflow_r1.errors import ConfigError, ServiceError, UserError
 from workflow_r1.installation import DISTRIBUTION, install_command
 from workflow_r1.nearest import did_you_mean
+from workflow_r1.running.audit_check import check_audit
 from workflow_r1.running.findings import Check, Finding, Status, ok, problem, warning
 from workflow_r1.running.policy_fit import misfits
 from workflow_r1.running.policy_server_check import check_policy_server
@@ -45,7 +46,7 @@ SLOW_CPU_PARAMETERS = 500_000_000
 """Number of parameters from which on a policy on a CPU takes patience."""
 
 
-ACTING = ("task", "reward", "operators", "llm", "search", "prices", "policy", "sampling.server")
+ACTING = ("task", "reward", "operators", "llm", "search", "audit", "prices", "policy", "sampling.server")
 """Checks that run code or ask services which the configuration names."""
 
 
@@ -73,6 +74,7 @@ def plan(config: "RunConfig", *, directory: Path | None = None, overrides: Seque
         "operators": lambda: check_operators(config.pool),
         "llm": lambda: check_llm(config.services, config.pool, also=_needs_of_task(config)),
         "search": lambda: check_search(config.services, config.pool, also=_needs_of_task(config)),
+        **({"audit": lambda: check_audit(config)} if config.task == QUESTIONS else {}),
         "store": lambda: check_store(config.store),
         "prices": lambda: check_prices(config.services, config.pool, config.policy, also=_needs_of_task(config)),
         "policy": lambda: check_policy(config),

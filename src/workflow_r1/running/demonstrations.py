@@ -1,8 +1,9 @@
 """Trajectories on real questions for a warm start to imitate: a script's, by the gold titles, or a policy's own right ones.
 
-The script knows the titles of the supporting passages and the gold answer. It uses them to decide *what to do*, never to
-say what was not shown: it searches with words of the question or of a passage that it has read, quotes the words around
-the answer from a supporting passage that Search returned, and answers with those words.
+The script knows the titles of the supporting passages, where somebody marked them, and the gold answer. It uses them to
+decide *what to do*, never to say what was not shown: it searches with words of the question or of a passage that it has
+read, says what the question asks for, quotes the words around the answer from a supporting passage that Search returned,
+and answers with those words.
 """
 
 import asyncio
@@ -33,11 +34,78 @@ Script = Generator[str, str, None]
 QUOTED_WORDS = 4
 """Words that a quotation shows on either side of the answer."""
 
+ASKED_WORDS = 6
+"""Words that the last thought repeats of what the question asks for."""
+
+EVIDENT_SHARE = 0.6
+"""Part of the question's content words that a passage holds where nobody has marked the supporting titles."""
+
 CONCURRENCY = 8
 """Questions at once."""
 
 YES_NO = ("yes", "no")
 """Answers that never count as standing in a passage."""
+
+
+_COUNTED = re.compile(
+    r"\b(?:how|what|which) (?:many|much|long|old|far|tall|big|large|often|year|age|date|number)\b", re.IGNORECASE
+)
+_ASKING = re.compile(r"\b(?:who|whom|whose|what|which|when|where|why|how)\b", re.IGNORECASE)
+_EMPTY_WORDS = frozenset(
+    [
+        "who",
+        "whom",
+        "whose",
+        "what",
+        "which",
+        "when",
+        "where",
+        "why",
+        "how",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "been",
+        "being",
+        "do",
+        "does",
+        "did",
+        "has",
+        "have",
+        "had",
+        "of",
+        "in",
+        "on",
+        "at",
+        "to",
+        "by",
+        "for",
+        "from",
+        "with",
+        "as",
+        "and",
+        "or",
+        "that",
+        "this",
+        "it",
+        "its",
+        "he",
+        "she",
+        "his",
+        "her",
+        "they",
+        "their",
+        "not",
+        "will",
+        "would",
+        "can",
+        "could",
+        "than",
+    ]
+)
+"""Words that say nothing of what a question is about, as :func:`normalize_answer` leaves them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +156,23 @@ def stands_in(phrase: str, text: str) -> bool:
     return bool(wanted) and f" {wanted} " in f" {normalize_answer(text)} "
 
 
+def asked_words(text: str) -> str:
+    """Return the words that say what a question asks for: those from its interrogative on, or its last ones.
+
+    A number or a date that is asked for comes first: in "What is the name of ... who has sold how many records?" it is the
+    answer's kind.
+    """
+    found = _COUNTED.search(text) or _ASKING.search(text)
+    words = text[found.start() :].split()[:ASKED_WORDS] if found is not None else text.split()[-ASKED_WORDS:]
+    return " ".join(words).strip(" ,;:!?.()[]\"'\u201c\u201d")
+
+
+def is_evident(question: Question, passage: str) -> bool:
+    """Return True where a passage holds most of what the question is about, so that it is likely to speak of that."""
+    wanted = set(normalize_answer(question.text).split()) - _EMPTY_WORDS
+    return len(wanted & set(normalize_answer(passage).split())) >= EVIDENT_SHARE * len(wanted)
+
+
 def is_yes_or_no(question: Question) -> bool:
     """Return True where every golden answer is yes or no, which no passage can show."""
     return all(normalize_answer(answer) in YES_NO for answer in question.golden_answers)
@@ -130,9 +215,13 @@ def quote(phrase: str, passage: str, *, beside: str = "") -> tuple[str, str] | N
 
 
 def find_answer(question: Question, observation: str, titles: Sequence[str]) -> Quotation | None:
-    """Return the gold answer as it stands in a passage of one of these titles; yes and no never count."""
+    """Return the gold answer as it stands in a passage of one of these titles; yes and no never count.
+
+    Without titles, it is looked for in passages that hold most of the question's words (:func:`is_evident`).
+    """
     for number, passage in passages_of(observation).items():
-        if any(normalize_answer(passage).startswith(normalize_answer(title)) for title in titles):
+        is_supporting = any(normalize_answer(passage).startswith(normalize_answer(title)) for title in titles)
+        if is_supporting or (not titles and is_evident(question, passage)):
             for answer in question.golden_answers:
                 if normalize_answer(answer) not in YES_NO:
                     found = quote(answer, passage, beside=question.text)
@@ -145,11 +234,11 @@ def follow_titles(question: Question, *, name_first: bool, name_alone: bool) -> 
     """Search hop by hop, quote the evidence, and answer with the words that it holds.
 
     Args:
-        question: a question with ``supporting_titles`` in its metadata.
+        question: a question; ``supporting_titles`` in its metadata are the pages that answer it.
         name_first: begin with a supporting title that the question names, in place of the question's words.
         name_alone: search a later hop by its name alone, in place of the name with the question's words.
     """
-    titles = [str(title) for title in question.metadata["supporting_titles"]]
+    titles = [str(title) for title in question.metadata.get("supporting_titles") or ()]
     names = {title: without_disambiguation(title) for title in titles}
     searched: set[str] = set()
     first = next((title for title in titles if stands_in(names[title], question.text)), None)
@@ -161,7 +250,8 @@ def follow_titles(question: Question, *, name_first: bool, name_alone: bool) -> 
     while True:
         found = find_answer(question, observation, titles)
         if found is not None:
-            yield write_turn(f'Passage {found.passage} says: "{found.text}"', answer=found.words)
+            think = f'The question asks "{asked_words(question.text)}". Passage {found.passage} says: "{found.text}"'
+            yield write_turn(think, answer=found.words)
             return
         hop = _next_hop(question, observation, {title: name for title, name in names.items() if title not in searched})
         if hop is None:
@@ -300,26 +390,29 @@ async def demonstrate_by_titles(
     selection: Selection,
     num: int | None = None,
     seed: int = 0,
+    untitled: bool = False,
     on_progress: Callable[[Demonstrations], None] = lambda done: None,
 ) -> Demonstrations:
     """Let the script act on questions in their order until ``num`` trajectories are kept.
 
     Each question is tried in up to four ways, in an order of its own: it begins with a name or with the question's
-    words, and searches a later hop by its name or with the question's words beside it.
+    words, and searches a later hop by its name or with the question's words beside it. Without titles there is one way:
+    the question's words.
 
     Args:
-        questions: questions; those without ``supporting_titles`` in their metadata are left out.
+        questions: questions, with ``supporting_titles`` in their metadata.
         make_environment: makes the real environment.
         selection: chooses what is kept.
         num: number of trajectories to keep; None takes all questions.
         seed: seed of the order of the ways.
+        untitled: demonstrate questions without ``supporting_titles`` as well; otherwise they are left out.
         on_progress: called after each few questions.
     """
     done = Demonstrations()
     for start in range(0, len(questions), CONCURRENCY):
         batch = questions[start : start + CONCURRENCY]
         done.num_questions += len(batch)
-        for made in await asyncio.gather(*(_try_ways(each, make_environment, seed) for each in batch)):
+        for made in await asyncio.gather(*(_try_ways(each, make_environment, seed, untitled) for each in batch)):
             if isinstance(made, str):
                 done.dropped[made] += 1
                 continue
@@ -332,18 +425,23 @@ async def demonstrate_by_titles(
 
 
 async def _try_ways(
-    question: Question, make_environment: "Callable[[Question], Environment]", seed: int
+    question: Question, make_environment: "Callable[[Question], Environment]", seed: int, untitled: bool
 ) -> list[Trajectory] | str:
     """Act in each way, or return the reason why the question cannot be demonstrated."""
     from workflow_r1.rollout import derive_seed, rollout
 
-    if not question.metadata.get("supporting_titles"):
+    titled = bool(question.metadata.get("supporting_titles"))
+    if not (titled or untitled):
         return "no supporting titles"
     if is_yes_or_no(question):
         return "yes or no"
     if any(stands_in(answer, question.text) for answer in question.golden_answers):
         return "the question names the answer"
-    ways = [(name_first, name_alone) for name_first in (True, False) for name_alone in (True, False)]
+    ways = (
+        [(name_first, name_alone) for name_first in (True, False) for name_alone in (True, False)]
+        if titled
+        else [(False, False)]
+    )
     random.Random(derive_seed(seed, "ways", question.id)).shuffle(ways)
     made = []
     for number, (name_first, name_alone) in enumerate(ways):
@@ -398,6 +496,7 @@ def demonstrate(
     num: int | None = None,
     per_question: int = 1,
     seed: int | None = None,
+    untitled: bool = False,
     on_progress: Callable[[Demonstrations], None] = lambda done: None,
     stop: Stop | None = None,
 ) -> Demonstrations:
@@ -411,6 +510,8 @@ def demonstrate(
         num: most trajectories to keep.
         per_question: most trajectories of one question.
         seed: seed of the script; None takes the configuration's.
+        untitled: let the script demonstrate questions without supporting titles too, by passages that hold most of the
+            question's words.
         on_progress: called now and then with what is done.
         stop: lets another thread end it.
 
@@ -427,9 +528,9 @@ def demonstrate(
     from workflow_r1.trajectory.storage import append_trajectories, iterate_trajectories, stored_at
 
     check_at_least(1, num=num, per_question=per_question)
-    if sources and questions is not None:
+    if sources and (questions is not None or untitled):
         raise ConfigError(
-            "expected --questions without --from: the script asks them, a file of trajectories holds its own"
+            "expected --questions and --untitled without --from: the script asks them, a file of trajectories holds its own"
         )
     if stored_at(output).exists():
         raise UserError(f"expected a new file, but {output} exists; choose another")
@@ -454,6 +555,7 @@ def demonstrate(
                     selection=selection,
                     num=num,
                     seed=chosen_seed,
+                    untitled=untitled,
                     on_progress=on_progress,
                 )
 

@@ -219,7 +219,7 @@ def evaluate(
     accounts = open_accounts(config.prices, config.budget, timed=True)
     services = _shared_services(plan, accounts)
     _check_services(plan, services)
-    with _open_directory(plan, directory) as place:
+    with _open_directory(plan, directory, stop) as place:
         on_event(RunOpened(place, plan.title))
         log = EvaluationLog(place)
         accounts.budget.restart(Spent.read(place / SPENT))
@@ -258,7 +258,7 @@ def _check_services(plan: EvaluationPlan, services: "OperatorServices") -> None:
                 check_served_policy(config_of_seed.policy, config_of_seed.llm)
 
 
-def _make_card(plan: EvaluationPlan) -> "EvaluationCard":
+def _make_card(plan: EvaluationPlan, stop: Stop | None) -> "EvaluationCard":
     from workflow_r1.evaluation.card import (
         EvaluationCard,
         describe_llm,
@@ -266,9 +266,11 @@ def _make_card(plan: EvaluationPlan) -> "EvaluationCard":
         describe_search,
         fingerprint_of_prompts,
     )
+    from workflow_r1.running.audit import sample_shown
     from workflow_r1.running.run_directory import describe_environment
 
     config = plan.config
+    looked = sample_shown(config, {one.name: one.questions for one in plan.asked}, stop=stop)
     return EvaluationCard(
         title=config.name,
         is_simulation=plan.is_simulated,
@@ -280,6 +282,7 @@ def _make_card(plan: EvaluationPlan) -> "EvaluationCard":
         search=describe_search(config.search, world=config.embedded),
         scoring=describe_scoring(unicode_normalise=plan.unicode_normalise, task=_task_of(plan), reward=config.reward),
         prompts=fingerprint_of_prompts(),
+        audit={name: {"questions": found.questions, "shown": found.shown} for name, found in looked.items()},
         runs=(describe_environment(),),
     )
 
@@ -291,13 +294,13 @@ def _task_of(plan: EvaluationPlan) -> str | None:
 
 
 @contextmanager
-def _open_directory(plan: EvaluationPlan, output: Path | None) -> Iterator[Path]:
+def _open_directory(plan: EvaluationPlan, output: Path | None, stop: Stop | None) -> Iterator[Path]:
     """Hold a new directory, or one that holds an evaluation which this one can continue or be added to."""
     from workflow_r1.evaluation.card import CARD, EvaluationCard
     from workflow_r1.recording.run_lock import hold_run_directory
     from workflow_r1.running.run_directory import is_described_only, make_run_directory
 
-    card = _make_card(plan)
+    card = _make_card(plan, stop)
     if output is not None and ((output / CARD).is_file() or is_described_only(output)):
         directory = output
     else:
