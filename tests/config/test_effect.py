@@ -70,6 +70,9 @@ WITHOUT_EFFECT = {
     "training.overlap": (["training.overlap=false"], "training.staleness=1"),
     "training.evaluation_samples": (["engine=trl", "training.evaluation_samples=2"], "engine=native"),
     "sampling.compiled": (["engine=verl", "sampling.compiled=false"], "engine=native"),
+    "optimiser.lora.base_precision": (
+        ["engine=trl", "optimiser.precision=bfloat16", "optimiser.lora.base_precision=bfloat16"], "engine=native"
+    ),
     "trl.micro_batch_rows": (["trl.micro_batch_rows=3"], "engine=trl"),
     "verl.options": (["verl.options.trainer.device=cpu"], "engine=verl"),
     "methods.aflow.temperature": (["methods.aflow.proposer=random", "methods.aflow.temperature=1"], "methods.aflow.proposer=llm"),

@@ -116,6 +116,7 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
     "training.overlap": (Needs("training.staleness"),),
     "training.evaluation_samples": (Needs("engine", ("native",)),),
     "sampling.compiled": (Needs("engine", ("native", "trl")),),  # The engine for verl samples by a server of its own.
+    "optimiser.lora.base_precision": (Needs("engine", ("native",)),),  # The others load the model by themselves.
     "trl": (Needs("engine", ("trl",)),),
     "verl": (Needs("engine", ("verl",)),),
     "methods.aflow.temperature": (Needs("methods.aflow.proposer", ("auto", "llm")),),

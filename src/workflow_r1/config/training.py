@@ -117,6 +117,9 @@ class LoraSettings(Record):
     """Dropout before the adapters; above 0 the trainer's log-probabilities differ from the sampler's."""
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
     """Modules that get adapters."""
+    base_precision: Literal["float32", "bfloat16"] = "float32"
+    """Type in which the frozen matrices and the embedding are kept, which ``precision = "bfloat16"`` computes with anyway.
+    ``bfloat16`` halves their memory; it rounds those of a model that was saved in float32."""
 
 
 class OptimiserConfig(Record):
@@ -145,6 +148,17 @@ class OptimiserConfig(Record):
     """Distribution of the policy over several processes. ``none``: each holds the whole policy and optimiser. ``full``:
     weights, gradients and optimiser state are spread over them (FSDP2), and each holds the weights alone as a whole
     while it samples."""
+
+    @model_validator(mode="after")
+    def _frozen_weights_are_computed_with_as_they_are_kept(self) -> "OptimiserConfig":
+        if self.lora is not None and self.lora.base_precision == "bfloat16":
+            if self.precision != "bfloat16":
+                raise ValueError('lora.base_precision = "bfloat16" to come with precision = "bfloat16"')
+            if self.sharding == "full":
+                raise ValueError(
+                    'lora.base_precision = "bfloat16" to come without sharding, which wants one type of weights'
+                )
+        return self
 
 
 class TrainingConfig(Record):

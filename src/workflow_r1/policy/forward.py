@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from workflow_r1.errors import UserError
 from workflow_r1.policy.packing import PackedBatch
+from workflow_r1.policy.precision import computed_in_float32
 from workflow_r1.policy.prefix_trees import TreeBatch, prefix_trees, tree_batch
 
 LOGIT_CHUNK_ELEMENTS = 2**26
@@ -156,7 +157,7 @@ def shares_prefixes(model: nn.Module) -> bool:
     ids[1, :6] = ids[0, :6]
     batch = PackedBatch(ids, ids >= 0, torch.ones_like(ids), torch.zeros(ids.shape, device=ids.device))
     trees = tree_batch(prefix_trees(ids.tolist(), hidden_size=2**20), batch, pad_token_id=0)
-    with torch.no_grad():
+    with torch.no_grad(), computed_in_float32(model):
         rows, shared = (token_scores(model, batch.rows(trees.rows), trees=each).logprobs for each in (None, trees))
     return torch.allclose(rows, shared, atol=1e-3)
 

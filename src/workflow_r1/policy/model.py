@@ -16,6 +16,7 @@ from workflow_r1.errors import ConfigError, MissingExtraError, UserError
 from workflow_r1.installation import install_command
 from workflow_r1.policy.forward import base_model, check_head
 from workflow_r1.policy.portable import make_portable
+from workflow_r1.policy.precision import computed_in_float32, hold_in_bfloat16
 from workflow_r1.policy.sharding import is_sharded, whole_state
 from workflow_r1.policy.threads import choose_threads
 from workflow_r1.policy.tokenizer import first_line, load_tokenizer
@@ -36,7 +37,8 @@ def load_policy_model(
     seed: int = 0,
     device: torch.device | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the policy for training: float32 master weights on its device, no dropout, SDPA attention.
+    """Load the policy for training: float32 master weights on its device (frozen ones beside adapters as
+    ``lora.base_precision`` says), no dropout, SDPA attention.
 
     Dropout is switched off because the training context must equal the sampling context: with it on, the importance
     ratio would measure the noise of the mask. (A ``lora.dropout`` above 0 is the caller's own choice.)
@@ -89,6 +91,8 @@ def load_policy_model(
     check_head(model)
     if lora is not None:
         model = add_adapters(model, lora, seed=seed)
+        if lora.base_precision == "bfloat16":
+            hold_in_bfloat16(model)
     if gradient_checkpointing:
         _enable_gradient_checkpointing(model)
         if lora is not None:
@@ -244,6 +248,8 @@ def _save_merged(model: Any, directory: Path) -> None:
             continue
         name = _plain(key)
         merged = value + changes.pop(name) if name in changes else value
+        if merged.dtype == torch.bfloat16:
+            merged = merged.float()
         weights[name] = merged.detach().contiguous().cpu()
     config = copy.deepcopy(base.config)
     if adapts_tied_head(model):
@@ -271,7 +277,7 @@ def _check_merged(model: Any, directory: Path) -> None:
     ids = (torch.arange(8) * 37 % saved.get_input_embeddings().num_embeddings)[None]
     was_training = model.training
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), computed_in_float32(model):
         theirs = saved.eval()(input_ids=ids, use_cache=False).logits
         ours = model(input_ids=ids.to(next(model.parameters()).device), use_cache=False).logits.float().cpu()
     model.train(was_training)

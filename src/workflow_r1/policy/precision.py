@@ -65,6 +65,45 @@ def cast_for_good(model: nn.Module, dtype: torch.dtype) -> None:
         module._parameters[name] = nn.Parameter(weight.detach().to(dtype), requires_grad=False)
 
 
+def hold_in_bfloat16(model: nn.Module) -> None:
+    """Keep the frozen matrices and the embedding of a model in bfloat16; what is trained, and all else, keeps its type.
+
+    Under autocast to bfloat16 the outputs stay the same to the last bit where the weights are numbers of that type, as
+    those of most saved models are: matrices are cast at each use anyway, and the embedding's output becomes float32
+    again. A head that shares its weights with the embedding still does.
+    """
+    for module in model.modules():
+        is_matrix = isinstance(module, nn.Linear | Conv1D)
+        frozen = [each for each in module._parameters.values() if each is not None and not each.requires_grad]
+        if not frozen or not (is_matrix or isinstance(module, nn.Embedding)):
+            continue
+        for weight in frozen:
+            weight.data = weight.data.to(torch.bfloat16)
+        if is_matrix:
+            module.register_forward_pre_hook(_in_the_type_of_the_weight)
+        else:
+            module.register_forward_hook(_in_float32)
+
+
+def _in_the_type_of_the_weight(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Let a matrix compute outside of autocast, too."""
+    first, *others = inputs
+    return (first.to(module.weight.dtype), *others)
+
+
+def _in_float32(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+    return output.float()
+
+
+@contextmanager
+def computed_in_float32(model: nn.Module) -> Iterator[None]:
+    """Let a model compute with float32 copies of the matrices that it keeps in another type, for exact comparisons."""
+    copies = CastWeights(model, torch.float32)
+    copies.refresh()
+    with copies.in_place():
+        yield
+
+
 class _Copied:
     """A weight whose copy takes its place."""
 
@@ -156,4 +195,4 @@ def _version(weight: Tensor) -> tuple[int, int]:
     return id(weight), 0 if weight.is_inference() else weight._version
 
 
-__all__ = ["CastWeights", "cast_for_good"]
+__all__ = ["CastWeights", "cast_for_good", "computed_in_float32", "hold_in_bfloat16"]

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
-from workflow_r1.config.training import LoraSettings
+from workflow_r1.config.training import LoraSettings, OptimiserConfig
 from workflow_r1.errors import ConfigError, UserError
 from workflow_r1.policy.forward import token_scores
 from workflow_r1.policy.model import describe, load_policy_model, save_policy
@@ -132,12 +132,12 @@ def test_adapters_change_nothing_at_first_and_are_the_only_thing_trained(run_con
     assert {name.split(".")[-3] for name, p in adapted.named_parameters() if p.requires_grad} == {"lora_A", "lora_B"}
 
 
-def randomise_adapters(model):
+def randomise_adapters(model, scale=0.2):
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_" in name:
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
 
 
 def test_with_adapters_disabled_the_model_is_the_reference(run_config, trajectories):
@@ -243,6 +243,68 @@ def test_adapters_on_experts_are_saved_as_they_act(run_config, model_directory, 
 def test_adapters_for_modules_that_are_not_there(run_config, targets):
     with pytest.raises(ConfigError, match="target_modules"):
         load(with_optimiser(run_config, lora=LoraSettings(target_modules=targets)))
+
+
+def adapted_in(run_config, base_precision, **policy):
+    settings = LoraSettings(rank=4, base_precision=base_precision)
+    model, tokenizer = load(with_policy(with_optimiser(run_config, lora=settings, precision="bfloat16"), **policy))
+    randomise_adapters(model, scale=0.02)
+    return model, tokenizer
+
+
+def gradients_of(model, batch):
+    token_scores(model, batch, precision="bfloat16").logprobs.sum().backward()
+    return {name: each.grad for name, each in model.named_parameters() if each.requires_grad}
+
+
+def num_bytes(model):
+    return sum(each.numel() * each.element_size() for each in model.parameters() if not each.requires_grad)
+
+
+@pytest.fixture
+def rounded(run_config, tmp_path):
+    """A model whose weights are numbers of bfloat16, as those of most saved models are."""
+    model, tokenizer = load(run_config)
+    with torch.no_grad():
+        for each in model.parameters():
+            each.copy_(each.bfloat16())
+    save_policy(model, tokenizer, tmp_path / "rounded")
+    return str(tmp_path / "rounded")
+
+
+def test_a_base_in_bfloat16_takes_half_and_gives_the_same_gradients(run_config, trajectories, rounded):
+    """To the last bit where the weights are numbers of bfloat16; to its rounding where they are not."""
+    batch = pack(trajectories)
+    for policy, tolerance in ({"model": rounded}, 0.0), ({}, 0.03):
+        whole, half = (adapted_in(run_config, kind, **policy)[0] for kind in ("float32", "bfloat16"))
+        assert 0.5 <= num_bytes(half) / num_bytes(whole) < 0.51
+        assert {each.dtype for each in half.parameters() if each.requires_grad} == {torch.float32}
+        base = half.get_base_model()
+        assert base.get_output_embeddings().weight is base.get_input_embeddings().weight
+        expected, found = gradients_of(whole, batch), gradients_of(half, batch)
+        assert expected.keys() == found.keys() and len(found) > 0
+        error = sum(float((found[name] - each).square().sum()) for name, each in expected.items())
+        size = sum(float(each.square().sum()) for each in expected.values())
+        assert (error / size) ** 0.5 <= tolerance
+
+
+def test_a_base_in_bfloat16_is_saved_whole_and_comes_back(run_config, trajectories, rounded, tmp_path):
+    """The saved policy is float32 with the adapters' change unrounded; that of a float32 base has the same weights."""
+    saved = {}
+    for kind in ("float32", "bfloat16"):
+        adapted, tokenizer = adapted_in(run_config, kind, model=rounded)
+        save_policy(adapted, tokenizer, tmp_path / kind)
+        saved[kind] = load_file(tmp_path / kind / "model.safetensors")
+    assert saved["float32"].keys() == saved["bfloat16"].keys()
+    assert all(torch.equal(each, saved["bfloat16"][name]) for name, each in saved["float32"].items())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"), [({}, "precision"), ({"precision": "bfloat16", "sharding": "full"}, "sharding")]
+)
+def test_a_base_in_bfloat16_needs_what_computes_with_it(values, message):
+    with pytest.raises(ValueError, match=rf"base_precision.* to come with.*{message}"):
+        OptimiserConfig(lora=LoraSettings(base_precision="bfloat16"), **values)
 
 
 @pytest.mark.parametrize("lora", [None, LoraSettings(rank=4)])
