@@ -73,8 +73,8 @@ docs: $(VENV)/.installed-docs ## The documentation site, in build/site; a warnin
 fuzz: $(VENV)/.installed-dev ## Ten minutes of hostile texts for all that reads text from outside (ARGS="--minutes 60")
 	$(BIN)/python scripts/fuzz/run.py $(ARGS)
 
-bench: $(VENV)/.installed ## Throughput of sampler, update and LLM client, as ratios to their limits
-	$(BIN)/python benchmarks/ratios.py
+bench: $(VENV)/.installed ## Throughput of sampler, update and LLM client, as ratios to their limits (ARGS=--small)
+	$(BIN)/python benchmarks/ratios.py $(ARGS)
 
 real-input: $(VENV)/.installed ## A real model, real questions, a real LLM server: warm start, then three steps (WORKFLOW_R1_DATA)
 	$(BIN)/python scripts/real_input/run.py $(ARGS)

@@ -1,11 +1,13 @@
 """The ratios of several benchmarks in one table.
 
-    python benchmarks/ratios.py
+    python benchmarks/ratios.py [--small]
 
 Each benchmark runs in a process of its own and prints its tables; the last one holds every ratio, its lowest and highest
 value over the repeats, and what it is a ratio to. Absolute figures mean little on a machine that others use too.
+``--small`` shows that every part runs; its figures mean nothing.
 """
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -14,8 +16,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-BENCHMARKS = ("sampler.py", "update.py", "llm_client.py")
-"""Benchmarks that ``--ratios`` makes write their ratios into a file, in the order of the table."""
+BENCHMARKS = {
+    "sampler.py": "--sessions 8 --repeats 1",
+    "update.py": "--trajectories 16 --rounds 1",
+    "llm_client.py": "--trajectories 8 --concurrency 8 --latency 0.05",
+}
+"""Benchmarks that ``--ratios`` makes write their ratios into a file, in the order of the table, with their smallest sizes."""
 
 
 def note(path: Path | None, figure: str, ratios: Sequence[float], *, to: str) -> None:
@@ -34,12 +40,16 @@ def note(path: Path | None, figure: str, ratios: Sequence[float], *, to: str) ->
 
 def main() -> None:
     """Run the benchmarks and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="only show that every part runs")
+    is_small = parser.parse_args().small
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ratios.jsonl"
         path.touch()
-        for name in BENCHMARKS:
+        for name, sizes in BENCHMARKS.items():
             print(f"\n== {name}\n", flush=True)
-            subprocess.run([sys.executable, Path(__file__).with_name(name), "--ratios", path], check=True)
+            command = [sys.executable, Path(__file__).with_name(name), "--ratios", path]
+            subprocess.run([*command, *(sizes.split() if is_small else [])], check=True)
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     print(f"\n== ratios\n\n{'figure':52} {'median':>6} {'low':>6} {'high':>6}  to")
     for row in rows:

@@ -14,11 +14,17 @@ operators, groups of 8, no KL, AdamW, with a learning rate so small that the pol
 
 Figures are CPU seconds of a step, the median over ``--steps`` after one that warms up; on a machine that others use
 too, wall time measures them. The policy's tokens stand beside them, since each samples its own.
+
+A second table shows where the difference comes from. Both get the same rows, and only the update counts: as they were
+sampled, and as many rows of the same mean length that are all equally long, where TRL has nothing to pad. In both, a group
+shares its prompt, which this project computes once; the equal rows share nothing else, and all of them have an advantage.
 """
 
 import argparse
 import asyncio
+import itertools
 import logging
+import random
 import statistics
 import tempfile
 import time
@@ -31,23 +37,34 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
+from update import in_groups, make_update, sampled_by
 
 from workflow_r1.config import load_run_config
 from workflow_r1.config.run import RunConfig
 from workflow_r1.engines.native.run import Trainer
 from workflow_r1.environment import Environment
 from workflow_r1.policy.local_sampler import LocalSampler
+from workflow_r1.policy.model import model_source
 from workflow_r1.policy.packing import pack
 from workflow_r1.recording.events import Event, StepFinished, StepStarted
 from workflow_r1.rewards import score_trajectory
 from workflow_r1.rollout import rollout_groups
 from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.running.parts import open_environments, train_questions
-from workflow_r1.trajectory import FinishReason, Question, StopReason, Trajectory, Turn
+from workflow_r1.trajectory import (
+    AnswerReward,
+    FinishReason,
+    Question,
+    ScoredTrajectory,
+    StopReason,
+    Trajectory,
+    Turn,
+)
 
 GROUP_SIZE = 8
 MakeEnvironment = Callable[[Question], Environment]
 Sample = Callable[[Any, list[Question]], list[Trajectory]]
+Groups = list[list[Trajectory]]
 
 
 def main() -> None:
@@ -71,7 +88,20 @@ def main() -> None:
         ("TRL, our sampler", with_our_sampler(config, make_environment)),
         ("TRL, generate", with_generate(config, make_environment)),
     ):
-        report(name, time_trl(config, questions, sample), ours)
+        step, _, tokens = time_trl(config, questions, sample)
+        report(name, (step, tokens), ours)
+
+    print("\nthe update alone, on the same rows:")
+    sampled = sample_rows(config, questions[: arguments.questions], make_environment)
+    for name, groups in (("as sampled", sampled), ("of equal length", equal_rows(sampled))):
+        lengths = [pack([trajectory]).input_ids.shape[1] for group in groups for trajectory in group]
+        mean, longest = statistics.mean(lengths), max(lengths)
+        update = time_our_update(config, groups)
+        _, theirs, _ = time_trl(config, [group[0].question for group in groups], replay(groups))
+        print(
+            f"{name:16s} {len(lengths)} rows, {mean:4.0f} tokens on the mean, {longest} at most; workflow-r1 {update:6.2f} CPU s, "
+            f"TRL {theirs:6.2f}; {theirs / update:5.2f} of ours"
+        )
 
 
 def configure(model: str, num_questions: int, steps: int, threads: int) -> RunConfig:
@@ -89,6 +119,13 @@ def configure(model: str, num_questions: int, steps: int, threads: int) -> RunCo
         "training.checkpoint_every=1000",
     ]
     return load_run_config("embedded", overrides=overrides)
+
+
+def load(config: RunConfig) -> tuple[Any, Any]:
+    """Return the model and its tokenizer."""
+    source = model_source(config.policy)
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa")
+    return model, AutoTokenizer.from_pretrained(source)
 
 
 def report(name: str, timed: tuple[float, float], ours: tuple[float, float]) -> None:
@@ -125,17 +162,14 @@ def time_ours(config: RunConfig, questions: list[Question], make_environment: Ma
     return statistics.median(seconds[1:]), statistics.mean(tokens[1:])
 
 
-def time_trl(config: RunConfig, questions: list[Question], sample: Sample) -> tuple[float, float]:
-    """Return the median CPU seconds of a step and the mean policy tokens."""
-    from workflow_r1.policy.model import model_source
-
-    source = model_source(config.policy)
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa")
+def time_trl(config: RunConfig, questions: list[Question], sample: Sample) -> tuple[float, float, float]:
+    """Return the median CPU seconds of a step, those of its rollouts left out, and the mean policy tokens."""
+    model, tokenizer = load(config)
     by_text = {question.text: question for question in questions}
-    seconds, tokens = [], []
+    seconds, sampling, tokens = [], [], []
 
     def rollout(prompts: list[str], trainer: GRPOTrainer) -> dict[str, list[Any]]:
+        began = time.process_time()
         model.eval()
         trajectories = sample((model, tokenizer), [by_text[prompt] for prompt in prompts])
         model.train()
@@ -149,7 +183,8 @@ def time_trl(config: RunConfig, questions: list[Question], sample: Sample) -> tu
             fields["completion_ids"].append(batch.input_ids[0, start:].tolist())
             fields["logprobs"].append(batch.sampler_logprobs[0, start:].tolist())
             fields["env_mask"].append((batch.turn_ids[0, start:] > 0).int().tolist())
-            fields["total_reward"].append(score_trajectory(trajectory).reward.total)
+            fields["total_reward"].append(scored(trajectory).reward.total)
+        sampling.append(time.process_time() - began)
         return fields
 
     def reward(completions: list[str], total_reward: list[float], **fields: Any) -> list[float]:
@@ -189,7 +224,90 @@ def time_trl(config: RunConfig, questions: list[Question], sample: Sample) -> tu
                 disable_tqdm=True,
             ),
         ).train()
-    return statistics.median(seconds[1:]), statistics.mean(tokens[1:])
+    updates = [step - rollouts for step, rollouts in zip(seconds, sampling, strict=True)]
+    return statistics.median(seconds[1:]), statistics.median(updates[1:]), statistics.mean(tokens[1:])
+
+
+def scored(trajectory: Trajectory) -> ScoredTrajectory:
+    """Return a trajectory with its reward."""
+    return trajectory if isinstance(trajectory, ScoredTrajectory) else score_trajectory(trajectory)
+
+
+def sample_rows(config: RunConfig, questions: list[Question], make_environment: MakeEnvironment) -> Groups:
+    """Return the scored groups of one step."""
+    model, tokenizer = load(config)
+    sample = with_our_sampler(config, make_environment)
+    rows = sample((model.eval(), tokenizer), [question for question in questions for _ in range(GROUP_SIZE)])
+    size = GROUP_SIZE
+    return [
+        [scored(row).model_copy(update={"group_id": str(start)}) for row in rows[start : start + size]]
+        for start in range(0, len(rows), size)
+    ]
+
+
+def equal_rows(groups: Groups) -> Groups:
+    """Return as many rows of random tokens, all with the mean numbers of turns and tokens of the given ones."""
+    rows = [trajectory for group in groups for trajectory in group]
+    turns = [turn for row in rows for turn in row.turns]
+    vocabulary = max(token for turn in turns for token in turn.token_ids)
+    generator = random.Random(0)
+
+    def mean_tokens(tokens: list[tuple[int, ...]]) -> int:
+        return round(statistics.mean(map(len, tokens)))
+
+    def draw(length: int) -> tuple[int, ...]:
+        return tuple(generator.randrange(5, vocabulary) for _ in range(length))
+
+    prompt_length = mean_tokens([row.prompt_token_ids for row in rows])
+    written = mean_tokens([turn.token_ids for turn in turns])
+    context = mean_tokens([turn.context_token_ids for turn in turns])
+    num_turns = round(len(turns) / len(rows))
+    made = []
+    for number, row in enumerate(rows):
+        prompt = draw(prompt_length) if number % GROUP_SIZE == 0 else made[-1].prompt_token_ids
+        own = [
+            Turn(
+                index=index,
+                text="",
+                token_ids=draw(written),
+                logprobs=(-1.0,) * written,
+                context_token_ids=draw(context) if index < num_turns else (),
+                well_formed=True,
+            )
+            for index in range(1, num_turns + 1)
+        ]
+        right = float(number % 2)
+        made.append(
+            ScoredTrajectory(
+                id=row.id,
+                group_id=row.group_id,
+                question=row.question,
+                prompt_token_ids=prompt,
+                turns=tuple(own),
+                stop_reason=StopReason.ANSWERED,
+                reward=AnswerReward(total=right, answer=right, format=0.0, exact_match=right, f1=right),
+            )
+        )
+    return in_groups(iter(made))
+
+
+def replay(groups: Groups) -> Sample:
+    """Return rollouts that are there already, the next of its group for each question."""
+    waiting = {group[0].question.id: itertools.cycle(group) for group in groups}
+    return lambda policy, questions: [next(waiting[question.id]) for question in questions]
+
+
+def time_our_update(config: RunConfig, groups: Groups) -> float:
+    """Return the median CPU seconds of an update."""
+    model, _ = load(config)
+    update = make_update(model, "float32", mini_batches=1, num_groups=len(groups))
+    groups = sampled_by(update, groups)
+    seconds = []
+    for _ in range(config.training.steps):
+        started = time.process_time()
+        update.step(groups, policy_version=0)
+        seconds.append(time.process_time() - started)
+    return statistics.median(seconds[1:])
 
 
 def with_our_sampler(config: RunConfig, make_environment: MakeEnvironment) -> Sample:

@@ -15,6 +15,7 @@ import pytest
 from scripted_server import Answer, completion, serving
 
 from workflow_r1.errors import ServiceUnavailableError
+from workflow_r1.services.attempts import attempt_clock
 from workflow_r1.services.json_service import JSONService, JSONServiceConfig
 from workflow_r1.services.sockets import SocketBackend
 
@@ -288,6 +289,26 @@ def test_a_burst_of_connections_is_opened_a_few_at_a_time(monkeypatch: pytest.Mo
 
     asyncio.run(run())
     assert under_way == [0, 64]
+
+
+def test_the_wait_for_a_turn_to_connect_takes_nothing_of_an_attempts_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def create(*arguments: object, **options: object) -> tuple[None, object]:
+            return None, object()
+
+        monkeypatch.setattr(loop, "create_connection", create)
+        backend = SocketBackend()
+        for _ in range(64):
+            await backend._opening.acquire()
+        loop.call_later(1.0, backend._opening.release)
+        async with asyncio.timeout(0.5) as clock:
+            attempt_clock.set(clock)
+            await backend.connect_tcp("127.0.0.1", 1, timeout=5.0)
+            assert 0.0 < clock.when() - loop.time() <= 0.5
+
+    asyncio.run(run())
 
 
 def test_nobody_at_an_address_is_a_failure_to_connect() -> None:

@@ -20,7 +20,8 @@ from workflow_r1.retrieval.index_files import (
     read_index_meta,
     rebuild,
 )
-from workflow_r1.retrieval.postings import Postings, Ranking, make_postings
+from workflow_r1.retrieval.postings import Postings, make_postings
+from workflow_r1.retrieval.ranking import Ranking
 from workflow_r1.retrieval.tokens import Tokenizer, TokenNumbers
 
 AT_ONCE = 1 << 20

@@ -68,6 +68,9 @@ class AttemptError(Exception):
         self.remedy = remedy
 
 
+attempt_clock: ContextVar[asyncio.Timeout | None] = ContextVar("attempt_clock", default=None)
+"""Time limit of the attempt under way. It stands still while the attempt waits for its turn to open a connection."""
+
 _on_attempt: ContextVar[Callable[[], None] | None] = ContextVar("on_attempt", default=None)
 
 

@@ -13,6 +13,7 @@ from workflow_r1.errors import ConfigError
 from workflow_r1.services.attempts import (
     AttemptError,
     ask_patiently,
+    attempt_clock,
     is_web_address,
     quote,
     retry_after_seconds,
@@ -265,7 +266,8 @@ class JSONService:
             extensions={"timeout": {"connect": min(CONNECT_SECONDS, idle), "read": idle, "write": idle, "pool": None}},
         )
         try:
-            async with asyncio.timeout(total):
+            async with asyncio.timeout(total) as clock:
+                attempt_clock.set(clock)
                 response = await pool.handle_async_request(request)
                 try:
                     headers = {

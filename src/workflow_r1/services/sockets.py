@@ -7,12 +7,14 @@ this one is an asyncio protocol and nothing else.
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpcore2
 
+from workflow_r1.services.attempts import attempt_clock
 from workflow_r1.services.proxies import Proxy
 
 _ENOUGH_BYTES = 1 << 18
@@ -202,7 +204,7 @@ class SocketBackend(httpcore2.AsyncNetworkBackend):
             httpcore2.ConnectTimeout: no address answers in time.
             httpcore2.ConnectError: no address answers.
         """
-        async with self._opening:
+        async with self._turn():
             connecting = asyncio.ensure_future(
                 asyncio.get_running_loop().create_connection(SocketStream, host, port, happy_eyeballs_delay=0.25)
             )
@@ -218,6 +220,24 @@ class SocketBackend(httpcore2.AsyncNetworkBackend):
             finally:
                 connecting.cancel()
         return stream
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for a place among the connections that are being opened. The wait is ours, and no silence of the service."""
+        clock = attempt_clock.get()
+        due = None if clock is None else clock.when()
+        if clock is None or due is None:
+            await self._opening.acquire()
+        else:
+            now = asyncio.get_running_loop().time
+            began = now()
+            clock.reschedule(None)
+            await self._opening.acquire()
+            clock.reschedule(due + now() - began)
+        try:
+            yield
+        finally:
+            self._opening.release()
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

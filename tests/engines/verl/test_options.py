@@ -114,6 +114,13 @@ def test_what_verl_cannot_do_is_refused(overrides: list[str], named: str) -> Non
         options(load_run_config("paper", ["engine=verl", *overrides]))
 
 
+def test_refused_staleness_names_verls_own_options_of_the_same_bound() -> None:
+    with pytest.raises(ConfigError) as refusal:
+        options(load_run_config("paper", ["engine=verl", "training.staleness=3"]))
+    for option in ("num_warmup_batches=3", "max_off_policy_threshold=4", "max_off_policy_strategy=wait"):
+        assert option in str(refusal.value)
+
+
 def test_token_units_may_be_weighted_by_batch() -> None:
     options(load_run_config("paper", ["objective.preset=grpo", "objective.weight=batch"]))
 

@@ -10,10 +10,11 @@ pytest.importorskip("verl", reason="verl has an environment of its own: make tes
 
 from omegaconf import OmegaConf
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
+from verl.trainer.ppo.v1.replay_buffer import ReplayBufferAsync
 from verl.utils.config import omega_conf_to_dataclass, validate_config
 
 from workflow_r1.config import RunConfig, load_run_config
-from workflow_r1.engines.verl.options import own_options, translate
+from workflow_r1.engines.verl.options import asynchronous_options, own_options, translate
 from workflow_r1.engines.verl.schema import complete, compose_defaults
 from workflow_r1.errors import ConfigError
 
@@ -96,3 +97,25 @@ def test_a_field_of_the_dataclass_behind_a_section_is_known(cpu_config: Callable
     config = cpu_config("verl.options.actor_rollout_ref.rollout.limit_images=3")
     assert "limit_images" not in compose_defaults().actor_rollout_ref.rollout
     assert completed(config).actor_rollout_ref.rollout.limit_images == 3
+
+
+@pytest.mark.parametrize("staleness", [0, 2])
+def test_verls_own_asynchronous_trainer_bounds_staleness_as_ours(staleness: int) -> None:
+    """A group that began in step 3 holds up the step that is as far behind as it may be, and none before it."""
+    whole = compose_defaults()
+    for key, value in asynchronous_options(staleness).items():
+        assert OmegaConf.select(whole, key, throw_on_missing=True) is not None
+        OmegaConf.update(whole, key, value)
+    v1 = whole.trainer.v1
+    assert v1[v1.trainer_mode].num_warmup_batches == staleness
+    buffer = ReplayBufferAsync(
+        v1.trainer_mode,
+        whole.trainer,
+        v1.sampler.max_off_policy_threshold,
+        v1.sampler.max_off_policy_strategy,
+        v1.sampler.sampler_kwargs,
+    )
+    buffer.prompt_global_steps["train"] = {"slow": 3}
+    buffer.running_keys["train"] = {"slow"}
+    held_up = [not buffer._has_enough_samples(step, "train", 1, {"another"}) for step in range(3, 3 + staleness + 1)]
+    assert held_up == [False] * staleness + [True]

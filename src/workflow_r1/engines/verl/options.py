@@ -99,6 +99,24 @@ def update_tokens(optimiser: OptimiserConfig, environment: EnvironmentConfig) ->
     return max(optimiser.micro_batch_tokens or MICRO_BATCH_TOKENS, row_tokens(environment))
 
 
+def asynchronous_options(staleness: int) -> dict[str, Any]:
+    """Return the options of verl's asynchronous trainer on one set of GPUs that bound staleness as ours does.
+
+    No group is learned from more than ``staleness`` steps after the step in which it began, and none is thrown away: verl
+    feeds so many batches ahead, and waits for groups at the bound.
+
+    Args:
+        staleness: as ``training.staleness``.
+    """
+    return {
+        "trainer.v1.trainer_mode": "colocate_async",
+        "trainer.v1.colocate_async.num_warmup_batches": staleness,
+        # verl counts the versions that a group spans, the first among them.
+        "trainer.v1.sampler.max_off_policy_threshold": staleness + 1,
+        "trainer.v1.sampler.max_off_policy_strategy": "wait",
+    }
+
+
 def check_possible(config: RunConfig) -> None:
     """Refuse settings that the native engine can follow and verl cannot.
 
@@ -123,8 +141,9 @@ def check_possible(config: RunConfig) -> None:
         'sampling.schedule: "rounds" needs one process that sees all trajectories; use "continuous"': (
             config.sampling.schedule != "continuous"
         ),
-        "training.staleness: verl's asynchronous trainers swap weights within a turn, and give a step trajectories of other steps; "
-        "leave it out": training.staleness,
+        "training.staleness: verl's asynchronous trainer swaps weights within a turn and makes a step of whatever is finished, so "
+        "that the files of a run could not say what a step learned from; leave it out, or start verl yourself with "
+        f"{' '.join(f'{key}={value}' for key, value in asynchronous_options(training.staleness).items())}": training.staleness,
         'objective.trust_region: "sampler" is the native engine\'s alone; use "current"': (
             objective.trust_region != "current"
         ),
