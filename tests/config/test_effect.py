@@ -25,6 +25,7 @@ WITHOUT_EFFECT = {
     "embedded.classes": (["data.source=files", "embedded.classes.four-hop=1.0"], "data.source=embedded"),
     "embedded.reading": (["data.source=files", "embedded.reading=0.5"], "data.source=embedded"),
     "embedded.padding": (["data.source=files", "embedded.padding=[1, 2]"], "data.source=embedded"),
+    "embedded.restating": (["data.source=files", "embedded.restating=true"], "data.source=embedded"),
     "embedded.strategy": (["data.source=files", "embedded.strategy.check=0.5"], "data.source=embedded"),
     "policy.tokenizer": (["policy.tokenizer=t"], "policy.base_url=http://127.0.0.1:9/v1"),
     "policy.exchange": (["policy.exchange=chat"], "policy.base_url=http://127.0.0.1:9/v1"),

@@ -277,6 +277,33 @@ def test_thoughts_are_padded_with_words_of_the_question() -> None:
     assert set(lengths) == set(range(2, 10))
 
 
+def test_thoughts_restate_what_is_left_of_a_chain_before_its_next_relation() -> None:
+    again = 0
+    for trajectory in demonstrated(200, **HARD.model_dump() | {"strategy": {"go_back": 1.0, "whole": 0}}):
+        query = read_question(trajectory.question.text)
+        assert isinstance(query, Chain)
+        chain = (query.entity, *query.relations)
+        hop = 0
+        for turn in trajectory.turns:
+            restated = re.search(r" From ([^.]+) then ([^.]+)\. Next: the ([a-z ]+?) of ", turn.text)
+            if restated is None:
+                continue
+            found, left, following = restated.groups()
+            # One relation on; or the first turn; or back at a name that two bear.
+            now = chain.index(found)
+            again += now < hop - 1
+            assert now == hop or now < hop - 1
+            assert left == " ".join(chain[now + 1 :])
+            assert following == chain[now + 1]
+            hop = now + 1
+    assert again > 5
+
+
+def test_thoughts_restate_nothing_without_the_dial() -> None:
+    for trajectory in demonstrated(30, **HARD.model_dump() | {"restating": False}):
+        assert not any(" then " in turn.text for turn in trajectory.turns)
+
+
 def test_the_presets_demonstrators_know_every_move_and_not_when_to_make_it() -> None:
     made = demonstrated(150, **HARD.model_dump())
     searches = [

@@ -4,30 +4,88 @@ from pathlib import Path
 
 import pytest
 
-from workflow_r1.running.study import plan_study
+from workflow_r1.config.training import TrainingConfig
+from workflow_r1.running.study import StudyPlan, plan_study
 
 STUDIES = sorted((Path(__file__).parents[2] / "examples" / "studies").glob("*.toml"))
+
+
+def plan_of(name: str) -> StudyPlan:
+    return plan_study(next(file for file in STUDIES if file.stem == name))
+
+
+def training_of(plan: StudyPlan, world: str, arm: str) -> TrainingConfig:
+    return plan.settings(world, arm, plan.study.all_seeds[0], value=None).training
+
+
+def steps_a_batch(training: TrainingConfig) -> int:
+    return training.epochs * -(-training.questions_per_step // training.mini_batch_questions)
 
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
 def test_it_can_be_planned(file: Path, tmp_path: Path) -> None:
     plan = plan_study(file, directory=tmp_path / "out")
     study = plan.study
-    assert study.contrasts and study.again in study.arms
-    # Every arm has as many trajectories.
+    assert study.hypotheses and study.contrasts and study.again in study.arms
+    # Every arm has as many trajectories, in every world.
     counts = set()
-    for arm in study.arms:
-        training = plan.settings(plan.first_world, arm, 0, value=None).training
-        groups = training.steps * training.questions_per_step
-        counts.add((groups, training.group_size))
+    for world in study.worlds:
+        for arm in study.arms:
+            training = training_of(plan, world, arm)
+            counts.add((training.steps * training.questions_per_step, training.group_size))
+            # The mean of a run's last evaluations leaves out the one before training.
+            assert training.steps // training.evaluate_every >= study.last_evaluations
     assert len(counts) == 1
 
 
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
+def test_no_two_arms_are_the_same(file: Path) -> None:
+    plan = plan_study(file)
+    arms = [plan.settings(plan.first_world, arm, 0, value=None) for arm in plan.study.arms]
+    assert len({arm.model_dump_json() for arm in arms}) == len(arms)
+
+
 def test_the_study_of_the_unit_has_its_null_arms() -> None:
-    plan = plan_study(next(file for file in STUDIES if file.stem == "unit"))
-    steps = {}
-    for arm in plan.study.arms:
-        training = plan.settings(plan.first_world, arm, 0, value=None).training
-        steps[arm] = training.questions_per_step // training.mini_batch_questions
-    assert [arm for arm, num in steps.items() if num == 1] == ["token one step", "turn one step", "token on-policy"]
-    assert all(plan.study.arms[arm].tuned_as is not None for arm, num in steps.items() if num == 1)
+    plan = plan_of("unit")
+    steps = {arm: steps_a_batch(training_of(plan, plan.first_world, arm)) for arm in plan.study.arms}
+    null = [arm for arm, num in steps.items() if num == 1]
+    assert null == ["token one step", "turn one step", "turn length one step", "sequence one step", "token on-policy"]
+    assert all(plan.study.arms[arm].tuned_as is not None for arm in null)
+
+
+def test_the_study_of_the_unit_crosses_units_and_clips() -> None:
+    plan = plan_of("unit")
+    arms = [plan.settings(plan.first_world, arm, 0, value=None) for arm in plan.study.arms]
+    objectives = {
+        (arm.objective.preset, arm.objective.in_effect("clip")) for arm in arms if steps_a_batch(arm.training) > 1
+    }
+    presets, clips = ("grpo", "gsspo", "gspo"), ("fixed", "matched", "none")
+    assert objectives == {(preset, clip) for preset in presets for clip in clips}
+
+
+def test_the_doses_differ_in_the_steps_on_one_batch_alone() -> None:
+    plan = plan_of("doses")
+    doses = {}
+    for world in plan.study.worlds:
+        (dose,) = {steps_a_batch(training_of(plan, world, arm)) for arm in plan.study.arms}
+        doses[dose] = training_of(plan, world, "token band").steps * dose
+    assert sorted(doses) == [1, 4, 16, 64]
+    assert len(set(doses.values())) == 1
+
+
+def test_trajectories_are_as_stale_as_the_study_says_and_learned_from_once() -> None:
+    plan = plan_of("staleness")
+    arms = [training_of(plan, world, arm) for world in plan.study.worlds for arm in plan.study.arms]
+    assert {training.staleness for training in arms} == {0, 1, 4}
+    # Overlapping trajectories are as fresh as they can be, and not as stale as a dose.
+    assert not any(training.overlap for training in arms if training.staleness)
+    assert {steps_a_batch(training) for training in arms} == {1}
+
+
+def test_the_axes_of_the_world_are_padding_its_spread_and_hops() -> None:
+    plan = plan_of("world-axes")
+    worlds = [plan.settings(world, "token", 0, value=None).embedded for world in plan.study.worlds]
+    fewest, most = zip(*(world.padding for world in worlds), strict=True)
+    assert len({high - low for low, high in zip(fewest, most, strict=True)}) > 1
+    assert len({high + low for low, high in zip(fewest, most, strict=True)}) > 1
+    assert len({tuple(world.classes) for world in worlds}) > 1

@@ -72,7 +72,7 @@ _NEEDED: dict[str, tuple[Needs, ...]] = {
     ),
     # Questions and demonstrations of the embedded world.
     **dict.fromkeys(
-        (f"embedded.{key}" for key in ("classes", "reading", "padding", "strategy")),
+        (f"embedded.{key}" for key in ("classes", "reading", "padding", "restating", "strategy")),
         (Needs("data.source", ("embedded",)),),
     ),
     **dict.fromkeys(("policy.api_key_env", "policy.tokenizer", "policy.exchange"), (_POLICY_SERVER,)),

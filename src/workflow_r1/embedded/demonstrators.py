@@ -30,9 +30,9 @@ from workflow_r1.environment.questions import NO_CALLS_LEFT
 from workflow_r1.rollout.policy import PolicySession, SampledTurn
 from workflow_r1.trajectory import FinishReason, Message
 
-Skill = Literal["copy", "read", "notice", "compare"]
+Skill = Literal["copy", "read", "notice", "compare", "plan"]
 """``copy``: a name into an operator's input. ``read``: a value out of an observation. ``notice``: that the observation
-does not state it. ``compare``: which of two years is the earlier one."""
+does not state it. ``compare``: which of two years is the earlier one. ``plan``: the relations that are left of a chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +164,11 @@ class DemonstratorSession:
         while hop < len(chain.relations):
             noun = chain.relations[hop]
             returns = bool(doubtful) and hop == len(chain.relations) - 1 and self._draw(self._strategy.go_back)
-            value, thought = yield from self._find(at, noun, thought, returns=returns)
+            value, thought = yield from self._find(at, noun, [*thought, *self._left(chain, hop)], returns=returns)
             if value == UNKNOWN and returns:
                 hop, at, shown = doubtful.pop()
                 noun = chain.relations[hop]
+                thought = [*thought, *self._left(chain, hop)]
                 value, thought = yield from self._search(at, noun, describe_other(noun, at, shown), thought)
             elif self._bearer:
                 doubtful.append((hop, at, self._bearer))
@@ -176,6 +177,14 @@ class DemonstratorSession:
                 return
             at, hop = value, hop + 1
         yield _final([*thought, Piece(" Done.")], at)
+
+    def _left(self, chain: Chain, hop: int) -> list[Piece]:
+        """State the relations that are left to follow, where the dials say so."""
+        if not self._dials.restating:
+            return []
+        # No commas: a small policy that copies a list looks for what followed the token that it wrote last.
+        found = chain.relations[hop - 1] if hop else chain.entity
+        return [Piece(f" From {found} then {' '.join(chain.relations[hop:])}.", "plan")]
 
     def _compare(self, comparison: Comparison, thought: list[Piece]) -> Script:
         years = []
