@@ -173,11 +173,7 @@ def test_without_titles_a_passage_that_speaks_of_the_question_is_evidence(
         '<think>The question asks "which city was the journalist on". Passage 1 says: "beer and whisky in London."'
         "</think><answer>London</answer>"
     )
-    assert done.dropped == {
-        "no answer": 1,
-        "repeated": 1,
-        "enough of its question": done.dropped["enough of its question"],
-    }
+    assert done.num_questions == 3 and len(done.kept) == 2
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class EmbeddedConfig(Record):
     """Fewest and most words of the question that the demonstrators copy into each thought: the more, the fewer tokens of a
     turn decide anything; the wider apart, the more the lengths of turns differ."""
     restating: bool = False
-    """Whether the demonstrators' thoughts say which relations of a chain are left, whenever one is found: the next one is then
+    """Lets the demonstrators' thoughts say which relations of a chain are left, whenever one is found: the next one is then
     copied from beside it, and a small policy need not work out where in the question it is."""
     strategy: dict[str, Share] = Field(default_factory=dict)
     """Probabilities of the demonstrators' choices that differ from the quickstart's, e.g. ``{check = 0.2}``; see

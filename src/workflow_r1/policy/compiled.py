@@ -130,7 +130,7 @@ class Compiled:
         Args:
             x: float32, contiguous.
             weight: ``(dim,)``, float32, contiguous.
-            eps: what is added to the mean.
+            eps: number that is added to the mean.
             dtype: type of the result; it is computed in float32.
         """
         output = torch.empty_like(x, dtype=dtype)

@@ -97,8 +97,9 @@ def _in_float32(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
 
 @contextmanager
 def computed_in_float32(model: nn.Module) -> Iterator[None]:
-    """Let a model compute with float32 copies of the matrices that it keeps in another type, for exact comparisons."""
-    copies = CastWeights(model, torch.float32)
+    """Let a model compute with float32 copies of the matrices that it keeps in bfloat16, for exact comparisons."""
+    holds_bfloat16 = any(weight.dtype == torch.bfloat16 for weight in model.parameters())
+    copies = CastWeights(model, torch.float32 if holds_bfloat16 else None)
     copies.refresh()
     with copies.in_place():
         yield
