@@ -6,7 +6,7 @@ Stages: model, index, questions, demonstrations, warm start, audit, training, ev
 Finished stages of the directory are not done again, and the stages before the training serve every arm and seed.
 
 The arm ``sft`` is the rival of reinforcement learning: round by round it samples as reinforcement learning does, keeps the
-right trajectories (rejection sampling), and trains on them with the first demonstrations, until it has used as much CPU
+right trajectories (rejection sampling), and trains on them with as many first demonstrations, until it has used as much CPU
 time as the training of ``gsspo`` with the same seed (or ``--cpu-seconds``).
 """
 
@@ -41,7 +41,7 @@ PRESET = "smollm2-real"
 BENCHMARKS = ("hotpotqa", "nq", "2wikimultihopqa")
 """Held-out questions; the last are transfer, since no training question is like them."""
 
-DEMONSTRATED_SHARES = {"hotpotqa": 0.6, "nq": 0.4}
+DEMONSTRATED_SHARES = {"hotpotqa": 0.6, "nq": 0.8}
 """Part of the questions that serves for demonstrations, of HotpotQA those with gold evidence; reinforcement learning may
 use the others."""
 
@@ -54,7 +54,7 @@ def main() -> int:
     add("--arm", choices=("gsspo", "gspo", "grpo", "sft"), default="gsspo", help="what trains after the warm start")
     add("--seed", type=int, default=0, help="seed of the arm")
     add("--steps", type=int, default=40, metavar="N", help="steps of reinforcement learning")
-    add("--demonstrations", type=int, default=400, metavar="N", help="trajectories of the warm start")
+    add("--demonstrations", type=int, default=700, metavar="N", help="trajectories of the warm start")
     add("--questions", type=int, default=200, metavar="N", help="held-out questions of each benchmark")
     add("--repeats", type=int, default=4, metavar="N", help="sampled answers to each of them")
     add(
@@ -304,7 +304,10 @@ def imitate_once(
             )  # fmt: skip
         unfinished = place / "unfinished.jsonl"
         unfinished.unlink(missing_ok=True)
-        append_trajectories(unfinished, [*load_trajectories(first), *load_trajectories(right)])
+        chosen, known = load_trajectories(right), load_trajectories(first)
+        # As many of the first ones as there are new ones: all of them would take most of the time in each round.
+        known = random.Random(f"{arguments.seed} {place.name}").sample(known, min(len(known), len(chosen)))
+        append_trajectories(unfinished, [*known, *chosen])
         unfinished.rename(shown)
     train(
         "warmstart", PRESET, place / "warmstart",
