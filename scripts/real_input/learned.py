@@ -53,6 +53,7 @@ BENCHMARKS = ("hotpotqa", "nq", "2wikimultihopqa")
 ARMS = ("gsspo", "gspo", "grpo", "sft")
 RIVAL = "sft"
 SERIES = {
+    "trajectories": "rollout/num_trajectories",
     "reward": "rollout/reward",
     "exact_match": "rollout/exact_match",
     "searches": "rollout/calls/Search",

@@ -1,6 +1,7 @@
 """The page and the picture of what ``learned.py`` has gathered."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -287,8 +288,7 @@ def draw(gathered: Gathered, stem: Path) -> list[Path]:
         for name, training in gathered["training"].items():
             colour = colours[name.split("-seed")[0]]
             if steps := training.get("steps"):
-                size = _step_size(gathered)
-                places = [size * number for number in range(1, len(steps["reward"]) + 1)]
+                places = list(accumulate(steps["trajectories"]))
                 for axes, key in ((reward, "reward"), (right, "exact_match")):
                     axes.plot(places, smooth(steps[key]), color=colour, linewidth=1.4, alpha=0.8)
             _draw_rounds(right, training.get("rounds", ()), colour)
@@ -299,13 +299,6 @@ def draw(gathered: Gathered, stem: Path) -> list[Path]:
         note = "One line is one seed. Bars are means over seeds, dots single seeds; the line across is the policy after the warm start."
         figure.supxlabel(note, fontsize=8, color=MUTED, x=0.01, ha="left")
         return save_figure(figure, stem)
-
-
-def _step_size(gathered: Gathered) -> int:
-    for text in gathered["conditions"]["steps"]:
-        questions, group = text.split(" of ")[1].split(" x ")
-        return int(questions) * int(group)
-    return 1
 
 
 def _draw_rounds(axes: "Axes", rounds: Sequence[Mapping[str, Any]], colour: str) -> None:

@@ -1,4 +1,4 @@
-"""What the arms and seeds of the long run reached, gathered into one table and one picture."""
+"""The report that gathers the arms and seeds of the long run into one table and one picture."""
 
 import json
 import subprocess
@@ -69,7 +69,7 @@ def runs(tmp_path: Path) -> Path:
     (train / "config.toml").write_text("")
     rows = [
         {"step": step, "rollout/reward": reward, "rollout/exact_match": reward, "rollout/num_groups": 8,
-         "rollout/num_groups_without_signal": step}
+         "rollout/num_trajectories": 64, "rollout/num_groups_without_signal": step}
         for step, reward in ((1, 0.25), (2, 0.75))
     ]  # fmt: skip
     (train / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))

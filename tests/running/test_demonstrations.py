@@ -189,6 +189,11 @@ def test_the_thought_repeats_what_is_asked_for(text: str, words: str) -> None:
     assert asked_words(text) == words
 
 
+def test_a_question_without_content_makes_no_passage_evident() -> None:
+    question = Question(id="q", text="Who is it, and what was that?", golden_answers=("London",))
+    assert find_answer(question, "[1] Beer: Beer is brewed in London.", []) is None
+
+
 def test_leaves_no_file_where_nothing_is_kept(corpus: Path, questions: Callable[..., Path], tmp_path: Path) -> None:
     output = tmp_path / "kept.jsonl"
     file = questions(asked("yes", "Is Denver a city?", "yes", "Denver"))

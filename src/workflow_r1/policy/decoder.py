@@ -30,7 +30,13 @@ class CompiledDecoder:
     """The forward pass of one model."""
 
     def __init__(self, base: Any, compiled: Compiled, dtype: torch.dtype = torch.float32) -> None:
-        """Take the model's parts; :func:`compiled_decoder` says whether they fit."""
+        """Take the model's parts; :func:`compiled_decoder` says whether they fit.
+
+        Args:
+            base: a causal language model.
+            compiled: the compiled functions.
+            dtype: type of what goes into products and comes out of them.
+        """
         self._model, self._head, self._compiled, self._dtype = base.model, base.lm_head, compiled, dtype
         # Mistral's layers find the window in the configuration, where others may have one that they ignore.
         window = getattr(base.config, "sliding_window", None) if type(base).__name__ == "MistralForCausalLM" else None

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from workflow_r1.data import normalize_answer
 from workflow_r1.errors import ConfigError, UserError
 from workflow_r1.prompts import neutralise
+from workflow_r1.retrieval.tokens import STOPWORDS
 from workflow_r1.rollout.policy import SampledTurn
 from workflow_r1.running.interrupts import Stop, run_loop
 from workflow_r1.trajectory import FinishReason, Message, Question, ScoredTrajectory, Trajectory
@@ -51,60 +52,10 @@ _COUNTED = re.compile(
     r"\b(?:how|what|which) (?:many|much|long|old|far|tall|big|large|often|year|age|date|number)\b", re.IGNORECASE
 )
 _ASKING = re.compile(r"\b(?:who|whom|whose|what|which|when|where|why|how)\b", re.IGNORECASE)
-_EMPTY_WORDS = frozenset(
-    [
-        "who",
-        "whom",
-        "whose",
-        "what",
-        "which",
-        "when",
-        "where",
-        "why",
-        "how",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "being",
-        "do",
-        "does",
-        "did",
-        "has",
-        "have",
-        "had",
-        "of",
-        "in",
-        "on",
-        "at",
-        "to",
-        "by",
-        "for",
-        "from",
-        "with",
-        "as",
-        "and",
-        "or",
-        "that",
-        "this",
-        "it",
-        "its",
-        "he",
-        "she",
-        "his",
-        "her",
-        "they",
-        "their",
-        "not",
-        "will",
-        "would",
-        "can",
-        "could",
-        "than",
-    ]
-)
+_EMPTY_WORDS = STOPWORDS | {
+    "who", "whom", "whose", "what", "which", "when", "where", "why", "how", "were", "been", "being", "do", "does", "did",
+    "has", "have", "had", "from", "its", "he", "she", "his", "her", "would", "can", "could", "than",
+}  # fmt: skip
 """Words that say nothing of what a question is about, as :func:`normalize_answer` leaves them."""
 
 
@@ -170,7 +121,8 @@ def asked_words(text: str) -> str:
 def is_evident(question: Question, passage: str) -> bool:
     """Return True where a passage holds most of what the question is about, so that it is likely to speak of that."""
     wanted = set(normalize_answer(question.text).split()) - _EMPTY_WORDS
-    return len(wanted & set(normalize_answer(passage).split())) >= EVIDENT_SHARE * len(wanted)
+    held = wanted & set(normalize_answer(passage).split())
+    return bool(wanted) and len(held) >= EVIDENT_SHARE * len(wanted)
 
 
 def is_yes_or_no(question: Question) -> bool:

@@ -267,8 +267,11 @@ class JSONService:
         )
         try:
             async with asyncio.timeout(total) as clock:
-                attempt_clock.set(clock)
-                response = await pool.handle_async_request(request)
+                token = attempt_clock.set(clock)
+                try:
+                    response = await pool.handle_async_request(request)
+                finally:
+                    attempt_clock.reset(token)
                 try:
                     headers = {
                         name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers
