@@ -41,7 +41,7 @@ PRESET = "smollm2-real"
 BENCHMARKS = ("hotpotqa", "nq", "2wikimultihopqa")
 """Held-out questions; the last are transfer, since no training question is like them."""
 
-DEMONSTRATED_SHARES = {"hotpotqa": 0.6, "nq": 0.8}
+DEMONSTRATED_SHARES = {"hotpotqa": 0.6, "nq": 0.4}
 """Part of the questions that serves for demonstrations, of HotpotQA those with gold evidence; reinforcement learning may
 use the others."""
 
@@ -54,7 +54,7 @@ def main() -> int:
     add("--arm", choices=("gsspo", "gspo", "grpo", "sft"), default="gsspo", help="what trains after the warm start")
     add("--seed", type=int, default=0, help="seed of the arm")
     add("--steps", type=int, default=40, metavar="N", help="steps of reinforcement learning")
-    add("--demonstrations", type=int, default=700, metavar="N", help="trajectories of the warm start")
+    add("--demonstrations", type=int, default=400, metavar="N", help="trajectories of the warm start")
     add("--questions", type=int, default=200, metavar="N", help="held-out questions of each benchmark")
     add("--repeats", type=int, default=4, metavar="N", help="sampled answers to each of them")
     add(

@@ -27,6 +27,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from workflow_r1.config.resuming import differing_keys
 from workflow_r1.errors import CheckpointError
 from workflow_r1.policy.sharding import full, full_state, like, load_full_state
 from workflow_r1.recording.atomic import atomic_directory, remove_directory, remove_unfinished
@@ -219,12 +220,9 @@ class CheckpointStore:
         return sorted(path for path in self._directory.iterdir() if re.fullmatch(r"step-\d{6,}", path.name))
 
     def _refuse_other_configuration(self, path: Path, saved: Mapping[str, Any]) -> None:
-        before, now = _flat(saved), _flat(json.loads(json.dumps(self._configuration)))
         differing = [
-            f"{key}: {before.get(key, 'absent')!r} in the checkpoint, {now.get(key, 'absent')!r} now"
-            for key in sorted(before.keys() | now.keys())
-            if before.get(key, "absent") != now.get(key, "absent")
-            and not any(key == free or key.startswith(f"{free}.") for free in FREE_KEYS)
+            f"{key}: {before!r} in the checkpoint, {now!r} now"
+            for key, (before, now) in differing_keys(saved, self._configuration, free=FREE_KEYS).items()
         ]
         if differing:
             raise CheckpointError(
@@ -343,13 +341,3 @@ def _numpy_state() -> list[Any]:
 def _checksum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from transformers.trainer_utils import get_last_checkpoint
 
+from workflow_r1.config.resuming import differing_keys
 from workflow_r1.errors import CheckpointError
 from workflow_r1.trajectory.storage import UNFINISHED, write_atomically
 
@@ -68,9 +69,7 @@ class Progress:
                 f"expected the progress of the run in {file}, found text that cannot be read as such "
                 f"({str(error).splitlines()[0]}): remove the folder {checkpoint} and resume from the checkpoint before it"
             ) from None
-        before, now = _flatten(progress.config), _flatten(configuration)
-        differ = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-        refused = [key for key in differ if not any(key == free or key.startswith(f"{free}.") for free in FREE_KEYS)]
+        refused = differing_keys(progress.config, configuration, free=FREE_KEYS)
         if refused:
             raise CheckpointError(
                 f"expected the configuration of the run, but {', '.join(refused)} differ from it: leave them as they were, or "
@@ -92,10 +91,3 @@ def newest_complete(directory: Path, *, clean: bool) -> Path | None:
                 path.rename(path.with_name(f"{UNFINISHED}{path.name}"))
     found = get_last_checkpoint(str(directory)) if directory.is_dir() else None
     return None if found is None else Path(found)
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
