@@ -182,8 +182,9 @@ def generate(arguments: argparse.Namespace) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def draw_words(counts: dict[str, int], rng: np.random.Generator, at_once: int = 1_000_000) -> Iterator[str]:
+def draw_words(counts: dict[str, int], rng: np.random.Generator) -> Iterator[str]:
     """Yield words as often as they occur, some of them new."""
+    at_once = 1_000_000
     known = list(counts)
     shares = np.cumsum(list(counts.values())) / sum(counts.values())
     while True:

@@ -20,6 +20,8 @@ from workflow_r1.evaluation.statistics import Interval, PairedTest, Scores
 from workflow_r1.evaluation.student import t_quantile
 
 CONFIDENCE = 0.95
+LEVEL = 0.05
+SEED = 0
 NUM_DRAWS = 1000
 """Resamples and permutations of each simulation: fewer than the default, since the simulations average over them."""
 PARTIAL = ((1.0, 2 / 3, 0.4), (0.6, 0.2, 0.2))
@@ -74,7 +76,6 @@ def coverage(
     num_seeds: int = 1,
     over: str = "seeds and questions",
     simulations: int,
-    seed: int = 0,
 ) -> float:
     """Share of simulations whose interval holds the true figure.
 
@@ -86,9 +87,8 @@ def coverage(
         over: dimensions of the true figure's mean: ``seeds and questions``, ``questions`` (of these seeds) or ``seeds`` (on these
             questions).
         simulations: number of simulations.
-        seed: seed of all draws.
     """
-    rng = np.random.default_rng([seed, num_questions, num_seeds])
+    rng = np.random.default_rng([SEED, num_questions, num_seeds])
     held = 0
     for _ in range(simulations):
         ease, luck = population.draw_ease(rng, num_questions), population.draw_luck(rng, num_seeds)
@@ -105,10 +105,10 @@ def coverage(
 
 
 def pairs(
-    *, population: Population, gain: float, num_questions: int, num_seeds: int, simulations: int, seed: int = 0
+    *, population: Population, gain: float, num_questions: int, num_seeds: int, simulations: int
 ) -> Iterable[tuple[Scores, Scores]]:
     """Draw two methods on the same questions, each with seeds of its own; the first better by ``gain`` on average."""
-    rng = np.random.default_rng([seed, num_questions, num_seeds])
+    rng = np.random.default_rng([SEED, num_questions, num_seeds])
     better = Population(
         mean=population.mean + gain, ease=population.ease, luck=population.luck, partial=population.partial
     )
@@ -128,13 +128,12 @@ def difference_coverage(
     num_questions: int,
     num_seeds: int = 1,
     simulations: int,
-    seed: int = 0,
 ) -> float:
     """Share of simulations whose interval holds the true difference of two methods."""
     truth = population.expected(population.mean + gain) - population.expected(population.mean)
     drawn = pairs(
-        population=population, gain=gain, num_questions=num_questions, num_seeds=num_seeds, simulations=simulations, seed=seed
-    )  # fmt: skip
+        population=population, gain=gain, num_questions=num_questions, num_seeds=num_seeds, simulations=simulations
+    )
     intervals = [interval_of(first, second) for first, second in drawn]
     return float(np.mean([interval.low <= truth <= interval.high for interval in intervals]))
 
@@ -146,15 +145,13 @@ def rejections(
     gain: float = 0.0,
     num_questions: int,
     num_seeds: int = 1,
-    level: float = 0.05,
     simulations: int,
-    seed: int = 0,
 ) -> float:
     """Share of simulations in which a test finds a difference: its level where ``gain`` is 0, else its power."""
     drawn = pairs(
-        population=population, gain=gain, num_questions=num_questions, num_seeds=num_seeds, simulations=simulations, seed=seed
-    )  # fmt: skip
-    return float(np.mean([test_of(first, second).p_value <= level for first, second in drawn]))
+        population=population, gain=gain, num_questions=num_questions, num_seeds=num_seeds, simulations=simulations
+    )
+    return float(np.mean([test_of(first, second).p_value <= LEVEL for first, second in drawn]))
 
 
 def family_errors(
@@ -162,10 +159,7 @@ def family_errors(
     num_tests: int,
     num_false: int,
     correct: bool,
-    num_questions: int = 200,
-    level: float = 0.05,
     simulations: int,
-    seed: int = 0,
 ) -> float:
     """Share of simulations in which a family of McNemar tests against one method finds any difference that does not
     exist.
@@ -174,12 +168,10 @@ def family_errors(
         num_tests: methods that are compared with one more, on the same questions.
         num_false: number of them that are indeed better.
         correct: True corrects by Holm; False does not correct.
-        num_questions: per simulation.
-        level: level of the family.
         simulations: number of simulations.
-        seed: seed of all draws.
     """  # fmt: skip
-    rng = np.random.default_rng(seed)
+    num_questions = 200
+    rng = np.random.default_rng(SEED)
     population, better = Population(), Population(mean=0.55)
     one = np.zeros(1)
     errors = 0
@@ -193,7 +185,7 @@ def family_errors(
             for index in range(num_tests)
         ]
         decided = statistics.holm(p_values=p_values) if correct else np.array(p_values)
-        errors += bool((decided[num_false:] <= level).any())
+        errors += bool((decided[num_false:] <= LEVEL).any())
     return errors / simulations
 
 

@@ -147,7 +147,7 @@ class DemonstratorSession:
             value = yield from self._ask_once(text, "Ask the whole question.", strategy)
             yield _final([Piece(f" Answer: {value}. Done.", "read")], value)
         elif first < strategy.whole + strategy.whole_ensemble:
-            value = yield from self._ask_thrice(text, "Ask three times.")
+            value = yield from self._ask_thrice(text)
             yield _final([Piece(f" Answer: {value}. Done.", "read")], value)
         else:
             thought: list[Piece] = []
@@ -248,7 +248,7 @@ class DemonstratorSession:
             if self._draw(strategy.give_up):
                 return None, opening
         if self._draw(strategy.ensemble):
-            value = yield from self._ask_thrice(question, "Ask three times.", opening)
+            value = yield from self._ask_thrice(question, opening)
         else:
             value = yield from self._ask_once(question, "Ask.", strategy, opening)
         return value, [Piece(f" Answer: {value}.", "read")]
@@ -302,10 +302,8 @@ class DemonstratorSession:
         observation = yield _call([Piece(" Wrong. Revise.")], "Revise", [*asked, *given, *advice])
         return _field(observation, "Answer:")
 
-    def _ask_thrice(
-        self, question: str, remark: str, opening: Sequence[Piece] = ()
-    ) -> Generator[list[Piece], str, str]:
-        thought = [*opening, Piece(f" {remark}")]
+    def _ask_thrice(self, question: str, opening: Sequence[Piece] = ()) -> Generator[list[Piece], str, str]:
+        thought = [*opening, Piece(" Ask three times.")]
         observation = yield _call(thought, "MultiAnswerGenerate", [Piece(f" {question}", "copy")])
         solutions = [line.split("] ", 1)[-1].strip() for line in _lines(observation)]
         arguments = [Piece(" <query>"), Piece(f" {question}", "copy"), Piece("</query>")]

@@ -43,11 +43,11 @@ def oracle(world: EmbeddedWorld, *, price: float) -> Demonstrator:
     return Demonstrator(world, replace(ONE_WAY, go_back=1), by_relation=best)
 
 
-def ways(config: EmbeddedConfig, noun: str, rates: ExpertRates = RATES) -> Iterator[Way]:
+def ways(config: EmbeddedConfig, noun: str) -> Iterator[Way]:
     """Return every way to find a fact of a relation: the expert, a search before it, and a look at the news between."""
     missing = config.missing.get(noun, MISSING_SHARE)
     outdated = config.outdated.get(noun, 0.0)
-    for asked in _ways_to_ask(config, noun, rates):
+    for asked in _ways_to_ask(config, noun):
         yield asked
         for check in (0, 1):
             yield Way(
@@ -57,18 +57,18 @@ def ways(config: EmbeddedConfig, noun: str, rates: ExpertRates = RATES) -> Itera
             )
 
 
-def _ways_to_ask(config: EmbeddedConfig, noun: str, rates: ExpertRates) -> Iterator[Way]:
-    factor = config.recall.get(noun, rates.answer[1]) / rates.answer[1]
-    answer, sample, revise = (min(1.0, factor * rate[1]) for rate in (rates.answer, rates.sample, rates.revise))
+def _ways_to_ask(config: EmbeddedConfig, noun: str) -> Iterator[Way]:
+    factor = config.recall.get(noun, RATES.answer[1]) / RATES.answer[1]
+    answer, sample, revise = (min(1.0, factor * rate[1]) for rate in (RATES.answer, RATES.sample, RATES.revise))
     ask = replace(ONE_WAY, search=0)
     yield Way(ask, answer, calls=1)
     # Two of three samples agree on the truth; or one is right, and the other two name different mistakes out of some four:
     # then the truth is recognised, or happens to be the first.
     lone = 3 * sample * (1 - sample) ** 2 * 0.75
     yield Way(
-        replace(ask, ensemble=1), sample**2 * (3 - 2 * sample) + lone * (rates.tie + (1 - rates.tie) / 3), calls=2
+        replace(ask, ensemble=1), sample**2 * (3 - 2 * sample) + lone * (RATES.tie + (1 - RATES.tie) / 3), calls=2
     )
     # A solution that is wrongly called wrong is revised into another one, never into itself.
-    called_wrong = answer * (1 - rates.review) + (1 - answer) * rates.review
-    right = answer * rates.review + (1 - answer) * rates.review * revise
+    called_wrong = answer * (1 - RATES.review) + (1 - answer) * RATES.review
+    right = answer * RATES.review + (1 - answer) * RATES.review * revise
     yield Way(replace(ask, review=1), right, calls=2 + called_wrong)

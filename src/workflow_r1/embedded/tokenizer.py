@@ -33,6 +33,9 @@ CHAT_TEMPLATE = (
 MAX_WORD = 32
 """Longer runs without a space are cut before matching, which keeps it linear in the text."""
 
+MIN_COUNT = 3
+"""Occurrences from which on a word is one token; other words are written in pieces or single bytes."""
+
 _NUMBER = r"\p{N}+"
 
 
@@ -41,20 +44,19 @@ def year_tokens() -> list[str]:
     return [f"Ġ{year}" for year in range(FIRST_YEAR, LAST_YEAR + 1)]
 
 
-def build_tokenizer(texts: Iterable[str], names: frozenset[str], *, min_count: int = 3) -> "PreTrainedTokenizerFast":
+def build_tokenizer(texts: Iterable[str], names: frozenset[str]) -> "PreTrainedTokenizerFast":
     """Make the tokenizer from sample texts.
 
     Args:
         texts: texts of the embedded world: questions, passages, demonstrations.
         names: the names in them, which are left to their pieces.
-        min_count: a word enters the vocabulary if it occurs at least so often.
     """
     counts = _count_words(texts)
     space = "Ġ"
     words = sorted(
         word
         for word, count in counts.items()
-        if count >= min_count and word.removeprefix(space) not in names and not word.removeprefix(space).isdigit()
+        if count >= MIN_COUNT and word.removeprefix(space) not in names and not word.removeprefix(space).isdigit()
     )
     pieces = [f"{before}{beginning}" for beginning in BEGINNINGS for before in (space, "")]
     pieces += ENDINGS
@@ -62,17 +64,16 @@ def build_tokenizer(texts: Iterable[str], names: frozenset[str], *, min_count: i
     return _make_tokenizer([*pieces, *words])
 
 
-def build_task_tokenizer(texts: Iterable[str], *, min_count: int = 3) -> "PreTrainedTokenizerFast":
+def build_task_tokenizer(texts: Iterable[str]) -> "PreTrainedTokenizerFast":
     """Make a tokenizer for a task from texts of it: a token for each frequent word and each frequent number.
 
     A number is the same token with and without a blank before it, so that a policy recognises what it copies.
 
     Args:
         texts: prompts, turns and observations of demonstrations.
-        min_count: a word enters the vocabulary if it occurs at least so often; others are written in single bytes.
     """
     counts = _count_words(texts, apart=_NUMBER)
-    return _make_tokenizer(sorted(word for word, count in counts.items() if count >= min_count), apart=_NUMBER)
+    return _make_tokenizer(sorted(word for word, count in counts.items() if count >= MIN_COUNT), apart=_NUMBER)
 
 
 def number_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[int]:

@@ -191,8 +191,9 @@ def _draw_operator_mix(axes: "Axes", run: RunRecord) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def smooth(values: list[float], *, weight: float = 0.6) -> list[float]:
+def smooth(values: list[float]) -> list[float]:
     """Exponential moving average, corrected for its start: the first value is not counted for several."""
+    weight = 0.6
     smoothed, total, mass = [], 0.0, 0.0
     for value in values:
         total = weight * total + (1 - weight) * value

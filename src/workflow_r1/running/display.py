@@ -45,7 +45,6 @@ class TrainingBoard:
         self.place = place
         self._clock = clock
         self._parameters = ""
-        self._first_step = 0
         self._step = 0
         self._num_steps = 0
         self._phase = "loading the policy"
@@ -70,7 +69,7 @@ class TrainingBoard:
 
         match event:
             case events.RunStarted():
-                self._first_step = self._step = event.step
+                self._step = event.step
                 self._num_steps = event.num_steps
                 self._parameters = _parameters(event.num_parameters, event.num_trainable_parameters)
                 self._finished_at = [(event.step, self._clock())]

@@ -89,9 +89,10 @@ def _figures(metrics: Json) -> Table:
     return table
 
 
-def _sparks(values: Sequence[Any], *, width: int = 40) -> str:
-    """A curve of at most so many characters; each stands for the mean of its share of the values."""
-    edges = [round(at * len(values) / min(width, len(values))) for at in range(min(width, len(values)) + 1)]
+def _sparks(values: Sequence[Any]) -> str:
+    """A curve of at most 40 characters; each stands for the mean of its share of the values."""
+    width = min(40, len(values))
+    edges = [round(at * len(values) / width) for at in range(width + 1)]
     means = [sum(values[low:high]) / (high - low) for low, high in pairwise(edges)]
     low, high = min(means), max(means)
     if low == high:

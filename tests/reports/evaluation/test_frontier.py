@@ -95,7 +95,7 @@ def test_a_cost_of_nought_stands_left_of_a_logarithmic_axis() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.31, 0.36), (0.0, 12_345.0), (0.0, 3e-7), (0.9, 1.0)])
 def test_steps_are_few_and_within(low: float, high: float) -> None:
-    steps = _nice_steps(low, high, most=7)
+    steps = _nice_steps(low, high)
     assert 2 <= len(steps) <= 7
     assert low - 1e-9 <= steps[0] and steps[-1] <= high + 1e-9
 

@@ -71,19 +71,19 @@ class VerlProcess:
         """Return its exit code; None while it runs."""
         return self._process.poll()
 
-    def stop(self, *, seconds: float = 30.0) -> None:
+    def stop(self) -> None:
         """End it and all that it started; everything after its last checkpoint is lost."""
         for kind in (signal.SIGTERM, signal.SIGKILL):
             if self._process.poll() is None:
                 os.killpg(self._process.pid, kind)
                 try:
-                    self._process.wait(timeout=seconds)
+                    self._process.wait(timeout=30.0)
                 except subprocess.TimeoutExpired:
                     continue
 
-    def last_lines(self, num: int = 20) -> str:
+    def last_lines(self) -> str:
         """Return the end of its output."""
-        return "\n".join(self.log.read_text("utf-8", errors="replace").splitlines()[-num:]) if self.log.exists() else ""
+        return "\n".join(self.log.read_text("utf-8", errors="replace").splitlines()[-20:]) if self.log.exists() else ""
 
 
 def prepare(

@@ -162,10 +162,9 @@ class Adam:
         self.second = {name: np.zeros_like(value) for name, value in parameters.items()}
         """Running means of their squares."""
 
-    def ascend(
-        self, gradient: dict[str, Array], *, beta1: float = 0.9, beta2: float = 0.999, tiny: float = 1e-8
-    ) -> None:
+    def ascend(self, gradient: dict[str, Array]) -> None:
         """Go one step in the direction of the gradient."""
+        beta1, beta2, tiny = 0.9, 0.999, 1e-8
         self.num_steps += 1
         for name, of_name in gradient.items():
             self.first[name] = beta1 * self.first[name] + (1 - beta1) * of_name

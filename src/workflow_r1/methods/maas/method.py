@@ -84,7 +84,6 @@ class ControllerPolicy:
         moves: moves to choose from.
         embed: makes the vectors of questions.
         threshold: see ``Controller.draw``.
-        name: name in records and reports.
     """
 
     def __init__(
@@ -94,18 +93,13 @@ class ControllerPolicy:
         embed: EmbeddingModel,
         *,
         threshold: float,
-        name: str = NAME,
     ) -> None:
         self.controller = controller
         self.moves = moves
         self.embed = embed
         self.threshold = threshold
-        self._name = name
-
-    @property
-    def name(self) -> str:
+        self.name = NAME
         """Name for records and reports."""
-        return self._name
 
     @asynccontextmanager
     async def session(self, *, seed: int) -> AsyncIterator["ControllerSession"]:

@@ -29,6 +29,9 @@ RADIUS = 4.0
 LOG_FROM = 8.0
 """The costs of a panel are drawn by their logarithm where the largest is so many times the smallest, or more."""
 
+MOST_TICKS = 7
+"""Most numbers along an axis."""
+
 MAX_NAME = 30
 """Longest name in a panel."""
 
@@ -183,7 +186,7 @@ def _cost_axis(costs: Sequence[float]) -> tuple[Callable[[float], float], list[t
     smallest = min(positive)
     if largest / smallest < LOG_FROM:
         top = largest * 1.05
-        ticks = [(value, _short(value)) for value in _nice_steps(0.0, top, most=7)]
+        ticks = [(value, _short(value)) for value in _nice_steps(0.0, top)]
         return (lambda cost: left + (right - left) * cost / top), ticks, False
     # A cost of 0 has no logarithm: it stands by itself at the left.
     start = left + (60.0 if min(costs) == 0 else 0.0)
@@ -203,17 +206,17 @@ def _score_axis(points: Sequence[_Point]) -> tuple[Callable[[float], float], lis
     margin = 0.08 * max(high - low, 0.05)
     low, high = max(0.0, low - margin), min(1.0, high + margin)
     top, bottom = TOP, HEIGHT - BOTTOM
-    ticks = [(value, f"{value:.4g}") for value in _nice_steps(low, high, most=7)]
+    ticks = [(value, f"{value:.4g}") for value in _nice_steps(low, high)]
     return (lambda score: bottom - (bottom - top) * (score - low) / (high - low)), ticks
 
 
-def _nice_steps(low: float, high: float, *, most: int) -> list[float]:
-    """Round numbers from low to high, at most so many."""
-    exponent = math.floor(math.log10((high - low) / most))
+def _nice_steps(low: float, high: float) -> list[float]:
+    """Round numbers from low to high."""
+    exponent = math.floor(math.log10((high - low) / MOST_TICKS))
     for factor in (1, 2, 5, 10, 20):
         step = factor * 10.0**exponent
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        if last - first + 1 <= most:
+        if last - first + 1 <= MOST_TICKS:
             break
     return [round(number * step, 12) for number in range(first, last + 1)]
 
@@ -223,7 +226,7 @@ def _log_steps(low: float, high: float) -> list[float]:
     for factors in ((1, 2, 5), (1, 3), (1,)):
         found = [factor * 10.0**decade for decade in decades for factor in factors]
         found = [value for value in found if low * 0.999 <= value <= high * 1.001]
-        if len(found) <= 7:
+        if len(found) <= MOST_TICKS:
             break
     return found or [low, high]
 
@@ -235,8 +238,9 @@ def _short(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _spread(places: list[tuple[float, float]], gap: float = 5.0) -> list[tuple[float, float]]:
+def _spread(places: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return places that hide no other one: neighbours at nearly the same spot are moved aside by a few px."""
+    gap = 5.0
     moved: list[tuple[float, float]] = []
     for x, y in places:
         for step in range(40):

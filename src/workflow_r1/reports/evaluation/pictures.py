@@ -74,13 +74,12 @@ def write_svg(panels: Sequence[Panel], *, caption: str) -> str:
     )
 
 
-def write_png(panels: Sequence[Panel], *, caption: str, scale: float = 2.0) -> bytes:
+def write_png(panels: Sequence[Panel], *, caption: str) -> bytes:
     """Return the same as PNG.
 
     Args:
         panels: at least one.
         caption: stands above them.
-        scale: px of the picture for each px of a panel.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -108,7 +107,7 @@ def write_png(panels: Sequence[Panel], *, caption: str, scale: float = 2.0) -> b
             for order, mark in enumerate(panel.marks):
                 _draw(axes, mark, x, y, order=order)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=72 * scale)
+        figure.savefig(buffer, format="png", dpi=144)  # 2 px for each px of a panel
     return buffer.getvalue()
 
 
