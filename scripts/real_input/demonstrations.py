@@ -11,15 +11,14 @@ import asyncio
 import random
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from workflow_r1.environment import Environment
 from workflow_r1.operators.results import read_answer
 from workflow_r1.rewards import normalize_answer
 from workflow_r1.rollout import derive_seed, rollout
-from workflow_r1.running.demonstrations import (
+from workflow_r1.running.title_script import (
     Script,
-    ScriptedPolicy,
+    scripted_policy,
     stands_in,
     without_disambiguation,
     write_turn,
@@ -110,13 +109,14 @@ async def make_demonstrations(
             *(
                 rollout(
                     question,
-                    policy=ScriptedPolicy(partial(demonstrate, question)),
+                    policy=scripted_policy(demonstrate(question, random.Random(own_seed))),
                     environment=make_environment(question),
                     trajectory_id=f"demonstration-{question.id}",
                     group_id=f"demonstration-{question.id}",
-                    seed=derive_seed(seed, "demonstration", question.id),
+                    seed=own_seed,
                 )
                 for question in batch
+                for own_seed in (derive_seed(seed, "demonstration", question.id),)
             )
         )
         for trajectory in made:

@@ -13,13 +13,10 @@ from workflow_r1.running.configuration import open_config
 from workflow_r1.running.demonstrations import (
     Demonstrations,
     Selection,
-    asked_words,
     choose_right,
     demonstrate,
-    find_answer,
-    follow_titles,
-    quote,
 )
+from workflow_r1.running.title_script import asked_words, find_answer, follow_titles, quote
 from workflow_r1.trajectory import (
     Question,
     ScoredTrajectory,

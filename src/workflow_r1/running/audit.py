@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from workflow_r1.data import normalize_answer
 from workflow_r1.errors import ConfigError
-from workflow_r1.running.demonstrations import YES_NO, is_yes_or_no, opened_environments, stands_in, write_turn
+from workflow_r1.running.demonstrations import opened_environments
 from workflow_r1.running.interrupts import Stop, run_loop
+from workflow_r1.running.title_script import YES_NO, is_yes_or_no, stands_in, write_turn
 from workflow_r1.trajectory import Question
 
 if TYPE_CHECKING:
