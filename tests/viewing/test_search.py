@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from viewed_runs import make_evaluation, make_run, make_trajectory
+from viewed_runs import make_evaluation, make_run, make_trajectory, trajectories_of
 
 from workflow_r1.trajectory import append_trajectories
 from workflow_r1.viewing.reading import Reading
@@ -42,6 +42,14 @@ def test_a_search_reads_texts_and_not_the_names_of_fields(tmp_path: Path) -> Non
         'said "stop"': [[0, 0]], "ein ä": [[0, 1]], "token_ids": [[0, 2]],
         "schema_version": [], "stop_reason": [], "nothing of the kind": [], "  ": [],
     }  # fmt: skip
+
+
+def test_a_search_looks_through_all_that_was_said(tmp_path: Path) -> None:
+    path = tmp_path / "some.jsonl.gz"
+    append_trajectories(path, [next(trajectories_of(1))])
+    source = Source(path)
+    for words in ("q0-1-0", "Where was the director", "Who directed it?", "Steven Spielberg", "Settled."):
+        assert search_texts(source, words, 0, 0)["found"] == [[0, 0]], words
 
 
 def test_all_files_of_an_evaluation_are_searched(tmp_path: Path) -> None:

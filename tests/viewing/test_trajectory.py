@@ -3,10 +3,10 @@
 import math
 
 import pytest
-from viewed_runs import make_trajectory, trajectories_of
+from viewed_runs import make_trajectory
 
 from workflow_r1.trajectory import StopReason
-from workflow_r1.viewing.trajectory import describe, texts_of
+from workflow_r1.viewing.trajectory import describe
 
 
 def test_a_turn_has_its_figures_and_its_calls_their_own() -> None:
@@ -67,9 +67,3 @@ def test_a_failure_has_neither_reward_nor_advantage() -> None:
 
 def test_an_unknown_kind_of_advantage_is_left_out() -> None:
     assert describe(make_trajectory(), group_rewards=[1.0, 0.0], advantage="of tomorrow")["advantage"] is None
-
-
-def test_a_search_looks_through_all_that_was_said() -> None:
-    texts = "\n".join(texts_of(next(trajectories_of(1))))
-    for word in ("q0-1-0", "Where was the director", "Who directed it?", "Steven Spielberg", "Settled."):
-        assert word in texts

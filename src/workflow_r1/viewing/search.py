@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from workflow_r1.errors import DataError
 from workflow_r1.trajectory.storage import parse_trajectory
 from workflow_r1.viewing.source import Json, Source, read_everything
-from workflow_r1.viewing.trajectory import texts_of
 from workflow_r1.workflows import trace_effects
+from workflow_r1.workflows.selection import texts_of
 
 SLICE_SECONDS = 0.12
 """Longest work for one request."""
@@ -38,7 +38,9 @@ def search_texts(source: Source, words: str, file: int, start: int, *, seconds: 
         if not wanted or escaped not in line.decode("utf-8", "replace").lower():
             return
         # The line also holds names of fields and figures.
-        if any(wanted in text.lower() for text in texts_of(parse_trajectory(line, source.name))):
+        trajectory = parse_trajectory(line, source.name)
+        names = trajectory.id, trajectory.question.id, trajectory.answer or ""
+        if any(wanted in text.lower() for text in (*names, *texts_of(trajectory))):
             yield [file, place]
 
     return _work(source, file, start, find, seconds)

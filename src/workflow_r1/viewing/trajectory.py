@@ -130,18 +130,3 @@ def _advantage(reward: float, rewards: Sequence[float], kind: str) -> float | No
         std = math.sqrt(sum((other - mean) ** 2 for other in rewards) / (num - 1))
         return centred / (std + STD_EPSILON)
     return None
-
-
-def texts_of(trajectory: Trajectory) -> list[str]:
-    """The texts that a search looks through."""
-    question = trajectory.question
-    return [
-        trajectory.id,
-        question.id,
-        question.text,
-        *question.golden_answers,
-        trajectory.answer or "",
-        trajectory.error or "",
-        *(text for turn in trajectory.turns for text in (turn.text, turn.observation)),
-        *(call.observation for turn in trajectory.turns for call in turn.calls),
-    ]

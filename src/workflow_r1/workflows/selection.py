@@ -1,6 +1,6 @@
 """Selection of stored trajectories: by what their index says, and where that is not enough, by their texts."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -58,8 +58,10 @@ class Selection:
 
     def holds(self, trajectory: Trajectory) -> bool:
         """Return True where the conditions on texts hold; those on rows are not looked at."""
-        if self.text is not None and not _mentions(trajectory, self.text.casefold()):
-            return False
+        if self.text is not None:
+            wanted = self.text.casefold()
+            if not any(wanted in each.casefold() for each in texts_of(trajectory)):
+                return False
         return self.effect is None or any(effect.kind is self.effect for effect in trace_effects(trajectory))
 
     @staticmethod
@@ -144,11 +146,8 @@ def select(index: TrajectoryIndex, selection: Selection) -> Iterator[IndexRow]:
             yield row
 
 
-def _mentions(trajectory: Trajectory, text: str) -> bool:
-    return any(text in each.casefold() for each in _texts(trajectory))
-
-
-def _texts(trajectory: Trajectory) -> Iterable[str]:
+def texts_of(trajectory: Trajectory) -> Iterator[str]:
+    """Yield the texts that a search looks through: question, golden answers, turns, observations and error."""
     yield trajectory.question.text
     yield from trajectory.question.golden_answers
     for turn in trajectory.turns:
