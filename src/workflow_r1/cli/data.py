@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, Trust
+from workflow_r1.cli.parameters import AsJSON, Overrides, Source, Trust
 from workflow_r1.errors import DataError, UserError
 from workflow_r1.nearest import did_you_mean
 
@@ -268,7 +268,7 @@ def audit(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Count the questions whose gold answer and titles the configured search finds, and shows the policy as it cuts them."""
     import json

@@ -1,11 +1,11 @@
 """``workflow-r1 doctor``."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source
+from workflow_r1.cli.parameters import AsJSON, Overrides, Source
 from workflow_r1.errors import UserError
 from workflow_r1.running.configuration import read_config, run_directory_of
 
@@ -20,7 +20,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 def doctor(
     config: Source = None,
     override: Overrides = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Check the parts of a run before it starts, with a remedy for each problem.
 

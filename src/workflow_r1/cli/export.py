@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.selecting import Conditions, Stored
+from workflow_r1.cli.parameters import Conditions, Stored
 from workflow_r1.errors import UserError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def export_atif(
     ] = None,
     tokens: Annotated[
         bool,
-        typer.Option("--tokens", help="With token ids and log-probabilities of a policy that ran in this process."),
+        typer.Option("--tokens", help="Add token ids and log-probabilities to the turns that hold them."),
     ] = False,
 ) -> None:
     """Write trajectories in the Agent Trajectory Interchange Format (ATIF), one JSON document a line.

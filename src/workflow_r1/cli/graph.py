@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import OldConfigOption, Overrides, Trust
-from workflow_r1.cli.selecting import Conditions, Stored
+from workflow_r1.cli.parameters import Conditions, OldConfigOption, Overrides, Stored, Trust
 from workflow_r1.errors import ConfigError, UserError
 from workflow_r1.printable import printable
 from workflow_r1.running.configuration import open_config

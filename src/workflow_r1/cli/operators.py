@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflow_r1.cli.parameters import OldConfigOption, Overrides, Source, Trust
+from workflow_r1.cli.parameters import AsJSON, OldConfigOption, Overrides, Source, Trust
 from workflow_r1.errors import ConfigError
 from workflow_r1.nearest import did_you_mean
 from workflow_r1.running.configuration import names_configuration, open_config
@@ -31,7 +31,7 @@ def operators(
         str | None,
         typer.Option(metavar="INPUT", help="Run NAME once, on the configured services, with this input."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: AsJSON = False,
     old_config: OldConfigOption = None,
 ) -> None:
     """List the operators for a policy: built-in ones, those of plugins, those of installed packages."""

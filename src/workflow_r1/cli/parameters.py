@@ -41,6 +41,26 @@ Trust = Annotated[
         "configuration names; remembered. See docs/explanation/security.md.",
     ),
 ]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+Stored = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN", help="The directory of a run or of an evaluation, or a file of trajectories.", show_default=False
+    ),
+]
+Conditions = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Conditions that all hold: outcome=wrong,malformed (right, wrong, no_answer, malformed, out_of_budget, failed); "
+        "step=3 or step=3-7; class=two-hop; operator=Search; question=ID or some of its words; text=TEXT anywhere in it; "
+        "effect=right_to_wrong (wrong_to_right, no_change) where an operator changed the answer; id=ID; method=NAME and "
+        "benchmark=NAME of an evaluation.",
+        show_default=False,
+    ),
+]
+Host = Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen at; 0 takes a free one.")]
 ApiKeyEnv = Annotated[
     str | None,
     typer.Option(

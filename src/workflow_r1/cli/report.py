@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def report(
     directories: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR...", help="A run's directory; those of several runs, compared; or those of evaluations, compared.", show_default=False),
+        typer.Argument(metavar="DIR...", help="Directory of a run, or several of runs or of evaluations, which are compared.", show_default=False),
     ],
     reference: Annotated[
         str | None,
@@ -37,8 +37,7 @@ def report(
         ),
     ] = None,
 ) -> None:  # fmt: skip
-    """Report on a training run, on several runs beside each other, or on evaluations: tables here, pictures and a report in
-    the first directory.
+    """Report on training runs or on evaluations: tables here, pictures and a report in the first directory.
 
     A run gets curve.png, curve.svg and report.md. Several runs get report/ with curves.png, curves.svg and report.md: runs that
     differ in their seed alone are one arm, and the first arm is the reference. Evaluations get report/ with report.md,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from workflow_r1.cli.parameters import AllowHost, ApiKeyEnv, Method, Overrides, Source, Trust
+from workflow_r1.cli.parameters import AllowHost, ApiKeyEnv, Host, Method, Overrides, Port, Source, Trust
 from workflow_r1.running.configuration import open_config, run_directory_of
 
 if TYPE_CHECKING:
@@ -23,12 +23,8 @@ def serve(
     override: Overrides = None,
     trust: Trust = False,
     method: Method = "policy",
-    host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen at; 0 takes a free one.")
-    ] = 8080,
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
     model_name: Annotated[
         str | None,
         typer.Option(help="Name of the model for clients; default: the configuration's name.", show_default=False),
@@ -54,7 +50,8 @@ def serve(
         ),
     ] = None,
     max_waiting: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Requests that may wait for them; one more is refused with 429.")
+        int,
+        typer.Option(min=0, metavar="N", help="Requests that may wait for a free place; one more is refused with 429."),
     ] = 256,
     history: Annotated[
         Literal["auto", "text", "reference", "none"],

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import AllowHost, ApiKeyEnv, Overrides, Source, Trust
+from workflow_r1.cli.parameters import AllowHost, ApiKeyEnv, Host, Overrides, Port, Source, Trust
 
 if TYPE_CHECKING:
     from workflow_r1.running.terminal import Terminal
@@ -16,12 +16,8 @@ def serve_env(
     config: Source = None,
     override: Overrides = None,
     trust: Trust = False,
-    host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen at; 0 takes a free one.")
-    ] = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     name: Annotated[
         str | None,
         typer.Option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workflow_r1.cli.index import showing_build
-from workflow_r1.cli.parameters import AllowHost, ApiKeyEnv, Overrides, Source, Trust
+from workflow_r1.cli.parameters import AllowHost, ApiKeyEnv, Host, Overrides, Port, Source, Trust
 from workflow_r1.running.configuration import open_config
 
 if TYPE_CHECKING:
@@ -29,12 +29,8 @@ def serve_search(
         Path | None,
         typer.Option(metavar="FILE", help="JSONL of `id, title, text` or `id, contents`, or .gz.", show_default=False),
     ] = None,
-    host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen at; 0 takes a free one.")
-    ] = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     api_key_env: ApiKeyEnv = None,
     allow_host: AllowHost = None,
     k: Annotated[

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.selecting import Conditions, Stored
+from workflow_r1.cli.parameters import Conditions, Stored
 
 if TYPE_CHECKING:
     from workflow_r1.running.stored import Selected
@@ -18,7 +18,9 @@ NUM_LISTED = 50
 def show(
     place: Stored,
     conditions: Conditions = None,
-    full: Annotated[bool, typer.Option("--full", help="Print each one as a conversation; so is a single one.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Print each one as a conversation. A single one always is.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print each one as the JSON line that the file holds.")] = False,
     limit: Annotated[
         int | None,

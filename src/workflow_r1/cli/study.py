@@ -31,7 +31,10 @@ def study(
     ] = "1/1",
     merge: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Take over what another directory of this study has, first. Repeatable."),
+        typer.Option(
+            metavar="DIR",
+            help="First take over the runs that are further along in another directory of this study. Repeatable.",
+        ),
     ] = None,
     table: Annotated[bool, typer.Option("--table", help="Train nothing; write the table of what is finished.")] = False,
     dry_run: Annotated[

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflow_r1.cli.parameters import Overrides, Source, Trust
+from workflow_r1.cli.parameters import AsJSON, Overrides, Source, Trust
 from workflow_r1.errors import ConfigError
 from workflow_r1.running.configuration import check_at_least, open_config
 
@@ -23,7 +23,7 @@ def tasks(
     limit: Annotated[int, typer.Option(metavar="N", help="Most instances to show.")] = 5,
     override: Overrides = None,
     trust: Trust = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Show the task of CONFIG with its actions, settings, first instances and a prompt. Without CONFIG: list the tasks."""
     from workflow_r1.running.tasks import describe_task, known_tasks

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow_r1.cli.parameters import AllowHost
+from workflow_r1.cli.parameters import AllowHost, Host, Port
 
 if TYPE_CHECKING:
     from workflow_r1.running.terminal import Terminal
@@ -21,12 +21,8 @@ def watch(
             show_default=False,
         ),
     ],
-    host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen at; 0 takes a free one.")
-    ] = 8090,
+    host: Host = "127.0.0.1",
+    port: Port = 8090,
     allow_host: AllowHost = None,
     terminal: Annotated[bool, typer.Option("--terminal", help="Show a compact view here, and serve nothing.")] = False,
     export: Annotated[
