@@ -1,70 +1,29 @@
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from method_searches import WORLD, Expert, make_context, search_killed
 
 from workflow_r1.config.methods import MethodsConfig
-from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
-from workflow_r1.environment import Environment, QuestionEnvironment
 from workflow_r1.errors import BudgetExceededError, ConfigError, ServiceUnavailableError
 from workflow_r1.inference import ChatModel, ChatReply, ChatRequest
 from workflow_r1.methods import METHODS, MethodContext
 from workflow_r1.methods.aflow.archive import Round
-from workflow_r1.methods.method import method_environment
-from workflow_r1.operators import OPERATORS, OperatorServices
-from workflow_r1.trajectory import Message, Question
+from workflow_r1.trajectory import Message
 
-WORLD = EmbeddedWorld(0)
 TRAIN = WORLD.questions("train", 40)
-HELD_OUT = WORLD.questions("evaluation", 10)
-POOL = {name: OPERATORS[name] for name in OPERATORS if name != "Search"}
-
-
-class Expert:
-    """The simulated expert, which counts what it was asked and may fail."""
-
-    def __init__(self, fails: Callable[[int, str], Exception | None] = lambda number, text: None) -> None:
-        self.requests: list[str] = []
-        self._expert = SimulatedExpert(WORLD)
-        self._fails = fails
-
-    async def __call__(self, request: ChatRequest) -> ChatReply:
-        text = request.messages[0].content
-        error = self._fails(len(self.requests), text)
-        if error is not None:
-            raise error
-        self.requests.append(text)
-        return await self._expert(request)
 
 
 def context(
     directory: Path | None, chat: ChatModel, *, told: list[str] | None = None, **settings: Any
 ) -> MethodContext:
-    services = OperatorServices(chat=chat)
-
-    def make_environment(question: Question) -> Environment:
-        return QuestionEnvironment(question, config=method_environment(POOL), operators=POOL, services=services)
-
     aflow = {"rounds": 6, "questions": 20, "patience": 0, **settings}
-    return MethodContext(
-        services=services,
-        operators=POOL,
-        make_environment=make_environment,
-        settings=MethodsConfig.model_validate({"aflow": aflow}),
-        questions=HELD_OUT,
-        train_questions=lambda: TRAIN,
-        llm_is_simulated=True,
-        directory=directory,
-        concurrency=4,
-        notify=(told if told is not None else []).append,
+    return make_context(
+        directory, chat, train=TRAIN, settings={"aflow": aflow}, told=told, llm_is_simulated=True, concurrency=4
     )
 
 
@@ -138,17 +97,7 @@ def test_search_stopped_by_the_budget_goes_on_without_asking_twice(tmp_path: Pat
 
 
 def test_killed_search_goes_on_without_repeating_an_answer(tmp_path: Path) -> None:
-    script = tmp_path / "killed.py"
-    here = Path(__file__)
-    script.write_text(
-        f"import importlib.util, os, signal, sys\nfrom pathlib import Path\n"
-        f"spec = importlib.util.spec_from_file_location('the_tests', {str(here)!r})\n"
-        "tests = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(tests)\n"
-        "kill = lambda number, text: os.kill(os.getpid(), signal.SIGKILL) if number == 47 else None\n"
-        f"tests.search(Path({str(tmp_path / 'parts')!r}), tests.Expert(kill))\n"
-    )
-    done = subprocess.run([sys.executable, script], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
-    assert done.returncode == -signal.SIGKILL
+    search_killed(Path(__file__), "search", tmp_path / "parts", at=47)
     lines = sum(len(path.read_text().splitlines()) for path in (tmp_path / "parts").glob("*.rep-1.jsonl"))
     assert lines > 20
     whole, rest = Expert(), Expert()

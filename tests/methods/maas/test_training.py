@@ -1,71 +1,28 @@
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from method_searches import HELD_OUT, WORLD, Expert, make_context, search_killed
 
-from workflow_r1.config.methods import MethodsConfig
-from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
-from workflow_r1.environment import Environment, QuestionEnvironment
 from workflow_r1.errors import BudgetExceededError, ConfigError, DataError, ServiceUnavailableError
 from workflow_r1.evaluation import evaluate
-from workflow_r1.inference import ChatModel, ChatReply, ChatRequest
+from workflow_r1.inference import ChatModel
 from workflow_r1.methods import METHODS, MethodContext
 from workflow_r1.methods.maas.embedding import HashedEmbeddings, RememberedEmbeddings
 from workflow_r1.methods.maas.training import read_answers_log, read_state
-from workflow_r1.methods.method import method_environment
-from workflow_r1.operators import OPERATORS, OperatorServices
-from workflow_r1.trajectory import Question
 
-WORLD = EmbeddedWorld(0)
 TRAIN = WORLD.questions("train", 20)
-HELD_OUT = WORLD.questions("evaluation", 10)
-POOL = {name: OPERATORS[name] for name in OPERATORS if name != "Search"}
-
-
-class Expert:
-    """The simulated expert, which counts what it was asked and may fail."""
-
-    def __init__(self, fails: Callable[[int, str], Exception | None] = lambda number, text: None) -> None:
-        self.requests: list[str] = []
-        self._expert = SimulatedExpert(WORLD)
-        self._fails = fails
-
-    async def __call__(self, request: ChatRequest) -> ChatReply:
-        text = request.messages[0].content
-        error = self._fails(len(self.requests), text)
-        if error is not None:
-            raise error
-        self.requests.append(text)
-        return await self._expert(request)
 
 
 def context(
     directory: Path | None, chat: ChatModel, *, told: list[str] | None = None, **settings: Any
 ) -> MethodContext:
-    services = OperatorServices(chat=chat)
-
-    def make_environment(question: Question) -> Environment:
-        return QuestionEnvironment(question, config=method_environment(POOL), operators=POOL, services=services)
-
     maas = {"passes": 2, "questions": 10, **settings}
-    return MethodContext(
-        services=services,
-        operators=POOL,
-        make_environment=make_environment,
-        settings=MethodsConfig.model_validate({"maas": maas}),
-        questions=HELD_OUT,
-        train_questions=lambda: TRAIN,
-        directory=directory,
-        notify=(told if told is not None else []).append,
-    )
+    return make_context(directory, chat, train=TRAIN, settings={"maas": maas}, told=told)
 
 
 def train(directory: Path, chat: ChatModel, **settings: Any) -> None:
@@ -134,16 +91,7 @@ def test_training_stopped_by_the_budget_goes_on_without_asking_twice(tmp_path: P
 
 
 def test_killed_training_goes_on_without_repeating_an_answer(tmp_path: Path) -> None:
-    script = tmp_path / "killed.py"
-    script.write_text(
-        "import importlib.util, os, signal\nfrom pathlib import Path\n"
-        f"spec = importlib.util.spec_from_file_location('the_tests', {str(Path(__file__))!r})\n"
-        "tests = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(tests)\n"
-        "kill = lambda number, text: os.kill(os.getpid(), signal.SIGKILL) if number == 47 else None\n"
-        f"tests.train(Path({str(tmp_path / 'parts')!r}), tests.Expert(kill))\n"
-    )
-    done = subprocess.run([sys.executable, script], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
-    assert done.returncode == -signal.SIGKILL
+    search_killed(Path(__file__), "train", tmp_path / "parts", at=47)
     before = read_answers_log(tmp_path / "parts" / "answers.jsonl")
     assert before
     train(tmp_path / "whole", Expert())
