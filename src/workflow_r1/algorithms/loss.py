@@ -84,7 +84,7 @@ def policy_loss(
         unit_ids: ids from :func:`~workflow_r1.algorithms.unit_ids`; 0 where a token is not the policy's.
         clip_low: the ratio is clipped below ``1 - clip_low``; ``none`` and ``sapo`` have no range.
         clip_high: the ratio is clipped above ``1 + clip_high``.
-        weight: :math:`w_{ik}`; see :func:`~workflow_r1.algorithms.unit_weights`.
+        weight: :math:`w_{ik}`; see :func:`~workflow_r1.algorithms.units.unit_weights`.
         weight_length: C of the weight ``constant``, which needs it.
         num_trajectories: N. By default the trajectories with at least one unit, so that a masked trajectory equals a
             deleted one. A micro-batch passes the count of its whole mini-batch: then the micro-batches' losses and

@@ -100,7 +100,7 @@ def permutation_test(
 
 
 def crossed_test(*, first: ArrayLike, second: ArrayLike) -> PairedTest:
-    """T test that belongs to :func:`crossed_difference_interval`: it covers questions and each method's seeds.
+    """T test of :func:`~workflow_r1.evaluation.statistics.crossed_difference_interval`: over questions and each method's seeds.
 
     Args:
         first: ``(questions,)`` or ``(questions, seeds)``; at least two questions.
