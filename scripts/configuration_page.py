@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from workflow_r1.config import RunConfig, preset_names
-from workflow_r1.config.loading import describe
+from workflow_r1.config.mistakes import describe
 from workflow_r1.trajectory.records import Record
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "configuration.md"

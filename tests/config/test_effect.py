@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from workflow_r1.config import RunConfig, load_run_config
+from workflow_r1.config import RunConfig, dump_toml, load_run_config
 from workflow_r1.config.effect import _NEEDED
-from workflow_r1.config.loading import PRESETS, dump_toml
+from workflow_r1.config.loading import PRESETS
 from workflow_r1.config.run import DataConfig
 from workflow_r1.errors import ConfigError
 

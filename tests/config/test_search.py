@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 
 from workflow_r1.assembly.search import build_search
-from workflow_r1.config import load_run_config
-from workflow_r1.config.loading import dump_toml
+from workflow_r1.config import dump_toml, load_run_config
 from workflow_r1.errors import ConfigError
 from workflow_r1.retrieval import CallableSearch, RetrievalServerSearch, WebSearch
 

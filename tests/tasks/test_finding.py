@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from workflow_r1.assembly.tasks import build_environments, build_task
-from workflow_r1.config import load_run_config
-from workflow_r1.config.loading import dump_toml
+from workflow_r1.config import dump_toml, load_run_config
 from workflow_r1.environment import EnvironmentConfig
 from workflow_r1.errors import ConfigError
 from workflow_r1.operators import OPERATORS, OperatorServices
