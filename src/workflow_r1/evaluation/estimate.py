@@ -26,8 +26,6 @@ class Range(Record):
 class Bill(Record):
     """Estimated usage of so many trajectories."""
 
-    num_sampled: int
-    """Trajectories that the estimate rests on."""
     num_trajectories: int
     """Trajectories that it is for."""
     llm_calls: Range
@@ -81,7 +79,6 @@ def estimate_bill(trajectories: Sequence[Trajectory], *, num_trajectories: int, 
 
     costs = [usage.cost for usage in usages if usage.cost is not None]
     return Bill(
-        num_sampled=len(usages),
         num_trajectories=num_trajectories,
         llm_calls=scale(lambda index: usages[index].llm_calls),
         prompt_tokens=scale(lambda index: usages[index].prompt_tokens),

@@ -55,7 +55,6 @@ def summarise(source: Source, title: str) -> Json:
         "seed": config.get("seed"),
         "advantage": advantage_of(config),
         "currency": _section(config, "prices").get("currency", "USD"),
-        "group_size": _section(config, "training").get("group_size"),
         "num_steps": _section(config, "training").get("steps"),
         "metrics": _as_columns(metrics),
         "evaluations": [_without_hidden(row) for row in evaluations],
