@@ -25,9 +25,9 @@ def differing_keys(
         now: the same of the run that resumes.
         free: keys, or beginnings of them, that may differ.
     """
-    before, after = flat(saved), flat(json.loads(json.dumps(now)))
-    later = {key: default for key, default in flat(_with_all_defaults(saved)).items() if key in after}
-    before = later | before
+    after = _flat(json.loads(json.dumps(now)))
+    defaults = {key: default for key, default in _flat(_with_all_defaults(saved)).items() if key in after}
+    before = defaults | _flat(saved)
     return {
         key: (before.get(key, ABSENT), after.get(key, ABSENT))
         for key in sorted(before.keys() | after.keys())
@@ -36,11 +36,10 @@ def differing_keys(
     }
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values with dotted keys."""
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flattened: dict[str, Any] = {}
     for key, value in values.items():
-        flattened |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flattened |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flattened
 
 
