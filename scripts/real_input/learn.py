@@ -41,6 +41,10 @@ PRESET = "smollm2-real"
 BENCHMARKS = ("hotpotqa", "nq", "2wikimultihopqa")
 """Held-out questions; the last are transfer, since no training question is like them."""
 
+CHOSEN_ON = 200
+"""The warm start and the learning rate of the preset were chosen with a look at so many questions of each benchmark: the
+first ones (``docs/dev/log.md``)."""
+
 DEMONSTRATED_SHARES = {"hotpotqa": 0.6, "nq": 0.4}
 """Part of the questions that serves for demonstrations, of HotpotQA those with gold evidence; reinforcement learning may
 use the others."""
@@ -56,7 +60,15 @@ def main() -> int:
     add("--steps", type=int, default=40, metavar="N", help="steps of reinforcement learning")
     add("--demonstrations", type=int, default=400, metavar="N", help="trajectories of the warm start")
     add("--questions", type=int, default=200, metavar="N", help="held-out questions of each benchmark")
-    add("--repeats", type=int, default=4, metavar="N", help="sampled answers to each of them")
+    add(
+        "--skip-questions",
+        type=int,
+        default=CHOSEN_ON,
+        metavar="N",
+        help="held-out questions of each benchmark to leave out before them: the settings were chosen on the first "
+        f"{CHOSEN_ON}",
+    )
+    add("--repeats", type=int, default=4, metavar="N", help="sampled answers to each of them; 0 leaves it out")
     add(
         "--pass-questions",
         type=int,
@@ -99,13 +111,14 @@ def run(arguments: argparse.Namespace) -> None:
     ]
     warm = directory / "warmstart"
     with held_in_turn(directory):
+        hold_out(directory, skip=arguments.skip_questions, num=arguments.questions)
         prepared = share(arguments, directory, warm, overrides)
     own = directory / f"{arguments.arm}-seed{arguments.seed}"
     with held_alone(own / LOCK, place=own):
         learn(arguments, directory, warm, own, prepared)
     # Nobody waits for it before the report: a second arm may train meanwhile.
     with held_in_turn(directory), timed(directory, "evaluation before"):
-        evaluate(warm, directory / "before", arguments)
+        evaluate(warm, directory, directory / "before", arguments)
     report(directory, own)
 
 
@@ -139,7 +152,7 @@ def learn(arguments: argparse.Namespace, directory: Path, warm: Path, own: Path,
                 [*after, f"objective.preset={arguments.arm}", f"training.steps={arguments.steps}"],
             )  # fmt: skip
     with timed(own, "evaluation after"):
-        evaluate(trained, own / "after", arguments)
+        evaluate(trained, directory, own / "after", arguments)
 
 
 def prepare(arguments: argparse.Namespace, directory: Path, overrides: Sequence[str]) -> list[str]:
@@ -216,22 +229,50 @@ def write_training_questions(directory: Path, overrides: Sequence[str]) -> None:
     print(f"audit: {len(chosen):,} questions to train on, {several:,} of them only by a second search")
 
 
-def evaluate(run: Path, output: Path, arguments: argparse.Namespace) -> None:
-    """Ask the held-out questions: greedy, sampled, and some of them eight times."""
+def hold_out(directory: Path, *, skip: int, num: int) -> None:
+    """Write the held-out questions, or check that those of the directory are the ones that are asked for.
+
+    Raises:
+        UserError: the directory holds others, on which its policies may have been evaluated already, or there are none.
+    """
+    for name in BENCHMARKS:
+        questions = load_questions(DATA / "eval" / f"{name}.jsonl")[skip : skip + num]
+        if not questions:
+            raise UserError(f"expected more than {skip:,} questions in {DATA / 'eval' / f'{name}.jsonl'}: skip fewer")
+        path = held_out(directory, name)
+        if not path.is_file():
+            path.parent.mkdir(exist_ok=True)
+            save_questions(path, questions)
+        elif [each.id for each in load_questions(path)] != [each.id for each in questions]:
+            raise UserError(
+                f"{path} holds other questions than questions {skip + 1:,} to {skip + len(questions):,} of {name}: give "
+                "--questions and --skip-questions as before, or another --directory"
+            )
+
+
+def held_out(directory: Path, benchmark: str) -> Path:
+    """Name the file of the held-out questions."""
+    return directory / "held-out" / f"{benchmark}.jsonl"
+
+
+def evaluate(run: Path, directory: Path, output: Path, arguments: argparse.Namespace) -> None:
+    """Ask the held-out questions of the directory: greedy, sampled, and some of them eight times."""
     config = load_run_config(run / "config.toml")
-    sets = ",".join(f"{name}={DATA / 'eval' / f'{name}.jsonl'}" for name in BENCHMARKS)
+    sets = ",".join(f"{name}={held_out(directory, name)}" for name in BENCHMARKS)
     temperature = str(config.sampling.temperature)
-    plans = {"greedy": ("0", 1, arguments.questions), "sampled": (temperature, arguments.repeats, arguments.questions)}
+    plans = {"greedy": ("0", 1, arguments.questions)}
+    if arguments.repeats:
+        plans["sampled"] = (temperature, arguments.repeats, arguments.questions)
     if arguments.pass_questions:
         plans["pass"] = (temperature, 8, arguments.pass_questions)
     for name, (heat, repeats, limit) in plans.items():
-        directory = output / name
-        if (directory / "summary.json").is_file():
-            print(f"evaluation: {directory} stands already")
+        place = output / name
+        if (place / "summary.json").is_file():
+            print(f"evaluation: {place} stands already")
             continue
         command(
             "evaluate", str(run), "--benchmark", sets, "--limit", str(limit), "--temperature", heat,
-            "--repeats", str(repeats), "--output", str(directory),
+            "--repeats", str(repeats), "--output", str(place),
         )  # fmt: skip
 
 
@@ -348,7 +389,7 @@ def report(directory: Path, own: Path) -> None:
     """Compare before and after, print the table, and write ``report.json``."""
     written: dict[str, Any] = {}
     print(f"\n{'':30}{'EM':>15}{'F1':>15}{'pass':>15}{'shown':>15}{'calls':>13}   p")
-    for plan in sorted(path.name for path in (own / "after").iterdir() if path.is_dir()):
+    for plan in sorted(path.name for path in (own / "after").iterdir() if (directory / "before" / path.name).is_dir()):
         for name in BENCHMARKS:
             logs = (EvaluationLog(directory / "before" / plan), EvaluationLog(own / "after" / plan))
             before, after = (figures_of(log.trajectories("policy", name)) for log in logs)

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from workflow_r1.data import load_questions
 from workflow_r1.errors import UserError
 from workflow_r1.trajectory import OperatorCall, Question, StopReason, Trajectory, Turn
 
@@ -70,6 +71,30 @@ def test_figures_average_the_answers_of_a_question_first(learn: ModuleType) -> N
     assert figures["pass"] == 0.5
     assert figures["shown"] == pytest.approx(1 / 3)
     assert figures["calls"] == 1
+
+
+def test_held_out_questions_are_those_after_the_ones_that_settings_were_chosen_on(
+    learn: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learn, "DATA", tmp_path)
+    (tmp_path / "eval").mkdir()
+    for name in learn.BENCHMARKS:
+        rows = [
+            {"id": f"{name}-{number}", "question": "?", "golden_answers": ["x"], "dataset": name, "split": "test"}
+            for number in range(6)
+        ]
+        (tmp_path / "eval" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    learn.hold_out(tmp_path, skip=2, num=3)
+    asked = [each.id for each in load_questions(learn.held_out(tmp_path, "nq"))]
+    assert asked == ["nq-2", "nq-3", "nq-4"]
+    learn.hold_out(tmp_path, skip=2, num=3)
+
+    for skip, num in ((1, 3), (2, 2)):
+        with pytest.raises(UserError, match="holds other questions"):
+            learn.hold_out(tmp_path, skip=skip, num=num)
+    with pytest.raises(UserError, match="skip fewer"):
+        learn.hold_out(tmp_path, skip=6, num=3)
 
 
 def test_rounds_take_the_questions_in_turn(learn: ModuleType) -> None:

@@ -54,7 +54,8 @@ def started(place: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             sys.executable, str(SCRIPT), "--directory", "run", "--model", str(policy_directory()), "--steps", str(STEPS),
-            "--demonstrations", "6", "--questions", "2", "--repeats", "1", "--pass-questions", "0", *overrides,
+            "--demonstrations", "6", "--questions", "2", "--skip-questions", "0", "--repeats", "1",
+            "--pass-questions", "0", *overrides,
         ],
         cwd=place,
         env={**os.environ, "WORKFLOW_R1_DATA": str(place.parent / "data")},
