@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, one_hot
 
-from workflow_r1.algorithms import group_advantages, policy_loss, unit_ids
+from workflow_r1.algorithms import PolicyLoss, group_advantages, matched_scale, policy_loss, unit_ids
 from workflow_r1.evaluation.statistics import holm
 from workflow_r1.evaluation.student import t_quantile, t_two_sided_p
 
@@ -89,6 +89,8 @@ class Arm:
     clip_high: float = 0.2
     reference_length: float | None = None
     """Length at which the clip range is the given one (FSPO's square-root band, arXiv:2509.09177)."""
+    share: float | None = None
+    """If set, the range is adapted after each batch until it removes this share of the gradient's mass."""
 
     @property
     def weighs_turns(self) -> bool:
@@ -107,10 +109,14 @@ ARMS = {
     "turn/length band": Arm("turn", "length", reference_length=1.0),
     "sequence": Arm("sequence", "uniform", 3e-4, 4e-4),
     "sequence band": Arm("sequence", "uniform", reference_length=1.0),
+    "token matched": Arm("token", "uniform", reference_length=1.0, share=0.05),
+    "turn/length matched": Arm("turn", "length", reference_length=1.0, share=0.05),
+    "sequence matched": Arm("sequence", "uniform", reference_length=1.0, share=0.05),
     "token unclipped": Arm("token", "uniform", 1.0, NEVER),
     "turn/length unclipped": Arm("turn", "length", 1.0, NEVER),
 }
-"""Arms by name. Ranges: .2 is PPO's and the paper's default; narrow is AT2PO's; the sequence's is GSPO's."""
+"""Arms by name. Ranges: .2 is PPO's and the paper's default; narrow is AT2PO's; the sequence's is GSPO's. A matched range
+begins as the band; 5% is the share of ``examples/studies/unit.toml``."""
 
 CONTRASTS = (
     ("turn/length", "token"),
@@ -123,8 +129,12 @@ CONTRASTS = (
     ("turn/length narrow", "turn/length band"),
     ("sequence", "sequence band"),
     ("turn/length unclipped", "token unclipped"),
+    ("turn/length matched", "token matched"),
+    ("sequence matched", "token matched"),
+    ("turn/length matched", "sequence matched"),
 )
-"""Pairs of arms that are compared, chosen before the first run."""
+"""Pairs of arms that are compared, chosen before the first run; but the matched ones when fifteen seeds of the others had
+shown that the range matters."""
 
 
 # ----------------------------------------------------------------------------------------------------------- the world
@@ -318,18 +328,20 @@ def run_together(jobs: Sequence[Job]) -> list[dict[str, Any]]:
         jobs: runs that differ in rate and seed alone.
 
     Returns:
-        A row of each. ``clipped`` and ``kl`` are means over all of them.
+        A row of each. ``clipped``, ``removed`` (share of the gradient's mass) and ``kl`` are means over all of them.
     """
     torch.set_num_threads(1)
     (name, dose, *_), began = jobs[0], time.process_time()
-    policies = Policies([job[3] for job in jobs], [job[2] for job in jobs])
+    policies, clip = Policies([job[3] for job in jobs], [job[2] for job in jobs]), Clip(ARMS[name], len(jobs))
     curves, moves, norms, metrics = [success(policies)], [], [], []
     size = GROUPS * GROUP_SIZE
     for step in range(STEPS):
         place = step % dose
         if place == 0:
             batch = sample(policies, dose * GROUPS)
-        norm, move, of_step = _update(policies, batch.rows(slice(place * size, (place + 1) * size)), ARMS[name])
+        norm, move, of_step = _update(policies, batch.rows(slice(place * size, (place + 1) * size)), clip)
+        if place == dose - 1:
+            clip.adapt()
         norms.append(norm)
         moves.append(move)
         metrics.append(of_step)
@@ -352,7 +364,7 @@ def run_together(jobs: Sequence[Job]) -> list[dict[str, Any]]:
                 "end": end,
                 "collapsed": end < COLLAPSED * max(curve),
                 "curve": [round(value, 5) for value in curve],
-                **{key: statistics.mean(each[key] for each in metrics) for key in ("clipped", "kl")},
+                **{key: statistics.mean(each[key] for each in metrics) for key in ("clipped", "removed", "kl")},
                 "norm": norm[slot],
                 "largest_move": largest[slot],
                 "seconds": seconds,
@@ -361,7 +373,68 @@ def run_together(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     return rows
 
 
-def _update(policies: Policies, rows: Batch, arm: Arm) -> tuple[Tensor, Tensor, dict[str, float]]:
+class Clip:
+    """The clip of an arm, with a range of its own in each slot where it is matched.
+
+    Args:
+        arm: the objective.
+        num_slots: runs that are trained together.
+    """
+
+    def __init__(self, arm: Arm, num_slots: int) -> None:
+        self._arm = arm
+        self._scales = [1.0] * num_slots
+        self._seen: list[list[PolicyLoss]] = [[] for _ in range(num_slots)]
+
+    def losses(
+        self, *, logprobs: Tensor, old: Tensor, advantages: Tensor, turn_ids: Tensor, num: int
+    ) -> list[PolicyLoss]:
+        """Compute the loss of all slots in one, or of each where ranges differ.
+
+        Args:
+            logprobs: ``(slots * num, time)``.
+            old: likewise, under the policy that sampled.
+            advantages: ``(slots * num,)``.
+            turn_ids: ``(slots * num, time)``; 0 where no token is.
+            num: trajectories of one slot; it normalises the loss, so that the losses of slots add up.
+        """
+        arm, is_matched = self._arm, self._arm.share is not None
+        rows = num if is_matched else len(logprobs)
+        results = [
+            policy_loss(
+                logprobs=logprobs[start : start + rows],
+                old_logprobs=old[start : start + rows],
+                advantages=advantages[start : start + rows],
+                unit_ids=unit_ids(turn_ids[start : start + rows], arm.unit),
+                clip_low=arm.clip_low * scale,
+                clip_high=arm.clip_high * scale,
+                clip_reference_length=arm.reference_length,
+                weight=arm.weight,
+                num_trajectories=num,
+            )
+            for start, scale in zip(range(0, len(logprobs), rows), self._scales, strict=is_matched)
+        ]
+        if is_matched:
+            for seen, result in zip(self._seen, results, strict=True):
+                seen.append(result)
+        return results
+
+    def adapt(self) -> None:
+        """Choose the ranges of the next batch."""
+        if self._arm.share is not None:
+            self._scales = [
+                matched_scale(
+                    scale,
+                    excess=torch.cat([each.excess for each in seen]),
+                    mass=torch.cat([each.mass for each in seen]),
+                    share=self._arm.share,
+                )
+                for scale, seen in zip(self._scales, self._seen, strict=True)
+            ]
+            self._seen = [[] for _ in self._scales]
+
+
+def _update(policies: Policies, rows: Batch, clip: Clip) -> tuple[Tensor, Tensor, dict[str, float]]:
     """Take one optimiser step; returns each slot's gradient norm and largest token move, and the metrics of all."""
     slot, row, turn, place = rows.present.nonzero(as_tuple=True)
     table = policies(slot, rows.question[slot, row], turn, place, rows.before[slot, row, turn])
@@ -370,23 +443,28 @@ def _update(policies: Policies, rows: Batch, arm: Arm) -> tuple[Tensor, Tensor, 
     logprobs = torch.zeros_like(rows.logprobs).index_put((slot, row, turn, place), chosen).reshape(shape)
     old = rows.logprobs.reshape(shape)
     turn_ids = (torch.arange(1, TURNS + 1)[:, None] * rows.present).reshape(shape)
-    result = policy_loss(
+    results = clip.losses(
         logprobs=logprobs,
-        old_logprobs=old,
+        old=old,
         advantages=rows.advantages.flatten(),
-        unit_ids=unit_ids(turn_ids, arm.unit),
-        clip_low=arm.clip_low,
-        clip_high=arm.clip_high,
-        clip_reference_length=arm.reference_length,
-        weight=arm.weight,
-        # The normaliser of one slot: the loss is then the sum of the slots' own.
-        num_trajectories=rows.question.shape[1],
+        turn_ids=turn_ids,
+        num=rows.question.shape[1],
     )
-    norms = policies.update(result.loss)
+    norms = policies.update(torch.stack([result.loss for result in results]).sum())
     moves = ((logprobs.detach() - old).abs() * (turn_ids > 0)).reshape(policies.num, -1).max(1).values
-    metrics = result.metrics
-    clipped = metrics["clip_fraction_low"] + metrics["clip_fraction_high"]
-    return norms, moves, {"clipped": clipped, "kl": metrics["approx_kl"]}
+    metrics = {
+        name: statistics.mean(result.metrics[name] for result in results)
+        for name in ("clip_fraction_low", "clip_fraction_high", "gradient_mass_removed", "approx_kl")
+    }
+    return (
+        norms,
+        moves,
+        {
+            "clipped": metrics["clip_fraction_low"] + metrics["clip_fraction_high"],
+            "removed": metrics["gradient_mass_removed"],
+            "kl": metrics["approx_kl"],
+        },
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------- the study
@@ -597,8 +675,8 @@ def write_table(rows: Sequence[dict[str, Any]], doses: Sequence[int]) -> str:
     lines += [
         "**Cells**",
         "",
-        "| arm | dose | rate | seeds | area | end | collapsed | units clipped | KL to the sampler | largest token move | on-policy at this rate |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| arm | dose | rate | seeds | area | end | collapsed | units clipped | mass removed | KL to the sampler | largest token move | on-policy at this rate |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (arm, dose), rate in sorted(rates.items(), key=lambda each: (each[0][1], list(ARMS).index(each[0][0]))):
         cell = list(fresh.get((arm, dose, rate), {}).values())
@@ -607,13 +685,14 @@ def write_table(rows: Sequence[dict[str, Any]], doses: Sequence[int]) -> str:
         on_policy = [row["area"] for row in fresh.get((arm, 1, rate), {}).values()]
         tried = areas[tuned_as(arm, dose), dose]
         edge = " (edge)" if rate in (min(tried), max(tried)) else ""
+        # Runs of an earlier version do not say what their clip removed.
         mean = {
-            key: statistics.mean(row[key] for row in cell)
-            for key in ("area", "end", "collapsed", "clipped", "kl", "largest_move")
+            key: statistics.mean([row[key] for row in cell if key in row] or [math.nan])
+            for key in ("area", "end", "collapsed", "clipped", "removed", "kl", "largest_move")
         }
         lines.append(
             f"| {arm} | {dose} | {rate:g}{edge} | {len(cell)} | {mean['area']:.3f} | {mean['end']:.3f} | {mean['collapsed']:.2f} | "
-            f"{mean['clipped']:.3f} | {mean['kl']:.2g} | {mean['largest_move']:.1f} | "
+            f"{mean['clipped']:.3f} | {mean['removed']:.3f} | {mean['kl']:.2g} | {mean['largest_move']:.1f} | "
             f"{statistics.mean(on_policy) if on_policy else math.nan:.3f} |"
         )
     return "\n".join(lines)
