@@ -233,7 +233,7 @@ def hold_out(directory: Path, *, skip: int, num: int) -> None:
     """Write the held-out questions, or check that those of the directory are the ones that are asked for.
 
     Raises:
-        UserError: the directory holds others, on which its policies may have been evaluated already, or there are none.
+        UserError: the directory holds others, on which its policies may have been evaluated already, or no question is left.
     """
     for name in BENCHMARKS:
         questions = load_questions(DATA / "eval" / f"{name}.jsonl")[skip : skip + num]
