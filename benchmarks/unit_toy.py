@@ -397,6 +397,9 @@ class Clip:
             advantages: ``(slots * num,)``.
             turn_ids: ``(slots * num, time)``; 0 where no token is.
             num: trajectories of one slot; it normalises the loss, so that the losses of slots add up.
+
+        Returns:
+            One loss over all slots where they share a range, else one a slot, in their order.
         """
         arm, is_matched = self._arm, self._arm.share is not None
         rows = num if is_matched else len(logprobs)
