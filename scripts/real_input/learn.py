@@ -16,7 +16,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -57,26 +57,34 @@ def main() -> int:
     add("--directory", type=Path, default=Path("runs/learn-real"), help="where everything of the runs goes")
     add("--arm", choices=("gsspo", "gspo", "grpo", "sft"), default="gsspo", help="what trains after the warm start")
     add("--seed", type=int, default=0, help="seed of the arm")
-    add("--steps", type=int, default=40, metavar="N", help="steps of reinforcement learning")
-    add("--demonstrations", type=int, default=400, metavar="N", help="trajectories of the warm start")
-    add("--questions", type=int, default=200, metavar="N", help="held-out questions of each benchmark")
+    add("--steps", type=count_from(1), default=40, metavar="N", help="steps of reinforcement learning")
+    add("--demonstrations", type=count_from(1), default=400, metavar="N", help="trajectories of the warm start")
+    add("--questions", type=count_from(1), default=200, metavar="N", help="held-out questions of each benchmark")
     add(
         "--skip-questions",
-        type=int,
+        type=count_from(0),
         default=CHOSEN_ON,
         metavar="N",
         help="held-out questions of each benchmark to leave out before them: the settings were chosen on the first "
         f"{CHOSEN_ON}",
     )
-    add("--repeats", type=int, default=4, metavar="N", help="sampled answers to each of them; 0 leaves it out")
+    add(
+        "--repeats", type=count_from(0), default=4, metavar="N", help="sampled answers to each of them; 0 leaves it out"
+    )
     add(
         "--pass-questions",
-        type=int,
+        type=count_from(0),
         default=40,
         metavar="N",
         help="questions of each benchmark for pass@8; 0 leaves it out",
     )
-    add("--round-questions", type=int, default=64, metavar="N", help="questions of a round of sft, 8 trajectories each")
+    add(
+        "--round-questions",
+        type=count_from(1),
+        default=64,
+        metavar="N",
+        help="questions of a round of sft, 8 trajectories each",
+    )
     add("--cpu-seconds", type=float, metavar="S", help="CPU time of sft in place of that of gsspo with this seed")
     add(
         "--model",
@@ -97,6 +105,25 @@ def main() -> int:
         )
         return 0
     return exit_code(lambda: run(arguments), arguments.directory, mistakes=(UserError, NotUsableError))
+
+
+def count_from(least: int) -> Callable[[str], int]:
+    """Return the reader of an option that counts something.
+
+    Args:
+        least: the smallest count that makes sense.
+    """
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, received {text}")
+        return number
+
+    return read
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -235,19 +262,23 @@ def hold_out(directory: Path, *, skip: int, num: int) -> None:
     Raises:
         UserError: the directory holds others, on which its policies may have been evaluated already, or no question is left.
     """
+    chosen: dict[Path, list[Question]] = {}
     for name in BENCHMARKS:
         questions = load_questions(DATA / "eval" / f"{name}.jsonl")[skip : skip + num]
         if not questions:
             raise UserError(f"expected more than {skip:,} questions in {DATA / 'eval' / f'{name}.jsonl'}: skip fewer")
         path = held_out(directory, name)
-        if not path.is_file():
-            path.parent.mkdir(exist_ok=True)
-            save_questions(path, questions)
-        elif [each.id for each in load_questions(path)] != [each.id for each in questions]:
+        if path.is_file() and [each.id for each in load_questions(path)] != [each.id for each in questions]:
             raise UserError(
                 f"{path} holds other questions than questions {skip + 1:,} to {skip + len(questions):,} of {name}: give "
                 "--questions and --skip-questions as before, or another --directory"
             )
+        chosen[path] = list(questions)
+    # Nothing is written before all is checked: a refused call would leave files that refuse the next one.
+    for path, questions in chosen.items():
+        if not path.is_file():
+            path.parent.mkdir(exist_ok=True)
+            save_questions(path, questions)
 
 
 def held_out(directory: Path, benchmark: str) -> Path:

@@ -85,6 +85,10 @@ def test_held_out_questions_are_those_after_the_ones_that_settings_were_chosen_o
         ]
         (tmp_path / "eval" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
+    long = (tmp_path / "eval" / "hotpotqa.jsonl").read_text()
+    (tmp_path / "eval" / "hotpotqa.jsonl").write_text(long + long.replace("hotpotqa-", "hotpotqa-1"))
+    with pytest.raises(UserError, match=r"nq.*skip fewer"):
+        learn.hold_out(tmp_path, skip=6, num=3)
     learn.hold_out(tmp_path, skip=2, num=3)
     asked = [each.id for each in load_questions(learn.held_out(tmp_path, "nq"))]
     assert asked == ["nq-2", "nq-3", "nq-4"]
@@ -93,8 +97,18 @@ def test_held_out_questions_are_those_after_the_ones_that_settings_were_chosen_o
     for skip, num in ((1, 3), (2, 2)):
         with pytest.raises(UserError, match="holds other questions"):
             learn.hold_out(tmp_path, skip=skip, num=num)
-    with pytest.raises(UserError, match="skip fewer"):
-        learn.hold_out(tmp_path, skip=6, num=3)
+
+
+@pytest.mark.parametrize("option", ["--skip-questions=-1", "--questions=0", "--repeats=many", "--steps=0"])
+def test_a_count_below_the_least_is_refused_by_its_option(
+    learn: ModuleType, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, value = option.split("=")
+    monkeypatch.setattr(sys, "argv", ["learn.py", option])
+    with pytest.raises(SystemExit) as stopped:
+        learn.main()
+    assert stopped.value.code == 2
+    assert f"{name}: expected a whole number of at least" in (said := capsys.readouterr().err) and value in said
 
 
 def test_rounds_take_the_questions_in_turn(learn: ModuleType) -> None:
