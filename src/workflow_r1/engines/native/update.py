@@ -32,6 +32,7 @@ from workflow_r1.algorithms import (
 )
 from workflow_r1.config.training import ObjectiveConfig, OptimiserConfig
 from workflow_r1.engines.native.batching import micro_batch_tokens, passes
+from workflow_r1.engines.native.memory import FreedMemory
 from workflow_r1.engines.native.optimiser import linear_warmup, set_learning_rate
 from workflow_r1.policy.distributed import Ranks
 from workflow_r1.policy.forward import base_model, shares_prefixes, token_scores
@@ -161,6 +162,7 @@ class PolicyUpdate:
         self._micro_batch_tokens = micro_batch_tokens(settings.micro_batch_tokens, self._device)
         self._reference = reference or reference_copy(model, objective)
         self._ranks = ranks or Ranks()
+        self._freed = FreedMemory()
         self._is_sharded = is_sharded(model)
         # A sharded model's rows stay apart: resumed in two processes, a run with shared beginnings drew other tokens than
         # one that never stopped, more than rounding explains.
@@ -214,6 +216,7 @@ class PolicyUpdate:
             norm = full(torch.nn.utils.clip_grad_norm_(self._trainable(), self._settings.max_grad_norm)).item()
             if norm == norm and norm != float("inf"):
                 self._optimiser.step()
+                self._freed.give_back_if_due()
                 num_steps += 1
             else:
                 warnings.append(f"the gradient's norm is {norm}: the optimiser step was left out")

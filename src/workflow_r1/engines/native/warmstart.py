@@ -16,6 +16,7 @@ from workflow_r1.config.run import PolicyConfig, RunConfig
 from workflow_r1.engines.native.batching import micro_batch_tokens, micro_batches, permutation, token_batches
 from workflow_r1.engines.native.checkpoint import CheckpointStore, Progress
 from workflow_r1.engines.native.interrupt import stop_on_interrupt
+from workflow_r1.engines.native.memory import FreedMemory
 from workflow_r1.engines.native.new_policy import make_new_policy
 from workflow_r1.engines.native.optimiser import build_optimiser, set_learning_rate, warmup_cosine
 from workflow_r1.errors import DataError
@@ -76,6 +77,7 @@ class Warmstart:
         self._demonstrations = demonstrations
         self._held_out = held_out
         self._recorder = RunRecorder(run_directory, on_event=on_event)
+        self._freed = FreedMemory()
         self._stop = False
 
     def request_stop(self) -> None:
@@ -212,6 +214,7 @@ class Warmstart:
         )
         if torch.isfinite(norm):
             optimiser.step()
+        self._freed.give_back_if_due()
         model.eval()
         return {
             "warmstart/loss": loss,
