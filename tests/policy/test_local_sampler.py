@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -276,6 +277,25 @@ def test_slots_are_reused_and_waited_for_in_order(tokenizer_of, model_of):
     asyncio.run(main())
     assert opened == list(range(9))
     assert sampler.num_open_sessions == 0
+
+
+@pytest.mark.parametrize("schedule", ["rounds", "continuous"])
+def test_the_last_session_frees_keys_and_values_at_once(tokenizer_of, model_of, schedule):
+    """In rounds a scheduler that sleeps keeps the sampler itself until the event loop runs again."""
+    sampler = LocalSampler(model_of(), tokenizer_of(), sampling=SamplingConfig(schedule=schedule))
+
+    async def one(index):
+        async with sampler.session(seed=index) as session:
+            session.extend([user("who")])
+            await session.sample(max_tokens=3)
+            return [weakref.ref(keys) for keys in sampler._cache._keys]
+
+    async def main():
+        return await asyncio.gather(*(one(index) for index in range(3)))
+
+    with asyncio.Runner() as runner:
+        layers = runner.run(main())[0]
+        assert layers and not any(keys() is not None for keys in layers)
 
 
 def test_a_cancelled_session_frees_its_slot_and_harms_no_other(tokenizer_of, model_of):

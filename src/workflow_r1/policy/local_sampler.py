@@ -270,6 +270,9 @@ class LocalSampler:
             last.slot = slot
             self._sessions[slot] = last
         self._slots.decoding[len(self._sessions)] = False
+        if not self._sessions:
+            # A scheduler that sleeps may keep the sampler for longer than anyone needs it, and an update wants the memory.
+            self._cache = SlotCache()
         self._stirred = True
         self._release()
 

@@ -216,13 +216,13 @@ class PolicyUpdate:
             norm = full(torch.nn.utils.clip_grad_norm_(self._trainable(), self._settings.max_grad_norm)).item()
             if norm == norm and norm != float("inf"):
                 self._optimiser.step()
-                self._freed.give_back_if_due()
                 num_steps += 1
             else:
                 warnings.append(f"the gradient's norm is {norm}: the optimiser step was left out")
             num_tokens += int(mini_batch.batch.attention_mask.sum())
             parts.append((gradient, norm, learning_rate))
         self._optimiser.zero_grad(set_to_none=True)
+        self._freed.give_back_if_due()
         num_failed = sum(not isinstance(trajectory, ScoredTrajectory) for group in groups for trajectory in group)
         return UpdateResult(
             metrics={

@@ -8,7 +8,7 @@ from workflow_r1.rollout import Policy
 
 
 class FreshSamplers:
-    """A sampler for each use. Its cache is freed with it, before the update needs the memory.
+    """A sampler for each use. Its cache is freed with its last session, before the update needs the memory.
 
     Args:
         make: makes a sampler at a temperature.
