@@ -425,7 +425,7 @@ def main() -> None:
         rounded = precision == "bfloat16"
         bare = copy.deepcopy(model).bfloat16() if rounded else model
         for num in arguments.sessions:
-            # As in training, one sampler serves every rollout: its cache has grown to size before the first timed run.
+            # The first rollout makes its copies of the weights; its cache ends with its last session, as in training.
             sampling = SamplingConfig(max_sessions=num, max_turn_tokens=TURN_TOKENS[1], turn_end="action")
             autocast = torch.bfloat16 if rounded else None
             sampler = LocalSampler(model, tokenizer, sampling=sampling, autocast=autocast)
