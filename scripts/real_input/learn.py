@@ -262,7 +262,7 @@ def hold_out(directory: Path, *, skip: int, num: int) -> None:
     Raises:
         UserError: the directory holds others, on which its policies may have been evaluated already, or no question is left.
     """
-    chosen: dict[Path, list[Question]] = {}
+    chosen: dict[Path, Sequence[Question]] = {}
     for name in BENCHMARKS:
         questions = load_questions(DATA / "eval" / f"{name}.jsonl")[skip : skip + num]
         if not questions:
@@ -273,7 +273,7 @@ def hold_out(directory: Path, *, skip: int, num: int) -> None:
                 f"{path} holds other questions than questions {skip + 1:,} to {skip + len(questions):,} of {name}: give "
                 "--questions and --skip-questions as before, or another --directory"
             )
-        chosen[path] = list(questions)
+        chosen[path] = questions
     # Nothing is written before all is checked: a refused call would leave files that refuse the next one.
     for path, questions in chosen.items():
         if not path.is_file():

@@ -281,7 +281,7 @@ def test_slots_are_reused_and_waited_for_in_order(tokenizer_of, model_of):
 
 @pytest.mark.parametrize("schedule", ["rounds", "continuous"])
 def test_the_last_session_frees_keys_and_values_at_once(tokenizer_of, model_of, schedule):
-    """In rounds a scheduler that sleeps keeps the sampler itself until the event loop runs again."""
+    """A scheduler that sleeps keeps the sampler itself until the event loop runs again."""
     sampler = LocalSampler(model_of(), tokenizer_of(), sampling=SamplingConfig(schedule=schedule))
 
     async def one(index):

@@ -1,6 +1,7 @@
 """Freed memory that the C library keeps: it goes back to the system, seldom and only where it is much."""
 
 import ctypes
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ BLOCK, NUM_BLOCKS = 2**16, 1500
 
 
 def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def leave_free_memory_below_a_block() -> ctypes.c_void_p:

@@ -13,7 +13,7 @@ MIN_FREE_BYTES = 2**30
 """Less than this is not worth the time: pages that were given back are mapped and zeroed anew, about a second for a GiB."""
 
 MIN_CPU_SECONDS = 60.0
-"""CPU time of the process between two times, so that the cost stays a few parts in a hundred."""
+"""CPU time of the process between two looks, so that the cost stays a few parts in a hundred."""
 
 
 class _Mallinfo(ctypes.Structure):
@@ -53,7 +53,7 @@ class FreedMemory:
             self._info.restype = _Mallinfo
 
     def give_back_if_due(self) -> bool:
-        """Give it back where it is much and the last time is long ago.
+        """Look, if the last look was a minute of CPU time ago, and give back a GiB or more.
 
         Returns:
             True where it was given back.
