@@ -2,6 +2,8 @@
 
     python benchmarks/unit_toy.py --output runs/unit-toy [--seeds 30] [--doses 1,4,16,64] [--jobs 2] [--table]
 
+It leaves ``runs.jsonl``, ``table.md`` and a picture, ``doses.png``.
+
 A trajectory has four turns of 3 to 24 tokens. The last token of a turn is a decision among five; all others are fillers
 of a fixed grammar. Success wants the right decision in every turn, and no wrong filler anywhere: a policy has to learn
 the decisions and not to spoil what it can do. The right decision depends on the question; the fillers are common to all
@@ -39,6 +41,8 @@ from torch.nn.functional import embedding, one_hot
 from workflow_r1.algorithms import PolicyLoss, group_advantages, matched_scale, policy_loss, unit_ids
 from workflow_r1.evaluation.statistics import holm
 from workflow_r1.evaluation.student import t_quantile, t_two_sided_p
+from workflow_r1.reports.drawing import INK, MUTED, dress, opened_figure, save_figure
+from workflow_r1.reports.study.pictures import COLOURS
 
 QUESTIONS, TURNS, SHORTEST, LONGEST = 16, 4, 3, 24
 DECISIONS, FILLERS = 5, 8
@@ -114,9 +118,25 @@ ARMS = {
     "sequence matched": Arm("sequence", "uniform", reference_length=1.0, share=0.05),
     "token unclipped": Arm("token", "uniform", 1.0, NEVER),
     "turn/length unclipped": Arm("turn", "length", 1.0, NEVER),
+    "token wide": Arm("token", "uniform", 0.5, 1.0),
+    "token widest": Arm("token", "uniform", 0.8, 4.0),
+    "turn/length band wide": Arm("turn", "length", 0.5, 1.0, reference_length=1.0),
+    "turn/length band widest": Arm("turn", "length", 0.8, 4.0, reference_length=1.0),
+    "sequence band wide": Arm("sequence", "uniform", 0.5, 1.0, reference_length=1.0),
+    "sequence band widest": Arm("sequence", "uniform", 0.8, 4.0, reference_length=1.0),
+    "sequence unclipped": Arm("sequence", "uniform", 1.0, NEVER),
 }
 """Arms by name. Ranges: .2 is PPO's and the paper's default; narrow is AT2PO's; the sequence's is GSPO's. A matched range
-begins as the band; 5% is the share of ``examples/studies/unit.toml``."""
+begins as the band; 5% is the share of ``examples/studies/unit.toml``. Wide lets a ratio halve and double, widest change
+by a factor of 5, each over the root of the unit's length."""
+
+RANGES = {
+    "token": ("token", "token wide", "token widest", "token unclipped"),
+    "turn": ("turn/length band", "turn/length band wide", "turn/length band widest", "turn/length unclipped"),
+    "sequence": ("sequence band", "sequence band wide", "sequence band widest", "sequence unclipped"),
+}
+"""The ranges that each unit tries, by one budget: .2, wide, widest (over the root of the length) and none. The tuning
+seeds choose one for each dose."""
 
 CONTRASTS = (
     ("turn/length", "token"),
@@ -134,7 +154,18 @@ CONTRASTS = (
     ("turn/length matched", "sequence matched"),
 )
 """Pairs of arms that are compared, chosen before the first run; but the matched ones when fifteen seeds of the others had
-shown that the range matters."""
+shown that the range matters. Units at the best of their :data:`RANGES` are a family of their own, chosen when thirty
+seeds of all these had shown that a token's range of .2 is too narrow."""
+
+DRAWN = (
+    ("turn/length", "token"),
+    ("turn/length band", "token"),
+    ("turn/length unclipped", "token unclipped"),
+    ("turn/length matched", "token matched"),
+    ("turn/length band", "sequence band"),
+    ("turn/length matched", "sequence matched"),
+)
+"""Contrasts of the picture: unit against unit."""
 
 
 # ----------------------------------------------------------------------------------------------------------- the world
@@ -510,6 +541,7 @@ def main() -> None:
     table = write_table(rows, doses)
     (arguments.output / "table.md").write_text(table + "\n", encoding="utf-8")
     print(table)
+    draw_doses(rows, doses, arguments.output)
 
 
 def read(file: Path) -> list[dict[str, Any]]:
@@ -675,6 +707,7 @@ def write_table(rows: Sequence[dict[str, Any]], doses: Sequence[int]) -> str:
                 f"{end[0]:+.3f} ± {end[1]:.3f} |"
             )
         lines.append("")
+    lines += _best_ranges(fresh_cells(rows, rates), areas, doses)
     lines += [
         "**Cells**",
         "",
@@ -699,6 +732,96 @@ def write_table(rows: Sequence[dict[str, Any]], doses: Sequence[int]) -> str:
             f"{statistics.mean(on_policy) if on_policy else math.nan:.3f} |"
         )
     return "\n".join(lines)
+
+
+def _best_ranges(
+    fresh: dict[tuple[str, int], dict[int, dict[str, Any]]],
+    tuning: dict[tuple[str, int], dict[float, dict[int, float]]],
+    doses: Sequence[int],
+) -> list[str]:
+    """Write the contrasts of units, each with the range and the rate that its tuning seeds like best."""
+    found = []
+    for dose in doses:
+        if dose == 1 or any((arm, dose) not in tuning for arms in RANGES.values() for arm in arms):
+            continue
+        best = {unit: max(arms, key=lambda arm: _best_area(tuning[arm, dose])) for unit, arms in RANGES.items()}
+        for one, other in (("turn", "token"), ("sequence", "token"), ("turn", "sequence")):
+            cells = [fresh.get((best[unit], dose), {}) for unit in (one, other)]
+            seeds = sorted(set(cells[0]) & set(cells[1]))
+            if len(seeds) > 1:
+                area, end = (
+                    _paired([cells[0][seed][key] - cells[1][seed][key] for seed in seeds]) for key in ("area", "end")
+                )
+                found.append((best[one], best[other], dose, len(seeds), area, end))
+    if not found:
+        return []
+    corrected = holm(p_values=[area[2] for *_, area, _ in found])
+    return [
+        "**Units, each at the best of its ranges**",
+        "",
+        "| first | minus second | dose | seeds | area | p (Holm) | end |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            f"| {one} | {other} | {dose} | {num} | {area[0]:+.3f} ± {area[1]:.3f} | {p:.3g} | {end[0]:+.3f} ± {end[1]:.3f} |"
+            for (one, other, dose, num, area, end), p in zip(found, corrected, strict=True)
+        ),
+        "",
+    ]
+
+
+def _best_area(tried: dict[float, dict[int, float]]) -> float:
+    return max(statistics.mean(areas.values()) for areas in tried.values())
+
+
+def draw_doses(rows: Sequence[dict[str, Any]], doses: Sequence[int], directory: Path) -> None:
+    """Draw ``doses.png`` and ``doses.svg``: unit against unit by dose, for each kind of range, and the area of each arm.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    fresh = fresh_cells(rows, tuned(rows))
+    if not fresh:
+        return
+    with opened_figure(11.0, 4.4) as figure:
+        contrasts, areas = figure.subplots(1, 2)
+        dress(contrasts, "Unit against unit, each at its own rate", "optimiser steps on a batch", "difference in area, 95%")
+        contrasts.axhline(0.0, color=MUTED, linewidth=0.8)
+        for place, ((one, other), colour) in enumerate(zip(DRAWN, COLOURS, strict=False)):
+            points = []
+            for column, dose in enumerate(doses):
+                cells = [fresh.get((arm, dose), {}) for arm in (one, other)]
+                seeds = sorted(set(cells[0]) & set(cells[1]))
+                if len(seeds) > 1:
+                    mean, half, _ = _paired([cells[0][seed]["area"] - cells[1][seed]["area"] for seed in seeds])
+                    points.append((column + 0.06 * (place - len(DRAWN) / 2), mean, half))
+            if points:
+                at, means, halves = zip(*points, strict=True)
+                contrasts.errorbar(
+                    at, means, yerr=halves, color=colour, marker="o", markersize=4, capsize=3, linewidth=1.2,
+                    label=f"{one} minus {other}",
+                )  # fmt: skip
+        dress(areas, "Every arm", "optimiser steps on a batch", "area: mean success over the run")
+        for arm, colour in zip(ARMS, itertools.cycle(COLOURS), strict=False):
+            columns = [column for column, dose in enumerate(doses) if fresh.get((arm, dose))]
+            heights = [statistics.mean(row["area"] for row in fresh[arm, doses[column]].values()) for column in columns]
+            style = "--" if arm.endswith("unclipped") else ":" if arm.endswith("matched") else "-"
+            areas.plot(columns, heights, style, color=colour, marker="o", markersize=3, linewidth=1.4, label=arm)
+        for axes in (contrasts, areas):
+            axes.set_xticks(range(len(doses)), [str(dose) for dose in doses])
+        contrasts.legend(frameon=False, fontsize="small", loc="upper left", labelcolor=INK)
+        areas.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
+        save_figure(figure, directory / "doses")
+
+
+def fresh_cells(
+    rows: Sequence[dict[str, Any]], rates: dict[tuple[str, int], float]
+) -> dict[tuple[str, int], dict[int, dict[str, Any]]]:
+    """Return the fresh runs of each arm and dose at its own rate, by seed."""
+    cells: dict[tuple[str, int], dict[int, dict[str, Any]]] = {}
+    for row in rows:
+        if row["stage"] == "fresh" and rates.get((row["arm"], row["dose"])) == row["rate"]:
+            cells.setdefault((row["arm"], row["dose"]), {})[row["seed"]] = row
+    return cells
 
 
 def _paired(differences: Sequence[float]) -> tuple[float, float, float]:
