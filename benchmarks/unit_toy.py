@@ -38,7 +38,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, one_hot
 
-from workflow_r1.algorithms import PolicyLoss, group_advantages, matched_scale, policy_loss, unit_ids
+from workflow_r1.algorithms import (
+    PolicyLoss,
+    UnitKind,
+    WeightKind,
+    group_advantages,
+    matched_scale,
+    policy_loss,
+    unit_ids,
+)
+from workflow_r1.algorithms.units import find_units, mean_per_unit
 from workflow_r1.evaluation.statistics import holm
 from workflow_r1.evaluation.student import t_quantile, t_two_sided_p
 from workflow_r1.reports.drawing import INK, MUTED, dress, opened_figure, save_figure
@@ -87,8 +96,8 @@ Job = tuple[str, int, float, int, str]
 class Arm:
     """One objective."""
 
-    unit: str
-    weight: str
+    unit: UnitKind
+    weight: WeightKind
     clip_low: float = 0.2
     clip_high: float = 0.2
     reference_length: float | None = None
@@ -359,7 +368,8 @@ def run_together(jobs: Sequence[Job]) -> list[dict[str, Any]]:
         jobs: runs that differ in rate and seed alone.
 
     Returns:
-        A row of each. ``clipped``, ``removed`` (share of the gradient's mass) and ``kl`` are means over all of them.
+        A row of each. ``clipped``, ``removed`` (share of the gradient's mass), ``decisions_removed`` (share of its mass on
+        decisions) and ``kl`` are means over all of them.
     """
     torch.set_num_threads(1)
     (name, dose, *_), began = jobs[0], time.process_time()
@@ -395,7 +405,7 @@ def run_together(jobs: Sequence[Job]) -> list[dict[str, Any]]:
                 "end": end,
                 "collapsed": end < COLLAPSED * max(curve),
                 "curve": [round(value, 5) for value in curve],
-                **{key: statistics.mean(each[key] for each in metrics) for key in ("clipped", "removed", "kl")},
+                **{key: statistics.mean(each[key] for each in metrics) for key in metrics[0]},
                 "norm": norm[slot],
                 "largest_move": largest[slot],
                 "seconds": seconds,
@@ -416,6 +426,11 @@ class Clip:
         self._arm = arm
         self._scales = [1.0] * num_slots
         self._seen: list[list[PolicyLoss]] = [[] for _ in range(num_slots)]
+
+    @property
+    def unit(self) -> UnitKind:
+        """What shares a ratio."""
+        return self._arm.unit
 
     def losses(
         self, *, logprobs: Tensor, old: Tensor, advantages: Tensor, turn_ids: Tensor, num: int
@@ -486,6 +501,12 @@ def _update(policies: Policies, rows: Batch, clip: Clip) -> tuple[Tensor, Tensor
     )
     norms = policies.update(torch.stack([result.loss for result in results]).sum())
     moves = ((logprobs.detach() - old).abs() * (turn_ids > 0)).reshape(policies.num, -1).max(1).values
+    decides = torch.zeros_like(rows.logprobs)
+    decides[slot, row, turn, place] = (place == policies.world.length[slot, rows.question[slot, row], turn] - 1).float()
+    # Tokens of a unit share its mass evenly.
+    units = find_units(unit_ids(turn_ids, clip.unit))
+    mass = torch.cat([result.mass for result in results]) * mean_per_unit(decides.reshape(shape), units)
+    excess = torch.cat([result.excess for result in results])
     metrics = {
         name: statistics.mean(result.metrics[name] for result in results)
         for name in ("clip_fraction_low", "clip_fraction_high", "gradient_mass_removed", "approx_kl")
@@ -496,6 +517,7 @@ def _update(policies: Policies, rows: Batch, clip: Clip) -> tuple[Tensor, Tensor
         {
             "clipped": metrics["clip_fraction_low"] + metrics["clip_fraction_high"],
             "removed": metrics["gradient_mass_removed"],
+            "decisions_removed": (mass[excess > 1].sum() / mass.sum().clamp(min=1e-30)).item(),
             "kl": metrics["approx_kl"],
         },
     )
@@ -711,8 +733,8 @@ def write_table(rows: Sequence[dict[str, Any]], doses: Sequence[int]) -> str:
     lines += [
         "**Cells**",
         "",
-        "| arm | dose | rate | seeds | area | end | collapsed | units clipped | mass removed | KL to the sampler | largest token move | on-policy at this rate |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| arm | dose | rate | seeds | area | end | collapsed | units clipped | mass removed | of decisions | KL to the sampler | largest token move | on-policy at this rate |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (arm, dose), rate in sorted(rates.items(), key=lambda each: (each[0][1], list(ARMS).index(each[0][0]))):
         cell = list(fresh.get((arm, dose, rate), {}).values())
@@ -724,11 +746,12 @@ def write_table(rows: Sequence[dict[str, Any]], doses: Sequence[int]) -> str:
         # Runs of an earlier version do not say what their clip removed.
         mean = {
             key: statistics.mean([row[key] for row in cell if key in row] or [math.nan])
-            for key in ("area", "end", "collapsed", "clipped", "removed", "kl", "largest_move")
+            for key in ("area", "end", "collapsed", "clipped", "removed", "decisions_removed", "kl", "largest_move")
         }
         lines.append(
             f"| {arm} | {dose} | {rate:g}{edge} | {len(cell)} | {mean['area']:.3f} | {mean['end']:.3f} | {mean['collapsed']:.2f} | "
-            f"{mean['clipped']:.3f} | {mean['removed']:.3f} | {mean['kl']:.2g} | {mean['largest_move']:.1f} | "
+            f"{mean['clipped']:.3f} | {mean['removed']:.3f} | {mean['decisions_removed']:.3f} | {mean['kl']:.2g} | "
+            f"{mean['largest_move']:.1f} | "
             f"{statistics.mean(on_policy) if on_policy else math.nan:.3f} |"
         )
     return "\n".join(lines)
