@@ -807,7 +807,12 @@ def draw_doses(rows: Sequence[dict[str, Any]], doses: Sequence[int], directory: 
         return
     with opened_figure(11.0, 4.4) as figure:
         contrasts, areas = figure.subplots(1, 2)
-        dress(contrasts, "Unit against unit, each at its own rate", "optimiser steps on a batch", "difference in area, 95%")
+        dress(
+            contrasts,
+            "Unit against unit, each at its own rate",
+            "optimiser steps on a batch",
+            "difference in area, 95%",
+        )
         contrasts.axhline(0.0, color=MUTED, linewidth=0.8)
         for place, ((one, other), colour) in enumerate(zip(DRAWN, COLOURS, strict=False)):
             points = []

@@ -4,10 +4,7 @@
 
 Stages: model, index, questions, demonstrations, warm start, audit, training, evaluation after, evaluation before, report.
 Finished stages of the directory are not done again, and the stages before the training serve every arm and seed.
-
-The arm ``sft`` is the rival of reinforcement learning: round by round it samples as reinforcement learning does, keeps the
-right trajectories (rejection sampling), and trains on them with as many first demonstrations, until it has used as much CPU
-time as the training of ``gsspo`` with the same seed (or ``--cpu-seconds``).
+The arm ``sft`` is the rival of reinforcement learning; see ``rival.py``.
 """
 
 import argparse
@@ -23,6 +20,7 @@ from typing import Any
 
 from answers import num_calls, question_figures
 from model import NotUsableError, prepare_model
+from rival import imitate
 from stages import build_index, command, exit_code, held_in_turn, options, timed, train
 
 from workflow_r1.config import load_run_config
@@ -33,7 +31,7 @@ from workflow_r1.evaluation.statistics import permutation_test
 from workflow_r1.recording.run_lock import LOCK
 from workflow_r1.store.lock import held_alone
 from workflow_r1.trajectory import Question, Trajectory, load_trajectories
-from workflow_r1.trajectory.storage import append_trajectories, write_atomically
+from workflow_r1.trajectory.storage import write_atomically
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("WORKFLOW_R1_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -170,7 +168,15 @@ def learn(arguments: argparse.Namespace, directory: Path, warm: Path, own: Path,
     """Train one arm from the warm start, and evaluate it."""
     after = [*prepared, f"policy.model={warm / 'policy'}", f"seed={arguments.seed}"]
     if arguments.arm == "sft":
-        trained = imitate(arguments, directory, own, prepared)
+        trained = imitate(
+            directory,
+            own,
+            preset=PRESET,
+            seed=arguments.seed,
+            round_questions=arguments.round_questions,
+            budget=arguments.cpu_seconds,
+            overrides=prepared,
+        )
     else:
         trained = own / "train"
         with timed(own, "train"):
@@ -305,99 +311,6 @@ def evaluate(run: Path, directory: Path, output: Path, arguments: argparse.Names
             "evaluate", str(run), "--benchmark", sets, "--limit", str(limit), "--temperature", heat,
             "--repeats", str(repeats), "--output", str(place),
         )  # fmt: skip
-
-
-def imitate(arguments: argparse.Namespace, directory: Path, own: Path, overrides: Sequence[str]) -> Path:
-    """Sample, keep what is right, train on it, until the CPU time is used.
-
-    Returns:
-        The run directory of the last round.
-    """
-    budget = arguments.cpu_seconds
-    if budget is None:
-        rival = directory / f"gsspo-seed{arguments.seed}"
-        # Its CPU time grows until its policy stands.
-        if not (rival / "train" / "policy").is_dir():
-            raise UserError(
-                f"expected a trained policy in {rival}, whose CPU time sft may use, found none: run --arm gsspo --seed "
-                f"{arguments.seed} to its end first, or give --cpu-seconds"
-            )
-        budget = cpu_of(rival, "train")
-    questions = load_questions(directory / "train.jsonl")
-    random.Random(arguments.seed).shuffle(questions)
-    before, number = directory / "warmstart", 0
-    while cpu_of(own, "train") < budget:
-        place = own / f"round-{number}"
-        place.mkdir(exist_ok=True)
-        with timed(own, "train"):
-            imitate_once(
-                arguments,
-                place,
-                before,
-                directory / "demonstrations.jsonl",
-                batch_of(questions, number, arguments.round_questions),
-                overrides,
-            )
-        before, number = place / "warmstart", number + 1
-        print(f"sft: round {number}, {cpu_of(own, 'train'):.0f} of {budget:.0f} CPU seconds")
-    # A resumed script finds its budget used and counts the rounds that stand.
-    rounds = sorted(own.glob("round-*/warmstart/policy"), key=lambda path: int(path.parts[-3].split("-")[1]))
-    if not rounds:
-        raise UserError(f"expected a budget above 0 CPU seconds, received {budget:g}")
-    return rounds[-1].parent
-
-
-def imitate_once(
-    arguments: argparse.Namespace,
-    place: Path,
-    before: Path,
-    first: Path,
-    questions: Sequence[Question],
-    overrides: Sequence[str],
-) -> None:
-    """Do one round of the rival: every part of it is left where it stands."""
-    asked, sampled, right, shown = (place / f"{name}.jsonl" for name in ("questions", "sampled", "right", "shown"))
-    policy = f"policy.model={before / 'policy'}"
-    if (place / "warmstart" / "policy").is_dir():
-        return
-    if not asked.is_file():
-        save_questions(asked, questions)
-    if not shown.is_file():
-        if not right.is_file():
-            # A killed rollout leaves its part, and no command continues it.
-            sampled.unlink(missing_ok=True)
-            command(
-                "rollout", PRESET, "--questions", str(asked), "--group-size", "8", "--seed", str(arguments.seed),
-                "--output", str(sampled), *options([*overrides, policy]),
-            )  # fmt: skip
-            command(
-                "demonstrate", PRESET, "--from", str(sampled), "--per-question", "2", "--output", str(right),
-                *options(overrides),
-            )  # fmt: skip
-        unfinished = place / "unfinished.jsonl"
-        unfinished.unlink(missing_ok=True)
-        chosen, known = load_trajectories(right), load_trajectories(first)
-        # As many of the first ones as there are new ones: all of them would take most of the time in each round.
-        known = random.Random(f"{arguments.seed} {place.name}").sample(known, min(len(known), len(chosen)))
-        append_trajectories(unfinished, [*known, *chosen])
-        unfinished.rename(shown)
-    train(
-        "warmstart", PRESET, place / "warmstart",
-        [*overrides, policy, f"warmstart.demonstrations={shown}", "warmstart.epochs=1", f"seed={arguments.seed}"],
-    )  # fmt: skip
-
-
-def batch_of(questions: Sequence[Question], number: int, size: int) -> list[Question]:
-    """Return the questions of a round; after the last ones follow the first."""
-    size = min(size, len(questions))
-    return [questions[(number * size + place) % len(questions)] for place in range(size)]
-
-
-def cpu_of(own: Path, stage: str) -> float:
-    """CPU seconds of a stage so far."""
-    path = own / "seconds.json"
-    seconds: dict[str, dict[str, float]] = json.loads(path.read_text()) if path.is_file() else {}
-    return seconds.get(stage, {}).get("cpu", 0.0)
 
 
 def figures_of(trajectories: Iterable[Trajectory]) -> dict[str, Any]:

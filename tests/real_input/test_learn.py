@@ -1,6 +1,5 @@
 """The long run on real questions: what it does without data, and the figures that it reports."""
 
-import argparse
 import json
 import os
 import subprocess
@@ -22,7 +21,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts" / "real_input"
 @pytest.fixture
 def learn(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    names = ("learn", "stages", "model", "answers")
+    names = ("learn", "rival", "stages", "model", "answers")
     for name in names:
         sys.modules.pop(name, None)
     import learn
@@ -113,9 +112,11 @@ def test_a_count_below_the_least_is_refused_by_its_option(
 
 def test_rounds_take_the_questions_in_turn(learn: ModuleType) -> None:
     questions = [Question(id=str(number), text="?", golden_answers=("x",)) for number in range(5)]
-    rounds = [[each.id for each in learn.batch_of(questions, number, 2)] for number in range(3)]
+    import rival
+
+    rounds = [[each.id for each in rival.batch_of(questions, number, 2)] for number in range(3)]
     assert rounds == [["0", "1"], ["2", "3"], ["4", "0"]]
-    assert len(learn.batch_of(questions, 0, 64)) == 5
+    assert len(rival.batch_of(questions, 0, 64)) == 5
 
 
 HOLDER = """
@@ -167,9 +168,12 @@ def test_seconds_add_up_and_memory_is_the_most_so_far(learn: ModuleType, tmp_pat
 
 
 def test_sft_takes_no_budget_from_a_training_that_has_not_ended(learn: ModuleType, tmp_path: Path) -> None:
-    rival = tmp_path / "gsspo-seed0"
-    rival.mkdir()
-    (rival / "seconds.json").write_text('{"train": {"wall": 9.0, "cpu": 9.0}}')
-    arguments = argparse.Namespace(cpu_seconds=None, seed=0)
+    import rival
+
+    trained = tmp_path / "gsspo-seed0"
+    trained.mkdir()
+    (trained / "seconds.json").write_text('{"train": {"wall": 9.0, "cpu": 9.0}}')
     with pytest.raises(UserError, match=r"expected a trained policy in .*gsspo-seed0"):
-        learn.imitate(arguments, tmp_path, tmp_path / "sft-seed0", [])
+        rival.budget_of_gsspo(tmp_path, 0)
+    (trained / "train" / "policy").mkdir(parents=True)
+    assert rival.budget_of_gsspo(tmp_path, 0) == 9.0
