@@ -127,6 +127,9 @@ ARMS = {
     "sequence matched": Arm("sequence", "uniform", reference_length=1.0, share=0.05),
     "token unclipped": Arm("token", "uniform", 1.0, NEVER),
     "turn/length unclipped": Arm("turn", "length", 1.0, NEVER),
+    "token tight": Arm("token", "uniform", 0.1, 0.1),
+    "turn/length band tight": Arm("turn", "length", 0.1, 0.1, reference_length=1.0),
+    "sequence band tight": Arm("sequence", "uniform", 0.1, 0.1, reference_length=1.0),
     "token wide": Arm("token", "uniform", 0.5, 1.0),
     "token widest": Arm("token", "uniform", 0.8, 4.0),
     "turn/length band wide": Arm("turn", "length", 0.5, 1.0, reference_length=1.0),
@@ -140,12 +143,22 @@ begins as the band; 5% is the share of ``examples/studies/unit.toml``. Wide lets
 by a factor of 5, each over the root of the unit's length."""
 
 RANGES = {
-    "token": ("token", "token wide", "token widest", "token unclipped"),
-    "turn": ("turn/length band", "turn/length band wide", "turn/length band widest", "turn/length unclipped"),
-    "sequence": ("sequence band", "sequence band wide", "sequence band widest", "sequence unclipped"),
-}
-"""The ranges that each unit tries, by one budget: .2, wide, widest (over the root of the length) and none. The tuning
+    "token": ("token tight", "token", "token wide", "token widest", "token unclipped"),
+    "turn": (
+        "turn/length band tight", "turn/length band", "turn/length band wide", "turn/length band widest",
+        "turn/length unclipped",
+    ),
+    "sequence": (
+        "sequence band tight", "sequence band", "sequence band wide", "sequence band widest", "sequence unclipped",
+    ),
+}  # fmt: skip
+"""The ranges that each unit tries, by one budget: .1, .2, wide, widest (over the root of the length) and none. The tuning
 seeds choose one for each dose."""
+
+SHOWN = (
+    "token", "token unclipped", "turn/length", "turn/length narrow", "turn/length band", "sequence", "sequence band",
+)  # fmt: skip
+"""Arms whose areas the picture shows: the published ranges, and one of each unit that does well."""
 
 CONTRASTS = (
     ("turn/length", "token"),
@@ -738,9 +751,11 @@ def write_table(rows: Sequence[dict[str, Any]], doses: Sequence[int]) -> str:
     ]
     for (arm, dose), rate in sorted(rates.items(), key=lambda each: (each[0][1], list(ARMS).index(each[0][0]))):
         cell = list(fresh.get((arm, dose, rate), {}).values())
-        if not cell or dose not in doses:
+        # Arms of one weight are one arm where ratios are 1, as the null table shows.
+        same = tuned_as(arm, 1)
+        if not cell or dose not in doses or (dose == 1 and arm != same):
             continue
-        on_policy = [row["area"] for row in fresh.get((arm, 1, rate), {}).values()]
+        on_policy = [row["area"] for row in fresh.get((same, 1, rate), {}).values()]
         tried = areas[tuned_as(arm, dose), dose]
         edge = " (edge)" if rate in (min(tried), max(tried)) else ""
         # Runs of an earlier version do not say what their clip removed.
@@ -751,8 +766,9 @@ def write_table(rows: Sequence[dict[str, Any]], doses: Sequence[int]) -> str:
         lines.append(
             f"| {arm} | {dose} | {rate:g}{edge} | {len(cell)} | {mean['area']:.3f} | {mean['end']:.3f} | {mean['collapsed']:.2f} | "
             f"{mean['clipped']:.3f} | {mean['removed']:.3f} | {mean['decisions_removed']:.3f} | {mean['kl']:.2g} | "
-            f"{mean['largest_move']:.1f} | "
-            f"{statistics.mean(on_policy) if on_policy else math.nan:.3f} |"
+            f"{mean['largest_move']:.1f} | {statistics.mean(on_policy) if on_policy else math.nan:.3f} |".replace(
+                "nan", ""
+            )
         )
     return "\n".join(lines)
 
@@ -828,12 +844,11 @@ def draw_doses(rows: Sequence[dict[str, Any]], doses: Sequence[int], directory: 
                     at, means, yerr=halves, color=colour, marker="o", markersize=4, capsize=3, linewidth=1.2,
                     label=f"{one} minus {other}",
                 )  # fmt: skip
-        dress(areas, "Every arm", "optimiser steps on a batch", "area: mean success over the run")
-        for arm, colour in zip(ARMS, itertools.cycle(COLOURS), strict=False):
+        dress(areas, "Units and ranges", "optimiser steps on a batch", "area: mean success over the run")
+        for arm, colour in zip(SHOWN, COLOURS, strict=False):
             columns = [column for column, dose in enumerate(doses) if fresh.get((arm, dose))]
             heights = [statistics.mean(row["area"] for row in fresh[arm, doses[column]].values()) for column in columns]
-            style = "--" if arm.endswith("unclipped") else ":" if arm.endswith("matched") else "-"
-            areas.plot(columns, heights, style, color=colour, marker="o", markersize=3, linewidth=1.4, label=arm)
+            areas.plot(columns, heights, color=colour, marker="o", markersize=4, linewidth=1.4, label=arm)
         for axes in (contrasts, areas):
             axes.set_xticks(range(len(doses)), [str(dose) for dose in doses])
         contrasts.legend(frameon=False, fontsize="small", loc="upper left", labelcolor=INK)
