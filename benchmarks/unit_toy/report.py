@@ -1,0 +1,251 @@
+"""What the toy's runs say: null arms, contrasts by dose, cells, and a picture."""
+
+import csv
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from arms import ARMS, CONTRASTS, RANGES
+from tuning import best_area, tuned, tuned_as, tuning_areas
+
+from workflow_r1.evaluation.statistics import holm
+from workflow_r1.evaluation.student import t_quantile, t_two_sided_p
+from workflow_r1.reports.drawing import INK, MUTED, dress, opened_figure, save_figure
+from workflow_r1.reports.study.pictures import COLOURS
+
+SHOWN = (
+    "token", "token unclipped", "turn/length", "turn/length narrow", "turn/length band", "sequence", "sequence band",
+)  # fmt: skip
+"""Arms whose areas the picture shows: the published ranges, and one of each unit that does well."""
+
+DRAWN = (
+    ("turn/length", "token"),
+    ("turn/length band", "token"),
+    ("turn/length unclipped", "token unclipped"),
+    ("turn/length matched", "token matched"),
+    ("turn/length band", "sequence band"),
+    ("turn/length matched", "sequence matched"),
+)
+"""Contrasts of the picture: unit against unit."""
+
+Row = dict[str, Any]
+"""A run, as it stands in ``runs.jsonl``."""
+
+Cell = Mapping[int, Row]
+"""Runs of one arm, dose and rate, by seed."""
+
+MEANS = ("area", "end", "collapsed", "clipped", "removed", "decisions_removed", "kl", "largest_move")
+"""What the table of the cells averages over seeds."""
+
+
+def write_table(rows: Sequence[Row], doses: Sequence[int]) -> str:
+    """Write the null arms first, then every contrast by dose, then units at their best ranges, then the cells."""
+    rates = tuned(rows)
+    fresh: dict[tuple[str, int, float], dict[int, Row]] = {}
+    for row in rows:
+        if row["stage"] == "fresh":
+            fresh.setdefault((row["arm"], row["dose"], row["rate"]), {})[row["seed"]] = row
+    commits = sorted({row["commit"] or "unknown" for row in rows})
+    several = [dose for dose in doses if dose > 1]
+    lines = [
+        f"Commit {', '.join(commits)}; {len(rows)} runs, {sum(row['seconds'] for row in rows) / 60:.0f} CPU minutes, "
+        f"{statistics.median(row['seconds'] for row in rows):.1f} s a run. Area: mean exact success over the run; end: of "
+        "its last evaluations. Differences are paired by seed, with 95% intervals; * marks p < .05 after Holm's correction "
+        "over the table of areas.",
+        "",
+        # Both arms at one rate, so that nothing but the weight can differ.
+        *_contrasts(
+            "Null arms: one optimiser step a batch, at the rate that the first arm uses at that dose",
+            several,
+            lambda arm, first, dose: fresh.get((arm, 1, rates.get((first, dose), math.nan)), {}),
+        ),
+        *_contrasts(
+            "Contrasts: each arm at its own rate",
+            doses,
+            lambda arm, _, dose: fresh.get((arm, dose, rates.get((arm, dose), math.nan)), {}),
+        ),
+        *_best_ranges(fresh_cells(rows, rates), tuning_areas(rows), several),
+        *_cells(fresh, rates, tuning_areas(rows), doses),
+    ]
+    return "\n".join(lines)
+
+
+def _contrasts(title: str, doses: Sequence[int], cell: Callable[[str, str, int], Cell]) -> list[str]:
+    """Write the differences of area and of end, a row a contrast and a column a dose.
+
+    Args:
+        title: what the tables show.
+        doses: the columns.
+        cell: returns the runs of an arm, beside a first arm, at a dose.
+    """
+    found = {}
+    for one, other in CONTRASTS:
+        for dose in doses:
+            cells = cell(one, one, dose), cell(other, one, dose)
+            if len(seeds := sorted(set(cells[0]) & set(cells[1]))) > 1:
+                found[one, other, dose] = {
+                    key: paired([cells[0][seed][key] - cells[1][seed][key] for seed in seeds])
+                    for key in ("area", "end")
+                }
+    if not found:
+        return []
+    corrected = dict(zip(found, holm(p_values=[each["area"][2] for each in found.values()]), strict=True))
+    lines = [f"**{title}**", ""]
+    for key in ("area", "end"):
+        lines += [
+            f"| first minus second: {key} | {' | '.join(map(str, doses))} |",
+            f"|---|{'---|' * len(doses)}",
+        ]
+        for one, other in CONTRASTS:
+            statements = []
+            for dose in doses:
+                each = found.get((one, other, dose))
+                star = "*" if key == "area" and each and corrected[one, other, dose] < 0.05 else ""
+                statements.append(f"{each[key][0]:+.3f} ± {each[key][1]:.3f}{star}" if each else "")
+            lines.append(f"| {one} minus {other} | {' | '.join(statements)} |")
+        lines.append("")
+    return lines
+
+
+def _best_ranges(
+    fresh: Mapping[tuple[str, int], Cell],
+    tuning: Mapping[tuple[str, int], Mapping[float, Mapping[int, float]]],
+    doses: Sequence[int],
+) -> list[str]:
+    """Write the contrasts of units, each with the range and the rate that its tuning seeds like best."""
+    found = []
+    for dose in doses:
+        if any((arm, dose) not in tuning for arms in RANGES.values() for arm in arms):
+            continue
+        best = {unit: max(arms, key=lambda arm: best_area(tuning[arm, dose])) for unit, arms in RANGES.items()}
+        for one, other in (("turn", "token"), ("sequence", "token"), ("turn", "sequence")):
+            cells = [fresh.get((best[unit], dose), {}) for unit in (one, other)]
+            if len(seeds := sorted(set(cells[0]) & set(cells[1]))) > 1:
+                both = [
+                    paired([cells[0][seed][key] - cells[1][seed][key] for seed in seeds]) for key in ("area", "end")
+                ]
+                found.append((dose, best[one], best[other], len(seeds), *both))
+    if not found:
+        return []
+    corrected = holm(p_values=[area[2] for *_, area, _ in found])
+    return [
+        "**Units, each at the best of its ranges**",
+        "",
+        "| dose | first | minus second | seeds | area | p (Holm) | end |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            f"| {dose} | {one} | {other} | {num} | {area[0]:+.3f} ± {area[1]:.3f} | {p:.2g} | {end[0]:+.3f} ± {end[1]:.3f} |"
+            for (dose, one, other, num, area, end), p in zip(found, corrected, strict=True)
+        ),
+        "",
+    ]
+
+
+def _cells(
+    fresh: Mapping[tuple[str, int, float], Cell],
+    rates: Mapping[tuple[str, int], float],
+    tuning: Mapping[tuple[str, int], Mapping[float, Mapping[int, float]]],
+    doses: Sequence[int],
+) -> list[str]:
+    lines = [
+        "**Cells**",
+        "",
+        "| arm | dose | rate | area | end | collapsed | units clipped | mass removed | of decisions | KL to the sampler | largest token move | on-policy at this rate |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (arm, dose), rate in sorted(rates.items(), key=lambda each: (each[0][1], list(ARMS).index(each[0][0]))):
+        cell = list(fresh.get((arm, dose, rate), {}).values())
+        # Arms of one weight are one arm where ratios are 1, as the null table shows.
+        same = tuned_as(arm, 1)
+        if not cell or dose not in doses or (dose == 1 and arm != same):
+            continue
+        on_policy = [row["area"] for row in fresh.get((same, 1, rate), {}).values()]
+        edge = " (edge)" if rate in (min(tried := tuning[tuned_as(arm, dose), dose]), max(tried)) else ""
+        # Runs of an earlier version do not say what their clip removed.
+        mean = {key: statistics.mean([row[key] for row in cell if key in row] or [math.nan]) for key in MEANS}
+        figures = [
+            *(f"{mean[key]:.3f}" for key in ("area", "end")),
+            f"{mean['collapsed']:.2f}",
+            *(f"{mean[key]:.3f}" for key in ("clipped", "removed", "decisions_removed")),
+            f"{mean['kl']:.2g}",
+            f"{mean['largest_move']:.1f}",
+            f"{statistics.mean(on_policy or [math.nan]):.3f}",
+        ]
+        shown = " | ".join("" if figure == "nan" else figure for figure in figures)
+        lines.append(f"| {arm} | {dose} | {rate:g}{edge} | {shown} |")
+    return lines
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """Write the runs without their curves."""
+    columns = ("arm", "dose", "rate", "seed", "stage", *MEANS, "norm", "commit")
+    with path.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            values = (row.get(column, "") for column in columns)
+            writer.writerow(f"{value:.5g}" if isinstance(value, float) else value for value in values)
+
+
+def draw_doses(rows: Sequence[Row], doses: Sequence[int], directory: Path) -> None:
+    """Draw ``doses.png`` and ``doses.svg``: unit against unit by dose, for each kind of range, and the area of each arm.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    fresh = fresh_cells(rows, tuned(rows))
+    if not fresh:
+        return
+    with opened_figure(11.0, 4.4) as figure:
+        contrasts, areas = figure.subplots(1, 2)
+        dress(
+            contrasts,
+            "Unit against unit, each at its own rate",
+            "optimiser steps on a batch",
+            "difference in area, 95%",
+        )
+        contrasts.axhline(0.0, color=MUTED, linewidth=0.8)
+        for place, ((one, other), colour) in enumerate(zip(DRAWN, COLOURS, strict=False)):
+            points = []
+            for column, dose in enumerate(doses):
+                cells = [fresh.get((arm, dose), {}) for arm in (one, other)]
+                seeds = sorted(set(cells[0]) & set(cells[1]))
+                if len(seeds) > 1:
+                    mean, half, _ = paired([cells[0][seed]["area"] - cells[1][seed]["area"] for seed in seeds])
+                    points.append((column + 0.06 * (place - len(DRAWN) / 2), mean, half))
+            if points:
+                at, means, halves = zip(*points, strict=True)
+                contrasts.errorbar(
+                    at, means, yerr=halves, color=colour, marker="o", markersize=4, capsize=3, linewidth=1.2,
+                    label=f"{one} minus {other}",
+                )  # fmt: skip
+        dress(areas, "Units and ranges", "optimiser steps on a batch", "area: mean success over the run")
+        for arm, colour in zip(SHOWN, COLOURS, strict=False):
+            columns = [column for column, dose in enumerate(doses) if fresh.get((arm, dose))]
+            heights = [statistics.mean(row["area"] for row in fresh[arm, doses[column]].values()) for column in columns]
+            areas.plot(columns, heights, color=colour, marker="o", markersize=4, linewidth=1.4, label=arm)
+        for axes in (contrasts, areas):
+            axes.set_xticks(range(len(doses)), [str(dose) for dose in doses])
+        contrasts.legend(frameon=False, fontsize="small", loc="upper left", labelcolor=INK)
+        areas.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
+        save_figure(figure, directory / "doses")
+
+
+def fresh_cells(rows: Sequence[Row], rates: dict[tuple[str, int], float]) -> dict[tuple[str, int], dict[int, Row]]:
+    """Return the fresh runs of each arm and dose at its own rate, by seed."""
+    cells: dict[tuple[str, int], dict[int, Row]] = {}
+    for row in rows:
+        if row["stage"] == "fresh" and rates.get((row["arm"], row["dose"])) == row["rate"]:
+            cells.setdefault((row["arm"], row["dose"]), {})[row["seed"]] = row
+    return cells
+
+
+def paired(differences: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of the differences by seed, half of Student's 95 % interval, and the two-sided p-value."""
+    mean, degrees = statistics.mean(differences), len(differences) - 1
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    if error == 0:
+        return mean, 0.0, 1.0 if mean == 0 else 0.0
+    return mean, t_quantile(confidence=0.95, degrees=degrees) * error, t_two_sided_p(mean / error, degrees=degrees)

@@ -1,0 +1,85 @@
+"""The toy of the units (``benchmarks/unit_toy/``): its success is exact, and arms differ by nothing but their objective."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+TOY = Path(__file__).parents[2] / "benchmarks" / "unit_toy"
+MODULES = ("arms", "report", "study", "training", "tuning", "world")
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(TOY))
+    for name in MODULES:
+        sys.modules.pop(name, None)
+    import training
+
+    monkeypatch.setattr(training, "STEPS", 8)
+    yield training
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def test_the_exact_success_is_the_share_of_sampled_trajectories_that_succeed(training: ModuleType) -> None:
+    """2,048 trajectories of each of two policies: within four standard errors."""
+    from world import GROUP_SIZE, Policies, sample, success
+
+    policies = Policies([0, 1], [0.02, 0.02])
+    batch = sample(policies, 256)
+    expected = success(policies)
+    assert all(0.05 < each < 0.2 for each in expected)
+    target = policies.world.target.gather(
+        1, batch.question[:, :, None, None].expand(-1, -1, *policies.world.target.shape[2:])
+    )
+    right = ((batch.tokens == target) | ~batch.present).all(3).all(2).float()
+    assert right.shape == (2, 256 * GROUP_SIZE)
+    # Questions are drawn evenly, so that the mean over trajectories is that over questions but for chance.
+    for seen, exact in zip(right.mean(1).tolist(), expected, strict=True):
+        assert abs(seen - exact) < 4 * (exact * (1 - exact) / right.shape[1]) ** 0.5
+
+
+def test_runs_that_are_trained_together_are_those_that_are_trained_alone(training: ModuleType) -> None:
+    jobs = [("turn/length band", 4, 0.08, 0, "fresh"), ("turn/length band", 4, 0.02, 3, "fresh")]
+    together = training.run_together(jobs)
+    for job, row in zip(jobs, together, strict=True):
+        (alone,) = training.run_together([job])
+        assert row["curve"] == pytest.approx(alone["curve"], rel=1e-4)
+        assert row["curve"][-1] > row["curve"][0]
+
+
+def test_with_one_step_a_batch_units_of_one_weight_are_one_arm_and_with_more_they_are_not(
+    training: ModuleType,
+) -> None:
+    names = ("token", "turn/length", "sequence", "token matched", "sequence unclipped")
+    areas = {
+        (name, dose): training.run_together([(name, dose, 0.16, 0, "fresh")])[0]["area"]
+        for name in names
+        for dose in (1, 8)
+    }
+    assert len({round(areas[name, 1], 5) for name in names}) == 1
+    assert len({round(areas[name, 8], 5) for name in ("token", "sequence", "sequence unclipped")}) == 3
+
+
+def test_a_clip_of_tokens_removes_more_of_the_decisions_than_of_the_whole(training: ModuleType) -> None:
+    row = training.run_together([("token tight", 8, 0.16, 0, "fresh")])[0]
+    assert row["decisions_removed"] > 2 * row["removed"] > 0
+    unclipped = training.run_together([("token unclipped", 8, 0.16, 0, "fresh")])[0]
+    assert unclipped["decisions_removed"] == unclipped["removed"] == 0
+
+
+def test_a_rate_at_the_edge_makes_the_grid_grow(training: ModuleType) -> None:
+    import tuning
+
+    rows = [
+        {"arm": "token", "dose": 64, "rate": rate, "seed": seed, "stage": "tuning", "area": rate}
+        for rate in tuning.RATES
+        for seed in range(tuning.FIRST_TUNING_SEED, tuning.FIRST_TUNING_SEED + tuning.TUNING_SEEDS)
+    ]
+    assert {rate for _, _, rate, *_ in tuning.untried(rows, ["token"], [64])} == {0.16}
+    assert tuning.tuned(rows) == {("token", 64): 0.08}
+    inside = [{**row, "area": -abs(row["rate"] - 0.04)} for row in rows]
+    assert tuning.untried(inside, ["token"], [64]) == []
