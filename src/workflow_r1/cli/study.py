@@ -112,7 +112,7 @@ def _show_cost(plan: "StudyPlan", console: "Console", jobs: int) -> None:
     minutes = total_minutes(costs)
     for line in (
         f"In all {minutes:.0f} CPU minutes: {minutes / jobs:.0f} minutes with --jobs {jobs} on as many idle cores.",
-        "Scaled from one step of the untrained policy; a policy that learns to write less costs less. Runs of the tuning "
-        "count as whole runs. The stop rule, if there is one, may end the study earlier.",
+        "Scaled from one step of the untrained policy; one that learns to write more or less costs more or less. Runs of "
+        "the tuning count as whole runs. The stop rule, if there is one, may end the study earlier.",
     ):
         console.print(line, style="dim", markup=False, soft_wrap=True)
