@@ -1,4 +1,4 @@
-"""What the toy's runs say: null arms, contrasts by dose, cells, and a picture."""
+"""The report of the toy: null arms, contrasts by dose, cells, and a picture."""
 
 import csv
 import math
@@ -37,7 +37,7 @@ Cell = Mapping[int, Row]
 """Runs of one arm, dose and rate, by seed."""
 
 MEANS = ("area", "end", "collapsed", "clipped", "removed", "decisions_removed", "kl", "largest_move")
-"""What the table of the cells averages over seeds."""
+"""Figures that the table of the cells averages over seeds."""
 
 
 def write_table(rows: Sequence[Row], doses: Sequence[int]) -> str:
@@ -76,7 +76,7 @@ def _contrasts(title: str, doses: Sequence[int], cell: Callable[[str, str, int],
     """Write the differences of area and of end, a row a contrast and a column a dose.
 
     Args:
-        title: what the tables show.
+        title: head of the tables.
         doses: the columns.
         cell: returns the runs of an arm, beside a first arm, at a dose.
     """

@@ -94,7 +94,7 @@ class Clip:
 
     @property
     def unit(self) -> UnitKind:
-        """What shares a ratio."""
+        """The unit that shares a ratio."""
         return self._arm.unit
 
     def losses(

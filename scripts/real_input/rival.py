@@ -30,7 +30,7 @@ def imitate(
     """Sample, keep what is right, train on it, until the CPU time is used.
 
     Args:
-        directory: what all arms share: ``train.jsonl``, ``demonstrations.jsonl`` and ``warmstart/``.
+        directory: the directory that all arms share: ``train.jsonl``, ``demonstrations.jsonl`` and ``warmstart/``.
         own: directory of this arm and seed.
         preset: the configuration of every round.
         seed: seed of the arm.
@@ -94,7 +94,7 @@ def imitate_once(
         place: directory of the round.
         before: run directory whose policy the round begins with.
         first: the demonstrations of the warm start.
-        questions: what is asked.
+        questions: the questions to sample.
         preset: the configuration.
         seed: seed of the arm.
         overrides: overrides of all commands.

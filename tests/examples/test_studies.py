@@ -63,6 +63,16 @@ def test_the_study_of_the_unit_crosses_units_and_clips() -> None:
     assert objectives == {(preset, clip) for preset in presets for clip in clips}
 
 
+def test_the_arms_of_a_unit_differ_in_their_range_alone() -> None:
+    plan = plan_of("ranges")
+    ranges: dict[tuple[str | None, float], set[str]] = {}
+    for arm in plan.study.arms:
+        config = plan.settings(plan.first_world, arm, 0, value=None)
+        unit = (config.objective.preset, config.optimiser.learning_rate)
+        ranges.setdefault(unit, set()).add(config.objective.in_effect("clip"))
+    assert ranges == {("grpo", 2e-4): {"matched", "none", "fixed"}, ("gsspo", 1e-4): {"matched", "fixed"}}
+
+
 def test_the_doses_differ_in_the_steps_on_one_batch_alone() -> None:
     plan = plan_of("doses")
     doses = {}
