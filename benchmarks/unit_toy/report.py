@@ -98,7 +98,8 @@ def _contrasts(title: str, doses: Sequence[int], cell: Callable[[str, str, int],
             f"| first minus second: {key} | {' | '.join(map(str, doses))} |",
             f"|---|{'---|' * len(doses)}",
         ]
-        for one, other in CONTRASTS:
+        # Each contrast that has a figure, once and in its order.
+        for one, other in dict.fromkeys((first, second) for first, second, _ in found):
             statements = []
             for dose in doses:
                 each = found.get((one, other, dose))

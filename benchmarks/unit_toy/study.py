@@ -47,7 +47,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="directory of runs.jsonl and of the table")
     parser.add_argument("--seeds", type=int, default=30, help="fresh seeds of each cell")
     parser.add_argument("--doses", default="1,4,16,64", help="optimiser steps a batch")
-    parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), default=list(ARMS), help="objectives")
+    parser.add_argument(
+        "--arms",
+        nargs="+",
+        choices=tuple(ARMS),
+        default=list(ARMS),
+        metavar="ARM",
+        help=f"objectives: {', '.join(ARMS)}",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes of one thread")
     parser.add_argument("--table", action="store_true", help="run nothing, and print the table of what is there")
     arguments = parser.parse_args()
