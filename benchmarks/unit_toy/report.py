@@ -10,8 +10,7 @@ from typing import Any
 from arms import ARMS, CONTRASTS, RANGES
 from tuning import best_area, tuned, tuned_as, tuning_areas
 
-from workflow_r1.evaluation.statistics import holm
-from workflow_r1.evaluation.student import t_quantile, t_two_sided_p
+from workflow_r1.evaluation.statistics import holm, seed_interval, seed_p_value
 from workflow_r1.reports.drawing import INK, MUTED, dress, opened_figure, save_figure
 from workflow_r1.reports.study.pictures import COLOURS
 
@@ -43,10 +42,7 @@ MEANS = ("area", "end", "collapsed", "clipped", "removed", "decisions_removed", 
 def write_table(rows: Sequence[Row], doses: Sequence[int]) -> str:
     """Write the null arms first, then every contrast by dose, then units at their best ranges, then the cells."""
     rates = tuned(rows)
-    fresh: dict[tuple[str, int, float], dict[int, Row]] = {}
-    for row in rows:
-        if row["stage"] == "fresh":
-            fresh.setdefault((row["arm"], row["dose"], row["rate"]), {})[row["seed"]] = row
+    fresh = _cells_by_rate(rows)
     commits = sorted({row["commit"] or "unknown" for row in rows})
     several = [dose for dose in doses if dose > 1]
     lines = [
@@ -234,19 +230,21 @@ def draw_doses(rows: Sequence[Row], doses: Sequence[int], directory: Path) -> No
         save_figure(figure, directory / "doses")
 
 
-def fresh_cells(rows: Sequence[Row], rates: dict[tuple[str, int], float]) -> dict[tuple[str, int], dict[int, Row]]:
+def fresh_cells(rows: Sequence[Row], rates: Mapping[tuple[str, int], float]) -> dict[tuple[str, int], Cell]:
     """Return the fresh runs of each arm and dose at its own rate, by seed."""
-    cells: dict[tuple[str, int], dict[int, Row]] = {}
+    cells = _cells_by_rate(rows)
+    return {key: cells[*key, rate] for key, rate in rates.items() if (*key, rate) in cells}
+
+
+def _cells_by_rate(rows: Sequence[Row]) -> dict[tuple[str, int, float], dict[int, Row]]:
+    cells: dict[tuple[str, int, float], dict[int, Row]] = {}
     for row in rows:
-        if row["stage"] == "fresh" and rates.get((row["arm"], row["dose"])) == row["rate"]:
-            cells.setdefault((row["arm"], row["dose"]), {})[row["seed"]] = row
+        if row["stage"] == "fresh":
+            cells.setdefault((row["arm"], row["dose"], row["rate"]), {})[row["seed"]] = row
     return cells
 
 
 def paired(differences: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of the differences by seed, half of Student's 95 % interval, and the two-sided p-value."""
-    mean, degrees = statistics.mean(differences), len(differences) - 1
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    if error == 0:
-        return mean, 0.0, 1.0 if mean == 0 else 0.0
-    return mean, t_quantile(confidence=0.95, degrees=degrees) * error, t_two_sided_p(mean / error, degrees=degrees)
+    """Return the mean of differences seed by seed, half of Student's 95% interval, and the two-sided p-value."""
+    interval = seed_interval(values=differences)
+    return interval.estimate, interval.high - interval.estimate, seed_p_value(differences=differences)
