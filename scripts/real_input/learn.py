@@ -23,12 +23,13 @@ from model import NotUsableError, prepare_model
 from rival import imitate
 from stages import build_index, command, exit_code, held_in_turn, options, timed, train
 
-from workflow_r1.config import load_run_config
+from workflow_r1.config import RunConfig, load_run_config
 from workflow_r1.data import load_questions, save_questions
 from workflow_r1.errors import UserError
 from workflow_r1.evaluation.harness import EvaluationLog
 from workflow_r1.evaluation.statistics import permutation_test
 from workflow_r1.recording.run_lock import LOCK
+from workflow_r1.running.policy_fit import slow_precision
 from workflow_r1.store.lock import held_alone
 from workflow_r1.trajectory import Question, Trajectory, load_trajectories
 from workflow_r1.trajectory.storage import write_atomically
@@ -201,12 +202,32 @@ def prepare(arguments: argparse.Namespace, directory: Path, overrides: Sequence[
     with timed(directory, "model"):
         if arguments.model is None:
             prepare_model(Path(config.policy.model))
+    prepared += quick_precision(directory, config, arguments.override)
     index = config.search.index
     assert index is not None
     with timed(directory, "index"):
         build_index(index, DATA / "corpus" / "corpus.jsonl.gz")
     part_questions(directory)
     return prepared
+
+
+def quick_precision(directory: Path, config: RunConfig, given: Sequence[str]) -> list[str]:
+    """Take float32 where this processor is slow at bfloat16; a directory keeps the precision of its warm start.
+
+    Args:
+        directory: the directory of all arms.
+        config: the configuration so far.
+        given: overrides of the user, which win.
+    """
+    if any(override.startswith("optimiser.precision") for override in given):
+        return []
+    started = directory / "warmstart" / "config.toml"
+    if started.is_file():
+        return [f"optimiser.precision={load_run_config(started).optimiser.precision}"]
+    slow = list(slow_precision(config))
+    for finding in slow:
+        print(f"precision: {finding.found}; so this directory takes float32, and hours more")
+    return ["optimiser.precision=float32"] if slow else []
 
 
 def part_questions(directory: Path) -> None:

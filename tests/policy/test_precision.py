@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from workflow_r1.config.loading import load_run_config
-from workflow_r1.policy.precision import CastWeights, cast_for_good
+from workflow_r1.policy.precision import CastWeights, bfloat16_slowdown, cast_for_good
 from workflow_r1.running.policies import open_policy
 
 KINDS = ["llama", "qwen3", "gemma2", "gpt2", "mixtral", "adapters", "adapters of experts"]
@@ -102,3 +102,8 @@ def test_an_evaluated_policy_is_held_in_the_precision_of_the_configuration(preci
     config = load_run_config("embedded", [f"optimiser.precision={precision}", "policy.threads=1"])
     policy, _ = open_policy(config, temperature=0.0, accounts=None)
     assert policy._model.get_output_embeddings().weight.dtype == dtype
+
+
+def test_the_slowdown_is_measured_once_and_is_a_ratio_of_times():
+    assert bfloat16_slowdown() > 0
+    assert bfloat16_slowdown.cache_info().misses == 1

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from workflow_r1.config import load_run_config
 from workflow_r1.data import load_questions
 from workflow_r1.errors import UserError
 from workflow_r1.trajectory import OperatorCall, Question, StopReason, Trajectory, Turn
@@ -177,3 +178,20 @@ def test_sft_takes_no_budget_from_a_training_that_has_not_ended(learn: ModuleTyp
         rival.budget_of_gsspo(tmp_path, 0)
     (trained / "train" / "policy").mkdir(parents=True)
     assert rival.budget_of_gsspo(tmp_path, 0) == 9.0
+
+
+def test_a_processor_slow_at_bfloat16_takes_float32_and_a_directory_keeps_its_precision(
+    learn: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_run_config(learn.PRESET)
+    slowdown = 1.0
+    monkeypatch.setattr("workflow_r1.policy.precision.bfloat16_slowdown", lambda: slowdown)
+    assert learn.quick_precision(tmp_path, config, []) == []
+    slowdown = 45.0
+    assert learn.quick_precision(tmp_path, config, ["optimiser.precision=bfloat16"]) == []
+    assert capsys.readouterr().out == ""
+    assert learn.quick_precision(tmp_path, config, []) == ["optimiser.precision=float32"]
+    assert "this directory takes float32" in capsys.readouterr().out
+    (tmp_path / "warmstart").mkdir()
+    (tmp_path / "warmstart" / "config.toml").write_text('optimiser.precision = "bfloat16"\n')
+    assert learn.quick_precision(tmp_path, config, []) == ["optimiser.precision=bfloat16"]

@@ -6,7 +6,14 @@ import pytest
 
 from workflow_r1.config import RunConfig, load_run_config
 from workflow_r1.errors import ConfigError
-from workflow_r1.running.policy_fit import context_room, misfits, refuse_misfit, unlearnt
+from workflow_r1.running.policy_fit import (
+    context_room,
+    misfits,
+    note_slow_precision,
+    refuse_misfit,
+    slow_precision,
+    unlearnt,
+)
 
 
 def config(**sections):
@@ -56,3 +63,28 @@ def test_what_the_embedded_policy_has_not_learnt_is_said():
     told = list(unlearnt(load_run_config("embedded", ["environment.prompt_style=full"])))
     assert [finding.subject for finding in told] == ["prompt"]
     assert list(unlearnt(config(policy={"model": "owner/model"}))) == []
+
+
+@pytest.mark.parametrize(("slowdown", "warned"), [(0.4, False), (1.9, False), (45.0, True)])
+def test_bfloat16_on_a_processor_that_is_slow_at_it_is_warned_of(monkeypatch, slowdown, warned):
+    monkeypatch.setattr("workflow_r1.policy.precision.bfloat16_slowdown", lambda: slowdown)
+    settings = load_run_config("embedded", ["optimiser.precision=bfloat16"])
+    assert [finding.subject for finding in slow_precision(settings)] == ["precision"] * warned
+    told = []
+    note_slow_precision(settings, told.append)
+    expected = "a matrix product takes 45 times as long as in float32; begin with -o optimiser.precision=float32"
+    assert [event.line.partition("bfloat16: ")[2] for event in told] == [expected] * warned
+
+
+def test_where_nothing_is_computed_in_bfloat16_nothing_is_measured(monkeypatch):
+    monkeypatch.setattr("workflow_r1.policy.precision.bfloat16_slowdown", lambda: pytest.fail("measured"))
+    assert list(slow_precision(load_run_config("embedded"))) == []
+    served = config(policy={"model": "m", "base_url": "http://127.0.0.1:1"}, optimiser={"precision": "bfloat16"})
+    assert list(slow_precision(served)) == []
+
+
+def test_adapters_over_a_base_in_bfloat16_need_both_keys(monkeypatch):
+    monkeypatch.setattr("workflow_r1.policy.precision.bfloat16_slowdown", lambda: 45.0)
+    lora = ["optimiser.precision=bfloat16", "optimiser.lora.rank=4", "optimiser.lora.base_precision=bfloat16"]
+    (finding,) = slow_precision(load_run_config("embedded", lora))
+    assert finding.remedy.endswith("-o optimiser.precision=float32 -o optimiser.lora.base_precision=float32")

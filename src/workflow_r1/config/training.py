@@ -139,7 +139,8 @@ class OptimiserConfig(Record):
     """Most tokens, padding included, in one forward pass; cannot change the numbers beyond rounding.
     None is 2,048 on a CPU (small passes stay in its cache, and cutting finer pads less) and 16,384 on a GPU."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """``bfloat16``: autocast over float32 master weights."""
+    """``bfloat16``: autocast over float32 master weights. A CPU without instructions for bfloat16 is many times slower with it,
+    which `workflow-r1 doctor` and the start of a run say."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     lora: LoraSettings | None = None

@@ -25,6 +25,7 @@ from workflow_r1.running.compared import Asked, Compared, read_benchmarks, read_
 from workflow_r1.running.configuration import check_at_least
 from workflow_r1.running.interrupts import Stop, run_loop
 from workflow_r1.running.policies import POLICY, open_method, pool_of
+from workflow_r1.running.policy_fit import note_slow_precision
 from workflow_r1.running.saving import check_can_make
 
 if TYPE_CHECKING:
@@ -355,6 +356,8 @@ async def _ask_all(
             async with opened:
                 if opened.search is not None:
                     await opened.search()
+                if one.method == POLICY:
+                    note_slow_precision(one.configs[seed], on_event)
                 on_event(AnsweringStarted(title, total=len(keys), done=num_done))
                 await ask(
                     one.name,

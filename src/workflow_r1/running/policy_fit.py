@@ -1,7 +1,7 @@
-"""Compares a configuration with the abilities of the policy in this process.
+"""Compares a configuration with the abilities of the policy in this process, and of the processor beneath it.
 
-Read from the model's ``config.json`` alone, in milliseconds: a run that cannot fit is refused before it begins, not
-reported as a failed service in the middle of it.
+The policy's are read from the model's ``config.json`` alone, in milliseconds: a run that cannot fit is refused before it
+begins, not reported as a failed service in the middle of it.
 """
 
 import json
@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflow_r1.errors import ConfigError
+from workflow_r1.recording.events import Noted, OnEvent
 from workflow_r1.running.findings import Finding, problem, warning
 
 if TYPE_CHECKING:
     from workflow_r1.config import RunConfig
     from workflow_r1.environment import EnvironmentConfig
+
+SLOW = 2.0
+"""Multiple of float32's time from which on bfloat16 is called slow."""
 
 
 def refuse_misfit(config: "RunConfig") -> None:
@@ -28,9 +32,10 @@ def refuse_misfit(config: "RunConfig") -> None:
 
 
 def misfits(config: "RunConfig") -> Iterator[Finding]:
-    """Return what the policy in this process cannot follow: budgets, pool, form of prompt and turns."""
+    """Return what the policy in this process cannot follow: budgets, pool, form of prompt and turns, precision."""
     yield from _budgets(config.environment, context_room(config))
     yield from unlearnt(config)
+    yield from slow_precision(config)
 
 
 def unlearnt(config: "RunConfig") -> Iterator[Finding]:
@@ -54,6 +59,31 @@ def unlearnt(config: "RunConfig") -> Iterator[Finding]:
         )
     if not set(environment.operators) & set(OPERATORS):
         yield warning("pool", "the pool holds none of the operators that the embedded policy has learnt", "add some")
+
+
+def slow_precision(config: "RunConfig") -> Iterator[Finding]:
+    """Warn where the policy in this process computes in bfloat16 on a CPU that is slow at it."""
+    if config.policy.base_url is not None or config.optimiser.precision != "bfloat16":
+        return
+    from workflow_r1.policy.model import resolve_device
+    from workflow_r1.policy.precision import bfloat16_slowdown
+
+    if resolve_device(config.policy.device).type != "cpu" or (slowdown := bfloat16_slowdown()) < SLOW:
+        return
+    keys = ["optimiser.precision=float32"]
+    if config.optimiser.lora is not None and config.optimiser.lora.base_precision == "bfloat16":
+        keys.append("optimiser.lora.base_precision=float32")
+    yield warning(
+        "precision",
+        f"this processor has no fast bfloat16: a matrix product takes {slowdown:.0f} times as long as in float32",
+        f"begin with {' '.join(f'-o {key}' for key in keys)}",
+    )
+
+
+def note_slow_precision(config: "RunConfig", on_event: OnEvent) -> None:
+    """Say so before answers are sampled where :func:`slow_precision` finds something."""
+    for finding in slow_precision(config):
+        on_event(Noted(f"warning: {finding.found}; {finding.remedy}"))
 
 
 def context_room(config: "RunConfig") -> int | None:

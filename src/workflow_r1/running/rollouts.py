@@ -10,6 +10,7 @@ from workflow_r1.recording.events import AnsweringStarted, OnEvent, Preparing, T
 from workflow_r1.running.configuration import check_at_least, open_questions
 from workflow_r1.running.interrupts import Stop, run_loop
 from workflow_r1.running.policies import POLICY, open_method
+from workflow_r1.running.policy_fit import note_slow_precision
 from workflow_r1.running.saving import check_can_append
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def roll_out(
     check_services(config.services, opened.services)
     if method == POLICY:
         check_served_policy(config.policy, config.llm)
+        note_slow_precision(config, on_event)
     output.parent.mkdir(parents=True, exist_ok=True)
     total = len(chosen) * group_size
     on_event(

@@ -143,7 +143,7 @@ def train(
         ProcessLostError: another process of the run was lost.
     """
     from workflow_r1.running.policies import require_trainable
-    from workflow_r1.running.policy_fit import refuse_misfit, unlearnt
+    from workflow_r1.running.policy_fit import refuse_misfit, slow_precision, unlearnt
 
     require_trainable(config.policy)
     refuse_misfit(config)
@@ -163,7 +163,7 @@ def train(
             place = _open_directory(config, directory, engine, resume=resume) if is_main or resume else Path()
         place = place if ranks is None else ranks.from_main(place)
         tell(RunOpened(place, engine.title.format(title=_title(config))))
-        for finding in unlearnt(config):
+        for finding in (*unlearnt(config), *slow_precision(config)):
             tell(Warned(f"{finding.found}; {finding.remedy}"))
         try:
             with _followed(config, place, tell, is_main=is_main, resume=resume) as receive:
