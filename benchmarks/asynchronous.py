@@ -34,6 +34,7 @@ from workflow_r1.embedded import EmbeddedConfig, SimulatedExpert
 from workflow_r1.engines.native.run import Trainer
 from workflow_r1.environment import QuestionEnvironment
 from workflow_r1.evaluation.evaluate import evaluate
+from workflow_r1.evaluation.statistics import seed_interval
 from workflow_r1.inference import ChatReply, ChatRequest, OpenAIChatConfig, OpenAIChatModel
 from workflow_r1.inference.loopback import LoopbackServer
 from workflow_r1.operators import OPERATORS, OperatorConfig, OperatorServices
@@ -234,45 +235,56 @@ def exact_match(directory: Path, num_questions: int, temperature: float) -> floa
     return result.figures.exact_match.rate
 
 
-def mean_and_half_width(values: Sequence[float]) -> str:
-    """Return the mean with its 95% interval (Student's t)."""
+def mean_and_half_width(values: Sequence[float], sign: str = "") -> str:
+    """Return the mean with half of its 95% interval (Student's t)."""
     if len(values) < 2:
-        return f"{statistics.mean(values):.3f}"
-    t = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 8: 2.36, 10: 2.26}.get(len(values), 2.0)
-    return f"{statistics.mean(values):.3f} ± {t * statistics.stdev(values) / math.sqrt(len(values)):.3f}"
+        return format(statistics.mean(values), f"{sign}.3f")
+    interval = seed_interval(values=values)
+    return f"{interval.estimate:{sign}.3f} ± {interval.high - interval.estimate:.3f}"
+
+
+FIGURES: Mapping[str, Callable[[dict[str, Any]], float]] = {
+    "minutes": lambda run: run["rows"][-1]["seconds"] / 60,
+    "lag": lambda run: statistics.mean(row.get("rollout/lag_mean", 0.0) for row in run["rows"]),
+    "reward, all steps": lambda run: statistics.mean(rewards(run)),
+    "reward, last quarter": lambda run: statistics.mean(rewards(run)[-(len(run["rows"]) // 4) :]),
+    "greedy EM": lambda run: run["greedy"],
+    "sampled EM": lambda run: run["sampled"],
+}
+"""The figures of a run by their headings."""
+
+
+def rewards(run: dict[str, Any]) -> list[float]:
+    """Return the mean reward of each step."""
+    return [row["rollout/reward"] for row in run["rows"]]
 
 
 def show(results: Sequence[dict[str, Any]], arms: Sequence[int]) -> None:
-    """Print a table of the runs that are done."""
+    """Print a table of the runs that are done, and one of differences from the first arm, seed by seed."""
+    by_arm = {arm: {run["seed"]: run for run in results if run["staleness"] == arm} for arm in arms}
+    print(f"\n| staleness | seeds | {' | '.join(FIGURES)} |\n|---|---|{'---|' * len(FIGURES)}")
+    for arm, own in by_arm.items():
+        if own:
+            cells = [mean_and_half_width([figure(run) for run in own.values()]) for figure in FIGURES.values()]
+            print(f"| {arm} | {len(own)} | {' | '.join(cells)} |")
+    compared = [name for name in FIGURES if name not in ("minutes", "lag")]
     print(
-        "\n| staleness | seeds | minutes | faster | lag | reward, all steps | last quarter | greedy EM | sampled EM |"
+        f"\n| less staleness {arms[0]} | seeds | faster | {' | '.join(compared)} |\n|---|---|---|{'---|' * len(compared)}"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
-    first = {run["seed"]: run for run in results if run["staleness"] == arms[0]}
-    for staleness in arms:
-        own = [run for run in results if run["staleness"] == staleness]
-        if not own:
-            continue
-        rewards = [[row["rollout/reward"] for row in run["rows"]] for run in own]
-        ratios = [
-            first[run["seed"]]["rows"][-1]["seconds"] / run["rows"][-1]["seconds"]
-            for run in own
-            if run["seed"] in first
-        ]
-        lags = [row.get("rollout/lag_mean", 0.0) for run in own for row in run["rows"]]
-        print(
-            f"| {staleness} | {len(own)} | {statistics.mean(run['rows'][-1]['seconds'] for run in own) / 60:.1f} "
-            f"| {statistics.median(ratios) if ratios else math.nan:.2f} | {statistics.mean(lags):.2f} "
-            f"| {mean_and_half_width([statistics.mean(each) for each in rewards])} "
-            f"| {mean_and_half_width([statistics.mean(each[-(len(each) // 4) :]) for each in rewards])} "
-            f"| {mean_and_half_width([run['greedy'] for run in own])} "
-            f"| {mean_and_half_width([run['sampled'] for run in own])} |",
-            flush=True,
-        )
+    first = by_arm[arms[0]]
+    for arm in arms[1:]:
+        pairs = [(run, first[seed]) for seed, run in by_arm[arm].items() if seed in first]
+        if pairs:
+            faster = statistics.median(FIGURES["minutes"](other) / FIGURES["minutes"](run) for run, other in pairs)
+            cells = [
+                mean_and_half_width([FIGURES[name](run) - FIGURES[name](other) for run, other in pairs], "+")
+                for name in compared
+            ]
+            print(f"| {arm} | {len(pairs)} | {faster:.2f} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
-    """Train all arms, seed by seed, evaluate them, and print a table after each seed."""
+    """Train all arms, seed by seed, evaluate them, and print a table after each seed; runs that are kept are not made again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--staleness", default="0,4", help="arms, comma-separated")
     parser.add_argument("--seeds", type=int, default=5, help="seeds of each arm")
@@ -288,19 +300,24 @@ def main() -> None:
     arguments = parser.parse_args()
 
     arms = [int(value) for value in arguments.staleness.split(",")]
+    # All that a run depends on but its arm and seed.
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("staleness", "seeds", "output")}
     results: list[dict[str, Any]] = []
     for seed in range(arguments.seeds):
         for staleness in arms:
             directory = arguments.output / f"staleness-{staleness}-seed-{seed}"
             kept = directory.with_suffix(".json")
-            if not kept.exists():
+            if kept.exists():
+                if json.loads(kept.read_text()).get("settings") != settings:
+                    parser.error(f"{kept} was made with other settings; give another --output")
+            else:
                 rows = train(configure(staleness, seed, arguments), directory, arguments)
                 greedy, sampled = (
                     exact_match(directory / "policy", arguments.evaluation_questions, temperature)
                     for temperature in (0.0, 1.0)
                 )
                 run = {"staleness": staleness, "seed": seed, "rows": rows, "greedy": greedy, "sampled": sampled}
-                kept.write_text(json.dumps(run))
+                kept.write_text(json.dumps(run | {"settings": settings}))
             results.append(json.loads(kept.read_text()))
         show(results, arms)
 
