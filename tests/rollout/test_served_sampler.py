@@ -298,6 +298,32 @@ def sample_turn(routes, renderer, *, accounts=None, max_tokens=200, **sampling):
         return asyncio.run(main())
 
 
+@pytest.mark.parametrize("end", ["abort", "error"])
+def test_a_turn_that_the_server_broke_off_is_sampled_again(end):
+    """vLLM returns what it has of a turn that it aborts, with status 200."""
+
+    class Aborting(LoopbackPolicy):
+        async def _complete(self, request):
+            status, reply = await super()._complete(request)
+            if len(self.requests) == 1:
+                reply["choices"][0] |= {"finish_reason": end, "token_ids": [99], "logprobs": {"token_logprobs": [-0.1]}}
+            return status, reply
+
+    policy = Aborting(draw)
+    with running(policy) as server:
+
+        async def main():
+            client = connect(server, max_retries=1)
+            try:
+                return await complete(client)
+            finally:
+                await client.aclose()
+
+        completion = asyncio.run(main())
+    assert (completion.token_ids, completion.is_stopped) == ((99, 17, END), True)
+    assert len(policy.requests) == 2
+
+
 def saying(tokenizer, texts):
     """Draw the texts in order, as a server that stops at the closing tags does; each continues the one before."""
     texts = list(texts)
