@@ -155,6 +155,20 @@ def test_lost_state_is_made_anew_from_the_answers(tmp_path: Path) -> None:
     assert same_state(tmp_path / "one", tmp_path / "other")
 
 
+def test_reward_of_another_plan_is_not_taken_for_one_that_is_drawn_anew(tmp_path: Path) -> None:
+    """A question fails in the first pass, and the state is lost: the answers after it were drawn by another controller."""
+
+    def fails(number: int, text: str) -> Exception | None:
+        return ServiceUnavailableError("down") if TRAIN[0].text in text and number < 60 else None
+
+    train(tmp_path / "whole", Expert(), questions=20)
+    train(tmp_path / "parts", Expert(fails), questions=20)
+    assert any(row.score is None for row in read_answers_log(tmp_path / "parts" / "answers.jsonl"))
+    (tmp_path / "parts" / "state.npz").unlink()
+    train(tmp_path / "parts", Expert(), questions=20)
+    assert same_state(tmp_path / "parts", tmp_path / "whole")
+
+
 def test_hashed_vectors_tell_shared_words_and_endings() -> None:
     texts = ["Where was Ann born?", "Where was Bob born?", "Compare two rivers", "where was ann BORN", "", "?!"]
     vectors, tokens = asyncio.run(HashedEmbeddings()(texts))
