@@ -169,6 +169,26 @@ def test_reward_of_another_plan_is_not_taken_for_one_that_is_drawn_anew(tmp_path
     assert same_state(tmp_path / "parts", tmp_path / "whole")
 
 
+def test_vectors_of_an_endpoint_and_their_tokens_are_kept_for_later_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Endpoint(HashedEmbeddings):
+        async def __call__(self, texts: Sequence[str]) -> tuple[Any, int]:
+            asked.extend(texts)
+            return (await super().__call__(texts))[0], len(texts)
+
+    monkeypatch.setattr("workflow_r1.methods.maas.method.make_embeddings", lambda settings: Endpoint())
+    embeddings = {"base_url": "http://127.0.0.1:1/v1", "model": "e"}
+    train(tmp_path, Expert(), embeddings=embeddings)
+    summary = (tmp_path / "summary.json").read_bytes()
+    assert len(asked) == json.loads(summary)["embedding_tokens"] == 6 + 10  # moves and questions
+    train(tmp_path, Expert(), embeddings=embeddings)
+    assert len(asked) == 16
+    assert (tmp_path / "summary.json").read_bytes() == summary
+
+
 def test_hashed_vectors_tell_shared_words_and_endings() -> None:
     texts = ["Where was Ann born?", "Where was Bob born?", "Compare two rivers", "where was ann BORN", "", "?!"]
     vectors, tokens = asyncio.run(HashedEmbeddings()(texts))

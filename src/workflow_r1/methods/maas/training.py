@@ -2,6 +2,7 @@
 
     DIRECTORY/
       answers.jsonl     one row per answered question: its draws, its reward and its cost
+      vectors.jsonl     the vectors of questions and moves, and their tokens, where an endpoint makes them
       state.npz         parameters, optimiser and baseline after some whole batch
       search.json, seconds.json, summary.json     see ``methods.searching``
 
@@ -38,6 +39,7 @@ from workflow_r1.trajectory.records import Record
 from workflow_r1.trajectory.storage import append_lines, iterate_lines, write_atomically
 
 ANSWERS = "answers.jsonl"
+VECTORS = "vectors.jsonl"
 STATE = "state.npz"
 
 NUM_TOLD = 3
