@@ -500,6 +500,14 @@ def test_ids_are_unique_in_a_file_and_may_be_prefixed(tmp_path):
     assert [question.id for question in load_questions(path, prefix_ids=True)] == ["nq/a1", "popqa/a1"]
 
 
+def test_an_empty_id_column_hides_no_other_one(tmp_path):
+    """Parquet and tables give every row of a mixture the columns of all its datasets."""
+    row = {"question": "Who?", "answer": "He"}
+    rows = [row | {"id": None, "qid": "q7"}, row | {"id": "", "_id": "m3"}, row | {"id": " ", "qid": None}]
+    path = write(tmp_path, "mixed.jsonl", jsonl(*rows))
+    assert [question.id for question in load_questions(path)] == ["q7", "m3", "mixed-3"]
+
+
 def test_repeated_ids_are_named_together(tmp_path):
     rows = [OWN | {"id": f"a{number % 40}", "hops": number % 80} for number in range(100)]
     path = write(tmp_path, "q.jsonl", jsonl(*rows))

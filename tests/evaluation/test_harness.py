@@ -15,7 +15,17 @@ from workflow_r1.methods import METHODS, MethodContext
 from workflow_r1.methods.method import method_environment
 from workflow_r1.operators import OperatorServices
 from workflow_r1.rollout.doubles import ScriptedPolicy
-from workflow_r1.trajectory import Message, Question, ScoredTrajectory, StopReason, TaskReward, Trajectory, Turn, Usage
+from workflow_r1.trajectory import (
+    Message,
+    OperatorCall,
+    Question,
+    ScoredTrajectory,
+    StopReason,
+    TaskReward,
+    Trajectory,
+    Turn,
+    Usage,
+)
 
 PARIS = Question(id="1", text="What is the capital of France?", golden_answers=("Paris",))
 ROME = Question(id="2", text="What is the capital of Italy?", golden_answers=("Rome",))
@@ -195,12 +205,15 @@ def test_how_an_answer_came_about(tmp_path: Path, turns: list[str], status: Eval
 
 
 def test_what_a_row_counts() -> None:
+    call = OperatorCall(
+        operator="Echo", input="i", observation="o", valid=True,
+        usage=Usage(llm_calls=1, prompt_tokens=10, completion_tokens=5, cost=0.5),
+    )  # fmt: skip
     turns = (
-        Turn(index=1, text="x", token_ids=(1, 2), logprobs=(0.0, 0.0), well_formed=True, context_token_ids=(3,)),
         Turn(
-            index=2, text="y", token_ids=(4,), logprobs=(0.0,), well_formed=True,
-            usage=Usage(llm_calls=1, prompt_tokens=10, completion_tokens=5, cost=0.5),
+            index=1, text="x", token_ids=(1, 2), logprobs=(0.0, 0.0), well_formed=True, context_token_ids=(3,), calls=(call,)
         ),
+        Turn(index=2, text="y", token_ids=(4,), logprobs=(0.0,), well_formed=True),
     )  # fmt: skip
     trajectory = Trajectory(
         id="t", group_id="t", question=PARIS, prompt_token_ids=(7, 8, 9), turns=turns,
@@ -211,6 +224,24 @@ def test_what_a_row_counts() -> None:
     assert (row.llm_calls, row.tokens, row.cost, row.seconds, row.turns) == (3, 22, 0.5, 2.0, 2)
     assert (row.seed, row.repeat, row.status, row.exact_match) == (3, 1, EvaluationStatus.FAILED, None)
     assert not isinstance(trajectory, ScoredTrajectory)
+
+
+def test_calls_and_tokens_of_a_policy_behind_a_server_of_tokens_count_once() -> None:
+    """A server that samples by tokens counts its calls itself, and the records hold its tokens, too."""
+    told = [
+        Usage(llm_calls=1, prompt_tokens=3, completion_tokens=2),
+        Usage(llm_calls=1, prompt_tokens=6, completion_tokens=1),
+    ]
+    turns = (
+        Turn(index=1, text="x", token_ids=(1, 2), logprobs=(0.0, 0.0), well_formed=True, context_token_ids=(3,), usage=told[0]),
+        Turn(index=2, text="y", token_ids=(4,), logprobs=(0.0,), well_formed=True, usage=told[1]),
+    )  # fmt: skip
+    trajectory = Trajectory(
+        id="t", group_id="t", question=PARIS, prompt_token_ids=(7, 8, 9), turns=turns,
+        stop_reason=StopReason.OPERATOR_FAILED,
+    )  # fmt: skip
+    row = make_row(trajectory, method="m", benchmark="b", seed=0, repeat=0)
+    assert (row.llm_calls, row.tokens) == (2, 3 + 2 + 6 + 1)
 
 
 @pytest.mark.parametrize(

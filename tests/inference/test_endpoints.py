@@ -148,6 +148,20 @@ def test_an_endpoint_that_is_down_rests_and_is_tried_by_one_request_at_a_time() 
     assert not down.is_down
 
 
+def test_a_request_that_an_earlier_endpoint_answers_does_not_use_up_the_trial_of_one_that_is_down() -> None:
+    clock = Clock()
+    main, reserve = replying("main"), Endpoint("reserve", FailingChatModel(), weight=0.0, clock=clock)
+    route = RoutedChatModel([Endpoint("main", main, clock=clock), reserve])
+    reserve.note_failure(EndpointRejectedError("bad key"))
+    reserve.chat = replying("reserve")
+    clock.now = 31.0
+    assert ask(route) == "main"
+    route.endpoints[0].chat = FailingChatModel()
+    clock.now = 32.0  # The reserve's pause has been over since 30, and nobody has tried it.
+    assert ask(route) == "reserve"
+    assert not reserve.is_down
+
+
 def test_one_reply_ends_a_row_of_failures() -> None:
     replies = iter([ServiceTimeoutError("t"), ServiceTimeoutError("t"), "a"] * 5)
     shaky = Endpoint("a", ScriptedChatModel(lambda _: next(replies)), weight=1e9)

@@ -1,10 +1,16 @@
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
+from workflow_r1.config.methods import MethodsConfig
+from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.errors import ServiceUnavailableError
+from workflow_r1.evaluation import evaluate
 from workflow_r1.inference import FailingChatModel, ScriptedChatModel
+from workflow_r1.methods import METHODS, MethodContext
 from workflow_r1.methods.passages import THE_QUESTION
+from workflow_r1.operators import OperatorServices
 from workflow_r1.operators.results import read_answer, read_answers
 from workflow_r1.retrieval import Passage, ScriptedSearch
 from workflow_r1.trajectory import Message, Question, ScoredTrajectory, StopReason
@@ -129,3 +135,39 @@ def test_read_answer(observation: str, answer: str) -> None:
 def test_read_answers() -> None:
     assert read_answers("[Answer 1] a b\n[Answer 2] c [Answer 9]\n[Answer 10] d") == ["a b", "c [Answer 9]", "d"]
     assert read_answers("no answers") == []
+
+
+@pytest.mark.parametrize(
+    ("method", "limits", "answer"),
+    [
+        ("cot", {"max_operator_calls": 1}, "Paris"),  # the observation of the last call is followed by a notice
+        ("ensemble", {"max_operator_calls": 2}, "Paris"),
+        ("medprompt", {"max_operator_calls": 3}, "Paris"),  # three of five votes are not run
+        ("oracle-choice", {"parallel_calls": False}, "\u2205"),  # two calls, and one observation that says so
+    ],
+)
+def test_a_workflow_gets_one_observation_of_each_call_whatever_the_environment_says(
+    method: str, limits: dict[str, object], answer: str
+) -> None:
+    """Methods act in the policy's own environment where they demonstrate for it."""
+
+    def reply(messages: tuple[Message, ...]) -> str:
+        return "<reasoning>r</reasoning><answer>Paris</answer><choice>A</choice>"
+
+    chosen = METHODS[method]
+    services, operators = OperatorServices(chat=ScriptedChatModel(reply)), chosen.pool({})
+    config = EnvironmentConfig(operators=tuple(operators), **limits)  # type: ignore[arg-type]
+
+    def make_environment(question: Question) -> QuestionEnvironment:
+        return QuestionEnvironment(question, config=config, operators=operators, services=services)
+
+    context = MethodContext(
+        services=services,
+        operators=operators,
+        make_environment=make_environment,
+        settings=MethodsConfig(),
+        questions=[PARIS],
+    )
+    policy = chosen.make_policy(context)
+    result = asyncio.run(evaluate([PARIS], policy=policy, make_environment=make_environment))
+    assert result.trajectories[0].answer == answer

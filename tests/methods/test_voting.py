@@ -1,5 +1,6 @@
 """Self-Consistency and MedPrompt: exact numbers of calls, votes, ties, and what an LLM may do to them."""
 
+import itertools
 import re
 
 import pytest
@@ -123,6 +124,20 @@ def test_medprompt_is_eight_calls_and_maps_letters_back(run_method) -> None:
     assert len(set(orders)) > 1
     assert {request.temperature for request in votes} == {0.0}
     assert {request.temperature for request in chat.requests[:3]} == {0.7}
+
+
+def test_medprompt_counts_every_vote_of_many(run_method) -> None:
+    """One call draws and 100 vote: more calls than any environment of the policy allows."""
+
+    def reply(messages: tuple[Message, ...]) -> str:
+        letters = {text: letter for letter, text in lettered(messages).items()}
+        if not letters:
+            return answer(next(drawn))
+        return choose(letters["Paris" if next(votes) < 40 else "Lyon"])
+
+    drawn, votes = iter(["Paris", "Lyon", "Nice"]), itertools.count()
+    result = run_method("medprompt", ScriptedChatModel(reply), PARIS, medprompt={"num_votes": 100})
+    assert (result.trajectories[0].answer, result.figures.llm_calls) == ("Lyon", 103.0)
 
 
 def test_medprompt_shuffles_by_the_seed_alone(run_method) -> None:

@@ -24,6 +24,8 @@ JAWS = Passage("7", "Jaws", "A film.", 2.5)
         (" A film. ", Passage("2", "", "A film.", 0.5)),
         ({"title": "Jaws", "text": ""}, Passage("2", "Jaws", "", 0.5)),
         ({"title": None, "text": "\ud800"}, Passage("2", "", "?", 0.5)),
+        ({"title": "Jaws", "text": None}, Passage("2", "Jaws", "", 0.5)),
+        ({"text": None, "snippet": None, "contents": "Jaws\nA film."}, Passage("2", "Jaws", "A film.", 0.5)),
     ],
 )
 def test_the_forms_that_are_about(value: Any, passage: Passage) -> None:
@@ -42,6 +44,7 @@ def test_the_forms_that_are_about(value: Any, passage: Passage) -> None:
         ({"text": ["A film."]}, "field text: expected text, found a list"),
         ({"title": 7, "text": "A film."}, "field title: expected text, found 7"),
         ({"text": " "}, "expected a title or a text, found neither"),
+        ({"title": None, "text": None}, "expected a title or a text, found neither"),
         ("", "expected a title or a text"),
         ({"text": "A film.", "score": "high"}, "field score: expected a number, found 'high'"),
         ({"text": "A film.", "score": True}, "field score"),

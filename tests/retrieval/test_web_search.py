@@ -75,6 +75,11 @@ def test_what_is_sent_and_what_comes_back(serve: Callable) -> None:
     assert [passage.score for passage in found] == [1.0, 1 / 2, 1 / 3, 1 / 4]
 
 
+def test_a_page_with_a_null_for_its_snippet_is_a_result_all_the_same() -> None:
+    pages = [{"title": "Only a title", "snippet": None, "link": "l"}, REPLY["organic"][0]]
+    assert [passage.text for passage in read_reply({"organic": pages}, 5)] == ["", "Directed by Spielberg."]
+
+
 def test_no_more_than_k() -> None:
     assert [passage.id for passage in read_reply(REPLY, 2)] == ["https://a.example", "https://b.example"]
 

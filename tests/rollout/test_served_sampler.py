@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from workflow_r1.accounting import Accounts, PricesConfig
+from workflow_r1.accounting.budget import Budget, BudgetConfig
 from workflow_r1.errors import ServiceRejectedError, ServiceUnavailableError
 from workflow_r1.inference import ScriptedChatModel
 from workflow_r1.inference.loopback import Fault, LoopbackServer
@@ -296,6 +297,49 @@ def sample_turn(routes, renderer, *, accounts=None, max_tokens=200, **sampling):
                 await client.aclose()
 
         return asyncio.run(main())
+
+
+@pytest.mark.parametrize("end", ["abort", "error"])
+def test_a_turn_that_the_server_broke_off_is_sampled_again(end):
+    """vLLM returns what it has of a turn that it aborts, with status 200."""
+
+    class Aborting(LoopbackPolicy):
+        async def _complete(self, request):
+            status, reply = await super()._complete(request)
+            if len(self.requests) == 1:
+                reply["choices"][0] |= {"finish_reason": end, "token_ids": [99], "logprobs": {"token_logprobs": [-0.1]}}
+            return status, reply
+
+    policy = Aborting(draw)
+    with running(policy) as server:
+
+        async def main():
+            client = connect(server, max_retries=1)
+            try:
+                return await complete(client)
+            finally:
+                await client.aclose()
+
+        completion = asyncio.run(main())
+    assert (completion.token_ids, completion.is_stopped) == ((99, 17, END), True)
+    assert len(policy.requests) == 2
+
+
+def test_a_budget_of_calls_counts_turns_and_no_looks_at_the_server():
+    """Every session that begins at once looks how long a context the server takes."""
+    policy, budget = LoopbackPolicy(draw), Budget(BudgetConfig(calls=8))
+    with running(policy) as server:
+
+        async def main():
+            client = connect(server)
+            metered = MeteredServer(client, Accounts(budget=budget), endpoint="policy", model="policy")
+            try:
+                return await asyncio.gather(*(complete(metered, seed=seed) for seed in range(8)))
+            finally:
+                await client.aclose()
+
+        assert len(asyncio.run(main())) == 8
+    assert budget.spent.calls == len(policy.requests) == 8
 
 
 def saying(tokenizer, texts):

@@ -78,6 +78,23 @@ def test_what_of_an_address_is_secret() -> None:
     assert {"hunter2", "user:hunter2", "dXNlcjpodW50ZXIy"} <= secrets_of_url("http://user:hunter2@h/v1")
     assert "abc" in secrets_of_url("http://h/v1?api-key=abc")
     assert without_login("https://user:hunter2@h:1/v1?key=abc#x") == "https://h:1/v1"
+    url = "http://h/v1?api-version=preview&subscription-key=abc&sig=d%2Fe&tier=1"
+    assert secrets_of_url(url) == {"preview", "abc", "d/e", "d%2Fe", "1"}
+    assert secrets_of_url(url, only_keys=True) == {"abc", "d/e", "d%2Fe"}
+
+
+@pytest.mark.parametrize("query", ["api-version=preview", "tier=1", "api-version=2024-10-21"])
+def test_the_plain_values_of_an_address_stay_in_a_reply(query: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    said = f"A preview of 1 film on 2024-10-21, by {KEY}"
+    with LoopbackServer(ScriptedChatModel([said])) as server:
+        config = OpenAIChatConfig(model="m", base_url=f"{server.url}?{query}", api_key_env="MY_KEY", check_model=False)
+
+        async def main() -> str:
+            async with OpenAIChatModel(config) as chat:
+                return (await chat(ChatRequest((Message(role="user", content="q"),)))).text
+
+        assert asyncio.run(main()) == "A preview of 1 film on 2024-10-21, by ***"
 
 
 def test_a_secret_within_another_is_masked_whole() -> None:

@@ -19,9 +19,10 @@ from workflow_r1.operators import OperatorServices
 from workflow_r1.rollout import ScriptedPolicy, derive_seed
 from workflow_r1.services.admission import AdmissionRules
 from workflow_r1.serving.app import ServerLimits
+from workflow_r1.serving.replies import policy_tokens
 from workflow_r1.tasks import TaskEnvironment
 from workflow_r1.tasks.instances import instance_of
-from workflow_r1.trajectory import Trajectory, Usage
+from workflow_r1.trajectory import Question, StopReason, Trajectory, Turn, Usage
 
 CALL = "<think>look it up</think><tool>Echo: jaws</tool>"
 ANSWER = "<think>settled</think><answer>Cincinnati</answer>"
@@ -194,6 +195,24 @@ def test_usage_is_the_policys_own_and_max_tokens_bounds_it(serve, tokenizer) -> 
     assert short.usage.completion_tokens == 5
     assert short.choices[0].finish_reason == "length"
     assert short.workflow_r1["stop_reason"] == "max_response_tokens"
+
+
+def test_usage_of_a_policy_behind_a_server_of_tokens_is_the_servers_count() -> None:
+    turns = (
+        Turn(
+            index=1, text=CALL, token_ids=(4, 5), context_token_ids=(6,), well_formed=True,
+            usage=Usage(llm_calls=1, prompt_tokens=3, completion_tokens=2),
+        ),
+        Turn(
+            index=2, text=ANSWER, token_ids=(7,), well_formed=True,
+            usage=Usage(llm_calls=1, prompt_tokens=6, completion_tokens=1),
+        ),
+    )  # fmt: skip
+    trajectory = Trajectory(
+        id="t", group_id="t", question=Question(id="q", text="?", golden_answers=()), prompt_token_ids=(1, 2, 3),
+        turns=turns, answer="a", stop_reason=StopReason.ANSWERED,
+    )  # fmt: skip
+    assert policy_tokens(trajectory) == {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
 
 
 def test_a_prompt_beyond_the_budget_is_413(serve, tokenizer) -> None:

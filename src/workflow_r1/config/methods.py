@@ -25,7 +25,7 @@ class MedPromptConfig(Record):
 
     num_answers: int = Field(default=3, ge=2, le=26)
     """Answers to draw. AFlow: 3."""
-    num_votes: int = Field(default=5, ge=1)
+    num_votes: int = Field(default=5, ge=1, le=1000)
     """Votes over the answers, each in an order of its own. AFlow: 5."""
     temperature: float = Field(default=0.7, gt=0.0)
     """Sampling temperature of the answers; votes are asked at 0."""
@@ -49,7 +49,7 @@ class MedPromptKNNConfig(Record):
 class ReActConfig(Record):
     """ReAct: a loop of thought, action and observation."""
 
-    max_steps: int = Field(default=8, ge=1)
+    max_steps: int = Field(default=8, ge=1, le=1000)
     """Thoughts with their actions, the final one included. The paper's limit on HotpotQA: 7 with a search."""
     temperature: float = Field(default=0.0, ge=0.0)
     """Sampling temperature of the LLM that thinks."""
@@ -58,14 +58,14 @@ class ReActConfig(Record):
 class ExpertWorkflowConfig(Record):
     """The workflow that an engineer would write."""
 
-    max_lookups: int = Field(default=3, ge=1)
+    max_lookups: int = Field(default=3, ge=1, le=1000)
     """Most lookups that the LLM may ask for, with search, after the search for the question itself."""
 
 
 class RandomConfig(Record):
     """Random operator calls, then an answer."""
 
-    max_calls: int = Field(default=4, ge=1)
+    max_calls: int = Field(default=4, ge=1, le=1000)
     """Most calls; their number is uniform from 1 on."""
 
 

@@ -272,17 +272,20 @@ def _demand(row: Row, column: str, place: str) -> Any:
 
 
 def _text_of(row: Row, mapped: str | None, candidates: tuple[str, ...], place: str) -> str:
-    """Return a short text or number as text; empty where the row has none and no column was mapped to it."""
-    value = _demand(row, mapped, place) if mapped is not None else _ABSENT
-    for column in candidates if mapped is None else ():
+    """Return a short text or number as text, of the first column that is not empty; empty where the row has none and no
+    column was mapped to it.
+    """
+    if mapped is not None:
+        _demand(row, mapped, place)
+    for column in candidates if mapped is None else (mapped,):
         value = _look_up(row, column)
-        if value is not _ABSENT:
-            break
-    if value is _ABSENT or _is_missing(value):
-        return ""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise DataError(f"{place}: expected text or a number in {mapped or candidates[0]!r}, found {value!r:.80}")
-    return _without_lone_surrogates(str(value)).strip()
+        if value is _ABSENT or _is_missing(value):
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise DataError(f"{place}: expected text or a number in {column!r}, found {value!r:.80}")
+        if text := _without_lone_surrogates(str(value)).strip():
+            return text
+    return ""
 
 
 def _question_of(row: Row, layout: _Layout, place: str) -> str:

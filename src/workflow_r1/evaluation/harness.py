@@ -213,7 +213,8 @@ def make_row(trajectory: Trajectory, *, method: str, benchmark: str, seed: int, 
     """
     reward = trajectory.reward if isinstance(trajectory, ScoredTrajectory) else None
     usage = trajectory.usage + trajectory.policy_usage
-    own_calls = len(trajectory.turns) if trajectory.prompt_token_ids else 0
+    # Turns in this process; a server that samples by tokens counts its calls itself.
+    own_calls = sum(not turn.usage.llm_calls for turn in trajectory.turns) if trajectory.prompt_token_ids else 0
     return EvaluationRow(
         method=method,
         benchmark=benchmark,

@@ -18,7 +18,7 @@ from workflow_r1.trajectory import FinishReason, Usage
 _CUT_OFF = ("length", "max_tokens", "model_length")
 """Names of the end at ``max_tokens`` or at the context's end: OpenAI's and two that gateways pass through."""
 
-_BROKEN_OFF = ("error", "abort", "insufficient_system_resource")
+BROKEN_OFF = ("error", "abort", "insufficient_system_resource")
 """Ends that the server's state caused: OpenRouter's, vLLM's and SGLang's, DeepSeek's."""
 
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
@@ -38,7 +38,7 @@ def read_completion(completion: Any) -> ChatReply:
     first = choices[0] if isinstance(choices, list) and choices else None
     choice = first if isinstance(first, dict) else {}
     end = str(choice.get("finish_reason") or "").lower()
-    if choice.get("error") or end in _BROKEN_OFF:
+    if choice.get("error") or end in BROKEN_OFF:
         why = choice.get("error") or f"finish_reason {end!r}"
         raise AttemptError(FailureKind.SERVER_ERROR, f"a reply that the server broke off ({str(why)[:200]})")
     is_filtered = end.startswith("content_filter")

@@ -15,7 +15,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from workflow_r1.errors import (
     EndpointRejectedError,
@@ -117,12 +117,9 @@ class RoutedChatModel:
             ServiceError: every endpoint failed, or one refused the request itself.
             ReplayMissError: in a replay, the store has no reply of any of them.
         """
-        ranked = rank(self.endpoints, _identify(request))
-        # Where all are down, all are tried: one may just have come back.
-        candidates = [endpoint for endpoint in ranked if endpoint.admit()] or ranked
         failures: list[tuple[Endpoint, ServiceError]] = []
         miss: ReplayMissError | None = None
-        for endpoint in candidates:
+        for endpoint in _candidates(rank(self.endpoints, _identify(request))):
             if failures:
                 self.failovers[failures[-1][0].name] += 1
             try:
@@ -147,6 +144,21 @@ class RoutedChatModel:
         for endpoint in self.endpoints:
             if isinstance(endpoint.chat, HoldsConnections):
                 await endpoint.chat.aclose()
+
+
+def _candidates(ranked: Sequence[Endpoint]) -> Iterator[Endpoint]:
+    """Yield the endpoints to try, one after the other; where all are down, all of them: one may just have come back.
+
+    An endpoint is admitted when its turn comes: one that is down must not spend its trial on a request that an earlier
+    one answers.
+    """
+    is_any_up = False
+    for endpoint in ranked:
+        if endpoint.admit():
+            is_any_up = True
+            yield endpoint
+    if not is_any_up:
+        yield from ranked
 
 
 def rank(endpoints: Sequence[Endpoint], request: str) -> list[Endpoint]:

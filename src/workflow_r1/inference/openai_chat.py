@@ -206,9 +206,11 @@ class OpenAIChatModel:
         model = completion.get("model")
         if self.config.check_model and isinstance(model, str) and not _same_model(self.config.model, model):
             raise AttemptError(FailureKind.WRONG_MODEL, f"a reply of the model {quote(model, self._secrets)!r}")
-        if not self._secrets:
+        keys = self._service.keys
+        if not keys:
             return reply
-        return replace(reply, text=mask(reply.text, self._secrets), reasoning=mask(reply.reasoning, self._secrets))
+        # Again, since the service's JSON may have spelt a key with escapes.
+        return replace(reply, text=mask(reply.text, keys), reasoning=mask(reply.reasoning, keys))
 
 
 def _remedies(key_variable: str) -> dict[int | FailureKind, str]:

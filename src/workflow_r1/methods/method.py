@@ -17,6 +17,9 @@ SEARCH = "Search"
 WITH_SEARCH = "+search"
 """Ends the name of a method that has ``Search`` in its pool."""
 
+MAX_CALLS = 4096
+"""Calls, and turns, of a fixed workflow: more than the settings of any method allow, so that only one without an end gets there."""
+
 
 @dataclass(frozen=True, slots=True)
 class MethodContext:
@@ -100,8 +103,8 @@ def method_environment(operators: Mapping[str, Operator]) -> EnvironmentConfig:
     return EnvironmentConfig(
         operators=tuple(operators),
         prompt_style="brief",
-        max_operator_calls=64,
-        max_turns=64,
+        max_operator_calls=MAX_CALLS,
+        max_turns=MAX_CALLS,
         max_observation_chars=65536,
         max_turn_observation_chars=64 * 65536,
     )

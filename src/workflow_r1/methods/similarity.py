@@ -8,6 +8,7 @@ import numpy as np
 
 from workflow_r1.errors import DataError
 from workflow_r1.retrieval import BM25Index, EmbeddingModel, Passage
+from workflow_r1.retrieval.embeddings import Vectors
 from workflow_r1.trajectory.storage import append_lines, iterate_lines
 
 FindSimilar = Callable[[str], Awaitable[list[int]]]
@@ -52,12 +53,12 @@ async def by_embeddings(
         ServiceError: the service failed; the vectors so far are kept.
         DataError: the file is damaged.
     """
-    vectors, tokens = _read_vectors(path)
+    vectors, tokens = read_vectors(path)
     missing = [text for text in dict.fromkeys([*texts, *looked_for]) if text not in vectors]
     for start in range(0, len(missing), TEXTS_AT_ONCE):
         batch = missing[start : start + TEXTS_AT_ONCE]
         made, used = await embed(batch)
-        append_lines(path, [json.dumps({"texts": batch, "vectors": made.tolist(), "tokens": used}) + "\n"])
+        append_vectors(path, batch, made, used)
         vectors |= dict(zip(batch, made.tolist(), strict=True))
         tokens += used
     table = np.array([vectors[text] for text in texts])
@@ -70,8 +71,17 @@ async def by_embeddings(
     return find, tokens
 
 
-def _read_vectors(path: Path) -> tuple[dict[str, list[float]], int]:
-    """The vectors of a file by text, and the tokens that they took."""
+def append_vectors(path: Path, texts: Sequence[str], vectors: Vectors, tokens: int) -> None:
+    """Append the vectors of some texts to a file, and the tokens that they took."""
+    append_lines(path, [json.dumps({"texts": texts, "vectors": vectors.tolist(), "tokens": tokens}) + "\n"])
+
+
+def read_vectors(path: Path) -> tuple[dict[str, list[float]], int]:
+    """Return the vectors of a file by text, and the tokens that they took; none where there is no file.
+
+    Raises:
+        DataError: the file is damaged.
+    """
     vectors: dict[str, list[float]] = {}
     tokens = 0
     for place, line in iterate_lines(path, of="vectors") if path.is_file() else ():

@@ -51,6 +51,7 @@ class FixedWorkflowSession:
         self._rng = rng
         self._workflow: Workflow | None = None
         self._received = ""
+        self._num_calls = 0
         self._answer: str | None = None
 
     def extend(self, messages: Sequence[Message]) -> tuple[int, ...]:
@@ -67,12 +68,20 @@ class FixedWorkflowSession:
                     self._workflow = self._start(question_of(self._received), self._rng)
                     calls = next(self._workflow)
                 else:
-                    calls = self._workflow.send(observations_of(self._received))
+                    calls = self._workflow.send(self._observations())
             except StopIteration as stop:
                 self._answer = stop.value
+        self._num_calls = len(calls)
         action = "".join(f"<tool>{call}</tool>" for call in calls) if self._answer is None else ""
         text = f"<think>The workflow is fixed.</think>{action or f'<answer>{self._answer or NO_ANSWER}</answer>'}"
         return SampledTurn(text=text, token_ids=(), logprobs=(), finish_reason=FinishReason.STOP)
+
+    def _observations(self) -> list[str]:
+        """Return an observation of each call. The environment may say more, such as that no call is left, and may leave
+        some out: those are empty.
+        """
+        found = observations_of(self._received)[: self._num_calls]
+        return found + [""] * (self._num_calls - len(found))
 
 
 def question_of(prompt: str) -> str:

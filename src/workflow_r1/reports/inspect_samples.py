@@ -60,7 +60,7 @@ def make_sample(row: EvaluationRow, trajectory: Trajectory, *, epoch: int, llm: 
     messages = list(_messages(trajectory))
     usage = {llm: _usage(trajectory.usage)} if trajectory.usage.llm_calls else {}
     roles = {OPERATORS: usage[llm]} if usage else {}
-    if any(own := _policy_usage(trajectory)):
+    if any(own := trajectory.policy_tokens):
         policy = ModelUsage(input_tokens=own[0], output_tokens=own[1], total_tokens=sum(own))
         name = trajectory.policy or POLICY
         usage[name] = usage[name] + policy if name in usage else policy
@@ -202,14 +202,6 @@ def _usage(usage: Usage) -> ModelUsage:
     )
 
 
-def _policy_usage(trajectory: Trajectory) -> tuple[int, int]:
-    """Tokens that the policy read and wrote: by its server's count, or where it ran in this process each token once."""
-    if trajectory.policy_usage.llm_calls:
-        return trajectory.policy_usage.prompt_tokens, trajectory.policy_usage.completion_tokens
-    read = len(trajectory.prompt_token_ids) + sum(len(turn.context_token_ids) for turn in trajectory.turns)
-    return read, trajectory.num_policy_tokens
-
-
 def _error(trajectory: Trajectory) -> EvalError:
     message = f"{trajectory.stop_reason.value}: {trajectory.error or 'the infrastructure failed'}"
     return EvalError(message=message, traceback=message, traceback_ansi=message)
@@ -219,8 +211,8 @@ def _limit(trajectory: Trajectory) -> EvalSampleLimit | None:
     reached: dict[StopReason, tuple[Any, int]] = {
         StopReason.MAX_TURNS: ("turn", len(trajectory.turns)),
         StopReason.MAX_OPERATOR_CALLS: ("custom", sum(len(turn.calls) for turn in trajectory.turns)),
-        StopReason.MAX_RESPONSE_TOKENS: ("token", sum(_policy_usage(trajectory))),
-        StopReason.CONTEXT_FULL: ("context", sum(_policy_usage(trajectory))),
+        StopReason.MAX_RESPONSE_TOKENS: ("token", sum(trajectory.policy_tokens)),
+        StopReason.CONTEXT_FULL: ("context", sum(trajectory.policy_tokens)),
     }
     if trajectory.stop_reason not in reached:
         return None

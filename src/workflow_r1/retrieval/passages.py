@@ -77,19 +77,19 @@ def join_contents(passage: Passage) -> str:
 def _read_text(row: dict[str, Any], place: str) -> tuple[str, str]:
     """Title and text. Separate fields go before ``contents``, which repeats them where both are there."""
     field = next((name for name in TEXT_FIELDS if row.get(name) is not None), None)
-    if field is None:
-        contents = row.get("contents")
-        if not isinstance(contents, str):
-            fields = ", ".join(map(str, row)) or "none"
-            raise ValueError(
-                f"{place}: expected a field contents, {', '.join(TEXT_FIELDS)}; found fields {fields[:120]}"
-            )
+    contents = row.get("contents")
+    if field is None and isinstance(contents, str):
         return split_contents(contents)
-    title = row.get("title")
-    for name, found in (("title", title or ""), (field, row[field])):
+    # Some write null for an empty text.
+    field = field or next((name for name in TEXT_FIELDS if name in row), None)
+    if field is None:
+        fields = ", ".join(map(str, row)) or "none"
+        raise ValueError(f"{place}: expected a field contents, {', '.join(TEXT_FIELDS)}; found fields {fields[:120]}")
+    title, text = row.get("title") or "", "" if row[field] is None else row[field]
+    for name, found in (("title", title), (field, text)):
         if not isinstance(found, str):
             raise ValueError(f"{place}: field {name}: expected text, found {_show(found)}")
-    return title or "", row[field]
+    return title, text
 
 
 def _read_score(value: Any, place: str) -> float | None:

@@ -39,11 +39,7 @@ def num_tokens(trajectory: Trajectory) -> int:
     Tokens of a policy in this process are those of its context, each counted once: it keeps them between turns. Tokens
     of LLMs behind services are the services' own figures: a chat is sent anew with each turn.
     """
-    usage = trajectory.usage + trajectory.policy_usage
-    context = len(trajectory.prompt_token_ids) + sum(
-        len(turn.token_ids) + len(turn.context_token_ids) for turn in trajectory.turns
-    )
-    return usage.prompt_tokens + usage.completion_tokens + context
+    return trajectory.usage.prompt_tokens + trajectory.usage.completion_tokens + sum(trajectory.policy_tokens)
 
 
 def cost_reductions(

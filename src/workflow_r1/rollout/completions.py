@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from workflow_r1.inference.completion import BROKEN_OFF
 from workflow_r1.rollout.policy import log_probabilities
+from workflow_r1.services.attempts import AttemptError
+from workflow_r1.services.failures import FailureKind
 from workflow_r1.trajectory import Usage
 
 
@@ -78,13 +81,16 @@ def read_completion(reply: Any, prompt: Sequence[int], version: int | None) -> C
     Raises:
         ValueError: tokens or log-probabilities are missing, a number is not a log-probability, or the prompt is not the
             one that was sent.
+        AttemptError: the server broke the turn off, such as one under way when its weights were swapped by someone else.
     """
     try:
         choice = reply["choices"][0]
+        if (end := choice.get("finish_reason")) in BROKEN_OFF:
+            raise AttemptError(FailureKind.SERVER_ERROR, f"a turn that the server broke off (finish_reason {end!r})")
         ids = tuple(int(token) for token in choice["token_ids"])
         logprobs = log_probabilities(choice["logprobs"]["token_logprobs"])
         received = choice.get("prompt_token_ids")
-    except (KeyError, IndexError, TypeError):
+    except (KeyError, IndexError, TypeError, AttributeError):
         raise ValueError(
             "expected token_ids and logprobs: is it a vLLM or a llama.cpp server? Where it only evaluates the policy, set "
             'policy.exchange = "chat"'
@@ -93,7 +99,7 @@ def read_completion(reply: Any, prompt: Sequence[int], version: int | None) -> C
         raise ValueError("the server sampled after another prompt than was sent")
     if not ids or len(ids) != len(logprobs):
         raise ValueError(f"expected one log-probability for each token, found {len(logprobs)} for {len(ids)}")
-    return Completion(ids, logprobs, choice.get("finish_reason") != "length", version)
+    return Completion(ids, logprobs, end != "length", version)
 
 
 def llama_request(request: CompletionRequest) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from workflow_r1.rollout.completions import (
     read_llama_completion,
     vllm_request,
 )
+from workflow_r1.services.attempts import attempts_told_to
 from workflow_r1.services.failures import FailureKind
 from workflow_r1.services.json_service import JSONService, JSONServiceConfig
 from workflow_r1.services.keys import read_key
@@ -195,7 +196,9 @@ class PolicyServer:
         Raises:
             ServiceError: it does not answer.
         """
-        return await self._probe.ask(None, _read_models, path="/v1/models")
+        # A look at the server is no request that it samples for: no budget of calls counts it.
+        with attempts_told_to(lambda: None):
+            return await self._probe.ask(None, _read_models, path="/v1/models")
 
     async def load(self, weights: PublishedWeights) -> None:
         """Give the server these weights; the next turn is sampled from them.

@@ -24,7 +24,7 @@ from workflow_r1.services.failures import FailureKind
 from workflow_r1.services.open_files import reserve_open_files
 from workflow_r1.services.proxies import find_proxy
 from workflow_r1.services.refusals import Refusal, read_refusal
-from workflow_r1.services.secrets import hide_in_logs, mask, without_login
+from workflow_r1.services.secrets import hide_in_logs, mask, secrets_of_url, without_login
 from workflow_r1.trajectory.records import Record
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ class JSONService:
         config: patience.
         key: configuration key that errors name, e.g. ``search.server.url``.
         headers: sent with each request.
-        secrets: never repeated in an error, a log or a reply.
+        secrets: never repeated in an error or a log; those that are long enough for a key, and no plain value of the
+            address's query, in no reply either.
         remedies: remedies by status or kind of failure, where this service has reasons of its own.
         kind: the service's task, as errors call it.
         place: the service, as errors name it; None is kind and address.
@@ -119,8 +120,12 @@ class JSONService:
         }
         self._headers = [(name.encode("ascii"), value.encode("utf-8")) for name, value in named.items()]
         self._secrets = secrets
-        # A short secret, such as a value in an address's query, would garble the JSON around its place.
-        self._keys = [secret for secret in secrets if len(secret) >= _MIN_KEY_CHARS]
+        # What is no key, such as a version in the address's query, may well be a word of a reply.
+        plain = secrets_of_url(url) - secrets_of_url(url, only_keys=True)
+        self.keys: tuple[str, ...] = tuple(
+            each for each in secrets if len(each) >= _MIN_KEY_CHARS and each not in plain
+        )
+        """Secrets that a reply must not repeat."""
         self._remedies = remedies or {}
         hide_in_logs(secrets)
         self._targets: dict[str, httpcore2.URL] = {}
@@ -300,7 +305,7 @@ class JSONService:
     def _decode(self, body: bytes, *, as_text: bool) -> Any:
         try:
             # A service that repeats its key must not bring it into a trajectory.
-            text = mask(body.decode("utf-8-sig"), self._keys)
+            text = mask(body.decode("utf-8-sig"), self.keys)
             return text if as_text else json.loads(text)
         except (ValueError, RecursionError):
             raise self._unreadable(f"expected JSON, found {body[:40].decode('utf-8', errors='replace')!r}") from None

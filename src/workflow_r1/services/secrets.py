@@ -23,6 +23,9 @@ _LOGIN = re.compile(r"(?<=://)[^/?#\s\"']*@")
 _ADDRESS = re.compile(r"https?://[^\s\"']*+")
 _KEY = re.compile(r"(?<=[?&])((?:api[-_]?)?key|(?:access[-_]?)?token|secret|password)=[^&#\s\"']*+", re.IGNORECASE)
 
+_KEY_NAME = re.compile("key|token|secret|pass|pwd|auth|sig|code|credential", re.IGNORECASE)
+"""Parts of the names under which a query holds a key."""
+
 
 def without_login(url: str) -> str:
     """Leave out ``user:password@``, query and fragment, which may hold keys."""
@@ -30,14 +33,19 @@ def without_login(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def secrets_of_url(url: str) -> set[str]:
+def secrets_of_url(url: str, *, only_keys: bool = False) -> set[str]:
     """Return the parts of an address that may be secret: the password and the values of the query, in every form they
     are sent in.
+
+    Args:
+        url: the address.
+        only_keys: leave out values of the query whose names are not those of keys, such as ``api-version=preview``.
     """
     parts = urlsplit(url)
     login = parts.netloc.rpartition("@")[0]
     user, _, password = login.partition(":")
-    found = {password or user, *(value for _, value in parse_qsl(parts.query))}
+    query = parse_qsl(parts.query)
+    found = {password or user, *(value for name, value in query if not only_keys or _KEY_NAME.search(name))}
     if login:
         pair = f"{unquote(user)}:{unquote(password)}"
         found |= {login, pair, base64.b64encode(pair.encode()).decode()}

@@ -150,9 +150,7 @@ def no_answer_text(trajectory: Trajectory) -> str:
 
 def policy_tokens(trajectory: Trajectory) -> dict[str, int]:
     """The policy's own tokens, as OpenAI's ``usage``. The operators' usage stands in the trace."""
-    read = trajectory.policy_usage.prompt_tokens + len(trajectory.prompt_token_ids)
-    read += sum(len(turn.context_token_ids) for turn in trajectory.turns)
-    written = sum(_num_tokens(turn) for turn in trajectory.turns)
+    read, written = trajectory.policy_tokens
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 

@@ -268,6 +268,18 @@ class Trajectory(Record):
         return sum((turn.usage for turn in self.turns), start=Usage())
 
     @property
+    def policy_tokens(self) -> tuple[int, int]:
+        """Tokens that the policy read and wrote: for turns whose server counts its calls the server's own figures, which
+        hold the whole context of each turn; for turns in this process each token of the context once.
+        """
+        served = [turn.usage for turn in self.turns if turn.usage.llm_calls]
+        own = [turn for turn in self.turns if not turn.usage.llm_calls]
+        read = sum(usage.prompt_tokens for usage in served)
+        if own or not served:
+            read += len(self.prompt_token_ids) + sum(len(turn.context_token_ids) for turn in self.turns)
+        return read, sum(usage.completion_tokens for usage in served) + sum(len(turn.token_ids) for turn in own)
+
+    @property
     def usage(self) -> Usage:
         """LLM use of all operator calls."""
         return sum((call.usage for turn in self.turns for call in turn.calls), start=Usage())

@@ -155,6 +155,40 @@ def test_lost_state_is_made_anew_from_the_answers(tmp_path: Path) -> None:
     assert same_state(tmp_path / "one", tmp_path / "other")
 
 
+def test_reward_of_another_plan_is_not_taken_for_one_that_is_drawn_anew(tmp_path: Path) -> None:
+    """A question fails in the first pass, and the state is lost: the answers after it were drawn by another controller."""
+
+    def fails(number: int, text: str) -> Exception | None:
+        return ServiceUnavailableError("down") if TRAIN[0].text in text and number < 60 else None
+
+    train(tmp_path / "whole", Expert(), questions=20)
+    train(tmp_path / "parts", Expert(fails), questions=20)
+    assert any(row.score is None for row in read_answers_log(tmp_path / "parts" / "answers.jsonl"))
+    (tmp_path / "parts" / "state.npz").unlink()
+    train(tmp_path / "parts", Expert(), questions=20)
+    assert same_state(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_vectors_of_an_endpoint_and_their_tokens_are_kept_for_later_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Endpoint(HashedEmbeddings):
+        async def __call__(self, texts: Sequence[str]) -> tuple[Any, int]:
+            asked.extend(texts)
+            return (await super().__call__(texts))[0], len(texts)
+
+    monkeypatch.setattr("workflow_r1.methods.maas.method.make_embeddings", lambda settings: Endpoint())
+    embeddings = {"base_url": "http://127.0.0.1:1/v1", "model": "e"}
+    train(tmp_path, Expert(), embeddings=embeddings)
+    summary = (tmp_path / "summary.json").read_bytes()
+    assert len(asked) == json.loads(summary)["embedding_tokens"] == 6 + 10  # moves and questions
+    train(tmp_path, Expert(), embeddings=embeddings)
+    assert len(asked) == 16
+    assert (tmp_path / "summary.json").read_bytes() == summary
+
+
 def test_hashed_vectors_tell_shared_words_and_endings() -> None:
     texts = ["Where was Ann born?", "Where was Bob born?", "Compare two rivers", "where was ann BORN", "", "?!"]
     vectors, tokens = asyncio.run(HashedEmbeddings()(texts))

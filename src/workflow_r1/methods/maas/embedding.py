@@ -4,9 +4,11 @@ import re
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
+from workflow_r1.methods.similarity import append_vectors, read_vectors
 from workflow_r1.retrieval import EmbeddingModel
 from workflow_r1.retrieval.embeddings import Vectors
 
@@ -35,13 +37,19 @@ class RememberedEmbeddings:
 
     Args:
         model: maker of the vectors.
+        path: file of the vectors, for a later run to use; None keeps them in memory alone.
+
+    Raises:
+        DataError: the file is damaged.
     """
 
-    def __init__(self, model: EmbeddingModel) -> None:
+    def __init__(self, model: EmbeddingModel, path: Path | None = None) -> None:
         self._model = model
-        self._known: dict[str, Vectors] = {}
-        self.num_tokens = 0
-        """Tokens of all the vectors."""
+        self._path = path
+        kept, num_tokens = ({}, 0) if path is None else read_vectors(path)
+        self._known: dict[str, Vectors] = {text: np.array(vector) for text, vector in kept.items()}
+        self.num_tokens = num_tokens
+        """Tokens of all the vectors, those of earlier runs included."""
 
     async def __call__(self, texts: Sequence[str]) -> tuple[Vectors, int]:
         """Return the vectors of texts, and the tokens that they took now.
@@ -53,6 +61,8 @@ class RememberedEmbeddings:
         tokens = 0
         if new:
             vectors, tokens = await self._model(new)
+            if self._path is not None:
+                append_vectors(self._path, new, vectors, tokens)
             self._known.update(zip(new, vectors, strict=True))
             self.num_tokens += tokens
         return np.array([self._known[text] for text in texts]), tokens

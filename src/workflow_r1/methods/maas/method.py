@@ -11,7 +11,7 @@ from workflow_r1.inference import HoldsConnections
 from workflow_r1.methods.maas.controller import Controller, unpack
 from workflow_r1.methods.maas.embedding import HASHED, HashedEmbeddings, RememberedEmbeddings
 from workflow_r1.methods.maas.moves import Move, carry_out_plan, draw_plan, moves_of
-from workflow_r1.methods.maas.training import ControllerTraining, read_state
+from workflow_r1.methods.maas.training import VECTORS, ControllerTraining, read_state
 from workflow_r1.methods.method import SEARCH, WITH_SEARCH, Method, MethodContext
 from workflow_r1.methods.searching import SearchDirectory, choose_questions, require_directory
 from workflow_r1.methods.workflow import FixedWorkflowSession, question_of
@@ -53,7 +53,7 @@ async def train(context: MethodContext) -> None:
             state,
             questions=questions,
             moves=moves,
-            embed=RememberedEmbeddings(model),
+            embed=RememberedEmbeddings(model, None if settings.embeddings is None else directory / VECTORS),
             embeddings=embeddings,
             make_environment=context.make_environment,
             settings=settings,

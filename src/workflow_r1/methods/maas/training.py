@@ -2,6 +2,7 @@
 
     DIRECTORY/
       answers.jsonl     one row per answered question: its draws, its reward and its cost
+      vectors.jsonl     the vectors of questions and moves, and their tokens, where an endpoint makes them
       state.npz         parameters, optimiser and baseline after some whole batch
       search.json, seconds.json, summary.json     see ``methods.searching``
 
@@ -13,7 +14,7 @@ import asyncio
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -38,10 +39,15 @@ from workflow_r1.trajectory.records import Record
 from workflow_r1.trajectory.storage import append_lines, iterate_lines, write_atomically
 
 ANSWERS = "answers.jsonl"
+VECTORS = "vectors.jsonl"
 STATE = "state.npz"
 
 NUM_TOLD = 3
 """Lines of progress per pass."""
+
+
+PlanNames = tuple[tuple[str, ...], ...]
+"""Names of the moves of a plan, by layer."""
 
 
 class Answered(Record):
@@ -51,7 +57,7 @@ class Answered(Record):
     """1, 2, ... over all passes."""
     question_id: str
     """Id of the question."""
-    plan: tuple[tuple[str, ...], ...]
+    plan: PlanNames
     """Names of the moves that were carried out, by layer."""
     log_probability: float
     """Log-probability of the draws, when they were drawn."""
@@ -128,7 +134,7 @@ class ControllerTraining:
             for number, batch in enumerate(batches, start=1):
                 if number <= optimiser.num_steps:
                     continue
-                done = {row.question_id: row for row in rows if row.batch == number}
+                done = {(row.question_id, row.plan): row for row in rows if row.batch == number}
                 await self._train_on(controller, optimiser, number, batch, done)
                 if number % tell_every == 0 or number == len(batches):
                     numbers = {"reward_sum": self._reward_sum, "num_rewards": self._num_rewards}
@@ -144,7 +150,7 @@ class ControllerTraining:
         optimiser: Adam,
         number: int,
         batch: Sequence[Question],
-        done: dict[str, Answered],
+        done: Mapping[tuple[str, PlanNames], Answered],
     ) -> None:
         """Answer a batch of questions, and go one step."""
         queries, _ = await self._embed([question.text for question in batch])
@@ -162,7 +168,7 @@ class ControllerTraining:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._answer(number, question, plan, log_probability, done.get(question.id)))
+                    group.create_task(self._answer(number, question, plan, log_probability, done))
                     for question, plan, (log_probability, _) in zip(batch, plans, graded, strict=True)
                 ]
         except BaseExceptionGroup as failures:
@@ -181,11 +187,20 @@ class ControllerTraining:
         self._num_rewards += len(known)
 
     async def _answer(
-        self, number: int, question: Question, plan: Plan, log_probability: float, done: Answered | None
+        self,
+        number: int,
+        question: Question,
+        plan: Plan,
+        log_probability: float,
+        done: Mapping[tuple[str, PlanNames], Answered],
     ) -> Answered:
-        """Carry out a plan, unless that was done."""
-        if done is not None and done.score is not None:
-            return done
+        """Carry out a plan, unless that was done. An answer of another plan earned nothing for this one: it is left from a
+        run in which an earlier answer had failed, so that the controller had learned otherwise.
+        """
+        names = tuple(tuple(self._moves[move].name for move in layer) for layer in plan.layers)
+        before = done.get((question.id, names))
+        if before is not None and before.score is not None:
+            return before
         policy = FixedWorkflow("maas", lambda text, rng: carry_out_plan(plan, self._moves, text))
         seed = derive_seed(self._seed, "maas answer", number)
         result = await evaluate([question], policy=policy, make_environment=self._make_environment, seed=seed)
@@ -196,7 +211,7 @@ class ControllerTraining:
         row = Answered(
             batch=number,
             question_id=question.id,
-            plan=tuple(tuple(self._moves[move].name for move in layer) for layer in plan.layers),
+            plan=names,
             log_probability=log_probability,
             score=score,
             reward=None if score is None else score - price_of(trajectory.usage, self._settings),
