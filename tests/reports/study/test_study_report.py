@@ -107,6 +107,13 @@ def test_the_family_of_the_correction_is_what_the_study_declares():
     assert [each.verdict for each in both] == ["more", "less"]
 
 
+def test_a_contrast_without_runs_yet_counts_in_the_family():
+    (alone,) = build(study()).contrasts
+    contrasts = (("turn", "token"), ("turn", "late"), ("late", "token"))
+    (half,) = build(study(arms=ARMS | {"late": {}}, contrasts=contrasts)).contrasts
+    assert half.p_holm == pytest.approx(3 * alone.p_value)
+
+
 def test_a_difference_inside_the_noise_floor_is_none():
     """The contrast is clear, but the arm differs as much from itself under other seeds."""
     again = [made("turn again", seed, TURN[seed] + (0.12 if seed % 2 else -0.12)) for seed in range(4)]
