@@ -135,6 +135,32 @@ def test_mini_batches_are_weighted_by_their_units():
     assert combine_mini_batches([]) == {}
 
 
+def test_a_mean_over_tokens_is_weighted_by_tokens_and_a_share_by_what_it_is_of():
+    parts = [
+        {
+            "entropy": 1.0,
+            "num_units": 2,
+            "num_tokens": 10,
+            "gradient_mass_removed": 0.5,
+            "weight/gradient_mass_removed": 3.0,
+        },
+        {
+            "entropy": 3.0,
+            "num_units": 2,
+            "num_tokens": 30,
+            "gradient_mass_removed": 0.1,
+            "weight/gradient_mass_removed": 1.0,
+        },
+    ]
+    assert combine_mini_batches(parts) == {
+        "entropy": 2.5, "num_units": 4, "num_tokens": 40, "gradient_mass_removed": pytest.approx((1.5 + 0.1) / 4),
+    }  # fmt: skip
+    later = combine_later_mini_batches([{"num_units": 2}, *parts])
+    assert later == {"later/gradient_mass_removed": pytest.approx(0.4)}
+    nothing = {"num_units": 1, "gradient_mass_removed": 0.0, "weight/gradient_mass_removed": 0.0}
+    assert combine_mini_batches([nothing])["gradient_mass_removed"] == 0.0
+
+
 def test_the_first_mini_batch_does_not_hide_the_later_ones():
     parts = [
         {"ratio_mean": 1.0, "clip_fraction_low": 0.0, "num_units": 5, "entropy": 1.0, "turn_1/ratio_mean": 1.0},

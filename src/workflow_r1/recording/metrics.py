@@ -27,6 +27,13 @@ _LATER = (
 """Figures of an update that say nothing in its first optimiser step, which begins at the old policy."""
 
 
+_OF_TOKENS = ("entropy", "kl", "sampler_kl", "sampler_difference", "correction_mean", "correction_capped")
+"""Figures of an update that are means over its tokens."""
+
+WEIGHT = "weight/"
+"""Beginning of a mini-batch's own weights for single figures; :func:`combine_mini_batches` uses them and leaves them out."""
+
+
 def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[str]) -> Metrics:
     """Describe the rollouts of one step.
 
@@ -140,15 +147,17 @@ def sampled_metrics(results: Sequence[EvaluationResult]) -> Metrics:
 def combine_mini_batches(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Join the metrics of a step's mini-batches.
 
-    Counts (``num_...``) are added up, ``..._min`` and ``..._max`` reduced so; everything else is a mean over units and
-    is weighted by the ``num_units`` that stands beside it, under the same ``turn_k/`` or at the top. Keys may be
-    missing where a mini-batch has no turn of that index.
+    Counts (``num_...``) are added up, ``..._min`` and ``..._max`` reduced so. Everything else is a mean, and is weighted
+    by its own ``weight/...`` where the mini-batch has one, a mean over tokens by ``num_tokens``, any other by the
+    ``num_units`` that stands beside it, under the same ``turn_k/`` or at the top. Keys may be missing where a mini-batch
+    has no turn of that index.
     """
     combined: dict[str, float] = {}
-    for key in sorted({key for part in parts for key in part}):
+    for key in sorted({key for part in parts for key in part if not key.startswith(WEIGHT)}):
         prefix, _, name = key.rpartition("/")
-        units = f"{prefix}/num_units" if prefix else "num_units"
-        values = [(part[key], part[units]) for part in parts if key in part]
+        count = "num_tokens" if key in _OF_TOKENS else f"{prefix}/num_units" if prefix else "num_units"
+        own = f"{WEIGHT}{key}"
+        values = [(part[key], part[own if own in part else count]) for part in parts if key in part]
         if name.startswith("num_"):
             combined[key] = sum(value for value, _ in values)
         elif name.endswith("_min"):
@@ -156,7 +165,9 @@ def combine_mini_batches(parts: Sequence[Mapping[str, float]]) -> dict[str, floa
         elif name.endswith("_max"):
             combined[key] = max(value for value, _ in values)
         else:
-            combined[key] = sum(value * count for value, count in values) / sum(count for _, count in values)
+            total = sum(weight for _, weight in values)
+            # Without any weight there is nothing that a share could be of.
+            combined[key] = sum(value * weight for value, weight in values) / total if total else 0.0
     return combined
 
 
@@ -168,7 +179,8 @@ def combine_later_mini_batches(parts: Sequence[Mapping[str, float]]) -> dict[str
     Returns:
         Keys ``later/...``; empty where there is only one.
     """
-    kept = [{key: part[key] for key in (*_LATER, "num_units") if key in part} for part in parts[1:]]
+    names = (*_LATER, *(f"{WEIGHT}{key}" for key in _LATER), "num_units")
+    kept = [{key: part[key] for key in names if key in part} for part in parts[1:]]
     return {f"later/{key}": value for key, value in combine_mini_batches(kept).items() if key != "num_units"}
 
 

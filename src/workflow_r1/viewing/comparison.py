@@ -207,7 +207,11 @@ def _questions(sides: Sequence[Side]) -> list[Json]:
         row = next(rows[0][1] for rows in held if rows)
         spread = max(shares) - min(shares) if shares else 0.0
         shown.append(
-            (-spread, question, {"id": row.question_id, "text": row.question, "class": row.question_class, "cells": cells})
+            (
+                -spread,
+                question,
+                {"id": row.question_id, "text": row.question, "class": row.question_class, "cells": cells},
+            )
         )
     return [entry for _, _, entry in sorted(shown, key=lambda each: each[:2])[:MAX_QUESTIONS]]
 
