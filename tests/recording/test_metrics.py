@@ -110,6 +110,18 @@ def test_a_task_without_success_shows_its_reward_alone():
     assert headline_of(held_out, "evaluation") == "reward"
 
 
+def test_an_evaluation_whose_every_question_failed_has_no_figure():
+    """An outage is no exact match of 0."""
+    question = Question(id="i", text="i", golden_answers=("x",), metadata={"hops": 2})
+    failed = Trajectory(id="f", group_id="f", question=question, stop_reason=StopReason.OPERATOR_FAILED)
+    metrics = evaluation_metrics(EvaluationResult((failed,))) | sampled_metrics([EvaluationResult((failed,))])
+    counts = {key for key in metrics if "num_" in key or key.endswith("_if_left_out_wrong")}
+    assert {metrics[key] for key in metrics.keys() - counts} == {None}
+    assert {"evaluation/exact_match", "evaluation/exact_match_low", "evaluation/sampled/exact_match"} <= metrics.keys()
+    assert (metrics["evaluation/num_failed"], metrics["evaluation/exact_match_if_left_out_wrong"]) == (1, 0.0)
+    assert tell_left_out(metrics, "evaluation") == "; 1 left out, 0.000 if wrong"
+
+
 def test_questions_show_what_they_always_did():
     assert headline_of(rollout_metrics([scored("g", 1.0)], operators=()), "rollout") == "exact_match"
     assert not {key for key in rollout_metrics([scored("g", 1.0)], operators=()) if "success" in key or "part/" in key}

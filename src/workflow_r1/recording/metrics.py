@@ -83,12 +83,12 @@ def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[s
 
 
 def evaluation_metrics(result: EvaluationResult) -> Metrics:
-    """Describe a greedy evaluation, over all questions and for each class; intervals are 95% (Wilson)."""
+    """Describe a greedy evaluation, over all questions and for each class; intervals are 95% (Wilson).
+
+    Where the infrastructure failed every question there are no figures, and None stands in their place.
+    """
     figures = result.figures
-    return {
-        "evaluation/num_questions": len(result.trajectories),
-        "evaluation/num_failed": figures.num_failed,
-        **_success("evaluation", figures),
+    means = {
         **_of_answers(figures, {"evaluation/f1": figures.f1}),
         "evaluation/reward": figures.reward,
         **_of_answers(figures, {"evaluation/answered": figures.answered.rate}),
@@ -99,6 +99,12 @@ def evaluation_metrics(result: EvaluationResult) -> Metrics:
         "evaluation/llm_calls": figures.llm_calls,
         "evaluation/cost": figures.cost,
         **{f"evaluation/calls/{name}": value for name, value in figures.operator_calls.items()},
+    }
+    return {
+        "evaluation/num_questions": len(result.trajectories),
+        "evaluation/num_failed": figures.num_failed,
+        **_success("evaluation", figures),
+        **_if_scored(figures, means),
         **{
             key: value
             for name, of_class in result.by_class.items()
@@ -128,7 +134,7 @@ def sampled_metrics(results: Sequence[EvaluationResult]) -> Metrics:
         return {}
     figures = compute_figures([trajectory for result in results for trajectory in result.trajectories])
     metrics = {"evaluation/sampled/num_failed": figures.num_failed, **_success("evaluation/sampled", figures)}
-    metrics |= {"evaluation/sampled/reward": figures.reward}
+    metrics |= _if_scored(figures, {"evaluation/sampled/reward": figures.reward})
     answers = [
         [each.reward.success is True for each in of_question if isinstance(each, ScoredTrajectory)]
         for of_question in zip(*(result.trajectories for result in results), strict=True)
@@ -234,13 +240,17 @@ def _success(prefix: str, figures: Figures) -> Metrics:
     success = figures.headline
     if success is None:
         return {f"{prefix}/num_scored": figures.well_formed.total}
+    rate = {"": success.rate, "_low": success.low, "_high": success.high}
     return {
-        f"{prefix}/{figures.measure}": success.rate,
-        f"{prefix}/{figures.measure}_low": success.low,
-        f"{prefix}/{figures.measure}_high": success.high,
+        **_if_scored(figures, {f"{prefix}/{figures.measure}{end}": value for end, value in rate.items()}),
         f"{prefix}/num_scored": success.total,
         **_if_left_out_wrong(prefix, figures),
     }
+
+
+def _if_scored(figures: Figures, metrics: Metrics) -> Metrics:
+    """Return the metrics, or None in place of each where nothing was scored: a failure is no rate of 0."""
+    return metrics if figures.well_formed.total else dict.fromkeys(metrics)
 
 
 def _of_answers(figures: Figures, metrics: Metrics) -> Metrics:
