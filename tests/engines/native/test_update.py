@@ -487,6 +487,18 @@ def sampled_by(update, groups, error=0.0):
     return made
 
 
+def test_the_trust_region_of_the_sampler_is_that_of_every_mini_batch(run_config, groups):
+    """However far the sampler's log-probabilities are from the trainer's, as with dropout: no mini-batch changes its region."""
+    config = configure(run_config, objective={"trust_region": "sampler"}, mini_batch_questions=2)
+    ends = []
+    for alike in (False, True):
+        update, model = make_update(config, samples_as_trained=alike)
+        sampled = [*sampled_by(update, groups[:2], 0.3), *sampled_by(update, groups[2:4], 0.3)]
+        result = update.step(sampled, policy_version=0)
+        ends.append((weights(model), result.metrics))
+    assert torch.equal(ends[0][0], ends[1][0]) and ends[0][1] == ends[1][1]
+
+
 @pytest.mark.parametrize("error", [0.0, 3e-6, 1e-3])
 def test_the_samplers_log_probabilities_are_the_old_ones_where_the_first_mini_batch_shows_that_they_are(
     run_config, groups, error

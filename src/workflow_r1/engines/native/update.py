@@ -210,6 +210,7 @@ class PolicyUpdate:
             if (
                 place == 0
                 and self._samples_as_trained
+                and self._objective.trust_region == "current"
                 and _sampler_error(mini_batch.batch, gradient.logprobs) > SAMPLER_ERROR
             ):
                 old[1:] = [self.logprobs(other.batch) for other in learning[1:]]
