@@ -4,8 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from workflow_r1.embedded import EmbeddedWorld, SimulatedExpert
 from workflow_r1.inference.loopback import Fault, LoopbackServer
+from workflow_r1.recording.events import TrajectoryFinished
+from workflow_r1.running import evaluation
+from workflow_r1.running.configuration import read_config
 
 PRICED = (
     "-o", 'prices.models."simulated expert".prompt_per_million=1e6',
@@ -32,6 +37,22 @@ def test_an_evaluation_stops_at_its_budget_and_goes_on(call: Callable, tmp_path:
     assert "spent" not in errors
     assert "spent on services: 6 calls" in output
     assert len((tmp_path / "e" / "rows.jsonl").read_text().splitlines()) == 6
+
+
+def test_a_killed_evaluation_has_left_what_it_had_spent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "SPENT_SECONDS", 0.01)
+    file, seen = tmp_path / "e" / "spent.json", []
+
+    def watch(event: object) -> None:
+        if isinstance(event, TrajectoryFinished):
+            seen.append(json.loads(file.read_text())["calls"] if file.is_file() else 0)
+
+    with LoopbackServer(SimulatedExpert(EmbeddedWorld(0)), latency_seconds=0.2) as server:
+        served = ["llm.kind=openai", f"llm.base_url={server.url}", "llm.model=expert", "sampling.max_sessions=1"]
+        plan = evaluation.plan_evaluation(read_config("embedded", served), methods=["cot"], limit=4)
+        evaluation.evaluate(plan, directory=tmp_path / "e", on_event=watch)
+    # A call each; the file knows those of the answers before.
+    assert len(seen) == 4 and seen[-1] >= 3
 
 
 class Counted(LoopbackServer):

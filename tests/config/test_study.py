@@ -49,6 +49,11 @@ def test_an_arm_may_have_fewer_seeds_and_one_is_run_again(tmp_path):
         (SMALLEST + "[tune]\nvalues = [1.0, 2.0]\nseeds = [0]\n", r"seeds that the study does not use, received \[0\]"),
         (SMALLEST + "[tune]\nvalues = [2.0, 1.0]\nseeds = [9]\n", "tune.values: expected rising values"),
         (SMALLEST + 'tuned_as = "turn"\n', r"tuned_as: expected a \[tune\]"),
+        (
+            SMALLEST
+            + 'tuned_as = "b"\n[arms.b]\ntuned_as = "c"\n[arms.c]\n[tune]\nvalues = [1e-4, 2e-4]\nseeds = [9]\n',
+            r"tuned_as: expected an arm that is tuned itself, received 'b', which takes the value of 'c'; name that one",
+        ),
         (SMALLEST + '[arms."../x"]\n', "expected a name of letters"),
         (SMALLEST + '[arms."turn again"]\n', "expected a name of letters"),
         ("name = 3\n[arms.a]\n", "name: .*string"),

@@ -2,6 +2,7 @@ import os
 import shutil
 import stat
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,40 @@ from safetensors.torch import save_file
 from workflow_r1.errors import UserError
 from workflow_r1.recording.atomic import atomic_directory, remove_unfinished
 from workflow_r1.trajectory.storage import write_atomically
+
+
+def test_the_old_directory_is_deleted_once_the_new_one_stands_there(tmp_path, monkeypatch):
+    """Deleting gigabytes takes a while: a process that is killed meanwhile has left neither."""
+    target = tmp_path / "policy"
+    with atomic_directory(target) as temporary:
+        (temporary / "file").write_text("old")
+    delete, seen = shutil.rmtree, []
+
+    def watched(path, **options):
+        seen.append((target / "file").read_text() if target.exists() else "nothing")
+        delete(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", watched)
+    with atomic_directory(target) as temporary:
+        (temporary / "file").write_text("new")
+    assert set(seen) == {"new"} and [path.name for path in tmp_path.iterdir()] == ["policy"]
+
+
+def test_a_directory_that_cannot_take_its_place_leaves_the_old_one_there(tmp_path, monkeypatch):
+    target = tmp_path / "policy"
+    with atomic_directory(target) as temporary:
+        (temporary / "file").write_text("old")
+    rename = Path.rename
+
+    def failing(path, to):
+        if path.parent == tmp_path and path.name != "policy":
+            raise OSError("not now")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="not now"), atomic_directory(target) as temporary:
+        (temporary / "file").write_text("new")
+    assert (target / "file").read_text() == "old" and [path.name for path in tmp_path.iterdir()] == ["policy"]
 
 
 def test_an_atomic_directory_replaces_or_leaves(tmp_path):

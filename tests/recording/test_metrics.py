@@ -110,6 +110,18 @@ def test_a_task_without_success_shows_its_reward_alone():
     assert headline_of(held_out, "evaluation") == "reward"
 
 
+def test_an_evaluation_whose_every_question_failed_has_no_figure():
+    """An outage is no exact match of 0."""
+    question = Question(id="i", text="i", golden_answers=("x",), metadata={"hops": 2})
+    failed = Trajectory(id="f", group_id="f", question=question, stop_reason=StopReason.OPERATOR_FAILED)
+    metrics = evaluation_metrics(EvaluationResult((failed,))) | sampled_metrics([EvaluationResult((failed,))])
+    counts = {key for key in metrics if "num_" in key or key.endswith("_if_left_out_wrong")}
+    assert {metrics[key] for key in metrics.keys() - counts} == {None}
+    assert {"evaluation/exact_match", "evaluation/exact_match_low", "evaluation/sampled/exact_match"} <= metrics.keys()
+    assert (metrics["evaluation/num_failed"], metrics["evaluation/exact_match_if_left_out_wrong"]) == (1, 0.0)
+    assert tell_left_out(metrics, "evaluation") == "; 1 left out, 0.000 if wrong"
+
+
 def test_questions_show_what_they_always_did():
     assert headline_of(rollout_metrics([scored("g", 1.0)], operators=()), "rollout") == "exact_match"
     assert not {key for key in rollout_metrics([scored("g", 1.0)], operators=()) if "success" in key or "part/" in key}
@@ -133,6 +145,32 @@ def test_mini_batches_are_weighted_by_their_units():
         "turn_2/num_units": 1,
     }
     assert combine_mini_batches([]) == {}
+
+
+def test_a_mean_over_tokens_is_weighted_by_tokens_and_a_share_by_what_it_is_of():
+    parts = [
+        {
+            "entropy": 1.0,
+            "num_units": 2,
+            "num_tokens": 10,
+            "gradient_mass_removed": 0.5,
+            "weight/gradient_mass_removed": 3.0,
+        },
+        {
+            "entropy": 3.0,
+            "num_units": 2,
+            "num_tokens": 30,
+            "gradient_mass_removed": 0.1,
+            "weight/gradient_mass_removed": 1.0,
+        },
+    ]
+    assert combine_mini_batches(parts) == {
+        "entropy": 2.5, "num_units": 4, "num_tokens": 40, "gradient_mass_removed": pytest.approx((1.5 + 0.1) / 4),
+    }  # fmt: skip
+    later = combine_later_mini_batches([{"num_units": 2}, *parts])
+    assert later == {"later/gradient_mass_removed": pytest.approx(0.4)}
+    nothing = {"num_units": 1, "gradient_mass_removed": 0.0, "weight/gradient_mass_removed": 0.0}
+    assert combine_mini_batches([nothing])["gradient_mass_removed"] == 0.0
 
 
 def test_the_first_mini_batch_does_not_hide_the_later_ones():

@@ -127,6 +127,12 @@ def test_every_arm_is_tuned_with_one_budget_on_seeds_of_its_own(tmp_path):
     assert (run.config.seed, run.config.optimiser.learning_rate, run.config.training.steps) == (101, 2e-4, 1)
 
 
+def test_a_setting_of_whole_numbers_can_be_tuned(tmp_path):
+    text = TUNED.replace("values = [1e-4, 2e-4]", 'key = "training.epochs"\nvalues = [1, 2]')
+    runs = plan(tmp_path, text.replace(', "optimiser.learning_rate=1e-3"', "")).tuning_runs()
+    assert [runs["turn", epochs, 100].config.training.epochs for epochs in (1.0, 2.0)] == [1, 2]
+
+
 def test_the_largest_area_wins_and_a_null_arm_takes_it(tmp_path):
     made = plan(tmp_path, TUNED)
     tried = [TunedValue(arm="turn", value=value, area=area, num_seeds=2) for value, area in ((1e-4, 0.3), (2e-4, 0.5))]

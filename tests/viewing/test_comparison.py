@@ -1,5 +1,6 @@
 """Sides beside each other."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,19 @@ def test_a_shown_trajectory_has_the_usual_outcome(reading: Reading) -> None:
     for question in compared["questions"]:
         outcomes = [reading.trajectories(0, [tuple(cell["place"])])[0]["outcome"] for cell in question["cells"]]
         assert outcomes == ["wrong", "right"]
+
+
+def test_two_questions_of_one_id_are_not_paired(tmp_path: Path) -> None:
+    """The quickstart's world and the hard one number their questions alike."""
+    make_evaluation(tmp_path / "one", right={"m": 4}, questions=4)
+    make_evaluation(tmp_path / "two", right={"m": 2}, questions=4)
+    rows = tmp_path / "two" / "trajectories" / "m" / "films.jsonl"
+    changed = [json.loads(line) for line in rows.read_text().splitlines()]
+    for row in changed[:2]:
+        row["question"]["text"] = f"Another question, {row['id']}?"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in changed))
+    compared = Reading([Source(tmp_path / "one"), Source(tmp_path / "two")]).compare(["0", "1"])
+    assert compared["num_common"] == len(compared["questions"]) == 2
 
 
 def test_without_common_questions_means_are_compared(tmp_path: Path) -> None:

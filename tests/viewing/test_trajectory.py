@@ -1,11 +1,15 @@
 """One trajectory as the page shows it."""
 
 import math
+import tomllib
 
 import pytest
 from viewed_runs import make_trajectory
 
+from workflow_r1.config import dump_toml
+from workflow_r1.config.training import PRESET_SWITCHES, ObjectiveConfig
 from workflow_r1.trajectory import StopReason
+from workflow_r1.viewing.summary import advantage_of
 from workflow_r1.viewing.trajectory import describe
 
 
@@ -41,7 +45,7 @@ def test_the_graph_leads_from_the_question_to_the_answer() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["group_normalised", "group_centred", "leave_one_out"])
+@pytest.mark.parametrize("kind", ["group_normalised", "group_centred", "leave_one_out", "reward"])
 @pytest.mark.parametrize("rewards", [[1.0, 0.0, 0.0, -1.5], [1.0, 1.0], [0.5]])
 def test_the_advantage_is_that_of_training(kind: str, rewards: list[float]) -> None:
     torch = pytest.importorskip("torch")
@@ -56,6 +60,17 @@ def test_the_advantage_is_that_of_training(kind: str, rewards: list[float]) -> N
     expected = advantages(with_own, torch.zeros(len(with_own), dtype=torch.long), kind=kind)
     assert own == pytest.approx([expected[0].item()], abs=1e-12)
     assert len(wanted) == len(rewards)
+
+
+@pytest.mark.parametrize("preset", PRESET_SWITCHES)
+def test_the_kind_of_advantage_is_the_presets_where_the_configuration_names_none(preset: str) -> None:
+    config = tomllib.loads(dump_toml(ObjectiveConfig(preset=preset)))
+    assert advantage_of({"objective": config}) == ObjectiveConfig(preset=preset).in_effect("advantage")
+    assert advantage_of({"objective": config | {"advantage": "group_centred"}}) == "group_centred"
+
+
+def test_turns_with_advantages_of_their_own_show_none_of_the_trajectory() -> None:
+    assert advantage_of({"objective": {"credit": "return_to_go"}}) == advantage_of({}) == ""
 
 
 def test_a_failure_has_neither_reward_nor_advantage() -> None:

@@ -26,7 +26,7 @@ class StudyArm(Record):
     seeds: int | None = Field(default=None, ge=1)
     """Only the first so many seeds; None takes all."""
     tuned_as: str | None = None
-    """Arm whose tuned value this one takes, for a null arm at another's learning rate; None tunes it."""
+    """Arm whose tuned value this one takes, for a null arm at another's learning rate; that one is tuned itself. None tunes it."""
 
 
 class StudyWorld(Record):
@@ -135,6 +135,14 @@ class StudyConfig(Record):
         if self.tune is not None:
             if list(self.tune.values) != sorted(set(self.tune.values)):
                 mistakes.append("tune.values: expected rising values")
+            mistakes += [
+                f"arms.{name}.tuned_as: expected an arm that is tuned itself, received {arm.tuned_as!r}, which takes the value of "
+                f"{other.tuned_as!r}; name that one"
+                for name, arm in self.arms.items()
+                if arm.tuned_as is not None
+                and (other := self.arms.get(arm.tuned_as)) is not None
+                and other.tuned_as not in (None, arm.tuned_as)
+            ]
             if shared := sorted(set(self.tune.seeds) & set(seeds)):
                 mistakes.append(f"tune.seeds: expected seeds that the study does not use, received {shared} of them")
         elif any(arm.tuned_as for arm in self.arms.values()):

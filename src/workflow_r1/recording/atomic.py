@@ -36,9 +36,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                     entry.chmod(readable)
                     _flush(entry)
             _flush(temporary)
-            if path.exists():
-                remove_directory(path)
-            temporary.rename(path)
+            _take_place(temporary, path)
             _flush(path.parent)
         except Exception as error:
             # While the part that was written still fills it.
@@ -46,6 +44,22 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    """Rename a directory to a name that another one may have; the other is deleted only once the new one stands there."""
+    if not path.exists():
+        temporary.rename(path)
+        return
+    doomed = _new_directory(path.parent)
+    path.rename(doomed / path.name)
+    try:
+        temporary.rename(path)
+    except BaseException:
+        (doomed / path.name).rename(path)
+        raise
+    finally:
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def remove_directory(path: Path) -> None:

@@ -27,6 +27,13 @@ _LATER = (
 """Figures of an update that say nothing in its first optimiser step, which begins at the old policy."""
 
 
+_OF_TOKENS = ("entropy", "kl", "sampler_kl", "sampler_difference", "correction_mean", "correction_capped")
+"""Figures of an update that are means over its tokens."""
+
+WEIGHT = "weight/"
+"""Beginning of a mini-batch's own weights for single figures; :func:`combine_mini_batches` uses them and leaves them out."""
+
+
 def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[str]) -> Metrics:
     """Describe the rollouts of one step.
 
@@ -76,12 +83,12 @@ def rollout_metrics(trajectories: Sequence[Trajectory], *, operators: Sequence[s
 
 
 def evaluation_metrics(result: EvaluationResult) -> Metrics:
-    """Describe a greedy evaluation, over all questions and for each class; intervals are 95% (Wilson)."""
+    """Describe a greedy evaluation, over all questions and for each class; intervals are 95% (Wilson).
+
+    Where the infrastructure failed every question there are no figures, and None stands in their place.
+    """
     figures = result.figures
-    return {
-        "evaluation/num_questions": len(result.trajectories),
-        "evaluation/num_failed": figures.num_failed,
-        **_success("evaluation", figures),
+    means = {
         **_of_answers(figures, {"evaluation/f1": figures.f1}),
         "evaluation/reward": figures.reward,
         **_of_answers(figures, {"evaluation/answered": figures.answered.rate}),
@@ -92,6 +99,12 @@ def evaluation_metrics(result: EvaluationResult) -> Metrics:
         "evaluation/llm_calls": figures.llm_calls,
         "evaluation/cost": figures.cost,
         **{f"evaluation/calls/{name}": value for name, value in figures.operator_calls.items()},
+    }
+    return {
+        "evaluation/num_questions": len(result.trajectories),
+        "evaluation/num_failed": figures.num_failed,
+        **_success("evaluation", figures),
+        **_if_scored(figures, means),
         **{
             key: value
             for name, of_class in result.by_class.items()
@@ -121,7 +134,7 @@ def sampled_metrics(results: Sequence[EvaluationResult]) -> Metrics:
         return {}
     figures = compute_figures([trajectory for result in results for trajectory in result.trajectories])
     metrics = {"evaluation/sampled/num_failed": figures.num_failed, **_success("evaluation/sampled", figures)}
-    metrics |= {"evaluation/sampled/reward": figures.reward}
+    metrics |= _if_scored(figures, {"evaluation/sampled/reward": figures.reward})
     answers = [
         [each.reward.success is True for each in of_question if isinstance(each, ScoredTrajectory)]
         for of_question in zip(*(result.trajectories for result in results), strict=True)
@@ -140,15 +153,17 @@ def sampled_metrics(results: Sequence[EvaluationResult]) -> Metrics:
 def combine_mini_batches(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Join the metrics of a step's mini-batches.
 
-    Counts (``num_...``) are added up, ``..._min`` and ``..._max`` reduced so; everything else is a mean over units and
-    is weighted by the ``num_units`` that stands beside it, under the same ``turn_k/`` or at the top. Keys may be
-    missing where a mini-batch has no turn of that index.
+    Counts (``num_...``) are added up, ``..._min`` and ``..._max`` reduced so. Everything else is a mean, and is weighted
+    by its own ``weight/...`` where the mini-batch has one, a mean over tokens by ``num_tokens``, any other by the
+    ``num_units`` that stands beside it, under the same ``turn_k/`` or at the top. Keys may be missing where a mini-batch
+    has no turn of that index.
     """
     combined: dict[str, float] = {}
-    for key in sorted({key for part in parts for key in part}):
+    for key in sorted({key for part in parts for key in part if not key.startswith(WEIGHT)}):
         prefix, _, name = key.rpartition("/")
-        units = f"{prefix}/num_units" if prefix else "num_units"
-        values = [(part[key], part[units]) for part in parts if key in part]
+        count = "num_tokens" if key in _OF_TOKENS else f"{prefix}/num_units" if prefix else "num_units"
+        own = f"{WEIGHT}{key}"
+        values = [(part[key], part[own if own in part else count]) for part in parts if key in part]
         if name.startswith("num_"):
             combined[key] = sum(value for value, _ in values)
         elif name.endswith("_min"):
@@ -156,7 +171,9 @@ def combine_mini_batches(parts: Sequence[Mapping[str, float]]) -> dict[str, floa
         elif name.endswith("_max"):
             combined[key] = max(value for value, _ in values)
         else:
-            combined[key] = sum(value * count for value, count in values) / sum(count for _, count in values)
+            total = sum(weight for _, weight in values)
+            # Without any weight there is nothing that a share could be of.
+            combined[key] = sum(value * weight for value, weight in values) / total if total else 0.0
     return combined
 
 
@@ -168,7 +185,8 @@ def combine_later_mini_batches(parts: Sequence[Mapping[str, float]]) -> dict[str
     Returns:
         Keys ``later/...``; empty where there is only one.
     """
-    kept = [{key: part[key] for key in (*_LATER, "num_units") if key in part} for part in parts[1:]]
+    names = (*_LATER, *(f"{WEIGHT}{key}" for key in _LATER), "num_units")
+    kept = [{key: part[key] for key in names if key in part} for part in parts[1:]]
     return {f"later/{key}": value for key, value in combine_mini_batches(kept).items() if key != "num_units"}
 
 
@@ -222,13 +240,17 @@ def _success(prefix: str, figures: Figures) -> Metrics:
     success = figures.headline
     if success is None:
         return {f"{prefix}/num_scored": figures.well_formed.total}
+    rate = {"": success.rate, "_low": success.low, "_high": success.high}
     return {
-        f"{prefix}/{figures.measure}": success.rate,
-        f"{prefix}/{figures.measure}_low": success.low,
-        f"{prefix}/{figures.measure}_high": success.high,
+        **_if_scored(figures, {f"{prefix}/{figures.measure}{end}": value for end, value in rate.items()}),
         f"{prefix}/num_scored": success.total,
         **_if_left_out_wrong(prefix, figures),
     }
+
+
+def _if_scored(figures: Figures, metrics: Metrics) -> Metrics:
+    """Return the metrics, or None in place of each where nothing was scored: a failure is no rate of 0."""
+    return metrics if figures.well_formed.total else dict.fromkeys(metrics)
 
 
 def _of_answers(figures: Figures, metrics: Metrics) -> Metrics:

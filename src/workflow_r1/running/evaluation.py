@@ -3,9 +3,10 @@
 :func:`plan_evaluation` reads methods and benchmarks into an :class:`EvaluationPlan`; :func:`evaluate` carries it out.
 """
 
+import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 SUMMARY = "summary.json"
 SERVICES = "services.json"
 SPENT = "spent.json"
+
+SPENT_SECONDS = 10.0
+"""Seconds between two writings of ``spent.json``: a killed process has left all but the last ones' spending there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +229,7 @@ def evaluate(
         log = EvaluationLog(place)
         accounts.budget.restart(Spent.read(place / SPENT))
         try:
-            run_loop(lambda: _ask_all(plan, log, services=services, accounts=accounts, on_event=on_event), stop)
+            run_loop(lambda: _ask_all_counted(plan, log, services=services, accounts=accounts, on_event=on_event), stop)
         finally:
             accounts.budget.spent.write(place / SPENT)
         described = {"currency": config.prices.currency, **accounts.ledger.rows()}
@@ -313,6 +317,35 @@ def _open_directory(plan: EvaluationPlan, output: Path | None, stop: Stop | None
             card = card.join(EvaluationCard.read(directory), directory=directory)
         card.write(directory)
         yield directory
+
+
+async def _ask_all_counted(
+    plan: EvaluationPlan,
+    log: EvaluationLog,
+    *,
+    services: "OperatorServices",
+    accounts: "Accounts",
+    on_event: OnEvent,
+) -> None:
+    async with _writing_spent(accounts, log.directory / SPENT):
+        await _ask_all(plan, log, services=services, accounts=accounts, on_event=on_event)
+
+
+@asynccontextmanager
+async def _writing_spent(accounts: "Accounts", file: Path) -> AsyncIterator[None]:
+    """Write the amounts spent now and then, off the event loop, for as long as the context lasts."""
+
+    async def write() -> None:
+        while True:
+            await asyncio.sleep(SPENT_SECONDS)
+            with suppress(OSError):  # A full disk is reported at the end.
+                await asyncio.to_thread(accounts.budget.spent.write, file)
+
+    writing = asyncio.create_task(write())
+    try:
+        yield
+    finally:
+        writing.cancel()
 
 
 async def _ask_all(

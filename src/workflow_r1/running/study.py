@@ -84,7 +84,7 @@ class StudyPlan:
                 *study.arms_and_again[arm].overrides,
                 *overrides,
                 *(f"{key}={seed}" for key in study.seed_keys),
-                *([] if value is None or study.tune is None else [f"{study.tune.key}={value!r}"]),
+                *([] if value is None or study.tune is None else [f"{study.tune.key}={_plain(value)}"]),
                 f"seed={own_seed}",
             ],
         )
@@ -169,6 +169,11 @@ def _source(study: StudyConfig, file: Path) -> str | Path:
     from workflow_r1.config import preset_names
 
     return study.config if study.config in preset_names() else file.parent / study.config
+
+
+def _plain(value: float) -> str:
+    """Write a value so that a key of whole numbers takes it, too: 2, not 2.0."""
+    return repr(int(value)) if value.is_integer() else repr(value)
 
 
 def _key(override: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from workflow_r1.errors import DataError
 from workflow_r1.evaluation.statistics import Interval, bootstrap_interval, paired_rate_interval
-from workflow_r1.reports.comparison.figures import SAMPLED_FIGURES
+from workflow_r1.reports.comparison.figures import SAMPLED_FIGURES, question_of
 from workflow_r1.trajectory.index import IndexRow
 from workflow_r1.viewing.source import Json, Source
 
@@ -82,7 +82,7 @@ def read_side(text: str, sources: Sequence[Source], titles: Sequence[str]) -> Si
                 if row.stop_reason.is_infrastructure:
                     num_failed += 1
                 else:
-                    rows.setdefault(row.question_id, []).append(((file, place), row))
+                    rows.setdefault(question_of(row), []).append(((file, place), row))
     return Side(label, number, rows, num_failed)
 
 
@@ -207,7 +207,11 @@ def _questions(sides: Sequence[Side]) -> list[Json]:
         row = next(rows[0][1] for rows in held if rows)
         spread = max(shares) - min(shares) if shares else 0.0
         shown.append(
-            (-spread, question, {"id": question, "text": row.question, "class": row.question_class, "cells": cells})
+            (
+                -spread,
+                question,
+                {"id": row.question_id, "text": row.question, "class": row.question_class, "cells": cells},
+            )
         )
     return [entry for _, _, entry in sorted(shown, key=lambda each: each[:2])[:MAX_QUESTIONS]]
 

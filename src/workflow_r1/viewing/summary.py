@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from workflow_r1.config.training import PRESET_SWITCHES, USUAL_SWITCHES
 from workflow_r1.evaluation.card import CARD
 from workflow_r1.recording.alarms import ALARM_TITLES, ALARMS, read_alarms
 from workflow_r1.recording.run_files import EVALUATIONS, METRICS
@@ -64,8 +65,16 @@ def summarise(source: Source, title: str) -> Json:
 
 
 def advantage_of(config: Json) -> str:
-    """Kind of advantage that a configuration names."""
-    kind = _section(config, "objective").get("advantage", "group_normalised" if config else "")
+    """Kind of advantage that a configuration names, by its preset where not by itself.
+
+    It is empty without a configuration, and where each turn has an advantage of its own (``objective.credit``).
+    """
+    objective = _section(config, "objective")
+    if not config or objective.get("credit", "outcome") != "outcome":
+        return ""
+    preset = objective.get("preset")
+    switches = PRESET_SWITCHES.get(preset, {}) if isinstance(preset, str) else {}
+    kind = objective.get("advantage", switches.get("advantage", USUAL_SWITCHES["advantage"]))
     return kind if isinstance(kind, str) else ""
 
 

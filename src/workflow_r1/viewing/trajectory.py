@@ -118,6 +118,8 @@ def _advantage(reward: float, rewards: Sequence[float], kind: str) -> float | No
     num = len(rewards)
     if not kind or not num:
         return None
+    if kind == "reward":
+        return reward
     centred = reward - sum(rewards) / num
     if num == 1 or min(rewards) == max(rewards):
         return 0.0

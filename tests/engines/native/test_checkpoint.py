@@ -94,6 +94,22 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(parts, damage):
     assert isinstance(events[-1], Warned) and "damaged" in events[-1].message
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_damaged_checkpoint_takes_no_place_of_a_sound_one(parts, keep):
+    """A run that resumed from step 1 saves steps before that of the damaged one, which is still the last by its name."""
+    make, _, directory = parts
+    model, optimiser, store = make()
+    for number in (1, 9):
+        store.save(Progress(number), model, optimiser)
+    (directory / "step-000009" / "tensors.pt").unlink()
+    store = CheckpointStore(directory, CONFIGURATION, keep=keep, on_event=lambda event: None)
+    for number in (2, 3):
+        store.save(Progress(number), model, optimiser)
+    sound = {f"step-{number:06d}" for number in (2, 3)[-keep:]}
+    assert {path.name for path in directory.iterdir()} == {*sound, "step-000009"}
+    assert store.load_latest(model, optimiser) == Progress(3)
+
+
 def test_all_damaged_is_an_error(parts):
     make, _, directory = parts
     model, optimiser, store = make()

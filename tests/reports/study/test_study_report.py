@@ -69,6 +69,15 @@ def test_another_task_is_judged_by_its_success_greedy_where_nothing_was_sampled(
     assert figures.trajectories_to_threshold is None and figures.pass_all is None
 
 
+def test_an_evaluation_that_the_infrastructure_failed_is_left_out(tmp_path):
+    failed = {"evaluation/success": None, "evaluation/num_failed": 4}
+    run = write_run(tmp_path / "run", {0: {"evaluation/success": 0.2}, 2: failed, 4: {"evaluation/success": 0.4}})
+    figures = read_run_figures(run, study())
+    assert figures.curve == ((0, 0.2), (40, 0.4)) and figures.result == pytest.approx(0.3)
+    with pytest.raises(DataError, match="the infrastructure failed all"):
+        read_run_figures(write_run(tmp_path / "other", {0: failed, 4: failed}), study())
+
+
 def test_a_run_without_evaluations_is_refused(tmp_path):
     with pytest.raises(DataError, match="expected evaluations, found none"):
         read_run_figures(write_run(tmp_path / "run", {}), study())
@@ -105,6 +114,13 @@ def test_the_family_of_the_correction_is_what_the_study_declares():
     both = build(study(contrasts=(("turn", "token"), ("token", "turn")))).contrasts
     assert [each.p_holm for each in both] == [pytest.approx(2 * alone.p_value)] * 2
     assert [each.verdict for each in both] == ["more", "less"]
+
+
+def test_a_contrast_without_runs_yet_counts_in_the_family():
+    (alone,) = build(study()).contrasts
+    contrasts = (("turn", "token"), ("turn", "late"), ("late", "token"))
+    (half,) = build(study(arms=ARMS | {"late": {}}, contrasts=contrasts)).contrasts
+    assert half.p_holm == pytest.approx(3 * alone.p_value)
 
 
 def test_a_difference_inside_the_noise_floor_is_none():

@@ -133,7 +133,7 @@ class CheckpointStore:
         *,
         pending: Sequence[Trajectory] = (),
     ) -> Path:
-        """Save a checkpoint and delete those that are too old. Every process of a run calls it; one writes.
+        """Save a checkpoint and delete those before it that are too old. Every process of a run calls it; one writes.
 
         Args:
             progress: progress of the run.
@@ -175,7 +175,8 @@ class CheckpointStore:
             body = json.dumps(state, sort_keys=True)
             document = {"checksum": hashlib.sha256(body.encode()).hexdigest(), "state": json.loads(body)}
             (temporary / "state.json").write_text(json.dumps(document, sort_keys=True), encoding="utf-8")
-        for old in self._paths()[: -self._keep]:
+        # A checkpoint of a later step is damaged, and the run was resumed from one before it: it takes no place of a sound one.
+        for old in [each for each in self._paths() if _step_of(each) <= progress.step][: -self._keep]:
             remove_directory(old)
         self._on_event(CheckpointSaved(progress.step, path))
         return path
@@ -217,7 +218,8 @@ class CheckpointStore:
         """Return all checkpoints, oldest first."""
         if not self._directory.is_dir():
             return []
-        return sorted(path for path in self._directory.iterdir() if re.fullmatch(r"step-\d{6,}", path.name))
+        found = (path for path in self._directory.iterdir() if re.fullmatch(r"step-\d{6,}", path.name))
+        return sorted(found, key=_step_of)
 
     def _refuse_other_configuration(self, path: Path, saved: Mapping[str, Any]) -> None:
         differing = [
@@ -234,6 +236,10 @@ class CheckpointStore:
 
 def _name(step: int) -> str:
     return f"step-{step:06d}"
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 class _DamagedError(Exception):
@@ -278,7 +284,7 @@ def _read_state(path: Path) -> tuple[dict[str, Any], Progress]:
             if _checksum(path / name) != state["checksums"][name]:
                 raise _DamagedError(f"{name} does not match its checksum")
         progress = TypeAdapter(Progress).validate_python(state["progress"])
-        if progress.step != int(path.name.removeprefix("step-")):
+        if progress.step != _step_of(path):
             raise _DamagedError(f"state.json is of step {progress.step}")
         if not isinstance(state["configuration"], dict):
             raise _DamagedError("state.json holds no configuration")

@@ -40,7 +40,7 @@ from workflow_r1.policy.model import has_adapters
 from workflow_r1.policy.packing import PackedBatch, pack
 from workflow_r1.policy.prefix_trees import TreeBatch, prefix_trees, tree_batch
 from workflow_r1.policy.sharding import full, is_sharded
-from workflow_r1.recording.metrics import Metrics, combine_later_mini_batches, combine_mini_batches
+from workflow_r1.recording.metrics import WEIGHT, Metrics, combine_later_mini_batches, combine_mini_batches
 from workflow_r1.trajectory import ScoredTrajectory, Trajectory, Turn
 
 
@@ -210,6 +210,7 @@ class PolicyUpdate:
             if (
                 place == 0
                 and self._samples_as_trained
+                and self._objective.trust_region == "current"
                 and _sampler_error(mini_batch.batch, gradient.logprobs) > SAMPLER_ERROR
             ):
                 old[1:] = [self.logprobs(other.batch) for other in learning[1:]]
@@ -506,6 +507,7 @@ class PolicyUpdate:
             }
         if (right := mask & mini_batch.is_right[:, None]).any():
             by_token["right_logprob_change"] = (gradient.logprobs - old)[right].mean().item()
+            by_token[f"{WEIGHT}right_logprob_change"] = float(right.sum())
         if ref_logprobs is not None:
             by_token["kl"] = kl_estimate(gradient.logprobs, ref_logprobs, "k3")[mask].mean().item()
         cap = self._objective.correction_cap
@@ -522,7 +524,8 @@ class PolicyUpdate:
             entropy=gradient.entropy,
             **switches.of_range(clip_scale=clip_scale),
         )
-        gradient.metrics = {**by_unit.metrics, **by_token, **by_turn}
+        of_mass = {f"{WEIGHT}gradient_mass_removed": by_unit.mass.sum().item()}
+        gradient.metrics = {**by_unit.metrics, **of_mass, **by_token, **by_turn}
         gradient.excess, gradient.mass = by_unit.excess, by_unit.mass
 
     def _num_units(self, trajectory: Trajectory) -> int:

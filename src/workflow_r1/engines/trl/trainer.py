@@ -26,7 +26,7 @@ from workflow_r1.algorithms import (
 )
 from workflow_r1.engines.trl.versions import require_tested_trl
 from workflow_r1.errors import ConfigError
-from workflow_r1.recording.metrics import combine_mini_batches
+from workflow_r1.recording.metrics import WEIGHT, combine_mini_batches
 
 REPLACED = (
     "delta",
@@ -233,9 +233,8 @@ class GSsPOTrainer(GRPOTrainer):
             "advantages": inputs["advantages"],
         }
         units, correction = self._units(inputs), self._correction(inputs, old, turn_ids)
-        part = policy_loss(
-            **common, unit_ids=units, unit_correction=correction, **self.switches.of_loss(), **counts
-        ).metrics
+        by_unit = policy_loss(**common, unit_ids=units, unit_correction=correction, **self.switches.of_loss(), **counts)
+        part = {**by_unit.metrics, f"{WEIGHT}gradient_mass_removed": by_unit.mass.sum().item()}
         part |= turn_metrics(
             **common,
             turn_ids=turn_ids,

@@ -167,11 +167,11 @@ def _by_question(rows: Sequence[IndexRow], figure: Callable[[IndexRow], float | 
     values: dict[str, list[float]] = {}
     for row in rows:
         if (value := figure(row)) is not None:
-            values.setdefault(_question_of(row), []).append(value)
+            values.setdefault(question_of(row), []).append(value)
     return {question: math.fsum(each) / len(each) for question, each in values.items()}
 
 
-def _question_of(row: IndexRow) -> str:
+def question_of(row: IndexRow) -> str:
     """Return what two rows of one question share: two worlds may give one id to two questions."""
     return f"{row.question_id}\0{row.question}"
 
@@ -313,7 +313,7 @@ def _questions(sampled: Sequence[Mapping[int, Sequence[IndexRow]]]) -> list[Ques
     for of_arm in sampled:
         rows: dict[str, list[IndexRow]] = {}
         for row in (row for of_seed in of_arm.values() for row in of_seed if row.outcome is not None):
-            rows.setdefault(_question_of(row), []).append(row)
+            rows.setdefault(question_of(row), []).append(row)
         by_arm.append(rows)
     found = []
     for question in sorted({question for rows in by_arm for question in rows}):

@@ -31,8 +31,10 @@ class RunOfStudy:
 def read_run_figures(run: RunOfStudy, study: StudyConfig) -> RunFigures:
     """Read what a run reached.
 
+    An evaluation in which the infrastructure failed every question has no figure and is left out.
+
     Raises:
-        DataError: the run holds no evaluation.
+        DataError: the run holds no evaluation with a figure.
     """
     record = read_run(run.directory)
     if not record.evaluations:
@@ -40,10 +42,16 @@ def read_run_figures(run: RunOfStudy, study: StudyConfig) -> RunFigures:
     stage = SAMPLED if f"{SAMPLED}/num_failed" in record.evaluations[0] else GREEDY
     measure = headline_of(record.evaluations[0], stage)
     key = f"{stage}/{measure}"
-    last = record.evaluations[-study.last_evaluations :]
-    curve = [(_num_trajectories(record, row["step"]), float(row[key])) for row in record.evaluations]
+    evaluations = [row for row in record.evaluations if row.get(key) is not None]
+    if not evaluations:
+        raise DataError(
+            f"{run.directory}: expected an evaluation with a scored answer, but the infrastructure failed all; repair the service, "
+            "remove the run, and train it again"
+        )
+    last = evaluations[-study.last_evaluations :]
+    curve = [(_num_trajectories(record, row["step"]), float(row[key])) for row in evaluations]
     result = statistics.fmean(row[key] for row in last)
-    reached = next((row for row in record.evaluations if _is_reached(row[key], study.threshold)), None)
+    reached = next((row for row in evaluations if _is_reached(row[key], study.threshold)), None)
     return RunFigures(
         world=run.world,
         arm=run.arm,

@@ -166,7 +166,7 @@ function evaluations(rows) {
     const [low, high] = [row[`${key}_low`], row[`${key}_high`]];
     return low === undefined ? short(value) : `${number(value, 3)} [${number(low, 3)}, ${number(high, 3)}]`;
   };
-  const measure = measureOf(rows[0]) ?? { key: "reward", name: "reward" };
+  const measure = rows.map(measureOf).find(Boolean) ?? { key: "reward", name: "reward" };
   return table(
     "Greedy, on held-out questions; 95% intervals (Wilson)",
     ["step", measure.name, ...classes, "reward", "turns", "LLM calls", "failed"],
