@@ -88,7 +88,7 @@ def evaluation_metrics(result: EvaluationResult) -> Metrics:
     Where the infrastructure failed every question there are no figures, and None stands in their place.
     """
     figures = result.figures
-    means = {
+    means: Metrics = {
         **_of_answers(figures, {"evaluation/f1": figures.f1}),
         "evaluation/reward": figures.reward,
         **_of_answers(figures, {"evaluation/answered": figures.answered.rate}),
