@@ -90,7 +90,7 @@ class StudyConfig(Record):
     threshold: float | None = None
     """Result up to which time and trajectories are counted."""
     collapse: float = Field(default=0.5, gt=0.0, lt=1.0)
-    """A run collapsed where its result is below this share of its best evaluation."""
+    """A run collapsed where its result is below this share of its best evaluation, if that is above 0."""
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

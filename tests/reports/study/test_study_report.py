@@ -45,6 +45,11 @@ def sampled(rate: float, greedy: float) -> dict[str, float]:
     }  # fmt: skip
 
 
+def test_a_run_at_its_best_of_a_negative_figure_has_not_collapsed(tmp_path):
+    run = write_run(tmp_path / "run", {0: sampled(-0.6, 0.0), 2: sampled(-0.2, 0.0), 4: sampled(-0.2, 0.0)})
+    assert not read_run_figures(run, study()).collapsed
+
+
 def test_the_figures_of_a_run_by_hand(tmp_path):
     run = write_run(tmp_path / "run", {0: sampled(0.2, 0.0), 2: sampled(0.8, 1.0), 4: sampled(0.3, 0.6)})
     figures = read_run_figures(run, study(threshold=0.7, collapse=0.75))

@@ -60,7 +60,7 @@ def read_run_figures(run: RunOfStudy, study: StudyConfig) -> RunFigures:
         result=result,
         greedy=_mean(last, f"{GREEDY}/{measure}") if stage == SAMPLED else None,
         area=_area(curve),
-        collapsed=result < study.collapse * max(value for _, value in curve),
+        collapsed=_is_collapsed(result, best=max(value for _, value in curve), share=study.collapse),
         minutes_to_threshold=None if reached is None else record.minutes_at(reached["step"]),
         trajectories_to_threshold=None if reached is None else _num_trajectories(record, reached["step"]),
         pass_all=_mean(last, f"{SAMPLED}/pass_all"),
@@ -70,6 +70,11 @@ def read_run_figures(run: RunOfStudy, study: StudyConfig) -> RunFigures:
         update=_update(record),
         revision=record.environment.get("git_revision"),
     )
+
+
+def _is_collapsed(result: float, *, best: float, share: float) -> bool:
+    """Say whether a result fell below a share of the best one; there is no share of a best that is negative, such as a cost."""
+    return best > 0.0 and result < share * best
 
 
 def _is_reached(value: float, threshold: float | None) -> bool:
