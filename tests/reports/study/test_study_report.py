@@ -203,6 +203,17 @@ def test_one_seed_is_shown_without_an_interval():
     )
 
 
+def test_no_two_arms_look_alike_and_those_without_runs_take_no_colour():
+    from workflow_r1.reports.study.pictures import COLOURS, styles_of
+
+    arms = [f"arm {number:02}" for number in range(16)]
+    report = build(study(arms=dict.fromkeys(arms, {}), contrasts=()), [made(arm, 0, 0.5) for arm in arms[2:]])
+    styles = styles_of(report)
+    assert list(styles) == arms[2:]
+    assert len(set(styles.values())) == 14 > len(COLOURS)
+    assert styles["arm 02"] == ("solid", COLOURS[0]) and styles["arm 12"] == ("dashed", COLOURS[0])
+
+
 def test_pictures(tmp_path):
     pytest.importorskip("matplotlib")
     from workflow_r1.reports.study.pictures import draw_curves, draw_forest

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 COLOURS = ("#2563eb", "#ea7317", "#2a9d8f", "#c1121f", "#7f5af0", "#b08968", "#457b9d", "#8ab17d", "#495057", "#d4a017")
 
+STROKES = ("solid", "dashed", "dotted", "dashdot")
+"""Strokes of the lines: the second serves when all colours are taken, and so on."""
+
 PANEL, LINE = 4.0, 0.32
 """Inches: width of a world's curves, and height of a contrast."""
 
@@ -26,18 +29,24 @@ def draw_curves(report: StudyReport, directory: Path) -> list[Path]:
         MissingExtraError: matplotlib is not installed.
     """
     worlds = list(report.study.worlds)
-    colours = dict(zip(report.study.arms_and_again, itertools.cycle(COLOURS), strict=False))
     with opened_figure(3.0 + PANEL * len(worlds), 4.2) as figure:
         panels = figure.subplots(1, len(worlds), squeeze=False, sharey=True)[0]
         for axes, world in zip(panels, worlds, strict=True):
             dress(axes, world if len(worlds) > 1 else report.study.name, "trajectories", report.measure)
-            for arm, colour in colours.items():
-                _draw_arm(axes, report, world, arm, colour)
+            for arm, (stroke, colour) in styles_of(report).items():
+                _draw_arm(axes, report, world, arm, colour, stroke)
         panels[-1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
         return save_figure(figure, directory / "curves")
 
 
-def _draw_arm(axes: "Axes", report: StudyReport, world: str, arm: str, colour: str) -> None:
+def styles_of(report: StudyReport) -> dict[str, tuple[str, str]]:
+    """Return the stroke and the colour of each arm that has runs; no two are alike up to 40 arms."""
+    with_runs = {run.arm for run in report.runs}
+    arms = [arm for arm in report.study.arms_and_again if arm in with_runs]
+    return dict(zip(arms, itertools.cycle(itertools.product(STROKES, COLOURS)), strict=False))
+
+
+def _draw_arm(axes: "Axes", report: StudyReport, world: str, arm: str, colour: str, stroke: str) -> None:
     values: dict[int, list[float]] = defaultdict(list)
     for run in report.runs:
         if (run.world, run.arm) == (world, arm):
@@ -48,7 +57,7 @@ def _draw_arm(axes: "Axes", report: StudyReport, world: str, arm: str, colour: s
     places = sorted(values)
     intervals = [seed_interval(values=values[place]) for place in places]
     means = [interval.estimate for interval in intervals]
-    axes.plot(places, means, color=colour, linewidth=1.8, label=arm)
+    axes.plot(places, means, color=colour, linestyle=stroke, linewidth=1.8, label=arm)
     if all(math.isfinite(interval.high) for interval in intervals):
         low, high = ([getattr(interval, end) for interval in intervals] for end in ("low", "high"))
         axes.fill_between(places, low, high, color=colour, alpha=0.12, linewidth=0)
