@@ -207,7 +207,7 @@ def test_no_two_arms_look_alike_and_those_without_runs_take_no_colour():
     from workflow_r1.reports.study.pictures import COLOURS, styles_of
 
     arms = [f"arm {number:02}" for number in range(16)]
-    report = build(study(arms=dict.fromkeys(arms, {}), contrasts=()), [made(arm, 0, 0.5) for arm in arms[2:]])
+    report = build(study(arms={arm: {} for arm in arms}, contrasts=()), [made(arm, 0, 0.5) for arm in arms[2:]])
     styles = styles_of(report)
     assert list(styles) == arms[2:]
     assert len(set(styles.values())) == 14 > len(COLOURS)
