@@ -21,9 +21,9 @@ from transformers.pytorch_utils import Conv1D
 def bfloat16_slowdown() -> float:
     """Measure a matrix product on this CPU: the time that it takes in bfloat16, as a multiple of float32's.
 
-    A CPU with instructions for bfloat16 takes half of the time and less. torch computes one without them, and without
-    AVX-512, by a loop of its own: forty times as long (torch 2.13, AVX2). Takes a quarter of a second there, else
-    milliseconds; the shortest of three tries counts, so that another program does not.
+    Without instructions for bfloat16 and without AVX-512, torch computes one by a loop of its own: forty times as long and
+    more (torch 2.13, AVX2; ``docs/dev/log.md``). The measurement takes half a second there. The shortest of three tries
+    counts, so that another program does not.
     """
 
     def seconds(dtype: torch.dtype) -> float:
