@@ -70,6 +70,7 @@ def test_a_wrong_key_is_seen() -> None:
     assert not _is_key(RunConfig, ["optimizer"])
 
 
+@pytest.mark.slow
 def test_the_first_commands_for_operators_of_ones_own_run(tmp_path: Path) -> None:
     page = ROOT / "docs" / "how-to" / "own-operators.md"
     write_files_of_the_page(page, tmp_path)

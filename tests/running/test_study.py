@@ -185,6 +185,7 @@ class KilledError(BaseException):
     """What a kill leaves behind: no clean end."""
 
 
+@pytest.mark.slow
 def test_a_killed_study_continues_in_two_processes_as_if_nothing_had_happened(whole, tmp_path):
     made = plan(tmp_path)
 

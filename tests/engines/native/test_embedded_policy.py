@@ -44,6 +44,7 @@ def test_an_untrained_policy_has_the_difference_of_two_neighbouring_years_at_han
     assert difference.tolist() == pytest.approx([49 * year, year, -2 * year, 0], abs=year / 4)
 
 
+@pytest.mark.slow
 def test_a_policy_below_the_gate_is_refused_and_nothing_is_left(tmp_path):
     settings = BuildSettings(num_skill_demonstrations=40, num_mixture_demonstrations=20, num_skill_questions=20)
     lines = []
