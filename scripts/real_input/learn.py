@@ -29,7 +29,7 @@ from workflow_r1.errors import UserError
 from workflow_r1.evaluation.harness import EvaluationLog
 from workflow_r1.evaluation.statistics import permutation_test
 from workflow_r1.recording.run_lock import LOCK
-from workflow_r1.running.policy_fit import slow_precision
+from workflow_r1.running.policy_fit import float32_overrides, slow_precision
 from workflow_r1.store.lock import held_alone
 from workflow_r1.trajectory import Question, Trajectory, load_trajectories
 from workflow_r1.trajectory.storage import write_atomically
@@ -227,7 +227,7 @@ def quick_precision(directory: Path, config: RunConfig, given: Sequence[str]) ->
     slow = list(slow_precision(config))
     for finding in slow:
         print(f"precision: {finding.found}; so this directory takes float32, and hours more")
-    return ["optimiser.precision=float32"] if slow else []
+    return float32_overrides(config) if slow else []
 
 
 def part_questions(directory: Path) -> None:

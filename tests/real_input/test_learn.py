@@ -192,6 +192,9 @@ def test_a_processor_slow_at_bfloat16_takes_float32_and_a_directory_keeps_its_pr
     assert capsys.readouterr().out == ""
     assert learn.quick_precision(tmp_path, config, []) == ["optimiser.precision=float32"]
     assert "this directory takes float32" in capsys.readouterr().out
+    adapters = load_run_config(learn.PRESET, ["optimiser.lora.rank=4", "optimiser.lora.base_precision=bfloat16"])
+    both = ["optimiser.precision=float32", "optimiser.lora.base_precision=float32"]
+    assert learn.quick_precision(tmp_path, adapters, []) == both
     (tmp_path / "warmstart").mkdir()
     (tmp_path / "warmstart" / "config.toml").write_text('optimiser.precision = "bfloat16"\n')
     assert learn.quick_precision(tmp_path, config, []) == ["optimiser.precision=bfloat16"]

@@ -70,14 +70,18 @@ def slow_precision(config: "RunConfig") -> Iterator[Finding]:
 
     if resolve_device(config.policy.device).type != "cpu" or (slowdown := bfloat16_slowdown()) < SLOW:
         return
-    keys = ["optimiser.precision=float32"]
-    if config.optimiser.lora is not None and config.optimiser.lora.base_precision == "bfloat16":
-        keys.append("optimiser.lora.base_precision=float32")
     yield warning(
         "precision",
         f"this processor has no fast bfloat16: a matrix product takes {slowdown:.0f} times as long as in float32",
-        f"begin with {' '.join(f'-o {key}' for key in keys)}",
+        f"begin with {' '.join(f'-o {override}' for override in float32_overrides(config))}",
     )
+
+
+def float32_overrides(config: "RunConfig") -> list[str]:
+    """Return the overrides, ``KEY=VALUE``, by which a configuration in bfloat16 computes in float32."""
+    lora = config.optimiser.lora
+    base = ["optimiser.lora.base_precision=float32"] if lora is not None and lora.base_precision == "bfloat16" else []
+    return ["optimiser.precision=float32", *base]
 
 
 def note_slow_precision(config: "RunConfig", on_event: OnEvent) -> None:
