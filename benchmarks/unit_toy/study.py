@@ -1,10 +1,12 @@
 """Does the unit of the ratio matter? A toy whose success probability is exact, in seconds a run::
 
     python benchmarks/unit_toy/study.py --output runs/unit-toy [--seeds 30] [--doses 1,4,16,64] [--jobs 2] [--table]
+    python benchmarks/unit_toy/study.py --output runs/unit-toy-late --doses 1 --staleness 0,1,4,16
+    python benchmarks/unit_toy/study.py --output runs/unit-toy-worlds --doses 16 --worlds plain,dense,sparse
 
 It leaves ``runs.jsonl``, ``runs.csv`` (the same without curves), ``table.md`` and a picture, ``doses.png``.
 
-A trajectory has four turns of 3 to 24 tokens. The last token of a turn is a decision among five; all others are fillers
+A trajectory has four turns of 3 to 24 tokens (other worlds have others; ``SHAPES``). The last token of a turn is a decision among five; all others are fillers
 of a fixed grammar. Success wants the right decision in every turn, and no wrong filler anywhere: a policy has to learn
 the decisions and not to spoil what it can do. The right decision depends on the question; the fillers are common to all
 questions, so that a careless update breaks them everywhere. The probability of success is computed from the policy's
@@ -13,9 +15,10 @@ own probabilities (:func:`success`): no run is judged by luck.
 The dose is the number of optimiser steps on one batch. Optimiser steps, trajectories and mini-batches are the same at
 every dose, and so are a seed's world and its draws: arms differ in ``policy_loss`` alone. A dose of 1 is on-policy, its
 ratios are 1, and arms can differ in the weight only: it is the null arm, and it is run again at every learning rate that
-an arm uses elsewhere.
+an arm uses elsewhere. The staleness is the number of batches that the policy has learned from since it sampled the one
+that it learns from; the ratio is taken to the policy that sampled.
 
-The learning rate of each arm is tuned at each dose on seeds of its own: a grid that grows, by one rule for all, until
+The learning rate of each arm is tuned in each setting (dose, staleness and world) on seeds of its own: a grid that grows, by one rule for all, until
 the best rate lies inside it; one that does not is marked. One line of JSON a run; a run that stands in the file is not repeated.
 """
 
@@ -30,9 +33,10 @@ from pathlib import Path
 from typing import Any
 
 from arms import ARMS, CONTRASTS
-from report import draw_doses, write_csv, write_table
-from training import STEPS, Job, run_together
+from report import draw_settings, write_csv, write_table
+from training import STEPS, Job, Setting, run_together, setting_of
 from tuning import tuned, untried
+from world import SHAPES
 
 NULL_SEEDS = 5
 """Most fresh seeds of a null arm at a rate that is not its own: its differences have next to no spread."""
@@ -46,7 +50,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="directory of runs.jsonl and of the table")
     parser.add_argument("--seeds", type=int, default=30, help="fresh seeds of each cell")
-    parser.add_argument("--doses", default="1,4,16,64", help="optimiser steps a batch")
+    parser.add_argument("--doses", type=_numbers, default="1,4,16,64", help="optimiser steps a batch")
+    parser.add_argument("--staleness", type=_numbers, default="0", help="batches that a batch is late")
+    parser.add_argument("--worlds", default="plain", help=f"turns of a trajectory: {', '.join(SHAPES)}")
     parser.add_argument(
         "--arms",
         nargs="+",
@@ -58,35 +64,44 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes of one thread")
     parser.add_argument("--table", action="store_true", help="run nothing, and print the table of what is there")
     arguments = parser.parse_args()
-    doses = [int(dose) for dose in arguments.doses.split(",")]
-    if any(STEPS % dose for dose in doses):
+    if any(dose < 1 or STEPS % dose for dose in arguments.doses):
         parser.error(f"expected doses that divide {STEPS}, received {arguments.doses}")
+    if min(arguments.staleness) < 0:
+        parser.error(f"expected a staleness of 0 or more, received {min(arguments.staleness)}")
+    worlds = arguments.worlds.split(",")
+    if unknown := [world for world in worlds if world not in SHAPES]:
+        parser.error(f"expected worlds among {', '.join(SHAPES)}, received {', '.join(unknown)}")
+    settings = [Setting(*each) for each in itertools.product(arguments.doses, arguments.staleness, worlds)]
     arguments.output.mkdir(parents=True, exist_ok=True)
     file = arguments.output / "runs.jsonl"
     rows = read(file)
     if not arguments.table:
-        while missing := untried(rows, arguments.arms, doses):
+        while missing := untried(rows, arguments.arms, settings):
             rows = carry_out(missing, rows, file, arguments.jobs)
         rates = tuned(rows)
-        cells = {(arm, dose, rates[arm, dose]): arguments.seeds for arm in arguments.arms for dose in doses}
-        for arm, dose in itertools.product(arguments.arms, doses):
+        cells = {(*cell, rates[cell]): arguments.seeds for cell in itertools.product(arguments.arms, settings)}
+        for arm, setting in itertools.product(arguments.arms, settings):
             # The null arm at every rate that the arm uses, and at those of the arms that it is compared with.
             for other in (arm, *(one for one, second in CONTRASTS if second == arm and one in arguments.arms)):
-                cells.setdefault((arm, 1, rates[other, dose]), min(NULL_SEEDS, arguments.seeds))
+                cells.setdefault((arm, setting.null, rates[other, setting]), min(NULL_SEEDS, arguments.seeds))
         rows = carry_out(
             [
-                (*cell, seed, "fresh")
+                Job(*cell, seed, "fresh")
                 for seed in range(arguments.seeds)
                 for cell, num_seeds in cells.items()
                 if seed < num_seeds
             ],
             rows, file, arguments.jobs,
         )  # fmt: skip
-    table = write_table(rows, doses)
+    table = write_table(rows, settings)
     (arguments.output / "table.md").write_text(table + "\n", encoding="utf-8")
     print(table)
     write_csv(rows, arguments.output / "runs.csv")
-    draw_doses(rows, doses, arguments.output)
+    draw_settings(rows, settings, arguments.output)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(each) for each in text.split(",")]
 
 
 def read(file: Path) -> list[dict[str, Any]]:
@@ -102,12 +117,12 @@ def read(file: Path) -> list[dict[str, Any]]:
 
 def carry_out(jobs: Iterable[Job], rows: list[dict[str, Any]], file: Path, num_processes: int) -> list[dict[str, Any]]:
     """Do the runs that are missing, and append each to the file as it ends."""
-    done = {tuple(row[key] for key in ("arm", "dose", "rate", "seed", "stage")) for row in rows}
+    done = {Job(row["arm"], setting_of(row), row["rate"], row["seed"], row["stage"]) for row in rows}
     together: dict[tuple[Any, ...], list[Job]] = {}
     for job in jobs:
         if job not in done:
-            arm, dose, rate, _, stage = job
-            together.setdefault((arm, dose, stage, rate if stage == "fresh" else None), []).append(job)
+            rate = job.rate if job.stage == "fresh" else None
+            together.setdefault((job.arm, job.setting, job.stage, rate), []).append(job)
     pieces = [
         (start, each[start : start + MOST_TOGETHER])
         for each in together.values()

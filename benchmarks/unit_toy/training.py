@@ -2,19 +2,54 @@
 
 import statistics
 import time
+from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from arms import ARMS, Arm
 from torch import Tensor
-from world import GROUP_SIZE, LONGEST, TURNS, Batch, Policies, sample, success
+from world import GROUP_SIZE, SHAPES, Batch, Policies, sample, success
 
 from workflow_r1.algorithms import PolicyLoss, UnitKind, matched_scale, policy_loss, unit_ids
 from workflow_r1.algorithms.units import find_units, mean_per_unit
 
-Job = tuple[str, int, float, int, str]
-"""Arm, dose, learning rate, seed, and the stage that wants the run: ``tuning`` or ``fresh``."""
+
+class Setting(NamedTuple):
+    """The conditions under which arms are compared: how far a batch's policy lags, and in what world."""
+
+    dose: int = 1
+    """Optimiser steps on one batch."""
+    staleness: int = 0
+    """Batches that the policy has learned from since it sampled the one it learns from."""
+    world: str = "plain"
+    """Name of a shape in :data:`world.SHAPES`."""
+
+    @property
+    def null(self) -> "Setting":
+        """The setting of this world in which all ratios are 1."""
+        return Setting(world=self.world)
+
+    def __str__(self) -> str:
+        late = f", {self.staleness} late" if self.staleness else ""
+        return f"{self.dose}{late}" + (f", {self.world}" if self.world != "plain" else "")
+
+
+class Job(NamedTuple):
+    """A run."""
+
+    arm: str
+    setting: Setting
+    rate: float
+    seed: int
+    stage: str
+    """The stage that wants the run: ``tuning`` or ``fresh``."""
+
+
+def setting_of(row: dict[str, Any]) -> Setting:
+    """Return the setting of a run's row; rows of earlier versions have neither staleness nor world."""
+    return Setting(row["dose"], row.get("staleness", 0), row.get("world", "plain"))
+
 
 STEPS = 256
 """Optimiser steps of a run."""
@@ -27,7 +62,7 @@ COLLAPSED = 0.5
 
 
 def run_together(jobs: Sequence[Job]) -> list[dict[str, Any]]:
-    """Train several runs of one arm and dose.
+    """Train several runs of one arm and setting.
 
     Args:
         jobs: runs that differ in rate and seed alone.
@@ -37,14 +72,19 @@ def run_together(jobs: Sequence[Job]) -> list[dict[str, Any]]:
         decisions) and ``kl`` are means over all of them.
     """
     torch.set_num_threads(1)
-    (name, dose, *_), began = jobs[0], time.process_time()
-    policies, clip = Policies([job[3] for job in jobs], [job[2] for job in jobs]), Clip(ARMS[name], len(jobs))
+    name, (dose, staleness, world), *_ = jobs[0]
+    began = time.process_time()
+    policies = Policies([job.seed for job in jobs], [job.rate for job in jobs], SHAPES[world])
+    clip, waiting = Clip(ARMS[name], len(jobs)), deque[Batch]()
     curves, moves, norms, metrics = [success(policies)], [], [], []
     size = GROUPS * GROUP_SIZE
     for step in range(STEPS):
         place = step % dose
         if place == 0:
-            batch = sample(policies, dose * GROUPS)
+            # The policy before training samples the first batches, as a buffer that is filled before the first step.
+            while len(waiting) <= staleness:
+                waiting.append(sample(policies, dose * GROUPS))
+            batch = waiting.popleft()
         norm, move, of_step = _update(policies, batch.rows(slice(place * size, (place + 1) * size)), clip)
         if place == dose - 1:
             clip.adapt()
@@ -56,13 +96,13 @@ def run_together(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     seconds = (time.process_time() - began) / len(jobs)
     largest, norm = torch.stack(moves).max(0).values.tolist(), torch.stack(norms).mean(0).tolist()
     rows = []
-    for slot, (arm, _, rate, seed, stage) in enumerate(jobs):
+    for slot, (arm, setting, rate, seed, stage) in enumerate(jobs):
         curve = [each[slot] for each in curves]
         end = statistics.mean(curve[-4:])
         rows.append(
             {
                 "arm": arm,
-                "dose": dose,
+                **setting._asdict(),
                 "rate": rate,
                 "seed": seed,
                 "stage": stage,
@@ -153,10 +193,10 @@ def _update(policies: Policies, rows: Batch, clip: Clip) -> tuple[Tensor, Tensor
     slot, row, turn, place = rows.present.nonzero(as_tuple=True)
     table = policies(slot, rows.question[slot, row], turn, place, rows.before[slot, row, turn])
     chosen = table.gather(1, rows.tokens[rows.present][:, None])[:, 0]
-    shape = (policies.num * rows.question.shape[1], TURNS * LONGEST)
+    shape = (policies.num * rows.question.shape[1], rows.present[0, 0].numel())
     logprobs = torch.zeros_like(rows.logprobs).index_put((slot, row, turn, place), chosen).reshape(shape)
     old = rows.logprobs.reshape(shape)
-    turn_ids = (torch.arange(1, TURNS + 1)[:, None] * rows.present).reshape(shape)
+    turn_ids = (torch.arange(1, policies.shape.turns + 1)[:, None] * rows.present).reshape(shape)
     results = clip.losses(
         logprobs=logprobs,
         old=old,

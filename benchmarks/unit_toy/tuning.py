@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arms import ARMS
-from training import Job
+from training import Job, Setting, setting_of
 
 RATES = (0.02, 0.04, 0.08)
 """Learning rates that every arm tries; where the best is the first or last that was tried, the next one is tried too."""
@@ -17,20 +17,20 @@ MOST_RATES = 8
 FIRST_TUNING_SEED, TUNING_SEEDS = 1000, 3
 
 
-def untried(rows: Sequence[dict[str, Any]], arms: Sequence[str], doses: Sequence[int]) -> list[Job]:
+def untried(rows: Sequence[dict[str, Any]], arms: Sequence[str], settings: Sequence[Setting]) -> list[Job]:
     """Return the runs of tuning that are still to be done: the grid, then one rate beyond it where the best is at its edge."""
     areas = tuning_areas(rows)
     jobs: list[Job] = []
-    for dose, arm in itertools.product(doses, arms):
-        if tuned_as(arm, dose) != arm:
+    for setting, arm in itertools.product(settings, arms):
+        if tuned_as(arm, setting) != arm:
             continue
-        tried = areas.get((arm, dose), {})
+        tried = areas.get((arm, setting), {})
         wanted = set(RATES) | set(tried)
         if all(len(tried.get(rate, {})) == TUNING_SEEDS for rate in wanted) and len(wanted) < MOST_RATES:
             best = _best(tried)
             wanted |= {best / 2} if best == min(tried) else {best * 2} if best == max(tried) else set()
         jobs += [
-            (arm, dose, rate, seed, "tuning")
+            Job(arm, setting, rate, seed, "tuning")
             for rate in sorted(wanted)
             for seed in range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + TUNING_SEEDS)
             if seed not in tried.get(rate, {})
@@ -38,32 +38,32 @@ def untried(rows: Sequence[dict[str, Any]], arms: Sequence[str], doses: Sequence
     return jobs
 
 
-def tuned_as(arm: str, dose: int) -> str:
+def tuned_as(arm: str, setting: Setting) -> str:
     """Return the arm whose rate an arm takes: with ratios of 1, arms of one weight are one arm, as the null table shows."""
-    if dose > 1:
+    if setting != setting.null:
         return arm
     return next(name for name, each in ARMS.items() if each.weighs_turns == ARMS[arm].weighs_turns)
 
 
-def tuning_areas(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], dict[float, dict[int, float]]]:
-    """Areas of the runs of tuning, by arm and dose, by rate, by seed."""
-    areas: dict[tuple[str, int], dict[float, dict[int, float]]] = {}
+def tuning_areas(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, Setting], dict[float, dict[int, float]]]:
+    """Areas of the runs of tuning, by arm and setting, by rate, by seed."""
+    areas: dict[tuple[str, Setting], dict[float, dict[int, float]]] = {}
     for row in rows:
         if row["stage"] == "tuning":
-            of_rate = areas.setdefault((row["arm"], row["dose"]), {}).setdefault(row["rate"], {})
+            of_rate = areas.setdefault((row["arm"], setting_of(row)), {}).setdefault(row["rate"], {})
             of_rate[row["seed"]] = row["area"]
     return areas
 
 
-def tuned(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], float]:
-    """Return the best learning rate of each arm at each dose, by the mean area of the tuning seeds."""
+def tuned(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, Setting], float]:
+    """Return the best learning rate of each arm in each setting, by the mean area of the tuning seeds."""
     best = {cell: _best(tried) for cell, tried in tuning_areas(rows).items()}
-    doses = {dose for _, dose in best}
+    settings = {setting for _, setting in best}
     return {
-        (arm, dose): best[tuned_as(arm, dose), dose]
+        (arm, setting): best[tuned_as(arm, setting), setting]
         for arm in ARMS
-        for dose in doses
-        if (tuned_as(arm, dose), dose) in best
+        for setting in settings
+        if (tuned_as(arm, setting), setting) in best
     }
 
 

@@ -11,19 +11,52 @@ from torch.nn.functional import embedding, one_hot
 
 from workflow_r1.algorithms import group_advantages
 
-QUESTIONS, TURNS, SHORTEST, LONGEST = 16, 4, 3, 24
-DECISIONS, FILLERS = 5, 8
+QUESTIONS, DECISIONS, FILLERS = 16, 5, 8
 WORDS = DECISIONS + FILLERS
 """Tokens: the decisions first, then the fillers."""
-
-START_DECISION, START_FILLER = 0.6, 0.995
-"""Probabilities of what is right, before training."""
 
 WIDTH = 16
 """Hidden width of what is trained."""
 
 GROUP_SIZE = 8
 """Trajectories of a question."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shape:
+    """The turns of a world's trajectories."""
+
+    turns: int
+    lengths: tuple[int, ...]
+    """Lengths in tokens that a turn may have, each as likely as the others."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest turn."""
+        return max(self.lengths)
+
+    @property
+    def start_decision(self) -> float:
+        """Probability of a right decision before training: .6 with four turns, and all of them right as likely with others."""
+        return 0.6 ** (4 / self.turns)
+
+    @property
+    def start_filler(self) -> float:
+        """Probability of a right filler before training: .995 with 50 of them, and all of them right as likely with others."""
+        return 0.995 ** (50 / (self.turns * (sum(self.lengths) / len(self.lengths) - 1)))
+
+
+SHAPES = {
+    "plain": Shape(4, tuple(range(3, 25))),
+    "dense": Shape(4, tuple(range(1, 9))),
+    "sparse": Shape(4, tuple(range(9, 73))),
+    "even": Shape(4, (13, 14)),
+    "uneven": Shape(4, (1, 26)),
+    "two turns": Shape(2, tuple(range(3, 25))),
+    "eight turns": Shape(8, tuple(range(3, 25))),
+}
+"""Worlds by name. A decision is one token in 13.5 (dense: in 4.5, sparse: in 40.5); the probability of success before
+training is about the same in all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,22 +76,24 @@ class World:
 
 
 @lru_cache(maxsize=8)
-def make_world(seed: int) -> World:
+def make_world(seed: int, shape: Shape = SHAPES["plain"]) -> World:
     """Draw lengths, right decisions and the grammar of the fillers."""
     draw = torch.Generator().manual_seed(seed)
-    length = torch.randint(SHORTEST, LONGEST + 1, (QUESTIONS, TURNS), generator=draw)
-    right = torch.randint(DECISIONS, (QUESTIONS, TURNS), generator=draw)
-    grammar = DECISIONS + torch.randint(FILLERS, (TURNS, LONGEST), generator=draw)
-    places = torch.arange(LONGEST)
+    size = (QUESTIONS, shape.turns)
+    length = torch.tensor(shape.lengths)[torch.randint(len(shape.lengths), size, generator=draw)]
+    right = torch.randint(DECISIONS, size, generator=draw)
+    grammar = DECISIONS + torch.randint(FILLERS, (shape.turns, shape.longest), generator=draw)
+    places = torch.arange(shape.longest)
     present = places < length[..., None]
     decides = places == length[..., None] - 1
-    target = torch.where(decides, right[..., None], grammar.expand(QUESTIONS, TURNS, LONGEST))
+    target = torch.where(decides, right[..., None], grammar.expand(QUESTIONS, -1, -1))
     is_right = one_hot(target, WORDS).double()
     is_decision = torch.zeros(WORDS, dtype=torch.float64)
     is_decision[:DECISIONS] = 1 / (DECISIONS - 1)
-    decision = START_DECISION * is_right + (1 - START_DECISION) * (1 - is_right) * (is_decision + 1e-6)
-    filler = START_FILLER * is_right + (1 - START_FILLER) / (WORDS - 1) * (1 - is_right)
-    base = torch.where(decides[..., None], decision, filler).log().float()
+    decision, filler = shape.start_decision, shape.start_filler
+    decisions = decision * is_right + (1 - decision) * (1 - is_right) * (is_decision + 1e-6)
+    fillers = filler * is_right + (1 - filler) / (WORDS - 1) * (1 - is_right)
+    base = torch.where(decides[..., None], decisions, fillers).log().float()
     return World(length=length, right=right, target=target, present=present, base=base)
 
 
@@ -72,12 +107,13 @@ class Policies:
     Args:
         seeds: seed of each slot.
         rates: learning rate of each slot.
+        shape: the turns of all their worlds.
     """
 
-    def __init__(self, seeds: Sequence[int], rates: Sequence[float]) -> None:
-        worlds = [make_world(seed) for seed in seeds]
+    def __init__(self, seeds: Sequence[int], rates: Sequence[float], shape: Shape = SHAPES["plain"]) -> None:
+        worlds = [make_world(seed, shape) for seed in seeds]
         self.world = World(*(torch.stack([getattr(w, f.name) for w in worlds]) for f in dataclasses.fields(World)))
-        self.num = len(seeds)
+        self.num, self.shape = len(seeds), shape
         self.draws = [torch.Generator().manual_seed(seed + 1) for seed in seeds]
         starts = [torch.Generator().manual_seed(seed) for seed in seeds]
 
@@ -85,7 +121,7 @@ class Policies:
             return torch.stack([torch.randn(*shape, generator=start) for start in starts]).requires_grad_()
 
         self.question = parameter(QUESTIONS, WIDTH)
-        self.place = parameter(TURNS, LONGEST, WIDTH)
+        self.place = parameter(shape.turns, shape.longest, WIDTH)
         self.decides = parameter(2, WIDTH)
         # The observation shows the decision before: none in the first turn.
         self.before = parameter(DECISIONS + 1, WIDTH)
@@ -100,7 +136,7 @@ class Policies:
         hidden = torch.tanh(
             _look_up(self.question, slot * QUESTIONS + question)
             + _look_up(self.before, slot * (DECISIONS + 1) + before)
-            + _look_up(self.place, (slot * TURNS + turn) * LONGEST + place)
+            + _look_up(self.place, (slot * self.shape.turns + turn) * self.shape.longest + place)
             + _look_up(self.decides, slot * 2 + is_last)
         )
         counts = torch.bincount(slot, minlength=self.num).tolist()
@@ -173,15 +209,15 @@ class Batch:
 
 def sample(policies: Policies, num_groups: int) -> Batch:
     """Let the policies act, and compare each trajectory with its group."""
-    world, num_slots = policies.world, policies.num
+    world, num_slots, turns = policies.world, policies.num, policies.shape.turns
     asked = [torch.randint(QUESTIONS, (num_groups,), generator=draw) for draw in policies.draws]
     question = torch.stack(asked).repeat_interleave(GROUP_SIZE, dim=1)
     num = num_groups * GROUP_SIZE
     slots = torch.arange(num_slots)[:, None]
     present, length = world.present[slots, question], world.length[slots, question]
-    before = torch.full((num_slots, num, TURNS + 1), DECISIONS)
+    before = torch.full((num_slots, num, turns + 1), DECISIONS)
     tokens, logprobs = torch.zeros_like(present, dtype=torch.long), torch.zeros(present.shape)
-    for turn in range(TURNS):
+    for turn in range(turns):
         slot, row, place = present[:, :, turn].nonzero(as_tuple=True)
         with torch.no_grad():
             table = policies(slot, question[slot, row], torch.full_like(row, turn), place, before[slot, row, turn])
@@ -199,7 +235,7 @@ def sample(policies: Policies, num_groups: int) -> Batch:
     groups = torch.arange(num_slots * num_groups).repeat_interleave(GROUP_SIZE)
     return Batch(
         question=question,
-        before=before[:, :, :TURNS],
+        before=before[:, :, :turns],
         tokens=tokens,
         logprobs=logprobs,
         present=present,

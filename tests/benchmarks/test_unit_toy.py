@@ -43,7 +43,8 @@ def test_the_exact_success_is_the_share_of_sampled_trajectories_that_succeed(tra
 
 
 def test_runs_that_are_trained_together_are_those_that_are_trained_alone(training: ModuleType) -> None:
-    jobs = [("turn/length band", 4, 0.08, 0, "fresh"), ("turn/length band", 4, 0.02, 3, "fresh")]
+    setting = training.Setting(4, staleness=1)
+    jobs = [training.Job("turn/length band", setting, *each, "fresh") for each in ((0.08, 0), (0.02, 3))]
     together = training.run_together(jobs)
     for job, row in zip(jobs, together, strict=True):
         (alone,) = training.run_together([job])
@@ -56,7 +57,7 @@ def test_with_one_step_a_batch_units_of_one_weight_are_one_arm_and_with_more_the
 ) -> None:
     names = ("token", "turn/length", "sequence", "token matched", "sequence unclipped")
     areas = {
-        (name, dose): training.run_together([(name, dose, 0.16, 0, "fresh")])[0]["area"]
+        (name, dose): training.run_together([training.Job(name, training.Setting(dose), 0.16, 0, "fresh")])[0]["area"]
         for name in names
         for dose in (1, 8)
     }
@@ -65,21 +66,59 @@ def test_with_one_step_a_batch_units_of_one_weight_are_one_arm_and_with_more_the
 
 
 def test_a_clip_of_tokens_removes_more_of_the_decisions_than_of_the_whole(training: ModuleType) -> None:
-    row = training.run_together([("token tight", 8, 0.16, 0, "fresh")])[0]
+    setting = training.Setting(8)
+    row = training.run_together([training.Job("token tight", setting, 0.16, 0, "fresh")])[0]
     assert row["decisions_removed"] > 2 * row["removed"] > 0
-    unclipped = training.run_together([("token unclipped", 8, 0.16, 0, "fresh")])[0]
+    unclipped = training.run_together([training.Job("token unclipped", setting, 0.16, 0, "fresh")])[0]
     assert unclipped["decisions_removed"] == unclipped["removed"] == 0
+
+
+def test_a_late_batch_comes_from_the_policy_before(training: ModuleType) -> None:
+    """The first steps learn from the policy before training, so that the first of them has a ratio of 1 and the second none."""
+    fresh, late = (
+        training.run_together([training.Job("token unclipped", training.Setting(1, late), 0.16, 0, "fresh")])[0]
+        for late in (0, 2)
+    )
+    assert fresh["kl"] == fresh["largest_move"] == 0
+    assert late["kl"] > 0
+    assert late["largest_move"] > 0
+    assert late["curve"][0] == fresh["curve"][0]
+    assert (late["dose"], late["staleness"], late["world"]) == (1, 2, "plain")
+
+
+def test_worlds_differ_in_their_turns_and_begin_alike(training: ModuleType) -> None:
+    from world import SHAPES, Policies, make_world, success
+
+    starts = {name: success(Policies([0, 1, 2, 3], [0.02] * 4, shape)) for name, shape in SHAPES.items()}
+    for name, shape in SHAPES.items():
+        assert 0.07 < sum(starts[name]) / 4 < 0.13, name
+        world = make_world(0, shape)
+        assert world.length.shape[1] == shape.turns
+        assert set(world.length.unique().tolist()) <= set(shape.lengths)
+    mean = {name: sum(shape.lengths) / len(shape.lengths) for name, shape in SHAPES.items()}
+    assert mean["dense"] * 3 == mean["sparse"] / 3 == mean["plain"] == mean["even"] == mean["uneven"] == 13.5
+
+
+def test_a_run_of_an_earlier_version_is_one_of_the_plain_world(training: ModuleType) -> None:
+    row = {"arm": "token", "dose": 16}
+    assert training.setting_of(row) == training.Setting(16)
+    assert [str(training.Setting(*each)) for each in ((16,), (1, 4), (16, 0, "sparse"))] == [
+        "16",
+        "1, 4 late",
+        "16, sparse",
+    ]
 
 
 def test_a_rate_at_the_edge_makes_the_grid_grow(training: ModuleType) -> None:
     import tuning
 
+    setting = training.Setting(64)
     rows = [
         {"arm": "token", "dose": 64, "rate": rate, "seed": seed, "stage": "tuning", "area": rate}
         for rate in tuning.RATES
         for seed in range(tuning.FIRST_TUNING_SEED, tuning.FIRST_TUNING_SEED + tuning.TUNING_SEEDS)
     ]
-    assert {rate for _, _, rate, *_ in tuning.untried(rows, ["token"], [64])} == {0.16}
-    assert tuning.tuned(rows) == {("token", 64): 0.08}
+    assert {job.rate for job in tuning.untried(rows, ["token"], [setting])} == {0.16}
+    assert tuning.tuned(rows) == {("token", setting): 0.08}
     inside = [{**row, "area": -abs(row["rate"] - 0.04)} for row in rows]
-    assert tuning.untried(inside, ["token"], [64]) == []
+    assert tuning.untried(inside, ["token"], [setting]) == []
