@@ -18,8 +18,6 @@ VERL_PIP := $(VERL_VENV)/bin/python -m pip --disable-pip-version-check install -
 
 # Two busy threads on two shared cores can be a hundred times slower than one. A run by itself takes the cores that are free.
 FREE_THREADS := $(if $(OMP_NUM_THREADS),,env -u OMP_NUM_THREADS)
-# Two processes sample and learn faster than two threads of one, and give the same figures but for rounding (docs/how-to/parallel.md).
-PROCESSES ?= $(if $(filter 1,$(shell getconf _NPROCESSORS_ONLN)),1,2)
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
@@ -28,8 +26,8 @@ export OMP_NUM_THREADS ?= 1
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-train: $(VENV)/.installed ## Install, then train the embedded default (a simulation; minutes on a CPU; PROCESSES=1 for one process)
-	$(FREE_THREADS) $(BIN)/workflow-r1 train --processes $(PROCESSES) $(ARGS)
+train: $(VENV)/.installed ## Install, then train the embedded default (a simulation; minutes on a CPU)
+	$(FREE_THREADS) $(BIN)/workflow-r1 train $(ARGS)
 
 game: $(VENV)/.installed ## Make a small policy for a task of examples/ and train it, on a CPU (GAME=word_problems)
 	$(BIN)/workflow-r1 warmstart examples/$(GAME).toml --output runs/$(subst _,-,$(GAME))-start
