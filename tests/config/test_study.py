@@ -17,7 +17,7 @@ overrides = ["objective.unit=turn"]
 
 def load(tmp_path: Path, text: str):
     file = tmp_path / "study.toml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     return load_study(file)
 
 
@@ -25,6 +25,7 @@ def test_the_smallest_study(tmp_path):
     study = load(tmp_path, SMALLEST)
     assert study.all_seeds == (0, 1, 2, 3, 4)
     assert list(study.arms_and_again) == ["turn", "token"] and list(study.worlds) == ["world"]
+    assert load(tmp_path, "\ufeff" + SMALLEST) == study
 
 
 def test_an_arm_may_have_fewer_seeds_and_one_is_run_again(tmp_path):

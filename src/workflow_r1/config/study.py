@@ -159,7 +159,7 @@ def load_study(file: Path) -> StudyConfig:
         ConfigError: names every wrong key and value.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"expected the TOML file of a study, found nothing at {file}") from None
     except UnicodeDecodeError as error:
