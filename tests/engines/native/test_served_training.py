@@ -73,7 +73,13 @@ def make_trainer(
         warm_directory,
         sampling={"server": settings},
         optimiser={"lora": {"rank": 4}} if lora else {},
-        training={"steps": 3, "evaluation_questions": 0, "checkpoint_every": 1, "stop_after_failures": 4, **(training or {})},
+        training={
+            "steps": 3,
+            "evaluation_questions": 0,
+            "checkpoint_every": 1,
+            "stop_after_failures": 4,
+            **(training or {}),
+        },
     )
     return tiny_run.make_trainer(config, directory, on_event)
 
