@@ -13,7 +13,7 @@ from workflow_r1.reports.study.record import TunedValue
 from workflow_r1.running.planned import is_trained, num_steps_done
 from workflow_r1.running.run_directory import write_description
 from workflow_r1.running.study import SEED_AGAIN, carry_out, choose, merge, plan_study, report_study
-from workflow_r1.running.study_estimate import estimate_study, total_minutes
+from workflow_r1.running.study_estimate import RunCost, estimate_study, total_minutes
 
 SMALL = """
 overrides = [
@@ -264,6 +264,17 @@ def test_a_run_of_other_settings_is_refused(whole, tmp_path):
 def test_a_table_of_nothing_is_refused(tmp_path):
     with pytest.raises(UserError, match="expected a finished run"):
         report_study(plan(tmp_path))
+
+
+def test_the_cost_is_that_of_the_seeds_of_this_machine_and_of_the_whole_tuning(tmp_path, monkeypatch):
+    cost = RunCost(world="", arm="", step=1, evaluation=1, rest=1, num_steps=1, num_evaluations=1, num_runs=0)
+    monkeypatch.setattr("workflow_r1.running.study_estimate._measure", lambda run, config: cost)
+    text = TUNED.replace("seeds = 2", "seeds = 5")
+    costs = {
+        share: [each.num_runs for each in estimate_study(plan(tmp_path, text, share=share))] for share in ("1/1", "1/2")
+    }
+    # Two arms are tuned with two values on two seeds, by every machine; the null arm is not.
+    assert costs == {"1/1": [5 + 4, 5 + 4, 5], "1/2": [3 + 4, 3 + 4, 3]}
 
 
 def test_the_cost_is_that_of_one_step_scaled_up(tmp_path):
