@@ -129,6 +129,10 @@ class StudyConfig(Record):
             for place, arm in named.items()
             if arm is not None and arm not in self.arms
         ]
+        if len(set(self.contrasts)) < len(self.contrasts) or any(one == two for one, two in self.contrasts):
+            mistakes.append(
+                "contrasts: expected pairs of two arms, every pair once: each counts in the correction of all"
+            )
         seeds = self.all_seeds
         if not seeds or len(set(seeds)) < len(seeds):
             mistakes.append(f"seeds: expected every seed once, received {self.seeds}")
