@@ -131,6 +131,10 @@ def test_a_dry_run_estimates_and_leaves_nothing(call, policy: Path, tmp_path: Pa
     assert "from 16 trajectories to 8 of training and 6 of evaluations" in output
     assert "a simulation" in output
     assert not list(tmp_path.iterdir())
+    further = ("-o", "training.dynamic_sampling=3", "-o", f"policy.model={policy}")
+    code, output, errors = call("train", "--dry-run", *TINY, *further)
+    assert code == 0, errors
+    assert "training.dynamic_sampling, at most 24 trajectories more" in output.replace("\n", " ")
     code, _, errors = call("train", "--dry-run", "--resume", "x", *TINY)
     assert code == 2
     service = ("-o", "llm.kind=openai", "-o", "llm.base_url=http://127.0.0.1:9/v1", "-o", "llm.model=gpt-x")

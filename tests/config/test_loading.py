@@ -153,6 +153,11 @@ def test_broken_toml_names_the_line(tmp_path: Path) -> None:
     assert "line 2" in refusal(write(tmp_path, "seed = 1\nname =\n"))
 
 
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    """Editors and shells of Windows write one."""
+    assert load_run_config(write(tmp_path, "\ufeffseed = 3\n")).seed == 3
+
+
 def test_not_utf8(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_bytes(b'name = "\xff"')

@@ -17,7 +17,7 @@ overrides = ["objective.unit=turn"]
 
 def load(tmp_path: Path, text: str):
     file = tmp_path / "study.toml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     return load_study(file)
 
 
@@ -25,6 +25,7 @@ def test_the_smallest_study(tmp_path):
     study = load(tmp_path, SMALLEST)
     assert study.all_seeds == (0, 1, 2, 3, 4)
     assert list(study.arms_and_again) == ["turn", "token"] and list(study.worlds) == ["world"]
+    assert load(tmp_path, "\ufeff" + SMALLEST) == study
 
 
 def test_an_arm_may_have_fewer_seeds_and_one_is_run_again(tmp_path):
@@ -44,6 +45,8 @@ def test_an_arm_may_have_fewer_seeds_and_one_is_run_again(tmp_path):
             'contrasts = [["turn", "tokn"]]\n' + SMALLEST,
             "expected one of the arms, received 'tokn'; did you mean 'token'",
         ),
+        ('contrasts = [["turn", "turn"]]\n' + SMALLEST, "contrasts: expected pairs of two arms, every pair once"),
+        ('contrasts = [["turn", "token"], ["turn", "token"]]\n' + SMALLEST, "contrasts: expected pairs of two arms"),
         ('again = "trn"\n' + SMALLEST, "again: expected one of the arms, received 'trn'"),
         ("seeds = [1, 1]\n" + SMALLEST, "seeds: expected every seed once"),
         (SMALLEST + "[tune]\nvalues = [1.0, 2.0]\nseeds = [0]\n", r"seeds that the study does not use, received \[0\]"),

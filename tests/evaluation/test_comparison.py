@@ -116,6 +116,19 @@ def test_scores_without_spread_still_have_an_interval(tmp_path: Path) -> None:
     assert test.difference.high == paired_rate_interval(first=[0] * 10, second=[0] * 10).high > 0.1
 
 
+def test_two_questions_that_differ_alike_under_all_seeds_say_little(tmp_path: Path) -> None:
+    """Neither a p-value of 0 nor an interval of width 0: two answers of either method cannot say so much."""
+    scores = {"cot": [0, 0], "sc": [1, 1]}
+    rows = [row for seed in range(2) for method, each in scores.items() for row in rows_of(method, [*each], seed=seed)]
+    for figure in ("exact_match", "f1"):
+        test = test_of(compare(tmp_path, rows, reference="cot"), "sc", figure)
+        assert test.test == mcnemar_test(first=[1, 1], second=[0, 0])
+        assert test.test.p_value == 0.5
+        alike = paired_rate_interval(first=[1, 1], second=[0, 0])
+        assert test.difference == alike.model_copy(update={"num_seeds": 2})
+        assert test.difference.low < 0.0
+
+
 def test_one_question_says_little(tmp_path: Path) -> None:
     rows = [*rows_of("cot", [1], f1=[0.5]), *rows_of("sc", [0], f1=[0.75])]
     comparison = compare(tmp_path, rows, reference="cot")

@@ -31,6 +31,13 @@ def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     assert json.loads(path.read_text().splitlines()[0])["schema_version"] == 1
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    append_rows(path, [row("a"), row("b")])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert [kept.question_id for kept in iterate_rows(path)] == ["a", "b"]
+
+
 def test_what_a_crash_cut_off_is_left_out_and_removed(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     append_rows(path, [row("a"), row("b")])

@@ -189,6 +189,16 @@ def test_where_all_are_down_all_are_tried() -> None:
     assert ask(route) == "back"
 
 
+@pytest.mark.parametrize("error", [ServiceUnavailableError, EndpointRejectedError])
+def test_a_request_that_every_other_endpoint_failed_tries_those_that_rest(error: type[ServiceError]) -> None:
+    """It had failed with one of them back up; the next request, with none up, tried them all."""
+    resting = Endpoint("rests", replying("back"))
+    resting.note_failure(EndpointRejectedError("bad key"))
+    route = RoutedChatModel([Endpoint("up", FailingChatModel(error("no"))), resting])
+    assert ask(route) == "back"
+    assert not resting.is_down and route.failovers == {"up": 1}
+
+
 def test_health_is_shared_by_the_routes_of_an_endpoint() -> None:
     failing = FailingChatModel(EndpointRejectedError("bad key"))
     shared = Endpoint("a", failing, weight=1e9)

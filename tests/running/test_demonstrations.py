@@ -282,6 +282,15 @@ def test_rejection_sampling_keeps_right_new_short_ones() -> None:
     assert done.num_trajectories == len(rows)
 
 
+def test_two_questions_of_one_id_are_two_questions() -> None:
+    """The published benchmarks number their questions alike: train_0, train_1, ..."""
+    first = made("Paris", id="train_0")
+    question = first.question.model_copy(update={"text": "Who?"})
+    done = choose_right([first, first.model_copy(update={"question": question})], selection=Selection())
+    assert [each.question.text for each in done.kept] == ["Where?", "Who?"]
+    assert (done.num_questions, done.dropped) == (2, {})
+
+
 def test_command(call: Callable, corpus: Path, questions: Callable[..., Path], tmp_path: Path) -> None:
     options = [
         "-o", "search.kind=bm25", "-o", f"search.corpus={corpus}", "-o", f"search.index={tmp_path / 'index'}",

@@ -8,10 +8,12 @@ import pytest
 
 from workflow_r1.errors import ConfigError, UserError
 from workflow_r1.recording.events import StepFinished
+from workflow_r1.recording.run_lock import hold_run_directory
 from workflow_r1.reports.study.record import TunedValue
 from workflow_r1.running.planned import is_trained, num_steps_done
+from workflow_r1.running.run_directory import write_description
 from workflow_r1.running.study import SEED_AGAIN, carry_out, choose, merge, plan_study, report_study
-from workflow_r1.running.study_estimate import estimate_study, total_minutes
+from workflow_r1.running.study_estimate import RunCost, estimate_study, total_minutes
 
 SMALL = """
 overrides = [
@@ -220,6 +222,27 @@ def test_two_directories_become_one(whole, tmp_path):
     assert found.runs == report.runs
 
 
+@pytest.mark.parametrize("busy", ["here", "there"])
+def test_no_run_is_merged_while_a_process_is_at_work_in_it(tmp_path, busy):
+    """A run under way had been deleted from under its process, or copied in the middle of a step."""
+    made, other = plan(tmp_path), tmp_path / "other"
+    run = made.runs({})["world", "turn", 0]
+    for root, steps in ((made.directory, 1), (other, 2)):
+        directory = root / run.directory.relative_to(made.directory)
+        directory.mkdir(parents=True)
+        write_description(directory, run.config)
+        (directory / "metrics.jsonl").write_text("".join(f'{{"step": {step + 1}}}\n' for step in range(steps)))
+    shutil.copy(made.file, other / "study.toml")
+    at_work = run.directory if busy == "here" else other / run.directory.relative_to(made.directory)
+    with hold_run_directory(at_work):
+        with pytest.raises(UserError, match=r"at work in .*seed-0|expected to be alone in .*seed-0"):
+            merge(made, other)
+        assert num_steps_done(run.directory) == 1 and (at_work / ".lock").is_file()
+    assert merge(made, other) == 1
+    assert num_steps_done(run.directory) == 2
+    assert sorted(path.name for path in run.directory.iterdir()) == ["config.toml", "environment.json", "metrics.jsonl"]
+
+
 def test_a_directory_of_another_study_is_refused(whole, tmp_path):
     made, *_ = whole
     other = plan_study(write(tmp_path, DECLARED.replace('"tiny"', '"other"')), directory=made.directory)
@@ -241,6 +264,17 @@ def test_a_run_of_other_settings_is_refused(whole, tmp_path):
 def test_a_table_of_nothing_is_refused(tmp_path):
     with pytest.raises(UserError, match="expected a finished run"):
         report_study(plan(tmp_path))
+
+
+def test_the_cost_is_that_of_the_seeds_of_this_machine_and_of_the_whole_tuning(tmp_path, monkeypatch):
+    cost = RunCost(world="", arm="", step=1, evaluation=1, rest=1, num_steps=1, num_evaluations=1, num_runs=0)
+    monkeypatch.setattr("workflow_r1.running.study_estimate._measure", lambda run, config: cost)
+    text = TUNED.replace("seeds = 2", "seeds = 5")
+    costs = {
+        share: [each.num_runs for each in estimate_study(plan(tmp_path, text, share=share))] for share in ("1/1", "1/2")
+    }
+    # Two arms are tuned with two values on two seeds, by every machine; the null arm is not.
+    assert costs == {"1/1": [5 + 4, 5 + 4, 5], "1/2": [3 + 4, 3 + 4, 3]}
 
 
 def test_the_cost_is_that_of_one_step_scaled_up(tmp_path):

@@ -76,6 +76,10 @@ def show_estimate(config: "RunConfig", console: "Console") -> None:
         "calls that fail. Calls that the store answers again are not paid.",
         f"The sample took: {opened.accounts.budget.describe()}.",
     ]
+    if further := config.training.dynamic_sampling * num_training:
+        told.append(
+            f"Not in it either: the further questions of training.dynamic_sampling, at most {further} trajectories more."
+        )
     if len(usable) < len(done):
         told.append(f"{len(done) - len(usable)} trajectories failed and are left out.")
     if stopped is not None:

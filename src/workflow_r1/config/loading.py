@@ -209,7 +209,7 @@ def _read_source(path: Path | str | None) -> tuple[Path, str]:
             f"expected a TOML file or the name of a preset ({', '.join(preset_names())}), found {found} at {file}{near}"
         )
     try:
-        return file, file.read_text(encoding="utf-8")
+        return file, file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: expected TOML in UTF-8: {error}") from None
 

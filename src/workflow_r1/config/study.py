@@ -129,6 +129,10 @@ class StudyConfig(Record):
             for place, arm in named.items()
             if arm is not None and arm not in self.arms
         ]
+        if len(set(self.contrasts)) < len(self.contrasts) or any(one == two for one, two in self.contrasts):
+            mistakes.append(
+                "contrasts: expected pairs of two arms, every pair once: each counts in the correction of all"
+            )
         seeds = self.all_seeds
         if not seeds or len(set(seeds)) < len(seeds):
             mistakes.append(f"seeds: expected every seed once, received {self.seeds}")
@@ -159,7 +163,7 @@ def load_study(file: Path) -> StudyConfig:
         ConfigError: names every wrong key and value.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"expected the TOML file of a study, found nothing at {file}") from None
     except UnicodeDecodeError as error:

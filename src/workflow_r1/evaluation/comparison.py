@@ -349,11 +349,14 @@ def _compare(first: Floats, second: Floats, draws: Draws, *, is_share: bool) -> 
     else:
         interval = crossed_difference_interval(first=first, second=second, confidence=confidence)
         interval, test = interval.clipped(**bounds), crossed_test(first=first, second=second)
-    if is_share and interval.low == interval.high == 0.0:
-        # They never differ, so that no spread tells the width: as wide as for one answer to each question.
-        none = np.zeros(len(first))
-        wald = paired_rate_interval(first=none, second=none, confidence=confidence)
-        interval = wald.model_copy(update={"num_seeds": interval.num_seeds})
+    if is_share and interval.low == interval.high and abs(interval.estimate) in (0.0, 1.0):
+        # All questions differ alike, so that no spread tells the width: as wide as for one answer to each question.
+        answers = {
+            "first": np.full(len(first), interval.estimate > 0),
+            "second": np.full(len(first), interval.estimate < 0),
+        }
+        wald = paired_rate_interval(**answers, confidence=confidence)
+        interval, test = wald.model_copy(update={"num_seeds": interval.num_seeds}), mcnemar_test(**answers)
     return interval, test
 
 

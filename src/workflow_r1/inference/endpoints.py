@@ -147,18 +147,18 @@ class RoutedChatModel:
 
 
 def _candidates(ranked: Sequence[Endpoint]) -> Iterator[Endpoint]:
-    """Yield the endpoints to try, one after the other; where all are down, all of them: one may just have come back.
+    """Yield the endpoints to try, one after the other; those that rest come last: one may just have come back.
 
     An endpoint is admitted when its turn comes: one that is down must not spend its trial on a request that an earlier
     one answers.
     """
-    is_any_up = False
+    resting = []
     for endpoint in ranked:
         if endpoint.admit():
-            is_any_up = True
             yield endpoint
-    if not is_any_up:
-        yield from ranked
+        else:
+            resting.append(endpoint)
+    yield from resting
 
 
 def rank(endpoints: Sequence[Endpoint], request: str) -> list[Endpoint]:

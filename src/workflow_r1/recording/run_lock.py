@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from workflow_r1.errors import UserError
 from workflow_r1.recording.atomic import remove_unfinished
-from workflow_r1.store.lock import Owner, held_alone
+from workflow_r1.store.lock import FileLock, Owner, held_alone
 
 LOCK = ".lock"
 """File of a run directory that names the process at work in it."""
@@ -27,3 +28,20 @@ def hold_run_directory(directory: Path) -> Iterator[Owner | None]:
     with held_alone(directory / LOCK, place=directory) as left:
         remove_unfinished(directory)
         yield left
+
+
+def require_idle(directory: Path) -> None:
+    """Refuse a run directory in which a process is at work, so that no half-written state is copied; nothing is written.
+
+    Raises:
+        UserError: a process is at work there; the message names it. A disk without locks shows none.
+    """
+    if not (directory / LOCK).is_file():
+        return
+    lock = FileLock(directory / LOCK)
+    try:
+        if not lock.take_alone():
+            owner = Owner.read(directory / LOCK) or "another process"
+            raise UserError(f"expected nobody at work in {directory}, but {owner} is. Wait until it ends, or end it")
+    finally:
+        lock.release()

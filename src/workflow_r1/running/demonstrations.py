@@ -64,12 +64,12 @@ class Selection:
         self._per_question = per_question
         self._max_turn_tokens = max_turn_tokens
         self._count_tokens = count_tokens
-        self._num_kept: Counter[str] = Counter()
-        self._seen: set[tuple[str, tuple[str, ...]]] = set()
+        self._num_kept: Counter[tuple[str, str]] = Counter()
+        self._seen: set[tuple[tuple[str, str], tuple[str, ...]]] = set()
 
     def is_full(self, question: Question) -> bool:
         """Return True where the question has as many trajectories as it may."""
-        return self._num_kept[question.id] >= self._per_question
+        return self._num_kept[_asked(question)] >= self._per_question
 
     def take(self, trajectory: Trajectory) -> ScoredTrajectory | str:
         """Return the scored trajectory, or the reason why nobody should imitate it."""
@@ -89,13 +89,13 @@ class Selection:
             return "not well formed"
         if self._is_too_long(trajectory):
             return "a turn is too long"
-        texts = trajectory.question.id, tuple(turn.text for turn in trajectory.turns)
+        texts = _asked(trajectory.question), tuple(turn.text for turn in trajectory.turns)
         if texts in self._seen:
             return "repeated"
         if self.is_full(trajectory.question):
             return "enough of its question"
         self._seen.add(texts)
-        self._num_kept[trajectory.question.id] += 1
+        self._num_kept[_asked(trajectory.question)] += 1
         return scored
 
     def _is_too_long(self, trajectory: Trajectory) -> bool:
@@ -108,6 +108,11 @@ class Selection:
             if length > self._max_turn_tokens:
                 return True
         return False
+
+
+def _asked(question: Question) -> tuple[str, str]:
+    """Return what two trajectories of one question share: two benchmarks may give one id to two questions."""
+    return question.id, question.text
 
 
 async def demonstrate_by_titles(
@@ -191,7 +196,7 @@ def choose_right(trajectories: Iterable[Trajectory], *, selection: Selection, nu
     done = Demonstrations()
     asked = set()
     for trajectory in trajectories:
-        asked.add(trajectory.question.id)
+        asked.add(_asked(trajectory.question))
         done.num_trajectories += 1
         _keep([trajectory], selection, done, num)
     done.num_questions = len(asked)

@@ -290,7 +290,8 @@ def merge(plan: StudyPlan, other: Path) -> int:
     A run is taken where it is further than the one that is here; a run that is finished here stays.
 
     Raises:
-        UserError: it is no directory of this study, or a run has other settings.
+        UserError: it is no directory of this study, a run has other settings, or a process is at work in one that is to be
+            copied or replaced.
     """
     source = other / SOURCE
     if not source.is_file() or load_study(source).name != plan.study.name:
@@ -303,6 +304,8 @@ def merge(plan: StudyPlan, other: Path) -> int:
 
 
 def _take_over(runs: Iterable[PlannedRun], directory: Path, other: Path) -> int:
+    from workflow_r1.recording.run_lock import LOCK, hold_run_directory, require_idle
+
     num = 0
     for run in runs:
         theirs = PlannedRun(run.title, other / run.directory.relative_to(directory), run.config)
@@ -310,11 +313,13 @@ def _take_over(runs: Iterable[PlannedRun], directory: Path, other: Path) -> int:
             continue
         if not is_trained(theirs) and num_steps_done(theirs.directory) <= num_steps_done(run.directory):
             continue
-        unfinished = run.directory.with_name(f"{run.directory.name}.merging")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(theirs.directory, unfinished, ignore=shutil.ignore_patterns(".lock"))
-        shutil.rmtree(run.directory, ignore_errors=True)
-        unfinished.rename(run.directory)
+        require_idle(theirs.directory)
+        with hold_run_directory(run.directory):
+            unfinished = run.directory.with_name(f"{run.directory.name}.merging")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.copytree(theirs.directory, unfinished, ignore=shutil.ignore_patterns(LOCK))
+            shutil.rmtree(run.directory)
+            unfinished.rename(run.directory)
         num += 1
     return num
 

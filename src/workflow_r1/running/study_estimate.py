@@ -31,7 +31,7 @@ class RunCost:
     num_evaluations: int
     """Evaluations of a run."""
     num_runs: int
-    """Runs of the study, those of the tuning among them, counted as whole ones."""
+    """Runs of the machine's part of the study, all those of the tuning among them, counted as whole ones."""
 
     @property
     def seconds(self) -> float:
@@ -60,7 +60,7 @@ def estimate_study(plan: StudyPlan, *, on_start: Callable[[str], None] = lambda 
             for arm in study.arms_and_again:
                 on_start(f"{world}: {arm}")
                 config = plan.settings(world, arm, study.all_seeds[0], value=value)
-                num_runs = len(study.seeds_of(arm))
+                num_runs = sum(seed in plan.seeds for seed in study.seeds_of(arm))
                 if study.tune is not None and world == plan.first_world and arm in tuned:
                     num_runs += len(study.tune.values) * len(study.tune.seeds)
                 run = PlannedRun(arm, Path(folder) / world / arm, _shortened(config))

@@ -1,5 +1,6 @@
 """Append-only JSONL, plain or compressed, of trajectories and of other rows, and atomic replacement of small files."""
 
+import codecs
 import json
 import logging
 import os
@@ -97,7 +98,7 @@ def append_lines(path: Path | str, lines: Iterable[str], *, flush: bool = True) 
 
 
 def iterate_lines(path: Path | str, *, of: str) -> Iterator[tuple[str, bytes]]:
-    """Read the lines of a JSONL file one at a time, blank ones left out.
+    """Read the lines of a JSONL file one at a time, blank ones and a byte order mark left out.
 
     A last line without a line end that is not JSON either is a row that is still being written, or one that a crash cut
     off: it is left out, with a warning in the log. So is the end of a compressed file that is cut off.
@@ -120,10 +121,11 @@ def iterate_lines(path: Path | str, *, of: str) -> Iterator[tuple[str, bytes]]:
         for piece in read_pieces(file, compressed=is_compressed(path)):
             if isinstance(piece, Line):
                 number += 1
-                if not piece.text.endswith(b"\n") and not is_json(piece.text):
+                text = piece.text.removeprefix(codecs.BOM_UTF8) if number == 1 else piece.text
+                if not text.endswith(b"\n") and not is_json(text):
                     logger.warning("%s:%d: left out the last row, which is cut off", path, number)
-                elif piece.text.strip():
-                    yield f"{path}:{number}", piece.text
+                elif text.strip():
+                    yield f"{path}:{number}", text
             elif isinstance(piece, Damage):
                 if not piece.is_cut:
                     raise DataError(

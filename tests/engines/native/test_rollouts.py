@@ -205,7 +205,7 @@ class ScriptedWeights:
     def sampler(self, temperature):
         return ScriptedPolicy(["<think>c</think><tool>Echo: x</tool>", "<think>a</think><answer>x</answer>"])
 
-    def publish(self, version):
+    def publish(self, version, *, exactly=False):
         self.published.append(version)
 
     @asynccontextmanager

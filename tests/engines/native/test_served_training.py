@@ -65,13 +65,21 @@ def server(policy):
         yield running
 
 
-def make_trainer(tiny_run, warm_directory, directory, server, on_event=lambda event: None, *, lora=True, **changes):
+def make_trainer(
+    tiny_run, warm_directory, directory, server, on_event=lambda event: None, *, lora=True, training=None, **changes
+):
     settings = {"base_url": server.url, "max_retries": 0, "wait_seconds": 20.0, **changes}
     config = tiny_run.tiny_config(
         warm_directory,
         sampling={"server": settings},
         optimiser={"lora": {"rank": 4}} if lora else {},
-        training={"steps": 3, "evaluation_questions": 0, "checkpoint_every": 1, "stop_after_failures": 4},
+        training={
+            "steps": 3,
+            "evaluation_questions": 0,
+            "checkpoint_every": 1,
+            "stop_after_failures": 4,
+            **(training or {}),
+        },
     )
     return tiny_run.make_trainer(config, directory, on_event)
 
@@ -142,6 +150,18 @@ def test_an_older_policy_is_corrected_for(tiny_run, warm_directory, tmp_path, po
     assert behind == {0, 2}
     assert lines[1]["update/sampler_difference"] > 10 * lines[0]["update/sampler_difference"]
     assert lines[1]["update/correction_min"] < 0.999 or lines[1]["update/correction_max"] > 1.001
+
+
+def test_an_evaluation_is_of_the_newest_weights_also_where_rollouts_may_be_of_older_ones(
+    tiny_run, warm_directory, tmp_path, policy, server
+):
+    """With a lag that no step reaches, the last evaluation had been that of the weights before the first step."""
+    training = {"evaluation_questions": 2, "evaluate_every": 3}
+    make_trainer(tiny_run, warm_directory, tmp_path / "run", server, max_lag=100, training=training).run()
+    versions = [int(Path(loaded).name.split("-")[1]) for loaded in policy.loaded]
+    assert versions == [0, 6], "one for the evaluation at the start and the steps, one for the last evaluation"
+    turns = [turn for each in load_trajectories(tmp_path / "run" / "trajectories.jsonl") for turn in each.turns]
+    assert {turn.policy_version for turn in turns} == {0}
 
 
 def test_trajectories_are_sampled_while_the_policy_learns_and_each_turn_is_of_the_version_that_it_records(

@@ -108,6 +108,24 @@ def test_stopped_and_resumed_equals_uninterrupted(config, trajectory_maker, tmp_
         assert rows(tmp_path / "parts" / name) == rows(tmp_path / "whole" / name)
 
 
+@pytest.mark.parametrize("look", range(1, 7))
+def test_a_stop_that_comes_between_two_looks_leaves_a_checkpoint_of_its_step(
+    config, trajectory_maker, tmp_path, look, monkeypatch
+):
+    """A request that came after the look for the checkpoint and before that for the end had lost the steps since the last one."""
+    looks = []
+
+    def is_asked(warmstart):
+        looks.append(True)
+        return len(looks) >= look
+
+    monkeypatch.setattr(Warmstart, "_stop", property(is_asked, lambda warmstart, value: None), raising=False)
+    config = change(config, checkpoint_every=100)
+    result = Warmstart(config=config, run_directory=tmp_path, demonstrations=trajectory_maker(20)).run()
+    saved = [int(path.name.rpartition("-")[2]) for path in (tmp_path / "checkpoints").glob("*")]
+    assert saved == ([result.step] if result.step else [])
+
+
 def test_bad_input(config, trajectory_maker, tmp_path):
     with pytest.raises(DataError, match="at least one demonstration"):
         Warmstart(config=config, run_directory=tmp_path, demonstrations=[])

@@ -181,7 +181,7 @@ def test_a_question_of_many_classes_is_cut_to_the_most_frequent(write: Any, logs
 
 
 def test_what_a_search_took_is_read_and_unknown_where_it_is_not_told(write: Any, logs: SimpleNamespace) -> None:
-    directory = write(logs.rows("aflow", "nq", "10"))
+    directory = write([*logs.rows("aflow", "nq", "10f"), *logs.rows("aflow", "nq", "101", seed=1)])
     graph = {"nodes": [{"operator": "Custom"}, {"operator": "Review"}]}
     told = {"llm_calls": 100, "tokens": 5, "seconds": 1.5, "cost": None, "found": {"round": 2, "graph": graph}}
     for seed, summary in enumerate([told, {}]):
@@ -192,6 +192,7 @@ def test_what_a_search_took_is_read_and_unknown_where_it_is_not_told(write: Any,
     assert (first.method, first.seed, first.llm_calls, first.cost) == ("aflow", "seed-0", 100, None)
     assert first.found == "round 2, workflow Custom, Review"
     assert (second.llm_calls, second.found) == (None, "")
+    assert (first.num_answers, second.num_answers) == (2, 3), "each search paid for the answers of its own seed"
 
 
 def test_the_paper_stands_beside_what_corresponds(write: Any, logs: SimpleNamespace) -> None:

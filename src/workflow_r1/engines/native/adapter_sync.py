@@ -64,16 +64,18 @@ class AdapterSync:
         self.server = PolicyServer(settings, notify=notify)
         """The server that samples."""
 
-    def publish(self, version: int) -> None:
+    def publish(self, version: int, *, exactly: bool = False) -> None:
         """Give the server the policy's weights, unless its own are recent enough.
 
         Args:
             version: optimiser steps that the policy has taken.
+            exactly: no other weights are recent enough.
 
         Raises:
             UserError: the disk is full.
         """
-        if self._published is not None and version - self._published <= self._max_lag:
+        max_lag = 0 if exactly else self._max_lag
+        if self._published is not None and version - self._published <= max_lag:
             return
         kind: Literal["adapter", "full"] = "adapter" if has_adapters(self._model) else "full"
         # Never the same path twice: a server that outlives a run would find the other's keys and values in its prefix cache.

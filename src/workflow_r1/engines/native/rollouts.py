@@ -41,8 +41,13 @@ class Weights(Protocol):
         """Return the policy at a temperature."""
         ...
 
-    def publish(self, version: int) -> None:
-        """Let the trainer's weights of now, which have taken ``version`` optimiser steps, sample from the next turn on."""
+    def publish(self, version: int, *, exactly: bool = False) -> None:
+        """Let the trainer's weights of now, which have taken ``version`` optimiser steps, sample from the next turn on.
+
+        Args:
+            version: optimiser steps that the policy has taken.
+            exactly: these and no older ones sample, also where a server's may be behind (``sampling.server.max_lag``).
+        """
         ...
 
     def holding(self) -> AbstractAsyncContextManager[None]:

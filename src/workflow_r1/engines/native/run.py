@@ -331,7 +331,7 @@ class Trainer:
         self._recorder.tell(EvaluationStarted(step, len(self._evaluation_questions)))
         started = time.perf_counter()
         share = self._ranks.share(self._evaluation_questions)
-        self._weights.publish(policy_version)
+        self._weights.publish(policy_version, exactly=True)
         seed, samples = self._config.seed, self._config.training.evaluation_samples
         passes = [(0.0, seed)] + [
             (self._config.sampling.temperature, derive_seed(seed, "sampled", number)) for number in range(samples)

@@ -122,8 +122,8 @@ class Warmstart:
         recorder.tell(RunStarted(progress.step, len(plan), **describe(model)))
 
         started, seconds_before, figures = time.perf_counter(), progress.training_seconds, {}
-        step = progress.step
-        while step < len(plan) and not self._stop:
+        step, stopped = progress.step, self._stop
+        while step < len(plan) and not stopped:
             rows = [train[index] for index in plan[step]]
             step += 1
             set_learning_rate(
@@ -155,7 +155,9 @@ class Warmstart:
             if held_out and (step == len(plan) or (settings.score_every and step % settings.score_every == 0)):
                 figures = self._score(model, held_out, tokenizer.pad_token_id)
                 recorder.record_held_out(figures, step)
-            if step == len(plan) or self._stop or step % settings.checkpoint_every == 0:
+            # One look decides about the checkpoint and the end: a request that comes later ends the next step.
+            stopped = self._stop
+            if step == len(plan) or stopped or step % settings.checkpoint_every == 0:
                 seconds = seconds_before + time.perf_counter() - started
                 store.save(
                     Progress(step, policy_version=step, training_seconds=seconds, file_lengths=recorder.file_lengths),

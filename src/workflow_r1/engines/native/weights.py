@@ -21,7 +21,7 @@ class FreshSamplers:
         """Return a new sampler."""
         return self._make(temperature)
 
-    def publish(self, version: int) -> None:
+    def publish(self, version: int, *, exactly: bool = False) -> None:
         """Do nothing: a new sampler takes the weights as they are."""
 
     def holding(self) -> AbstractAsyncContextManager[None]:
@@ -44,7 +44,7 @@ class StandingSampler:
         """Return the sampler at a temperature; its sessions share the batch with all others."""
         return self._sampler.at_temperature(temperature)
 
-    def publish(self, version: int) -> None:
+    def publish(self, version: int, *, exactly: bool = False) -> None:
         """Record from now on that turns are of this version."""
         self._sampler.policy_version = version
 

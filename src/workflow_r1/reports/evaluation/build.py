@@ -68,7 +68,7 @@ def build_report(
         log.answers, reference=reference, figure=figure, ceilings=ceilings, confidence=confidence
     )
     traces = read_traces(evaluations, log, notify=lambda path: notify(f"reading {path}"))
-    draws = Draws(confidence=confidence)
+    draws, num_answers = Draws(confidence=confidence), _num_answers_by_seed(log)
     return EvaluationReport(
         title=_title(evaluations),
         is_simulation=any(evaluation.card.get("is_simulation") is True for evaluation in evaluations),
@@ -85,7 +85,7 @@ def build_report(
             Outcomes(method=method, benchmark=benchmark, counts=_count(answers))
             for (method, benchmark), answers in log.answers.items()
         ),
-        searches=tuple(chain.from_iterable(evaluation.searches() for evaluation in evaluations)),
+        searches=tuple(chain.from_iterable(evaluation.searches(num_answers) for evaluation in evaluations)),
         classes=tuple(_by_class(log, traces.classes, comparison.figure, draws)),
         operators=tuple(sorted(traces.operators, key=lambda mix: (mix.benchmark, mix.method))),
         examples=_choose(traces.examples),
@@ -117,6 +117,15 @@ def _in_order_of_cards(methods: set[str], evaluations: Sequence[Evaluation]) -> 
             if isinstance(method, str) and (label := each.labels.get(method)) is not None:
                 named[label] = None
     return _in_order(methods, list(named))
+
+
+def _num_answers_by_seed(log: AnswerLog) -> Counter[tuple[str, str]]:
+    """Count scored answers by method and name of the seed's directory."""
+    found: Counter[tuple[str, str]] = Counter()
+    for (method, _), answers in log.answers.items():
+        counts = np.bincount(answers.seeds[answers.scored], minlength=len(answers.seed_values)).tolist()
+        found.update({(method, f"seed-{seed}"): num for seed, num in zip(answers.seed_values, counts, strict=True)})
+    return found
 
 
 def _count(answers: Answers) -> dict[Outcome, int]:

@@ -51,6 +51,8 @@ class SearchCost(Record):
     """Price."""
     found: str
     """Result of the search, in its own words."""
+    num_answers: int
+    """Scored answers under its seed, on all benchmarks."""
 
 
 class ClassFigure(Record):

@@ -72,8 +72,11 @@ class Evaluation:
         """Return True where a method looks at golden answers."""
         return self.kind_of(method) in CEILINGS
 
-    def searches(self) -> list[SearchCost]:
+    def searches(self, num_answers: Mapping[tuple[str, str], int]) -> list[SearchCost]:
         """Read its methods' spending before their first answer; a search without a summary has not ended.
+
+        Args:
+            num_answers: scored answers by method and name of the seed's directory.
 
         Raises:
             DataError: a summary is not a JSON object.
@@ -81,13 +84,14 @@ class Evaluation:
         costs = []
         by_folder = {as_file_name(method): label for method, label in self.labels.items()}
         for path in sorted((self.directory / SEARCHES).glob(f"*/*/{SUMMARY}")):
-            method = path.parent.parent.name
+            folder, seed = path.parent.parent.name, path.parent.name
+            method = by_folder.get(folder, folder)
             summary = read_json(path)
             amounts = {key: _amount(summary.get(key)) for key in ("llm_calls", "tokens", "seconds", "cost")}
             costs.append(
                 SearchCost(
-                    method=by_folder.get(method, method), seed=path.parent.name, **amounts,
-                    found=_tell_found(summary.get("found")),
+                    method=method, seed=seed, **amounts, found=_tell_found(summary.get("found")),
+                    num_answers=num_answers.get((method, seed), 0),
                 )
             )  # fmt: skip
         return costs

@@ -64,13 +64,10 @@ def costs(report: EvaluationReport) -> Iterator[Block]:
 
 
 def _searches(report: EvaluationReport) -> Grid:
-    answers: dict[str, int] = {}
-    for row in report.comparison.figures:
-        answers[row.method] = answers.get(row.method, 0) + row.num_answers
     rows = [
         (
             each.method, each.seed, show_number(each.llm_calls, ",.0f"), show_number(each.tokens, ",.0f"),
-            show_number(each.seconds, ",.1f"), show_money(each.cost), f"{answers.get(each.method, 0):,}", each.found or NONE,
+            show_number(each.seconds, ",.1f"), show_money(each.cost), f"{each.num_answers:,}", each.found or NONE,
         )
         for each in report.searches
     ]  # fmt: skip
