@@ -50,8 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="directory of runs.jsonl and of the table")
     parser.add_argument("--seeds", type=int, default=30, help="fresh seeds of each cell")
-    parser.add_argument("--doses", type=_numbers, default="1,4,16,64", help="optimiser steps a batch")
-    parser.add_argument("--staleness", type=_numbers, default="0", help="batches that a batch is late")
+    parser.add_argument("--doses", type=numbers, default="1,4,16,64", help="optimiser steps a batch")
+    parser.add_argument("--staleness", type=numbers, default="0", help="batches that a batch is late")
     parser.add_argument("--worlds", default="plain", help=f"turns of a trajectory: {', '.join(SHAPES)}")
     parser.add_argument(
         "--arms",
@@ -100,7 +100,7 @@ def main() -> None:
     draw_settings(rows, settings, arguments.output)
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
     return [int(each) for each in text.split(",")]
 
 
