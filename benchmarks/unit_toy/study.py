@@ -101,6 +101,7 @@ def main() -> None:
 
 
 def numbers(text: str) -> list[int]:
+    """Read whole numbers between commas."""
     return [int(each) for each in text.split(",")]
 
 
