@@ -206,6 +206,8 @@ def draw_settings(rows: Sequence[Row], settings: Sequence[Setting], directory: P
         columns = "optimiser steps on a batch"
         columns += ", batches late" * (len({each.staleness for each in settings}) > 1)
         columns += ", world" * (len({each.world for each in settings}) > 1)
+        # Worlds have no order that a line could show.
+        line = "none" if "world" in columns else "solid"
         dress(contrasts, "Unit against unit, each at its own rate", columns, "difference in area, 95%")
         contrasts.axhline(0.0, color=MUTED, linewidth=0.8)
         for place, ((one, other), colour) in enumerate(zip(DRAWN, COLOURS, strict=False)):
@@ -219,16 +221,21 @@ def draw_settings(rows: Sequence[Row], settings: Sequence[Setting], directory: P
             if points:
                 at, means, halves = zip(*points, strict=True)
                 contrasts.errorbar(
-                    at, means, yerr=halves, color=colour, marker="o", markersize=4, capsize=3, linewidth=1.2,
+                    at, means, yerr=halves, color=colour, marker="o", markersize=4, capsize=3, linewidth=1.2, linestyle=line,
                     label=f"{one} minus {other}",
                 )  # fmt: skip
         dress(areas, "Units and ranges", columns, "area: mean success over the run")
         for arm, colour in zip(SHOWN, COLOURS, strict=False):
             at = [column for column, setting in enumerate(settings) if fresh.get((arm, setting))]
             heights = [statistics.mean(row["area"] for row in fresh[arm, settings[column]].values()) for column in at]
-            areas.plot(at, heights, color=colour, marker="o", markersize=4, linewidth=1.4, label=arm)
+            if at:
+                areas.plot(
+                    at, heights, color=colour, marker="o", markersize=4, linewidth=1.4, linestyle=line, label=arm
+                )
         for axes in (contrasts, areas):
-            axes.set_xticks(range(len(settings)), [str(each) for each in settings])
+            axes.set_xticks(
+                range(len(settings)), [str(each).replace(", ", "\n") for each in settings], fontsize="small"
+            )
         contrasts.legend(frameon=False, fontsize="small", loc="upper left", labelcolor=INK)
         areas.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
         save_figure(figure, directory / "doses")

@@ -6,11 +6,11 @@
 
 It leaves ``runs.jsonl``, ``runs.csv`` (the same without curves), ``table.md`` and a picture, ``doses.png``.
 
-A trajectory has four turns of 3 to 24 tokens (other worlds have others; ``SHAPES``). The last token of a turn is a decision among five; all others are fillers
-of a fixed grammar. Success wants the right decision in every turn, and no wrong filler anywhere: a policy has to learn
-the decisions and not to spoil what it can do. The right decision depends on the question; the fillers are common to all
-questions, so that a careless update breaks them everywhere. The probability of success is computed from the policy's
-own probabilities (:func:`success`): no run is judged by luck.
+A trajectory has four turns of 3 to 24 tokens, and others in other worlds (``world.SHAPES``). The last token of a turn
+is a decision among five; all others are fillers of a fixed grammar. Success wants the right decision in every turn, and
+no wrong filler anywhere: a policy has to learn the decisions and not to spoil what it can do. The right decision
+depends on the question; the fillers are common to all questions, so that a careless update breaks them everywhere. The
+probability of success is computed from the policy's own probabilities (:func:`success`): no run is judged by luck.
 
 The dose is the number of optimiser steps on one batch. Optimiser steps, trajectories and mini-batches are the same at
 every dose, and so are a seed's world and its draws: arms differ in ``policy_loss`` alone. A dose of 1 is on-policy, its
@@ -18,8 +18,9 @@ ratios are 1, and arms can differ in the weight only: it is the null arm, and it
 an arm uses elsewhere. The staleness is the number of batches that the policy has learned from since it sampled the one
 that it learns from; the ratio is taken to the policy that sampled.
 
-The learning rate of each arm is tuned in each setting (dose, staleness and world) on seeds of its own: a grid that grows, by one rule for all, until
-the best rate lies inside it; one that does not is marked. One line of JSON a run; a run that stands in the file is not repeated.
+The learning rate of each arm is tuned in each setting (dose, staleness and world) on seeds of its own: a grid that
+grows, by one rule for all, until the best rate lies inside it; one that does not is marked. One line of JSON a run; a run
+that stands in the file is not repeated.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="directory of runs.jsonl and of the table")
     parser.add_argument("--seeds", type=int, default=30, help="fresh seeds of each cell")
     parser.add_argument("--doses", type=numbers, default="1,4,16,64", help="optimiser steps a batch")
-    parser.add_argument("--staleness", type=numbers, default="0", help="batches that a batch is late")
+    parser.add_argument("--staleness", type=numbers, default="0", help="batches learned from since a batch was sampled")
     parser.add_argument("--worlds", default="plain", help=f"turns of a trajectory: {', '.join(SHAPES)}")
     parser.add_argument(
         "--arms",

@@ -117,8 +117,8 @@ class Policies:
         self.draws = [torch.Generator().manual_seed(seed + 1) for seed in seeds]
         starts = [torch.Generator().manual_seed(seed) for seed in seeds]
 
-        def parameter(*shape: int) -> Tensor:
-            return torch.stack([torch.randn(*shape, generator=start) for start in starts]).requires_grad_()
+        def parameter(*size: int) -> Tensor:
+            return torch.stack([torch.randn(*size, generator=start) for start in starts]).requires_grad_()
 
         self.question = parameter(QUESTIONS, WIDTH)
         self.place = parameter(shape.turns, shape.longest, WIDTH)

@@ -122,3 +122,29 @@ def test_a_rate_at_the_edge_makes_the_grid_grow(training: ModuleType) -> None:
     assert tuning.tuned(rows) == {("token", setting): 0.08}
     inside = [{**row, "area": -abs(row["rate"] - 0.04)} for row in rows]
     assert tuning.untried(inside, ["token"], [setting]) == []
+
+
+def test_units_are_compared_at_their_best_ranges_only_where_each_tried_as_many(training: ModuleType) -> None:
+    import report
+    import tuning
+
+    setting = training.Setting(16, world="sparse")
+    area = {"token": 0.5, "turn/length band": 0.6, "sequence band": 0.7, "sequence band tight": 0.8}
+
+    def table(arms: list[str]) -> str:
+        stages = [("tuning", range(1000, 1003), rate) for rate in tuning.RATES] + [("fresh", range(3), 0.04)]
+        rows = [
+            {"arm": arm, **setting._asdict(), "rate": rate, "seed": seed, "stage": stage, "commit": "0", "seconds": 1.0}
+            | dict.fromkeys(report.MEANS, 0.0)
+            | {"area": area[arm] - abs(rate - 0.04) + seed * 1e-3}
+            for arm in arms
+            for stage, seeds, rate in stages
+            for seed in seeds
+        ]
+        return report.write_table(rows, [setting])
+
+    alike, more = table(list(area)[:3]), table(list(area))
+    assert "| 16, sparse | 1 | sequence band | token | 3 | +0.200" in alike
+    assert "each at the best of its ranges" not in more
+    for each in (alike, more):
+        assert "| sequence band | 16, sparse | 0.04 |" in each
