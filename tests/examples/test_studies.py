@@ -94,8 +94,21 @@ def test_trajectories_are_as_stale_as_the_study_says_and_learned_from_once() -> 
 
 def test_the_axes_of_the_world_are_padding_its_spread_and_hops() -> None:
     plan = plan_of("world-axes")
-    worlds = [plan.settings(world, "token", 0, value=None).embedded for world in plan.study.worlds]
-    fewest, most = zip(*(world.padding for world in worlds), strict=True)
-    assert len({high - low for low, high in zip(fewest, most, strict=True)}) > 1
-    assert len({high + low for low, high in zip(fewest, most, strict=True)}) > 1
-    assert len({tuple(world.classes) for world in worlds}) > 1
+    worlds = {world: plan.settings(world, "token band", 0, value=None).embedded for world in plan.study.worlds}
+    assert {world: (settings.padding, dict(settings.classes)) for world, settings in worlds.items()} == {
+        "long thoughts": ((8, 8), {}),
+        "uneven thoughts": ((0, 16), {}),
+        "one hop": ((0, 0), {"one-hop": 1.0}),
+        "three hops": ((0, 0), {"three-hop": 1.0}),
+    }
+
+
+def test_the_axes_of_the_world_differ_from_a_dose_by_the_world_alone() -> None:
+    axes, doses = plan_of("world-axes"), plan_of("doses")
+    assert list(axes.study.arms) == [arm for arm in doses.study.arms if arm.endswith("band")]
+    for arm in axes.study.arms:
+        at_rest = doses.settings("16 steps", arm, 0, value=1e-4)
+        for world in axes.study.worlds:
+            turned = axes.settings(world, arm, 0, value=None)
+            for section in ("objective", "optimiser", "training", "environment", "sampling"):
+                assert getattr(turned, section) == getattr(at_rest, section), (world, arm, section)
