@@ -19,6 +19,13 @@ def test_the_configuration_knows_the_switches_of_every_preset() -> None:
     assert ObjectiveConfig(preset="sapo", clip="none").in_effect("clip") == "none"
 
 
+def test_an_objective_has_a_clip_where_it_has_a_range() -> None:
+    without = {name for name in PRESETS if not ObjectiveConfig.model_validate({"preset": name}).has_clip}
+    assert without == {"sapo", "rloo", "reinforce"}
+    assert ObjectiveConfig(preset="rloo", clip="matched").has_clip
+    assert not ObjectiveConfig(clip="none").has_clip
+
+
 @pytest.mark.parametrize(
     ("objective", "expected"),
     [

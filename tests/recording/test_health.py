@@ -78,6 +78,17 @@ def test_an_update_that_spoils_the_policy_raises_alarms_in_its_second_step():
     assert "0.077 nats per token" in changes[0].message and "0.920" in changes[1].message
 
 
+def test_a_run_without_a_clip_is_asked_for_none():
+    """Nothing is clipped on purpose, and the range that a remedy would narrow has no effect there."""
+    watch = RunWatch(has_clip=False)
+    assert observe(watch, steps=20) == []
+    assert observe(watch, steps=20, **later(approx_kl=0.2)) == []
+    (alarm,) = observe(watch, steps=20, **later(ratio_mean=0.8))
+    assert "clip_low" not in alarm.remedy and 'objective.clip = "fixed"' in alarm.remedy
+    (alarm,) = observe(watch, steps=20, surprisal=0.001)[-1:]
+    assert "clip" not in alarm.remedy
+
+
 def test_one_odd_step_raises_no_alarm():
     watch = RunWatch()
     observe(watch, steps=10)

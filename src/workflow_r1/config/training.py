@@ -85,6 +85,11 @@ class ObjectiveConfig(Record):
     another is weighted by the correction (decoupled PPO, Hilton et al., arXiv:2110.00641; AReaL, arXiv:2505.24298).
     ``sampler``: the one that sampled, by its own log-probabilities (PPO on stale data)."""
 
+    @property
+    def has_clip(self) -> bool:
+        """True where ratios are clipped to a range; ``none`` and the soft gate of ``sapo`` have no range."""
+        return self.in_effect("clip") not in ("none", "sapo")
+
     def in_effect(self, switch: str) -> Any:
         """Return the value of ``weight``, ``clip`` or ``advantage``: its own, or else the preset's."""
         given = getattr(self, switch)

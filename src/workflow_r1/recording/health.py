@@ -91,8 +91,9 @@ _BASELINES = ("think", "repetition", "surprisal", "right_surprisal", "workflow")
 
 _STEADY = (
     "lower optimiser.learning_rate, take fewer optimiser steps on one batch (training.epochs, "
-    "training.mini_batch_questions), or narrow the clip (objective.clip_low, objective.clip_high)"
+    "training.mini_batch_questions), or "
 )
+_NARROWER, _SOME_CLIP = "narrow the clip (objective.clip_low, objective.clip_high)", 'set objective.clip = "fixed"'
 _LOOK = "look at the last trajectories; an earlier checkpoint may be the better policy"
 
 
@@ -113,10 +114,13 @@ class RunWatch:
 
     Args:
         remembered: value of :attr:`remembered` at the checkpoint; empty for a new run.
+        has_clip: True where the objective clips to a range; a run without one is not told that its clip stops nothing.
     """
 
-    def __init__(self, remembered: Mapping[str, float] | None = None) -> None:
+    def __init__(self, remembered: Mapping[str, float] | None = None, *, has_clip: bool = True) -> None:
         self._memory = dict(remembered or {})
+        self._has_clip = has_clip
+        self._steady = _STEADY + (_NARROWER if has_clip else _SOME_CLIP)
 
     @property
     def remembered(self) -> dict[str, float]:
@@ -215,13 +219,15 @@ class RunWatch:
             "surprisal_fallen",
             surprisal < MIN_SURPRISAL_RATIO * first,
             f"the policy has almost stopped exploring: {surprisal:.4f} nats per token from {first:.4f}",
-            "a smaller learning rate, a KL coefficient or a wider clip keeps it open",
+            "a smaller learning rate, a KL coefficient or a wider clip keeps it open"
+            if self._has_clip
+            else "a smaller learning rate or a KL coefficient keeps it open",
         )
         yield _Finding(
             "surprisal_risen",
             surprisal > MAX_SURPRISAL_RATIO * first,
             f"the policy has become erratic: {surprisal:.3f} nats per token from {first:.3f}",
-            _STEADY,
+            self._steady,
         )
         share, first = self._grown("workflow")
         success = memory.get("success", 1.0)
@@ -243,14 +249,14 @@ class RunWatch:
             f"right trajectories become less likely: {-change:.3f} nats per token while a step learns"
             if falls
             else f"right trajectories become less likely: {surprisal:.3f} nats per token from {first:.3f}",
-            _STEADY,
+            self._steady,
         )
         ratio, is_known = self._settled("ratio")
         yield _Finding(
             "ratio_below_1",
             is_known and ratio < MIN_RATIO,
             f"the mean importance ratio has drifted to {ratio:.3f}: what was sampled becomes less likely, right or wrong",
-            _STEADY,
+            self._steady,
         )
 
     def _find_useless_clip(self) -> Iterator[_Finding]:
@@ -259,7 +265,7 @@ class RunWatch:
         clipped, _ = self._settled("clipped")
         yield _Finding(
             "clip_inactive",
-            is_known and clipped < MIN_CLIPPED and moved > MAX_UNCLIPPED_KL,
+            self._has_clip and is_known and clipped < MIN_CLIPPED and moved > MAX_UNCLIPPED_KL,
             f"the clip stops nothing, though the policy moves by {moved:.3f} nats per token within a step",
             "narrow objective.clip_low and objective.clip_high, set objective.clip_reference_length, or lower "
             "optimiser.learning_rate",

@@ -42,17 +42,25 @@ class RunRecorder:
         on_event: receives the events.
         accounts: accounts of the environments' services; None where this process meters nothing.
         writes: False in a process that leaves files and events to another one of the same run.
+        has_clip: False where the objective clips to no range, so that its watch asks for none.
     """
 
     def __init__(
-        self, directory: Path, *, on_event: OnEvent = ignore, accounts: Accounts | None = None, writes: bool = True
+        self,
+        directory: Path,
+        *,
+        on_event: OnEvent = ignore,
+        accounts: Accounts | None = None,
+        writes: bool = True,
+        has_clip: bool = True,
     ) -> None:
         self.directory = directory
         self.accounts = accounts
         self.writes = writes
         self._on_event = on_event if writes else ignore
         self._counts_spent = False
-        self._watch = RunWatch()
+        self._has_clip = has_clip
+        self._watch = RunWatch(has_clip=has_clip)
         self._contention = ContentionWatch()
 
     # ------------------------------------------------------------------------------------------------ start and resume
@@ -92,7 +100,7 @@ class RunRecorder:
             ConfigError: money is limited, and how much was spent is unknown.
         """
         self._files.cut_back(file_lengths)
-        self._watch = RunWatch(watched)
+        self._watch = RunWatch(watched, has_clip=self._has_clip)
         if watched is None and self.writes:
             for row in self._kept_steps():
                 self._watch.observe(row)

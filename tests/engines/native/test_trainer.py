@@ -12,6 +12,7 @@ from workflow_r1.engines.native.update import PolicyUpdate, UpdateResult
 from workflow_r1.errors import CheckpointError, ConfigError, DataError, ServiceUnavailableError, UserError
 from workflow_r1.operators import OperatorResult, OperatorServices
 from workflow_r1.recording.events import (
+    AlarmRaised,
     CheckpointSaved,
     EvaluationFinished,
     StepFinished,
@@ -19,6 +20,7 @@ from workflow_r1.recording.events import (
     TrajectoryFinished,
     Warned,
 )
+from workflow_r1.recording.recorder import RunRecorder
 from workflow_r1.recording.run_lock import hold_run_directory
 from workflow_r1.trajectory import ScoredTrajectory, load_trajectories
 
@@ -48,6 +50,26 @@ def whole(tiny_run, warm_directory, tmp_path_factory):
     directory, events = tmp_path_factory.mktemp("runs") / "whole", []
     result = tiny_run.make_trainer(tiny_run.tiny_config(warm_directory), directory, events.append).run()
     return directory, events, result
+
+
+@pytest.mark.parametrize(("clip", "expected"), [("fixed", ["clip_inactive"]), ("none", [])])
+def test_only_a_run_that_clips_is_told_that_its_clip_stops_nothing(tiny_run, tmp_path, monkeypatch, clip, expected):
+    objective = {"clip": clip, "clip_low": None, "clip_high": None}
+    config, told, recorders = tiny_run.tiny_config(tmp_path, objective=objective), [], []
+
+    def keep(*arguments, **settings):
+        recorders.append(RunRecorder(*arguments, **settings))
+        return recorders[0]
+
+    monkeypatch.setattr("workflow_r1.engines.native.run.RunRecorder", keep)
+    tiny_run.make_trainer(config, tmp_path / "run", told.append)
+    row = {"update/ratio_mean": 1.0, "update/approx_kl": 0.2}
+    row |= {f"update/clip_fraction_{side}": 0.0 for side in ("low", "high")}
+    with recorders[0].holding(resume=False):
+        recorders[0].continue_from({})
+        for step in (1, 2):
+            recorders[0].record_step({"step": step, **row}, num_steps=6)
+    assert [each.alarm.kind for each in told if isinstance(each, AlarmRaised)] == expected
 
 
 def test_what_a_run_leaves_behind(whole):

@@ -138,7 +138,11 @@ class Trainer:
         self._ranks = ranks or Ranks()
         self._accounts = accounts or Accounts(budget=Budget(config.budget))
         self._recorder = RunRecorder(
-            run_directory, on_event=on_event, accounts=self._accounts, writes=self._ranks.is_main
+            run_directory,
+            on_event=on_event,
+            accounts=self._accounts,
+            writes=self._ranks.is_main,
+            has_clip=config.objective.has_clip,
         )
         self._store = CheckpointStore(
             run_directory / "checkpoints",

@@ -107,6 +107,7 @@ class TrlRun:
             on_event=on_event,
             accounts=accounts or Accounts(budget=Budget(config.budget)),
             writes=self.is_first,
+            has_clip=config.objective.has_clip,
         )
         self._arguments = translate(config, run_directory)
         self._stop = False

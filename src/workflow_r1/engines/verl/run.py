@@ -83,7 +83,7 @@ class VerlTraining:
         self._model = model
         self._train_questions = train_questions
         self._evaluation_questions = evaluation_questions
-        self._recorder = RunRecorder(self._directory, on_event=on_event)
+        self._recorder = RunRecorder(self._directory, on_event=on_event, has_clip=config.objective.has_clip)
         self._environment = environment
         self._rollouts = RolloutFiles(self._directory)
         self._stop = False
