@@ -30,7 +30,7 @@ def test_methods_are_compared_over_their_common_questions(reading: Reading) -> N
     right = figure(compared, "right")
     assert [mean["estimate"] for mean in right["means"]] == [0.25, 0.75]
     _, difference = right["differences"]
-    assert difference["estimate"] == 0.5
+    assert (difference["estimate"], difference["num_common"], difference["is_paired"]) == (0.5, 4, True)
     # Agresti and Min 2005: p1 = 3/6, p2 = 1/6; 1/3 -+ 1.96 sqrt((2/3 - 1/9) / 6)
     assert (difference["low"], difference["high"]) == pytest.approx((1 / 3 - 0.596408, 1 / 3 + 0.596408), abs=1e-5)
     first, *_, last = compared["questions"]
@@ -77,6 +77,26 @@ def test_without_common_questions_means_are_compared(tmp_path: Path) -> None:
     assert (difference["num_common"], difference["estimate"]) == (0, 0.5)
     assert difference["low"] < 0.5 <= difference["high"]
     assert compared["questions"] == []
+
+
+def test_a_single_common_question_is_counted_and_pairs_nothing(tmp_path: Path) -> None:
+    make_evaluation(tmp_path / "one", right={"m": 4}, questions=8)
+    make_evaluation(tmp_path / "two", right={"m": 2}, questions=2)
+    rows = tmp_path / "two" / "trajectories" / "m" / "films.jsonl"
+    first, second = rows.read_text().splitlines(keepends=True)
+    rows.write_text(first + second.replace('"id":"q', '"id":"other'))
+    compared = Reading([Source(tmp_path / "one"), Source(tmp_path / "two")]).compare(["0", "1"])
+    _, difference = figure(compared, "right")["differences"]
+    assert (difference["num_common"], difference["is_paired"], difference["estimate"]) == (1, False, 0.5)
+    assert compared["num_common"] == len(compared["questions"]) == 1
+
+
+def test_answers_that_are_all_right_have_an_interval_with_a_width(tmp_path: Path) -> None:
+    make_evaluation(tmp_path / "one", right={"m": 4, "n": 0}, questions=4)
+    compared = Reading([Source(tmp_path / "one")]).compare(["0/0", "0/1"])
+    # Wilson's interval of 4 in 4 and of 0 in 4, as the report of the evaluation has them: 4 / (4 + 1.96 ** 2).
+    for mean, low, high in zip(figure(compared, "right")["means"], (0.510109, 0), (1, 0.489891), strict=True):
+        assert (mean["low"], mean["high"]) == pytest.approx((low, high), abs=1e-5)
 
 
 def test_usual_sides(reading: Reading) -> None:

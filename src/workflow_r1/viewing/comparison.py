@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from workflow_r1.errors import DataError
-from workflow_r1.evaluation.statistics import Interval, bootstrap_interval, paired_rate_interval
+from workflow_r1.evaluation.statistics import Interval, bootstrap_interval, paired_rate_interval, rate_interval
 from workflow_r1.reports.comparison.figures import SAMPLED_FIGURES, question_of
 from workflow_r1.trajectory.index import IndexRow
 from workflow_r1.viewing.source import Json, Source
@@ -126,7 +126,7 @@ def compare_sides(sides: Sequence[Side]) -> Json:
         by_side = [of_side[name] for of_side in means]
         if not any(by_side):
             continue
-        intervals = [_interval(values) for values in by_side]
+        intervals = [_interval(values, is_share=name == "right") for values in by_side]
         figures.append(
             {
                 "name": name,
@@ -165,15 +165,21 @@ def _means(side: Side, figure: Callable[[IndexRow], float | None]) -> dict[str, 
     return means
 
 
-def _interval(values: Mapping[str, float]) -> Interval | None:
+def _interval(values: Mapping[str, float], *, is_share: bool) -> Interval | None:
     """Mean over questions with its interval; None where there are fewer than two, which tell no width."""
-    return bootstrap_interval(scores=list(values.values()), num_resamples=NUM_RESAMPLES) if len(values) > 1 else None
+    scores = [*values.values()]
+    if len(scores) < 2:
+        return None
+    if is_share and set(scores) <= {0.0, 1.0}:
+        # Of answers that are all right, or all wrong, a bootstrap would say that all others are, too.
+        return rate_interval(scores=scores)
+    return bootstrap_interval(scores=scores, num_resamples=NUM_RESAMPLES)
 
 
 def _difference(
     first: Mapping[str, float], other: Mapping[str, float], of_first: Interval | None, of_other: Interval | None
 ) -> Json | None:
-    """The other side minus the first: over their common questions, else between their means."""
+    """The other side minus the first: over their common questions, or between their means where there are fewer than two."""
     common = sorted(first.keys() & other.keys())
     if len(common) > 1:
         one, two = (np.array([values[question] for question in common]) for values in (other, first))
@@ -181,14 +187,17 @@ def _difference(
             interval = paired_rate_interval(first=one, second=two)
         else:
             interval = bootstrap_interval(scores=one - two, num_resamples=NUM_RESAMPLES)
-        return {**(_as_json(interval) or {}), "num_common": len(common)}
+        return {**(_as_json(interval) or {}), "num_common": len(common), "is_paired": True}
     if of_first is None or of_other is None:
         return None
     # Method of variance estimates recovery (Zou and Donner 2008), as in interval_of_mean.
     estimate = of_other.estimate - of_first.estimate
     below = math.hypot(of_other.estimate - of_other.low, of_first.high - of_first.estimate)
     above = math.hypot(of_other.high - of_other.estimate, of_first.estimate - of_first.low)
-    return {"estimate": estimate, "low": estimate - below, "high": estimate + above, "num_common": 0}
+    return {
+        "estimate": estimate, "low": estimate - below, "high": estimate + above,
+        "num_common": len(common), "is_paired": False,
+    }  # fmt: skip
 
 
 def _as_json(interval: Interval | None) -> Json | None:

@@ -54,10 +54,10 @@ export function showCompare(main, app, query) {
     const differs = (one) => {
       if (!one) return "\u2013";
       const clear = one.low > 0 || one.high < 0;
-      return el(clear ? "b" : "span", { title: one.num_common ? `paired over ${one.num_common} questions` : "no common question: the means are compared" }, `${signed(one.estimate, 3)} [${number(one.low, 3)}, ${number(one.high, 3)}]`);
+      return el(clear ? "b" : "span", { title: one.is_paired ? `paired over ${one.num_common} questions` : `${one.num_common === 1 ? "a single" : "no"} common question: the means are compared` }, `${signed(one.estimate, 3)} [${number(one.low, 3)}, ${number(one.high, 3)}]`);
     };
     return [
-      el("p", { class: "note" }, `Means over questions with 95% intervals. Differences are from ${first.label}: paired where both sides have the question (${number(found.num_common)} are common to all), bold where the interval leaves 0 out. They cover the choice of questions, not that of seeds.`),
+      el("p", { class: "note" }, `Means over questions with 95% intervals. Differences are from ${first.label}: paired where both sides have at least two questions in common (${number(found.num_common)} are common to all), bold where the interval leaves 0 out. They cover the choice of questions, not that of seeds.`),
       table("Means and differences", ["Figure", ...found.sides.map((side) => side.label), ...found.sides.slice(1).map((side) => `${side.label} \u2212 ${first.label}`)],
         [["trajectories", ...found.sides.map((side) => number(side.num_trajectories)), ...found.sides.slice(1).map(() => "")], ["questions", ...found.sides.map((side) => number(side.num_questions)), ...found.sides.slice(1).map(() => "")], ["infrastructure failed", ...found.sides.map((side) => number(side.num_failed)), ...found.sides.slice(1).map(() => "")],
           ...found.figures.map((figure) => [figure.name, ...figure.means.map((one) => interval(one)), ...figure.differences.slice(1).map(differs)])]),
