@@ -1,10 +1,12 @@
 """Figures drawn with matplotlib: opened, dressed in the house's looks, and saved."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from workflow_r1.errors import MissingExtraError
 from workflow_r1.installation import install_command
@@ -13,6 +15,9 @@ from workflow_r1.trajectory.storage import write_atomically
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Point = tuple[float, float]
+"""A place and a value there."""
 
 INK, MUTED, GRID = "#1f2430", "#6b7280", "#e5e7eb"
 
@@ -56,6 +61,28 @@ def save_figure(figure: "Figure", stem: Path) -> list[Path]:
         paths.append(stem.with_name(stem.name + suffix))
         write_atomically(paths[-1], buffer.getvalue())
     return paths
+
+
+def read_together(curves: Sequence[Sequence[Point]]) -> tuple[list[float], list[list[float]]]:
+    """Read curves at every place of any of them, by straight lines between their points, so far as all of them reach.
+
+    Runs that count different numbers of trajectories have points at different places: a mean of those that happen to share a
+    place would jump from one run to another.
+
+    Args:
+        curves: points of each in rising order.
+
+    Returns:
+        The places, and the values of all curves at each of them; none where a curve has no point.
+    """
+    if not all(curves):
+        return [], []
+    first, last = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
+    places = sorted({place for curve in curves for place, _ in curve if first <= place <= last})
+    columns = [
+        np.interp(places, [place for place, _ in curve], [value for _, value in curve]).tolist() for curve in curves
+    ]
+    return places, [list(row) for row in zip(*columns, strict=True)]
 
 
 def dress(axes: "Axes", title: str, x_label: str, y_label: str = "") -> None:

@@ -214,6 +214,36 @@ def test_no_two_arms_look_alike_and_those_without_runs_take_no_colour():
     assert styles["arm 02"] == ("solid", COLOURS[0]) and styles["arm 12"] == ("dashed", COLOURS[0])
 
 
+def test_curves_of_seeds_that_count_other_trajectories_are_read_at_the_same_places():
+    from workflow_r1.reports.drawing import read_together
+
+    places, values = read_together([[(0, 0.0), (10, 1.0), (20, 1.0)], [(0, 0.2), (16, 1.0), (30, 0.0)]])
+    assert places == [0, 10, 16, 20]
+    assert values == [pytest.approx(each) for each in ([0.0, 0.2], [1.0, 0.7], [1.0, 1.0], [1.0, 5 / 7])]
+    same = [[(0, 0.1), (7, 0.3)], [(0, 0.7), (7, 0.2)]]
+    assert read_together(same) == ([0, 7], [[0.1, 0.7], [0.3, 0.2]])
+    assert read_together([[(0, 0.1)], []]) == ([], []) == read_together([[(0, 0.1)], [(3, 0.1)]])
+
+
+def test_a_curve_does_not_jump_from_seed_to_seed(tmp_path, monkeypatch):
+    """Dynamic sampling asks further questions until groups differ: the seeds count other trajectories."""
+    pytest.importorskip("matplotlib")
+    from matplotlib.axes import Axes
+
+    from workflow_r1.reports.study.pictures import draw_curves
+
+    lines, bands = [], []
+    monkeypatch.setattr(Axes, "plot", lambda self, x, y, **style: lines.append((x, y)))
+    monkeypatch.setattr(Axes, "fill_between", lambda self, x, low, high, **style: bands.append(x))
+    runs = [
+        made("turn", seed, 0.5).model_copy(update={"curve": ((0, level), (80 + 16 * seed, level))})
+        for seed, level in enumerate((0.2, 0.4, 0.9))
+    ]
+    monkeypatch.setattr(Axes, "legend", lambda self, **style: None)
+    draw_curves(build(study(contrasts=()), runs), tmp_path)
+    assert lines == [([0, 80], pytest.approx([0.5, 0.5]))] and bands == [[0, 80]]
+
+
 def test_pictures(tmp_path):
     pytest.importorskip("matplotlib")
     from workflow_r1.reports.study.pictures import draw_curves, draw_forest

@@ -2,12 +2,11 @@
 
 import itertools
 import math
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_r1.evaluation.statistics import Interval, seed_interval
-from workflow_r1.reports.drawing import INK, MUTED, dress, opened_figure, save_figure
+from workflow_r1.reports.drawing import INK, MUTED, dress, opened_figure, read_together, save_figure
 from workflow_r1.reports.study.record import StudyReport
 
 if TYPE_CHECKING:
@@ -47,15 +46,10 @@ def styles_of(report: StudyReport) -> dict[str, tuple[str, str]]:
 
 
 def _draw_arm(axes: "Axes", report: StudyReport, world: str, arm: str, colour: str, stroke: str) -> None:
-    values: dict[int, list[float]] = defaultdict(list)
-    for run in report.runs:
-        if (run.world, run.arm) == (world, arm):
-            for place, value in run.curve:
-                values[place].append(value)
-    if not values:
+    places, values = read_together([run.curve for run in report.runs if (run.world, run.arm) == (world, arm)])
+    if not places:
         return
-    places = sorted(values)
-    intervals = [seed_interval(values=values[place]) for place in places]
+    intervals = [seed_interval(values=of_place) for of_place in values]
     means = [interval.estimate for interval in intervals]
     axes.plot(places, means, color=colour, linestyle=stroke, linewidth=1.8, label=arm)
     if all(math.isfinite(interval.high) for interval in intervals):
