@@ -181,6 +181,33 @@ def test_seeds_of_one_configuration_have_a_band_and_no_difference(tmp_path: Path
     assert "bands reach from the lowest to the highest seed" in svg and "(3 seeds)" in svg
 
 
+def test_all_right_beside_all_wrong_is_no_certainty(tmp_path: Path) -> None:
+    """Eight questions of one seed: as one answer to each, McNemar's test and the adjusted Wald interval."""
+    comparison = compare(make_run(tmp_path / "a", right=0.0), make_run(tmp_path / "b", right=1.0, **FASTER))
+    found = next(each for each in comparison.differences if each.figure == "exact match, sampled")
+    tested = sum(each.p_value is not None for each in comparison.differences)
+    assert found.p_value is not None and found.p_value >= 2 * 0.5**8 and tested > 1
+    # (9 - 1) / 10 -+ 1.96 sqrt((1 - .8 ** 2) / 10)
+    assert (found.interval.low, found.interval.high) == pytest.approx((0.428, 1.0), abs=1e-3)
+    assert found.interval.estimate == 1.0 and found.is_found
+
+
+def test_all_right_beside_all_wrong_on_other_questions_has_a_width(tmp_path: Path) -> None:
+    runs = make_run(tmp_path / "a", right=0.0), make_run(tmp_path / "b", right=1.0, seed=1, **FASTER)
+    found = next(each for each in compare(*runs).differences if each.figure == "exact match, sampled")
+    # Wilson's intervals of 0 and 8 in 8 reach .324 to the other side: 1 - .324 sqrt(2).
+    assert (found.interval.low, found.interval.high) == pytest.approx((0.541, 1.0), abs=1e-3)
+
+
+def test_steps_that_dynamic_sampling_fills_up_are_no_measure_of_place(tmp_path: Path) -> None:
+    from workflow_r1.reports.comparison.pictures import _place, _size_of_step
+
+    plain = read_run(make_run(tmp_path / "a"))
+    more = read_run(make_run(tmp_path / "b", training={"dynamic_sampling": 2}))
+    assert _size_of_step(plain) != _size_of_step(more)
+    assert _place(more, {"step": 3}, by_step=False) == 48.0
+
+
 def test_differences_are_a_table_with_their_finding(tmp_path: Path) -> None:
     comparison = compare(make_run(tmp_path / "a", right=0.0), make_run(tmp_path / "b", right=1.0, **FASTER))
     grids = [block for section in make_document(comparison).sections for block in section.blocks if isinstance(block, Grid)]  # fmt: skip

@@ -349,15 +349,28 @@ def _compare(first: Floats, second: Floats, draws: Draws, *, is_share: bool) -> 
     else:
         interval = crossed_difference_interval(first=first, second=second, confidence=confidence)
         interval, test = interval.clipped(**bounds), crossed_test(first=first, second=second)
-    if is_share and interval.low == interval.high and abs(interval.estimate) in (0.0, 1.0):
-        # All questions differ alike, so that no spread tells the width: as wide as for one answer to each question.
-        answers = {
-            "first": np.full(len(first), interval.estimate > 0),
-            "second": np.full(len(first), interval.estimate < 0),
-        }
-        wald = paired_rate_interval(**answers, confidence=confidence)
-        interval, test = wald.model_copy(update={"num_seeds": interval.num_seeds}), mcnemar_test(**answers)
-    return interval, test
+    alike = differ_alike(interval) if is_share else None
+    return alike or (interval, test)
+
+
+def differ_alike(difference: Interval) -> tuple[Interval, PairedTest] | None:
+    """Return interval and test of two shares whose questions all differ alike, so that no spread tells the width: as for one
+    answer to each question.
+
+    Args:
+        difference: the difference over questions, as another method computes it.
+
+    Returns:
+        None where that interval has a width, or its questions differ by a part of 1.
+    """
+    if difference.low != difference.high or abs(difference.estimate) not in (0.0, 1.0):
+        return None
+    answers = {
+        "first": np.full(difference.num_questions, difference.estimate > 0),
+        "second": np.full(difference.num_questions, difference.estimate < 0),
+    }
+    wald = paired_rate_interval(**answers, confidence=difference.confidence)
+    return wald.model_copy(update={"num_seeds": difference.num_seeds}), mcnemar_test(**answers)
 
 
 def _unbounded(scores: Floats, draws: Draws) -> Interval:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from workflow_r1.errors import DataError
+from workflow_r1.evaluation.comparison import differ_alike
 from workflow_r1.evaluation.figures import MEASURES, Measure, wilson_interval
 from workflow_r1.evaluation.statistics import (
     Interval,
@@ -16,6 +17,7 @@ from workflow_r1.evaluation.statistics import (
     crossed_interval,
     crossed_test,
     holm,
+    rate_interval,
 )
 from workflow_r1.recording.metrics import headline_of
 from workflow_r1.recording.run_files import trajectories_file
@@ -134,7 +136,7 @@ def compare_runs(runs: Sequence[RunRecord], *, confidence: float = 0.95) -> RunC
         values = [{seed: _by_question(rows, figure) for seed, rows in of_arm.items()} for of_arm in sampled]
         label = f"{MEASURES[measure] if name == 'success' else name}, sampled"
         for arm, of_arm in zip(arms[1:], values[1:], strict=True):
-            difference = _difference(label, arm.name, of_arm, values[0], confidence)
+            difference = _difference(label, arm.name, of_arm, values[0], confidence, is_share=name == "success")
             if difference is not None:
                 found.append(difference)
     return RunComparison(
@@ -231,7 +233,13 @@ def _wilson(rows: Mapping[int, Row], key: str, confidence: float) -> Interval | 
 
 
 def _difference(
-    label: str, arm: str, own: Mapping[int, Values], reference: Mapping[int, Values], confidence: float
+    label: str,
+    arm: str,
+    own: Mapping[int, Values],
+    reference: Mapping[int, Values],
+    confidence: float,
+    *,
+    is_share: bool = False,
 ) -> Difference | None:
     """Compare one figure, paired as far as the runs allow; None where an arm has it nowhere, or both have nothing but 0.
 
@@ -263,8 +271,10 @@ def _difference(
         one, other = (next(iter(each.values())) for each in tables)
         interval = crossed_difference_interval(first=one, second=other, confidence=confidence)
         p_value = crossed_test(first=one, second=other).p_value
+        if is_share and (alike := differ_alike(interval)) is not None:
+            interval, p_value = alike[0], alike[1].p_value
     else:
-        apart = [_over_questions(each, confidence) for each in (own, reference)]
+        apart = [_over_questions(each, confidence, is_share=is_share) for each in (own, reference)]
         if apart[0] is not None and apart[1] is not None:
             interval = _apart(apart[0], apart[1])
     return None if interval is None else Difference(label, arm, means[0], means[1], interval, p_value)
@@ -275,12 +285,16 @@ def _mean_over_seeds(values: Mapping[int, Values]) -> float | None:
     return math.fsum(means) / len(means) if means else None
 
 
-def _over_questions(values: Mapping[int, Values], confidence: float) -> Interval | None:
+def _over_questions(values: Mapping[int, Values], confidence: float, *, is_share: bool) -> Interval | None:
     """Interval of an arm by itself: over seeds, or over the questions of its only run."""
     tables = [[*each.values()] for each in values.values() if each]
     if not tables:
         return None
     scores = [math.fsum(each) / len(each) for each in tables] if len(tables) > 1 else [*tables[0]]
+    if is_share and len(scores) > 1 and set(scores) in ({0.0}, {1.0}):
+        # No spread to go by: as wide as one answer to each question would be.
+        alone = rate_interval(scores=tables[0], confidence=confidence)
+        return alone.model_copy(update={"num_seeds": len(tables)})
     return crossed_interval(scores=scores, confidence=confidence) if len(scores) > 1 else None
 
 

@@ -9,7 +9,7 @@ from workflow_r1.evaluation.figures import MEASURES
 from workflow_r1.reports.comparison.arms import Arm
 from workflow_r1.reports.comparison.figures import RunComparison
 from workflow_r1.reports.curve import shorten, smooth
-from workflow_r1.reports.drawing import INK, MUTED, dress, opened_figure, save_figure
+from workflow_r1.reports.drawing import INK, MUTED, Point, dress, opened_figure, read_together, save_figure
 from workflow_r1.reports.run_record import Row, RunRecord
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ COLOURS = ("#2563eb", "#ea7317", "#2a9d8f", "#c1121f", "#7f5af0", "#b08968", "#4
 
 MAX_ARM_CHARS = 40
 """Longest name of an arm in the picture."""
-
-Point = tuple[float, float]
 
 
 def draw_curves(comparison: RunComparison, directory: Path) -> list[Path]:
@@ -35,7 +33,7 @@ def draw_curves(comparison: RunComparison, directory: Path) -> list[Path]:
     """
     name, measure = MEASURES[comparison.measure], comparison.measure
     runs = [run for arm in comparison.arms for run in arm.runs]
-    by_step = len({run.config.training.questions_per_step * run.config.training.group_size for run in runs}) == 1
+    by_step = len({_size_of_step(run) for run in runs}) == 1
     x_label = "step" if by_step else "trajectories"
     with opened_figure(13.0, 4.2) as figure:
         training, held_out, turns = figure.subplots(1, 3)
@@ -68,23 +66,26 @@ def _held_out(run: RunRecord, key: str, *, by_step: bool) -> list[Point]:
     return [(_place(run, row, by_step=by_step), row[key]) for row in run.evaluations if row.get(key) is not None]
 
 
-def _place(run: RunRecord, row: Row, *, by_step: bool) -> float:
+def _size_of_step(run: RunRecord) -> tuple[int, int]:
+    """Return the trajectories of a step, and the rounds of further ones that dynamic sampling may add."""
     training = run.config.training
-    return float(row["step"] * (1 if by_step else training.questions_per_step * training.group_size))
+    return training.questions_per_step * training.group_size, training.dynamic_sampling
+
+
+def _place(run: RunRecord, row: Row, *, by_step: bool) -> float:
+    if by_step:
+        return float(row["step"])
+    return float(sum(each["rollout/num_trajectories"] for each in run.metrics if each["step"] <= row["step"]))
 
 
 def _draw(axes: "Axes", arm: Arm, curves: Sequence[Sequence[Point]], colour: str) -> None:
-    values: dict[float, list[float]] = {}
-    for place, value in itertools.chain.from_iterable(curves):
-        values.setdefault(place, []).append(value)
-    # Where a seed has ended earlier, the mean would jump.
-    places = sorted(place for place, each in values.items() if len(each) == len(curves))
+    places, values = read_together(curves)
     if not places:
         return
     marker = "o" if len(places) < 12 else ""
-    means = [sum(values[place]) / len(values[place]) for place in places]
+    means = [sum(of_place) / len(of_place) for of_place in values]
     label = f"{shorten(arm.name, MAX_ARM_CHARS)}{f' ({len(curves)} seeds)' if len(curves) > 1 else ''}"
     axes.plot(places, means, color=colour, linewidth=1.8, marker=marker, markersize=4, label=label)
     if len(curves) > 1:
-        low, high = ([end(values[place]) for place in places] for end in (min, max))
+        low, high = ([end(of_place) for of_place in values] for end in (min, max))
         axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
