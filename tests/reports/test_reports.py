@@ -212,6 +212,19 @@ def test_tables(run: Path) -> None:
     assert not any("Custom" in row[0] for row in rows)
 
 
+def test_the_figure_if_left_out_were_wrong_is_over_the_same_steps_as_the_figure(tmp_path: Path) -> None:
+    """A step that left nothing out writes none: its own figure is the lower bound."""
+    left_out = {"rollout/num_failed": 4, "rollout/exact_match": 0.5, "rollout/exact_match_if_left_out_wrong": 0.25}
+    plain = {"rollout/exact_match": 0.9}
+    rows = [step_row(step, **(left_out if step == 8 else plain)) for step in range(1, 9)]
+    _, table = training_table(read_run(make_run(tmp_path / "run", *rows)))
+    # Four steps each: .9 throughout, then .9, .9, .9 and .5, or .25.
+    assert ["exact match, sampled", "0.9", "0.8"] in table
+    assert ["exact match, sampled, if left out were wrong", "0.9", "0.738"] in table
+    _, table = training_table(read_run(make_run(tmp_path / "whole", *rows[:7])))
+    assert not any("left out" in name for name, *_ in table)
+
+
 def test_summary(run: Path) -> None:
     text = write_summary(read_run(run), pictures=["curve.png"])
     assert "a simulation" in text

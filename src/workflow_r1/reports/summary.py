@@ -24,6 +24,8 @@ MAX_EXAMPLE_CHARS = 600
 
 CLASS_PREFIX = "evaluation/class/"
 
+_IF_WRONG = "_if_left_out_wrong"
+
 
 SIMULATED_QUESTIONS = (
     "Questions, passages or the LLM behind the operators are the embedded world's: **a simulation**. The figures say "
@@ -134,13 +136,23 @@ def training_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
         ("success, sampled, if left out had failed", "rollout/success_if_left_out_wrong"),
         ("seconds per step", "time/step_seconds"),
     ]
+    parts = run.metrics[:width], run.metrics[-width:]
+    some_left_out = any(row.get("rollout/num_failed") for part in parts for row in part)
     rows = []
     for name, key in quantities:
-        before, after = _mean(run.metrics[:width], key), _mean(run.metrics[-width:], key)
+        if key.endswith(_IF_WRONG) and not some_left_out:
+            continue
+        before, after = (_mean(_completed(part, key), key) for part in parts)
         if before is not None and after is not None and (before or after):
             rows.append([name, f"{before:.3g}", f"{after:.3g}"])
     label = "step" if width == 1 else f"{width} steps"
     return ["mean per trajectory or step", f"first {label}", f"last {label}"], rows
+
+
+def _completed(rows: Sequence[Row], key: str) -> list[Row]:
+    """Return rows with a figure, the plain one where a step left nothing out: its mean is then over all steps."""
+    plain = key.removesuffix(_IF_WRONG)
+    return [{key: row.get(key, row.get(plain))} for row in rows]
 
 
 def figures_table(results: Iterable[tuple[str, Figures]]) -> tuple[list[str], list[list[str]]]:
