@@ -106,6 +106,9 @@ def require_directory(context: MethodContext, method: str) -> Path:
 def choose_questions(context: MethodContext, num: int, *, purpose: str) -> list[Question]:
     """Draw questions to search on from the training questions; none that is to be answered afterwards is among them.
 
+    A question is known by its words: published benchmarks number their questions alike (``train_0``), so that an id says
+    nothing of another file's.
+
     Args:
         context: the method's context.
         num: number of questions; all where there are fewer.
@@ -116,9 +119,8 @@ def choose_questions(context: MethodContext, num: int, *, purpose: str) -> list[
         DataError: no question is left, or one lacks golden answers.
     """
     known = [question for question in context.train_questions() if question.golden_answers]
-    held_out = {question.id for question in context.questions}
     texts = {normalize_question(question.text) for question in context.questions}
-    usable = [each for each in known if each.id not in held_out and normalize_question(each.text) not in texts]
+    usable = [each for each in known if normalize_question(each.text) not in texts]
     if not usable:
         raise DataError(
             f"expected training questions with golden answers to search on, found {len(known)}, and all of them "
