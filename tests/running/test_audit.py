@@ -90,6 +90,15 @@ def test_sees_what_the_policy_sees(config: Callable) -> None:
     assert cut.rows[0].answer_shown == 1 and cut.passage_chars == 80
 
 
+def test_yes_beside_another_answer_stands_nowhere(config: Callable, tmp_path: Path) -> None:
+    """A passage that says yes of something else shows no answer, in the corpus as among the best."""
+    with gzip.open(tmp_path / "corpus.jsonl.gz", "at") as file:
+        file.write(json.dumps({"id": "5", "title": "Slate tower", "text": "Is there a tower? Yes."}) + "\n")
+    asked = QUESTIONS[3].model_copy(update={"golden_answers": ("yes", "it certainly is")})
+    (row,) = audit(config("search.k=5"), [asked]).rows
+    assert (row.yes_or_no, row.answer_in_corpus, row.answer_shown) == (0, 0, 0) and not any(row.answer_in_top.values())
+
+
 def test_needs_search(config: Callable) -> None:
     with pytest.raises(ConfigError, match="expected Search among them"):
         audit(config('environment.operators=["AnswerGenerate"]', "llm.kind=embedded"), QUESTIONS)

@@ -118,7 +118,7 @@ def audit(
             row.yes_or_no += 1
             continue
         if held is not None and row.answer_in_corpus is not None:
-            row.answer_in_corpus += any(normalize_answer(answer) in held for answer in question.golden_answers)
+            row.answer_in_corpus += any(normalize_answer(answer) in held for answer in answers_to_find(question))
         titles = {normalize_answer(str(title)) for title in question.metadata.get("supporting_titles") or ()}
         row.with_titles += bool(titles)
         for rank in RANKS:
@@ -179,8 +179,13 @@ def sample_shown(
 
 def holds_answer(question: Question, texts: Iterable[str]) -> bool:
     """Return True where a gold answer other than yes and no stands in one of the texts."""
-    answers = [answer for answer in question.golden_answers if normalize_answer(answer) not in YES_NO]
+    answers = answers_to_find(question)
     return any(stands_in(answer, text) for text in texts for answer in answers)
+
+
+def answers_to_find(question: Question) -> list[str]:
+    """Return the gold answers that a passage can show: all but yes and no, which stand in many and answer nothing there."""
+    return [answer for answer in question.golden_answers if normalize_answer(answer) not in YES_NO]
 
 
 async def _search_all(
@@ -217,7 +222,7 @@ def _answers_in_corpus(corpus: Path | None, questions: Sequence[Question]) -> se
         return None
     by_first_word: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for question in questions:
-        for answer in question.golden_answers:
+        for answer in answers_to_find(question):
             words = tuple(normalize_answer(answer).split())
             if words:
                 by_first_word[words[0]].add(words)
