@@ -12,7 +12,7 @@ import pytest
 import workflow_r1
 from workflow_r1 import ask, evaluate, load_config, open_policy, roll_out, train, warm_start
 from workflow_r1.config import RunConfig
-from workflow_r1.errors import CheckpointError, ConfigError, UserError
+from workflow_r1.errors import CheckpointError, ConfigError, DataError, UserError
 from workflow_r1.recording.events import Event, RunOpened, StepFinished
 from workflow_r1.running.interrupts import Stop, run_anywhere, run_loop
 from workflow_r1.running.training import TrainResult
@@ -131,10 +131,23 @@ def test_a_run_is_trained_in_a_running_loop(tmp_path: Path, capsys: pytest.Captu
     assert isinstance(events[0], RunOpened)
     assert sum(isinstance(event, StepFinished) for event in events) == 1
     assert (tmp_path / "r" / "report.md").is_file()
+    again = train(resume=tmp_path / "r")
+    assert (again.cause, again.step, again.evaluation) == ("finished", 1, result.evaluation)
     resumed = train(resume=tmp_path / "r", overrides={"training.steps": 2}, progress=True)
     assert [row["step"] for row in resumed.metrics()] == [0, 1, 2]
     assert "step 2/2" in capsys.readouterr().out
     assert load_config(resumed.directory).policy.model == str(result.policy_directory)
+
+
+def test_a_last_row_that_is_cut_off_is_left_out(tmp_path: Path) -> None:
+    """As it is of trajectories: a killed run leaves such a row."""
+    result = TrainResult(tmp_path, "interrupted", 1, {})
+    assert result.metrics() == []
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n{"step": 1, "note": "a\u2028b"}\n\n{"step": 2, "rol', "utf-8")
+    assert [row["step"] for row in result.metrics()] == [0, 1]
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, \n{"step": 1}\n', "utf-8")
+    with pytest.raises(DataError, match=r"metrics\.jsonl"):
+        result.metrics()
 
 
 def test_mistakes_leave_nothing(tmp_path: Path) -> None:

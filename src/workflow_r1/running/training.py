@@ -4,7 +4,6 @@
 progress as events (``recording.events``).
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from workflow_r1.recording.events import (
     Warned,
     ignore,
 )
-from workflow_r1.recording.run_files import METRICS, trajectories_file
+from workflow_r1.recording.run_files import EVALUATIONS, METRICS, trajectories_file
 from workflow_r1.running.configuration import Overrides, open_config
 from workflow_r1.running.engines import ENGINES, Cause, Engine, EngineRun, Outcome
 from workflow_r1.running.interrupts import Stop
@@ -72,9 +71,11 @@ class TrainResult:
         """Read the rows of ``metrics.jsonl``, one for each step.
 
         ``docs/reference/run-directory.md`` explains the keys and their units.
+
+        Raises:
+            DataError: the file is damaged in more than its last line.
         """
-        file = self.directory / METRICS
-        return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
+        return _read_rows(self.directory / METRICS)
 
     def trajectories(self) -> "Iterator[Trajectory]":
         """Read the trajectories of all steps from the file, one at a time, in the order of the steps.
@@ -175,7 +176,9 @@ def train(
             raise
         if is_main:
             _report(place, tell)
-    return TrainResult(place, outcome.cause, outcome.step, outcome.evaluation, outcome.exceeded)
+    # An engine answers with what it evaluated itself: nothing where all was done before, or where another program trains.
+    evaluation = outcome.evaluation or _last_evaluation(place)
+    return TrainResult(place, outcome.cause, outcome.step, evaluation, outcome.exceeded)
 
 
 def _open_directory(config: "RunConfig", directory: Path | None, engine: Engine, *, resume: bool) -> Path:
@@ -240,6 +243,22 @@ def _report(directory: Path, tell: OnEvent) -> None:
         return
     if written.missing is not None:
         tell(Warned(f"no picture: {written.missing}"))
+
+
+def _last_evaluation(directory: Path) -> "Metrics":
+    """Read the last held-out figures of a run; empty without any, and where they cannot be read."""
+    try:
+        rows = _read_rows(directory / EVALUATIONS)
+    except DataError:
+        return {}
+    return {key: value for key, value in rows[-1].items() if key != "step"} if rows else {}
+
+
+def _read_rows(file: Path) -> list[dict[str, Any]]:
+    """Read the rows of a file that a run may still be writing; none where it is missing."""
+    from workflow_r1.reports.run_record import read_rows
+
+    return read_rows(file) if file.is_file() else []
 
 
 def _num_done(directory: Path) -> int:
