@@ -9,7 +9,7 @@ import pytest
 from workflow_r1.errors import ConfigError, UserError
 from workflow_r1.recording.events import StepFinished
 from workflow_r1.recording.run_lock import hold_run_directory
-from workflow_r1.reports.study.record import TunedValue
+from workflow_r1.reports.study.record import RunFigures, TunedValue
 from workflow_r1.running.planned import is_trained, num_steps_done
 from workflow_r1.running.run_directory import write_description
 from workflow_r1.running.study import SEED_AGAIN, carry_out, choose, merge, plan_study, report_study
@@ -266,6 +266,26 @@ def test_a_table_of_nothing_is_refused(tmp_path):
         report_study(plan(tmp_path))
 
 
+def test_a_study_is_a_simulation_where_any_arm_is_one(tmp_path, monkeypatch):
+    def read(plan, key, run):
+        world, arm, seed = key
+        return RunFigures(
+            world=world, arm=arm, seed=seed, measure="exact match", result=0.5, greedy=None, area=0.5, collapsed=False,
+            minutes_to_threshold=None, trajectories_to_threshold=None, pass_all=None, flip_rate=None, minutes=1.0,
+            curve=((0, 0.5),), update={}, revision=None,
+        )  # fmt: skip
+
+    monkeypatch.setattr("workflow_r1.running.study.is_trained", lambda run: True)
+    monkeypatch.setattr("workflow_r1.running.study._read", read)
+    (tmp_path / "out").mkdir()
+    for arm, expected in (("gsspo", True), ("grpo", True), ("gspo", False)):
+        monkeypatch.setattr(
+            "workflow_r1.running.simulation.is_simulated", lambda config, arm=arm: config.objective.preset == arm
+        )
+        report, _ = report_study(plan(tmp_path))
+        assert report.simulation is expected
+
+
 def test_the_cost_is_that_of_the_seeds_of_this_machine_and_of_the_whole_tuning(tmp_path, monkeypatch):
     cost = RunCost(world="", arm="", step=1, evaluation=1, rest=1, num_steps=1, num_evaluations=1, num_runs=0)
     monkeypatch.setattr("workflow_r1.running.study_estimate._measure", lambda run, config: cost)
@@ -275,6 +295,24 @@ def test_the_cost_is_that_of_the_seeds_of_this_machine_and_of_the_whole_tuning(t
     }
     # Two arms are tuned with two values on two seeds, by every machine; the null arm is not.
     assert costs == {"1/1": [5 + 4, 5 + 4, 5], "1/2": [3 + 4, 3 + 4, 3]}
+
+
+@pytest.mark.parametrize(("version", "expected"), [(0, 4.0), (2, 3.0)])
+def test_an_evaluation_that_asked_nothing_again_is_no_measure_of_one(tmp_path, monkeypatch, version, expected):
+    """Where the step taught nothing, the weights have answered the questions before."""
+
+    def train(run):
+        run.directory.mkdir(parents=True)
+        write_description(run.directory, run.config)
+        seconds = [4.0, 0.0 if version == 0 else 2.0]
+        row = {"step": 1, "policy_version": version, "time/step_seconds": 1.0}
+        (run.directory / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+        rows = [{"step": step, "time/evaluation_seconds": each} for step, each in enumerate(seconds)]
+        (run.directory / "evaluations.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in rows))
+
+    monkeypatch.setattr("workflow_r1.running.study_estimate.train_run", train)
+    for cost in estimate_study(plan(tmp_path)):
+        assert cost.evaluation / cost.step == pytest.approx(expected)
 
 
 def test_the_cost_is_that_of_one_step_scaled_up(tmp_path):

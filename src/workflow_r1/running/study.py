@@ -348,9 +348,11 @@ def report_study(plan: StudyPlan) -> "tuple[StudyReport, MissingExtraError | Non
     figures = [_read(whole, key, run) for key, run in runs.items() if is_trained(run)]
     if not figures:
         raise UserError(f"expected a finished run in {plan.directory}, found none yet")
+    # One run of each arm in each world: they differ in their seeds alone.
+    settings = {(world, arm): run.config for (world, arm, _), run in runs.items()}
     report = build_study(
         plan.study, figures, tuning=tuning, tuned=tuned, num_planned=len(runs),
-        simulation=any(is_simulated(run.config) for run in list(runs.values())[:1]),
+        simulation=any(map(is_simulated, settings.values())),
     )  # fmt: skip
     write_atomically(plan.directory / "study.json", report.model_dump_json(indent=1) + "\n")
     write_atomically(plan.directory / "table.md", write_table(report))

@@ -85,7 +85,9 @@ def _measure(run: PlannedRun, config: "RunConfig") -> RunCost:
     share = min(1.0, cpu / wall)
     step = record.metrics[0]["time/step_seconds"] * share
     evaluations = [row["time/evaluation_seconds"] * share for row in record.evaluations]
-    evaluation = sum(evaluations) / max(1, len(evaluations))
+    # Where the step taught nothing, the second evaluation asked nothing again.
+    asked = evaluations if record.metrics[0].get("policy_version") else evaluations[:1]
+    evaluation = sum(asked) / max(1, len(asked))
     return RunCost(
         world="", arm="", step=step, evaluation=evaluation, rest=max(0.0, cpu - step - sum(evaluations)),
         num_steps=config.training.steps, num_evaluations=_num_evaluations(config), num_runs=0,
