@@ -54,6 +54,15 @@ def test_a_line_each(call: Callable, run: Path) -> None:
     assert listed(call("show", "r/trajectories.jsonl").stdout) == listed(output)
 
 
+def test_two_questions_that_share_an_id_are_both_shown(call: Callable, tmp_path: Path) -> None:
+    """A file put together from two benchmarks, which number their questions alike: the second took the first one's place."""
+    asked = [Question(id="train_0", text=text, golden_answers=("Rome",)) for text in ("Where is A?", "Where is B?")]
+    rows = [written(each, ("So.", "Rome"), id="train_0-0") for each in (*asked, asked[0])]
+    append_indexed(tmp_path / "both.jsonl", rows)
+    _, output, _ = call("show", "both.jsonl")
+    assert [line.rpartition("| ")[2] for line in output.splitlines() if " | " in line] == ["Where is B?", "Where is A?"]
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

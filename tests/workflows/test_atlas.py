@@ -81,3 +81,11 @@ def test_pairs_of_two_evaluations():
     after = [row("3", "Search", question="a", step=None)]
     (pair,) = pair_questions(before, after)
     assert (pair.question_id, pair.before.id, pair.after.id) == ("a", "1", "3")
+
+
+def test_two_questions_that_share_an_id_are_no_pair():
+    """The quickstart's world and the hard one number their questions alike."""
+    before = [row("1", "Ask", question="a", step=None, right=False)]
+    after = [dataclasses.replace(row("2", "Ask", question="a", step=None), question="Where?")]
+    assert pair_questions(before, after) == ()
+    assert len(pair_questions(before, [*after, row("3", "Ask", question="a", step=None)])) == 1

@@ -127,7 +127,7 @@ def pair_questions(before: Iterable[IndexRow], after: Iterable[IndexRow] | None 
     earlier = _by_question(before)
     pairs = []
     if after is None:
-        for id, found in earlier.items():
+        for (id, _), found in earlier.items():
             steps = [row.step for row in found if row.step is not None]
             if steps and min(steps) < max(steps):
                 first = next(row for row in found if row.step == min(steps))
@@ -135,7 +135,7 @@ def pair_questions(before: Iterable[IndexRow], after: Iterable[IndexRow] | None 
                 pairs.append(Pair(id, first, last))
     else:
         later = _by_question(after)
-        pairs = [Pair(id, found[0], later[id][-1]) for id, found in earlier.items() if id in later]
+        pairs = [Pair(key[0], found[0], later[key][-1]) for key, found in earlier.items() if key in later]
     return tuple(sorted(pairs, key=_rank))
 
 
@@ -186,11 +186,12 @@ def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
 
-def _by_question(rows: Iterable[IndexRow]) -> dict[str, list[IndexRow]]:
-    found: dict[str, list[IndexRow]] = {}
+def _by_question(rows: Iterable[IndexRow]) -> dict[tuple[str, str], list[IndexRow]]:
+    """Group rows by what they ask: two worlds or benchmarks may give one id to two questions."""
+    found: dict[tuple[str, str], list[IndexRow]] = {}
     for row in rows:
         if row.outcome is not Outcome.FAILED:
-            found.setdefault(row.question_id, []).append(row)
+            found.setdefault((row.question_id, row.question), []).append(row)
     return found
 
 

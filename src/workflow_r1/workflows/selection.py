@@ -131,13 +131,20 @@ def _read_steps(text: str) -> tuple[int, int]:
 
 
 def select(index: TrajectoryIndex, selection: Selection) -> Iterator[IndexRow]:
-    """Yield the rows of the selected trajectories in the order of the file; of one id the last.
+    """Yield the rows of the selected trajectories in the order of the file; of one id and question the last.
+
+    A file that is put together from several may hold one id for trajectories of different questions.
 
     Raises:
         DataError: the file is no longer what it was.
     """
-    latest = {row.id: at for at, row in enumerate(index.rows)}
-    rows = [row for at, row in enumerate(index.rows) if latest[row.id] == at and selection.fits(row)]
+    keys = [(row.id, row.question_id, row.question) for row in index.rows]
+    latest = {key: at for at, key in enumerate(keys)}
+    rows = [
+        row
+        for at, (key, row) in enumerate(zip(keys, index.rows, strict=True))
+        if latest[key] == at and selection.fits(row)
+    ]
     if not selection.needs_text:
         yield from rows
         return
