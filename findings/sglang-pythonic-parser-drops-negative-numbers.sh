@@ -4,7 +4,7 @@
 # Expected (a guess, made before running): [shift(days=-1)] is a call with the argument -1, as [shift(days=1)] is one with 1.
 # What happens: the call is dropped, and so is its text: the message is empty and has no call, as though the model had been silent.
 #   Beside other calls, it alone is missing. Llama 4 and other models write their calls like this. An episode ends
-#   there, or goes on with one result less than the model asked for.
+#   there, or continues with one result less than the model asked for.
 # Versions: llm-router-utils 0.8.1, which carries SGLang's parsers. Date: November 2026.
 set -euo pipefail
 
