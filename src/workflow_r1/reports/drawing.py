@@ -73,9 +73,9 @@ def read_together(curves: Sequence[Sequence[Point]]) -> tuple[list[float], list[
         curves: points of each in rising order.
 
     Returns:
-        The places, and the values of all curves at each of them; none where a curve has no point.
+        The places, and the values of all curves at each of them; none without curves, or where a curve has no point.
     """
-    if not all(curves):
+    if not curves or not all(curves):
         return [], []
     first, last = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
     places = sorted({place for curve in curves for place, _ in curve if first <= place <= last})

@@ -223,6 +223,7 @@ def test_curves_of_seeds_that_count_other_trajectories_are_read_at_the_same_plac
     same = [[(0, 0.1), (7, 0.3)], [(0, 0.7), (7, 0.2)]]
     assert read_together(same) == ([0, 7], [[0.1, 0.7], [0.3, 0.2]])
     assert read_together([[(0, 0.1)], []]) == ([], []) == read_together([[(0, 0.1)], [(3, 0.1)]])
+    assert read_together([]) == ([], [])
 
 
 def test_a_curve_does_not_jump_from_seed_to_seed(tmp_path, monkeypatch):
@@ -239,9 +240,23 @@ def test_a_curve_does_not_jump_from_seed_to_seed(tmp_path, monkeypatch):
         made("turn", seed, 0.5).model_copy(update={"curve": ((0, level), (80 + 16 * seed, level))})
         for seed, level in enumerate((0.2, 0.4, 0.9))
     ]
-    monkeypatch.setattr(Axes, "legend", lambda self, **style: None)
+    monkeypatch.setattr(Axes, "legend", lambda self, lines, names, **style: None)
     draw_curves(build(study(contrasts=()), runs), tmp_path)
     assert lines == [([0, 80], pytest.approx([0.5, 0.5]))] and bands == [[0, 80]]
+
+
+def test_a_world_without_runs_yet_has_an_empty_panel(tmp_path, monkeypatch):
+    """The report may be made while the study is at work; the legend names the arms that other worlds have."""
+    pytest.importorskip("matplotlib")
+    from matplotlib.axes import Axes
+
+    from workflow_r1.reports.study.pictures import draw_curves
+
+    named = []
+    monkeypatch.setattr(Axes, "legend", lambda self, lines, names, **style: named.append(names))
+    report = build(study(worlds={"world": {}, "other": {}}))
+    png, _ = draw_curves(report, tmp_path)
+    assert named == [["turn", "token"]] and png.stat().st_size > 1000
 
 
 def test_pictures(tmp_path):

@@ -34,7 +34,11 @@ def draw_curves(report: StudyReport, directory: Path) -> list[Path]:
             dress(axes, world if len(worlds) > 1 else report.study.name, "trajectories", report.measure)
             for arm, (stroke, colour) in styles_of(report).items():
                 _draw_arm(axes, report, world, arm, colour, stroke)
-        panels[-1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
+        # The last world may have no run yet, and the others some.
+        lines = {arm: line for axes in panels for line, arm in zip(*axes.get_legend_handles_labels(), strict=True)}
+        panels[-1].legend(
+            [*lines.values()], [*lines], frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK
+        )
         return save_figure(figure, directory / "curves")
 
 
