@@ -192,6 +192,34 @@ def test_all_right_beside_all_wrong_is_no_certainty(tmp_path: Path) -> None:
     assert found.interval.estimate == 1.0 and found.is_found
 
 
+def test_all_right_beside_all_wrong_is_no_certainty_over_seeds_either(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / f"{name}{seed}", seed=seed, right=right, **changes)
+        for name, right, changes in (("a", 0.0, {}), ("b", 1.0, FASTER))
+        for seed in range(2)
+    ]
+    found = next(each for each in compare(*runs).differences if each.figure == "exact match, sampled")
+    # Eight questions of each seed: (17 - 1) / 18 -+ 1.96 sqrt((1 - .889 ** 2) / 18)
+    assert (found.interval.low, found.interval.high) == pytest.approx((0.677, 1.0), abs=1e-3)
+    assert (found.interval.num_questions, found.interval.num_seeds) == (16, 2)
+    assert found.p_value is not None and found.p_value >= 2 * 0.5**16
+
+
+def test_questions_that_several_seeds_ask_count_once() -> None:
+    from workflow_r1.reports.comparison.figures import _difference
+
+    right, wrong = ({seed: dict.fromkeys("abcdefgh", value) for seed in range(3)} for value in (1.0, 0.0))
+    found = _difference("exact match", "b", right, wrong, 0.95, is_share=True)
+    # As of eight questions of one seed.
+    assert found is not None and found.interval.low == pytest.approx(0.428, abs=1e-3)
+    assert found.p_value == pytest.approx(2 * 0.5**8)
+    # Questions that differ both ways are not alike, though no seed's mean differs.
+    mixed = {seed: {"a": 1.0, "b": 0.0} for seed in range(2)}
+    other = {seed: {"a": 0.0, "b": 1.0} for seed in range(2)}
+    found = _difference("exact match", "b", mixed, other, 0.95, is_share=True)
+    assert found is not None and found.interval.method == "t over seeds, paired by seed and question"
+
+
 def test_all_right_beside_all_wrong_on_other_questions_has_a_width(tmp_path: Path) -> None:
     runs = make_run(tmp_path / "a", right=0.0), make_run(tmp_path / "b", right=1.0, seed=1, **FASTER)
     found = next(each for each in compare(*runs).differences if each.figure == "exact match, sampled")

@@ -271,12 +271,17 @@ def _difference(
         one, other = (next(iter(each.values())) for each in tables)
         interval = crossed_difference_interval(first=one, second=other, confidence=confidence)
         p_value = crossed_test(first=one, second=other).p_value
-        if is_share and (alike := differ_alike(interval)) is not None:
-            interval, p_value = alike[0], alike[1].p_value
     else:
         apart = [_over_questions(each, confidence, is_share=is_share) for each in (own, reference)]
         if apart[0] is not None and apart[1] is not None:
             interval = _apart(apart[0], apart[1])
+    if is_share and p_value is not None and interval is not None:
+        # The seeds' means may agree where their questions do not.
+        by_question = np.concatenate([tables[0][seed] - tables[1][seed] for seed in pairs])
+        # A question that several seeds ask counts once.
+        of_questions = interval.model_copy(update={"num_questions": len(set().union(*pairs.values()))})
+        if np.ptp(by_question) == 0 and (alike := differ_alike(of_questions)) is not None:
+            interval, p_value = alike[0], alike[1].p_value
     return None if interval is None else Difference(label, arm, means[0], means[1], interval, p_value)
 
 
