@@ -233,7 +233,10 @@ def test_steps_that_dynamic_sampling_fills_up_are_no_measure_of_place(tmp_path: 
     plain = read_run(make_run(tmp_path / "a"))
     more = read_run(make_run(tmp_path / "b", training={"dynamic_sampling": 2}))
     assert _size_of_step(plain) != _size_of_step(more)
-    assert _place(more, {"step": 3}, by_step=False) == 48.0
+    for row, number in zip(more.metrics, (16, 48, 32, 16), strict=True):
+        row["rollout/num_trajectories"] = number
+    assert [_place(more, {"step": step}, by_step=False) for step in range(5)] == [0.0, 16.0, 64.0, 96.0, 112.0]
+    assert _place(more, {"step": 3}, by_step=True) == 3.0
 
 
 def test_differences_are_a_table_with_their_finding(tmp_path: Path) -> None:
