@@ -114,7 +114,7 @@ class RunWatch:
 
     Args:
         remembered: value of :attr:`remembered` at the checkpoint; empty for a new run.
-        has_clip: True where the objective clips to a range; a run without one is not told that its clip stops nothing.
+        has_clip: True where the objective clips to a range; a run without one raises no ``clip_inactive``.
     """
 
     def __init__(self, remembered: Mapping[str, float] | None = None, *, has_clip: bool = True) -> None:

@@ -53,7 +53,7 @@ def whole(tiny_run, warm_directory, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("clip", "expected"), [("fixed", ["clip_inactive"]), ("none", [])])
-def test_only_a_run_that_clips_is_told_that_its_clip_stops_nothing(tiny_run, tmp_path, monkeypatch, clip, expected):
+def test_only_a_run_with_a_clip_raises_clip_inactive(tiny_run, tmp_path, monkeypatch, clip, expected):
     objective = {"clip": clip, "clip_low": None, "clip_high": None}
     config, told, recorders = tiny_run.tiny_config(tmp_path, objective=objective), [], []
 
