@@ -67,6 +67,18 @@ def test_two_questions_of_one_id_are_not_paired(tmp_path: Path) -> None:
     assert compared["num_common"] == len(compared["questions"]) == 2
 
 
+def test_two_questions_of_one_id_in_a_file_are_both_of_the_side(tmp_path: Path) -> None:
+    """A file put together from two benchmarks; a row that stands twice counts once, as after a crash."""
+    make_evaluation(tmp_path / "one", right={"m": 2}, questions=2)
+    rows = tmp_path / "one" / "trajectories" / "m" / "films.jsonl"
+    first, second = rows.read_text().splitlines(keepends=True)
+    other = json.loads(first)
+    other["question"]["text"] = "Another question?"
+    rows.write_text(first + second + json.dumps(other) + "\n" + second)
+    compared = Reading([Source(tmp_path / "one")]).compare(["0", "0/0"])
+    assert [(side["num_trajectories"], side["num_questions"]) for side in compared["sides"]] == [(3, 3)] * 2
+
+
 def test_without_common_questions_means_are_compared(tmp_path: Path) -> None:
     make_evaluation(tmp_path / "one", right={"m": 4}, questions=8)
     make_evaluation(tmp_path / "two", right={"m": 2}, questions=2)

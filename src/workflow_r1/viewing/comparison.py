@@ -75,9 +75,10 @@ def read_side(text: str, sources: Sequence[Source], titles: Sequence[str]) -> Si
         for file, each in enumerate(source.files):
             if only is not None and file != only:
                 continue
-            latest = {row.id: place for place, row in enumerate(each.index.rows)}
+            keys = [(row.id, question_of(row)) for row in each.index.rows]
+            latest = {key: place for place, key in enumerate(keys)}
             for place, row in enumerate(each.index.rows):
-                if latest[row.id] != place or (first is not None and not _is_within(row.step, first, last)):
+                if latest[keys[place]] != place or (first is not None and not _is_within(row.step, first, last)):
                     continue
                 if row.stop_reason.is_infrastructure:
                     num_failed += 1
