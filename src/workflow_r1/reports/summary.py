@@ -150,7 +150,7 @@ def training_table(run: RunRecord) -> tuple[list[str], list[list[str]]]:
 
 
 def _completed(rows: Sequence[Row], key: str) -> list[Row]:
-    """Return rows with a figure, the plain one where a step left nothing out: its mean is then over all steps."""
+    """Return a figure of each row. A step that left nothing out has no figure "if wrong", and gives its plain one instead."""
     plain = key.removesuffix(_IF_WRONG)
     return [{key: row.get(key, row.get(plain))} for row in rows]
 
