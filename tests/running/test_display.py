@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from workflow_r1.recording.alarms import Alarm, AlarmEnded
-from workflow_r1.recording.events import AlarmOver, AlarmRaised, RunStarted, Warned
+from workflow_r1.recording.events import AlarmOver, AlarmRaised, RunStarted, WarmstartProgress, Warned
 from workflow_r1.running.display import PlainLines, TrainingBoard
 
 MALFORMED = Alarm("malformed", 7, "60% of the trajectories are malformed", "look at them")
@@ -43,3 +43,14 @@ def test_plain_lines_say_when_an_alarm_begins_and_ends(board):
         "alarm at step 7: 60% of the trajectories are malformed; look at them",
         "alarm over at step 9: malformed trajectories",
     ]
+
+
+def test_plain_lines_of_a_slow_warm_start_come_twice_a_minute_at_most_and_of_a_fast_one_every_twenty_steps(board):
+    console = Console(file=io.StringIO(), width=200)
+    now = 0.0
+    lines = PlainLines(console, board, clock=lambda: now)
+    for step in range(1, 41):
+        now += 20.0 if step <= 6 else 0.1
+        lines.receive(WarmstartProgress(step, 41, {"warmstart/loss": 1.0}))
+    spoken = [int(line.split()[1].split("/")[0]) for line in console.file.getvalue().splitlines()]
+    assert spoken == [1, 3, 5, 20, 40]

@@ -233,11 +233,22 @@ class TrainingBoard:
 
 
 class PlainLines:
-    """One line per step and evaluation, for pipes and logs."""
+    """One line per step and evaluation, for pipes and logs.
 
-    def __init__(self, console: Console, board: TrainingBoard) -> None:
+    A warm start has many short steps, or some long ones: every twentieth has a line, and each that ends half a minute after
+    the last line.
+
+    Args:
+        console: where the lines go.
+        board: what knows the state of the run.
+        clock: seconds that only rise.
+    """
+
+    def __init__(self, console: Console, board: TrainingBoard, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._board = board
+        self._clock = clock
+        self._wrote_at = clock()
 
     def receive(self, event: "Event") -> None:
         """Take in one event and write a line where it is worth one."""
@@ -269,7 +280,8 @@ class PlainLines:
                     f"held out at step {event.step}: {_held_out_rate(metrics)}{tell_left_out(metrics, 'evaluation')}"
                 )
             case events.WarmstartProgress():
-                if event.step % 20 == 0 or event.step in (1, event.num_steps):
+                is_due = event.step % 20 == 0 or event.step in (1, event.num_steps)
+                if is_due or self._clock() - self._wrote_at >= 30.0:
                     left = self._board.seconds_left()
                     self.note(
                         f"step {event.step}/{event.num_steps}  loss {_number(event.metrics, 'warmstart/loss', '.4f')}"
@@ -292,6 +304,7 @@ class PlainLines:
 
     def note(self, text: str) -> None:
         """Write one line."""
+        self._wrote_at = self._clock()
         self._console.print(Text(text), soft_wrap=True)
 
 
