@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from workflow_r1.algorithms import advantages, spread_turns, turn_advantages
+from workflow_r1.algorithms import advantages, policy_loss, spread_turns, turn_advantages, unit_ids
 
 STOP, LEFT, RIGHT = range(3)
 NUM_TURNS = 3
@@ -236,3 +236,29 @@ def test_tokens_get_the_value_of_their_turn():
         [0.0, 0.0, 0.5, 0.5, 0.0, -2.0, -2.0],
         [0.0, 3.0, 3.0, 0.0, 0.0, 0.0, 0.0],
     ]
+
+
+@pytest.mark.parametrize("unit", ["token", "turn"])
+@pytest.mark.parametrize("weight", ["uniform", "length", "batch", "constant"])
+def test_one_weight_gives_the_plain_sum_over_turns_whatever_their_number_and_length(weight, unit):
+    """``docs/explanation/credit.md`` says which: each token's gradient is its turn's advantage times one constant."""
+    turn_ids = torch.tensor([[1, 1, 1, 0, 2], [1, 0, 0, 0, 0]])
+    values = spread_turns(torch.tensor([[0.5, -2.0], [3.0, 0.0]], dtype=torch.float64), turn_ids)
+    factors = []
+    for rows in (slice(0, 2), slice(0, 1), slice(1, 2)):  # The factor depends on no other trajectory either.
+        logprobs = torch.zeros(turn_ids[rows].shape, dtype=torch.float64, requires_grad=True)
+        policy_loss(
+            logprobs=logprobs,
+            old_logprobs=logprobs.detach(),
+            advantages=values[rows],
+            unit_ids=unit_ids(turn_ids[rows], unit),
+            clip_low=0.2,
+            clip_high=0.2,
+            weight=weight,
+            weight_length=7.0 if weight == "constant" else None,
+            num_trajectories=2,
+            num_units=int(unit_ids(turn_ids[rows], unit).amax(dim=1).sum()),
+        ).loss.backward()
+        factors += (logprobs.grad / values[rows])[turn_ids[rows] > 0].tolist()
+    is_plain_sum = factors == pytest.approx([-1 / (2 * 7)] * len(factors), rel=1e-12)
+    assert is_plain_sum == (weight == "constant")

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from workflow_r1.algorithms import turn_metrics, unit_ids
+from workflow_r1.algorithms import policy_loss, resolve_preset, turn_metrics, unit_ids
 
 
 def test_turn_metrics_by_hand():
@@ -86,3 +86,17 @@ def test_what_is_clipped_follows_the_unit_of_the_objective(unit, first, second):
     )
     assert (metrics["turn_1/clip_fraction"], metrics["turn_2/clip_fraction"]) == (first, second)
     assert metrics["turn_1/ratio_mean"] == pytest.approx(1.0)
+
+
+def test_the_second_bound_of_a_negative_advantage_counts_too():
+    """Ratios 4 and 2 at A = -1 and a dual clip of 3: the first turn's gradient is removed, as ``policy_loss`` says."""
+    tensors = {
+        "logprobs": torch.tensor([[math.log(4.0), math.nan, math.log(2.0)]], dtype=torch.float64),
+        "old_logprobs": torch.zeros(1, 3, dtype=torch.float64),
+        "advantages": -torch.ones(1, dtype=torch.float64),
+    }
+    turn_ids, preset = torch.tensor([[1, 0, 2]]), resolve_preset("gsspo", dual_clip=3.0)
+    metrics = turn_metrics(**tensors, turn_ids=turn_ids, **preset.of_range())
+    assert (metrics["turn_1/clip_fraction"], metrics["turn_2/clip_fraction"]) == (1.0, 0.0)
+    whole = policy_loss(**tensors, unit_ids=turn_ids, **preset.of_loss()).metrics
+    assert (whole["clip_fraction_low"], whole["clip_fraction_high"]) == (0.0, 0.5)

@@ -34,10 +34,15 @@ def test_switches_replace_those_of_the_preset():
 
 
 def test_a_matched_range_is_a_fixed_one_at_a_scale():
-    matched = resolve_preset("gsspo", clip="matched", clip_low=0.1)
+    matched = resolve_preset("gsspo", clip="matched", clip_low=0.1, dual_clip=3.0)
     options = matched.of_loss(clip_scale=0.5)
     assert (options["clip"], options["clip_low"], options["clip_high"]) == ("fixed", 0.05, 0.1)
-    assert matched.of_range(clip_scale=0.5) == {"clip_low": 0.05, "clip_high": 0.1, "clip_reference_length": None}
+    assert matched.of_range(clip_scale=0.5) == {
+        "clip_low": 0.05,
+        "clip_high": 0.1,
+        "clip_reference_length": None,
+        "dual_clip": 3.0,
+    }
     assert resolve_preset("gsspo").of_loss(clip_scale=0.5)["clip_low"] == 0.2
     for name in ("sapo", "cispo", "rloo"):
         assert resolve_preset(name).of_range() == {"clip_low": math.inf, "clip_high": math.inf}

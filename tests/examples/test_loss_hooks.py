@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from workflow_r1.algorithms import PRESETS, policy_loss, turn_ids_from_mask, unit_ids
+
 ROOT = Path(__file__).parents[2]
 GOLDEN = json.loads((ROOT / "tests" / "engines" / "golden_batch.json").read_text(encoding="utf-8"))
 ROWS = GOLDEN["trajectories"]
@@ -82,6 +84,31 @@ def test_openrlhf_micro_batches_and_processes_add_up(batch: SimpleNamespace) -> 
         )
         total = total + loss / 2
     check(total, batch)
+
+
+@pytest.mark.parametrize("preset", ["gspo", "grpo", "dapo", "sapo", "cispo", "luspo"])
+def test_openrlhf_takes_every_switch_of_a_preset(batch: SimpleNamespace, preset: str) -> None:
+    logprobs, old = pad_sequence(batch.leaves, batch_first=True), padded(batch.old)
+    advantages, mask = padded(batch.advantages), padded(batch.masks)
+    switches = PRESETS[preset]
+    units = unit_ids(turn_ids_from_mask(mask > 0), switches.unit)
+    expected = policy_loss(
+        logprobs=logprobs, old_logprobs=old, advantages=advantages, unit_ids=units, **switches.of_loss()
+    )
+    loss_fn = example("openrlhf_loss").GSsPOLoss(preset=preset)
+    total = torch.zeros((), dtype=torch.float64)
+    for rows in (slice(0, 3), slice(3, 7)):
+        loss, *_ = loss_fn(
+            logprobs[rows],
+            old[rows],
+            advantages[rows],
+            mask[rows],
+            dp_size=2,
+            batch_num_tokens=mask.sum(),
+            global_batch_size=torch.tensor(NUM_SCORED),
+        )
+        total = total + loss / 2
+    torch.testing.assert_close(total, expected.loss, rtol=0, atol=1e-12)
 
 
 def test_skyrl_sums_and_divides_the_advantages_beforehand(batch: SimpleNamespace) -> None:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workflow_r1.algorithms.clip import clip_range
+from workflow_r1.algorithms.clip import clip_range, clipped
 from workflow_r1.algorithms.kl import kl_estimate
 from workflow_r1.algorithms.loss import LOG_RATIO_BOUND, kl_to_old_policy
 from workflow_r1.algorithms.units import Units, find_units, mean_per_unit, spread_to_tokens, value_of_unit
@@ -22,6 +22,7 @@ def turn_metrics(
     clip_low: float,
     clip_high: float,
     clip_reference_length: float | None = None,
+    dual_clip: float | None = None,
     ref_logprobs: Float[Tensor, "batch time"] | None = None,
     entropy: Float[Tensor, "batch time"] | None = None,
     unit_ids: Int[Tensor, "batch time"] | None = None,
@@ -39,6 +40,7 @@ def turn_metrics(
         clip_low: the ratio is clipped below ``1 - clip_low``.
         clip_high: the ratio is clipped above ``1 + clip_high``.
         clip_reference_length: scales the clip range with the unit's length, as in the objective.
+        dual_clip: the ratio beyond which a negative advantage has no gradient either, as in the objective.
         ref_logprobs: under the reference policy; adds ``kl`` (k3, per token).
         entropy: entropy of the policy's distribution at each token, in nats; adds ``entropy``.
         unit_ids: the units that the objective clips; None where they are the turns.
@@ -57,10 +59,11 @@ def turn_metrics(
     clipping = units if unit_ids is None else find_units(unit_ids)
     unit_ratio, advantage = _ratio(difference, clipping), value_of_unit(advantages.to(dtype), clipping)
     lowest, highest = clip_range(clipping.length.to(dtype), clip_low, clip_high, clip_reference_length)
-    clipped = ((unit_ratio < lowest) & (advantage < 0)) | ((unit_ratio > highest) & (advantage > 0))
+    term = clipped(ratio=unit_ratio, advantage=advantage, lowest=lowest, highest=highest, dual_clip=dual_clip)
+    lost = (term.is_below | term.is_above).to(dtype)
     per_unit = {
         "ratio_mean": ratio,
-        "clip_fraction": mean_per_unit(spread_to_tokens(clipped.to(dtype), clipping), units),
+        "clip_fraction": mean_per_unit(spread_to_tokens(lost, clipping), units),
         "approx_kl": mean_per_unit(kl_to_old_policy(difference), units),
     }
     if ref_logprobs is not None:

@@ -65,7 +65,7 @@ class ObjectivePreset:
         """
         if self.clip not in ("fixed", "matched"):
             return {"clip_low": math.inf, "clip_high": math.inf}
-        names = ("clip_low", "clip_high", "clip_reference_length")
+        names = ("clip_low", "clip_high", "clip_reference_length", "dual_clip")
         return {name: value for name, value in self.of_loss(clip_scale=clip_scale).items() if name in names}
 
     def of_weight(self) -> dict[str, Any]:

@@ -171,6 +171,19 @@ def test_further_switches_reach_the_loss(make_trainer, tmp_path):
     assert second["update/token_move_max"] > 0.1
 
 
+def test_dr_grpo_divides_by_the_budget_of_a_completion(make_trainer, tmp_path):
+    """The loss of a unit of L tokens at ratio 1 is -A L / C; gradients are 1/C of a plain sum over tokens."""
+    norms = {}
+    for name, options in (
+        ("preset", {"preset": "dr_grpo", "max_completion_length": 20}),
+        ("sum", {"switches": {"weight": "constant", "weight_length": 1.0}, "unit": "token"}),
+    ):
+        trainer = make_trainer(tmp_path / name, rollout_func=rollout, rewards=score, max_grad_norm=1e9, **options)
+        trainer.train()
+        norms[name] = next(row["grad_norm"] for row in trainer.state.log_history if "loss" in row)
+    assert norms["preset"] == pytest.approx(norms["sum"] / 20, rel=1e-5)
+
+
 def test_an_optimiser_step_learns_from_one_generation(make_trainer, tmp_path):
     trainer = make_trainer(
         tmp_path,

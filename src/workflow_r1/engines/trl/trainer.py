@@ -1,7 +1,7 @@
 """GSsPO inside TRL's ``GRPOTrainer``: one overridden method, the loss."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 import torch
@@ -58,7 +58,8 @@ class GSsPOTrainer(GRPOTrainer):
         preset: a key of :data:`~workflow_r1.algorithms.PRESETS`; the ones below replace its switches one by one. Its
             advantages are TRL's own.
         unit: extent of one importance ratio; TRL's masks do not tell the parts of a turn.
-        weight: weight of a unit in the objective.
+        weight: weight of a unit in the objective. ``constant`` divides by the ``weight_length`` of ``switches``, or by
+            ``max_completion_length`` where neither they nor the preset have one.
         clip_low: the ratio is clipped below ``1 - clip_low``.
         clip_high: the ratio is clipped above ``1 + clip_high``.
         clip_reference_length: scales both ranges of a unit of L tokens by ``sqrt(clip_reference_length / L)``.
@@ -105,6 +106,8 @@ class GSsPOTrainer(GRPOTrainer):
         self._kl_kind: KLKind = kl_kind
         self._parts: list[dict[str, float]] = []
         super().__init__(*arguments, **options)
+        if self.switches.weight_length is None:
+            self.switches = replace(self.switches, weight_length=self.args.max_completion_length)
         _refuse_what_is_replaced(self.args)
         if getattr(self, "aux_loss_enabled", False):
             raise ConfigError(
