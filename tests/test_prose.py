@@ -58,7 +58,7 @@ def awkward(text: str) -> list[str]:
 
 def comments(text: str) -> Iterator[str]:
     """Yield the first line of each comment: one that stands on a line of its own, or behind code."""
-    last = 0
+    last = -1
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             if token.start[0] != last + 1:
