@@ -228,7 +228,7 @@ def train(run: Path, steps: int, *, is_watched: bool) -> float:
         if server is None and (run / "metrics.jsonl").is_file():
             server = Server(run)
         elif server is not None:
-            # What two open pages ask.
+            # Two open pages ask this.
             for path in ("/api/state", "/api/rows?source=0&seen=0", "/api/summary?source=0"):
                 server.get(path)
     if process.wait():

@@ -20,7 +20,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "reference" / "configuration.md"
 INTRODUCTION = """\
 # Configuration
 
-One TOML file makes one validated run configuration, and this page lists every key that may stand in it.
+This page lists every key of a configuration, for whoever looks one up.
+One TOML file makes one validated run configuration.
 `scripts/configuration_page.py` writes it from the records in `config/`, `embedded/config.py`, `environment/config.py`, `rollout/sampling.py` and `store/config.py`; a test fails where it differs from them.
 
 ```bash
@@ -72,7 +73,8 @@ def _sections(model: type[BaseModel], name: str) -> Iterator[str]:
     title = f"## `[{name}]`" if name else "## At the top of the file"
     about = inspect.getdoc(model) or ""
     yield f"{title}\n\n{about if name else 'Before the first section.'}\n"
-    yield "\n".join(["| key | takes | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
+    if rows:
+        yield "\n".join(["| key | takes | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
     for key, section in inner:
         yield from _sections(section, key)
 

@@ -1,7 +1,9 @@
-"""English of the docstrings: noun phrases and whole sentences, subject first."""
+"""English of docstrings, comments and pages: noun phrases and whole sentences, subject first; a page names its reader."""
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +29,10 @@ AWKWARD = {
     "says that something is none": re.compile(r"\b(is|are|was|were|be) none\b"),
 }
 
+AWKWARD_COMMENT = re.compile(r"(Of|What|Which|Who|Whose|How|Why|Whether)\b")
+SHELVES = ("tutorials", "how-to", "explanation", "reference")
+READER = re.compile(r"\b(you|whoever|reader|read it)\b", re.IGNORECASE)
+
 
 def docstrings(text: str) -> Iterator[tuple[str, str]]:
     """Yield each docstring with the name of what it describes: a module, a class, a function, or a name that is bound."""
@@ -48,6 +54,29 @@ def awkward(text: str) -> list[str]:
         for fault, pattern in AWKWARD.items()
         if (found := pattern.match(docstring) if "begins" in fault else pattern.search(docstring))
     ]
+
+
+def comments(text: str) -> Iterator[str]:
+    """Yield the first line of each comment: one that stands on a line of its own, or behind code."""
+    last = -1
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            if token.start[0] != last + 1:
+                yield token.string.lstrip("# ")
+            last = token.start[0]
+
+
+def awkward_comments(text: str) -> list[str]:
+    """Return each comment that begins with a genitive or a headless clause; a question may."""
+    return [
+        comment for comment in comments(text) if AWKWARD_COMMENT.match(comment) and not comment.rstrip().endswith("?")
+    ]
+
+
+def first_sentences(page: Path) -> str:
+    """Return the first two lines below the title of a page, which are its first two sentences."""
+    _, _, text = page.read_text(encoding="utf-8").partition("\n")
+    return " ".join(text.strip().splitlines()[:2])
 
 
 def test_docstrings_read_aloud() -> None:
@@ -81,3 +110,27 @@ def test_an_awkward_docstring_is_found_and_named(text: str, fault: str) -> None:
 
 def test_other_texts_and_plain_docstrings_are_let_pass() -> None:
     assert not awkward('x = 1\n"""Offers; whatever he told us."""\nprint("what goes on")\ndef run():\n    "Run on."')
+
+
+def test_comments_read_aloud() -> None:
+    found = [
+        f"{file.parent.name}/{file.name}: {line}"
+        for file in FILES
+        for line in awkward_comments(file.read_text(encoding="utf-8"))
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_an_awkward_comment_is_found_by_its_first_line() -> None:
+    text = (
+        "x = 1  # Of the run.\n# What is left\n# of it.\n# Several lines,\ny = 2\n# Which one?\n# The rest\n# Of it.\n"
+    )
+    assert awkward_comments(text) == ["Of the run."]
+    assert awkward_comments("x = 1\n\n# What is left\n# of it.\n") == ["What is left"]
+
+
+@pytest.mark.parametrize("shelf", SHELVES)
+def test_a_page_says_in_its_first_two_sentences_who_needs_it(shelf: str) -> None:
+    pages = sorted((ROOT / "docs" / shelf).glob("*.md"))
+    assert pages
+    assert not [page.name for page in pages if not READER.search(first_sentences(page))]

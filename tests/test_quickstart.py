@@ -1,11 +1,11 @@
 """The embedded default as a stranger runs it, in processes of its own: it learns, and it repeats exactly."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from run_rows import rows
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -25,11 +25,6 @@ def train(directory: Path, *overrides: str) -> None:
     command = [sys.executable, "-m", "workflow_r1.cli", "train", "--output", str(directory), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=2400)
     assert done.returncode == 0, done.stderr
-
-
-def rows(directory: Path, name: str) -> list[dict]:
-    lines = (directory / name).read_text(encoding="utf-8").splitlines()
-    return [{k: v for k, v in json.loads(line).items() if not k.startswith("time/")} for line in lines]
 
 
 def test_the_quickstart_learns_on_entities_it_has_never_seen(tmp_path):

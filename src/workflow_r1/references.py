@@ -1,13 +1,18 @@
-"""Code of the user's own that a configuration names: a file, a module, or something in one of them."""
+"""Code of the user's own that a configuration names: a file, a module, or something in one of them; and what is wrong there."""
 
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from workflow_r1.errors import ConfigError
 from workflow_r1.nearest import did_you_mean
@@ -83,6 +88,38 @@ def place_of_error(error: BaseException, file: Path | None = None) -> str | None
     own = [frame for frame in frames if file is not None and frame.filename == str(file)]
     last = next(iter(reversed(own or frames)), None)
     return None if last is None else f"{last.filename}:{last.lineno}"
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """Return the place of a function's source: ``file:line``, or the function itself where no source is known."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
+
+
+def explain_import(error: BaseException, file: Path | None = None) -> str:
+    """Describe the error of an import with its line: the file's own where that is known, else the innermost."""
+    place = place_of_error(error, file) or str(file or "the module")
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{place}: expected to import it, received {type(error).__name__}: {message}; mend it"
+
+
+def explain_settings(section: str, model: type[BaseModel], error: ValidationError) -> Iterator[str]:
+    """Describe each mistake in a section whose keys the user's own code defines.
+
+    Args:
+        section: name of the section in the configuration.
+        model: the type that the section was read into.
+        error: the error of that.
+    """
+    for detail in error.errors(include_url=False):
+        name = ".".join((section, *(str(part) for part in detail["loc"])))
+        if detail["type"] == "extra_forbidden":
+            near = did_you_mean(str(detail["loc"][-1]), model.model_fields)
+            yield f"{name}: unknown key{near or f'; {section} has ' + (', '.join(model.model_fields) or 'no keys')}"
+        elif detail["type"] == "missing":
+            yield f"{name}: expected a value, received none; set it in the section [{section}]"
+        else:
+            yield f"{name}: {detail['msg'].removeprefix('Value error, ')}, received {detail['input']!r}"
 
 
 def is_file(source: str) -> bool:

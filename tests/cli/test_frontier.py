@@ -75,7 +75,7 @@ def test_every_run_once_one_report_and_nothing_twice(call, tmp_path):
 
     other = call(*command, "-o", "optimiser.learning_rate=1e-4")
     assert other.returncode == 2
-    assert "to have the settings of this plan, it has others" in other.stderr
+    assert "to have the settings of this plan, but it has others" in other.stderr
 
 
 def test_a_run_that_has_just_begun_is_not_trained(tmp_path):

@@ -287,9 +287,10 @@ def test_settings_are_checked_against_their_type() -> None:
     with pytest.raises(ConfigError, match=r"operators.Greet.town: expected a value"):
         asyncio.run(greet("Ada", SERVICES))
     with pytest.raises(ConfigError) as refused:
-        greet.configure({"town": "Rome", "number": "x", "twon": 1})
+        greet.configure({"town": "Rome", "number": "x", "twon": 1, "zzz": 1})
     assert "operators.Greet.number: Input should be a valid integer" in str(refused.value)
-    assert "operators.Greet.twon: unknown key; operators.Greet has town, number" in str(refused.value)
+    assert "operators.Greet.twon: unknown key; did you mean 'town'?" in str(refused.value)
+    assert "operators.Greet.zzz: unknown key; operators.Greet has town, number" in str(refused.value)
     with pytest.raises(ConfigError, match="takes no settings"):
         weather.configure({"a": 1})
 

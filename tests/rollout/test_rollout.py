@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from run_rows import without_times
 
 from workflow_r1.environment import EnvironmentConfig, QuestionEnvironment
 from workflow_r1.errors import ServiceTimeoutError, ServiceUnavailableError, UserError
@@ -273,14 +274,7 @@ def test_groups_keep_their_order_and_one_failure_harms_no_other():
 
 
 def strip_times(groups):
-    def strip(trajectory):
-        turns = [
-            turn.model_copy(update={"calls": tuple(call.model_copy(update={"seconds": 0.0}) for call in turn.calls)})
-            for turn in trajectory.turns
-        ]
-        return trajectory.model_copy(update={"seconds": 0.0, "turns": tuple(turns)})
-
-    return [[strip(trajectory) for trajectory in group] for group in groups]
+    return [[without_times(trajectory) for trajectory in group] for group in groups]
 
 
 @pytest.mark.parametrize("max_concurrency", [1, 2, 5])

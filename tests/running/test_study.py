@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from run_rows import rows
 
 from workflow_r1.errors import ConfigError, UserError
 from workflow_r1.recording.events import StepFinished
@@ -158,11 +159,6 @@ def whole(tmp_path_factory):
     return made, titles, report
 
 
-def metrics(directory: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in lines]
-
-
 def test_a_study_leaves_its_table_and_its_record(whole):
     made, titles, report = whole
     assert titles == ["turn, seed 0", "token, seed 0", "turn, seed 1", "token, seed 1"]
@@ -203,7 +199,7 @@ def test_a_killed_study_continues_in_two_processes_as_if_nothing_had_happened(wh
     carry_out(made, jobs=2)
     assert all(is_trained(run) for run in runs.values())
     for key, run in whole[0].runs({}).items():
-        assert metrics(runs[key].directory) == metrics(run.directory)
+        assert rows(runs[key].directory) == rows(run.directory)
 
 
 def test_two_directories_become_one(whole, tmp_path):
@@ -255,7 +251,7 @@ def test_a_directory_of_another_study_is_refused(whole, tmp_path):
 def test_a_run_of_other_settings_is_refused(whole, tmp_path):
     made, *_ = whole
     changed = write(tmp_path, DECLARED.replace("training.steps=2", "training.steps=3"))
-    with pytest.raises(UserError, match="to have the settings of this plan, it has others"):
+    with pytest.raises(UserError, match="to have the settings of this plan, but it has others"):
         carry_out(plan_study(changed, directory=made.directory))
     write(tmp_path)  # The file that the directory keeps is that of its last call.
     carry_out(plan_study(tmp_path / "study.toml", directory=made.directory))

@@ -128,7 +128,7 @@ class Budget:
 
     @property
     def spent(self) -> Spent:
-        """So far."""
+        """Amounts spent so far."""
         money = None if self._add("unpriced", 0) else self._add("money", 0)
         return Spent(
             calls=int(self._add("calls", 0)),

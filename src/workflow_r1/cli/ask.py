@@ -36,7 +36,7 @@ def ask(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="JSONL file to which the trajectory is appended; default: asked/trajectories.jsonl beside the runs.",
+            help="JSONL file to which the trajectory is appended. Default: asked/trajectories.jsonl beside the runs.",
             show_default=False,
         ),
     ] = None,

@@ -27,7 +27,7 @@ def serve(
     port: Port = 8080,
     model_name: Annotated[
         str | None,
-        typer.Option(help="Name of the model for clients; default: the configuration's name.", show_default=False),
+        typer.Option(help="Name of the model for clients. Default: the configuration's name.", show_default=False),
     ] = None,
     api_key_env: ApiKeyEnv = None,
     allow_host: AllowHost = None,
@@ -45,7 +45,7 @@ def serve(
         typer.Option(
             min=1,
             metavar="N",
-            help="Trajectories that are live at once; default: sampling.max_sessions.",
+            help="Trajectories that are live at once. Default: sampling.max_sessions.",
             show_default=False,
         ),
     ] = None,

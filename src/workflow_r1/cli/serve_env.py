@@ -21,7 +21,7 @@ def serve_env(
     name: Annotated[
         str | None,
         typer.Option(
-            help="Name of the environment for clients; default: the configuration's name.", show_default=False
+            help="Name of the environment for clients. Default: the configuration's name.", show_default=False
         ),
     ] = None,
     max_sessions: Annotated[

@@ -110,7 +110,7 @@ def _read(text: str, file: Path, overrides: Sequence[str]) -> RunConfig:
     except ValidationError as error:
         if not _drop(table, [key for key in _keys_without_effect(error) if key in inherited]):
             raise ConfigError("\n".join(explain(error, file, text, places, inherited))) from None
-    # What the file itself says has taken the effect of keys that it inherits.
+    # The file itself has taken the effect of keys that it inherits.
     try:
         return _validate(table)
     except ValidationError as error:

@@ -63,7 +63,9 @@ def read_rows(path: Path, format: FileFormat = "auto") -> Iterator[tuple[str, Ro
             elif chosen in ("csv", "tsv"):
                 yield from _read_table(path, file, delimiter="," if chosen == "csv" else "\t")
             else:
-                raise ValueError(f"expected a format among {', '.join(sorted(set(SUFFIXES.values())))}; got {format!r}")
+                raise ValueError(
+                    f"expected a format among {', '.join(sorted(set(SUFFIXES.values())))}; received {format!r}"
+                )
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: expected UTF-8 text, found byte {error.object[error.start]:#04x}: convert it"

@@ -23,7 +23,7 @@ from workflow_r1.evaluation.rows import EvaluationRow, EvaluationStatus, append_
 from workflow_r1.rewards import Score, score_trajectory
 from workflow_r1.rewards.cost import num_tokens
 from workflow_r1.rollout import derive_seed
-from workflow_r1.rollout.outage import OutageWatch
+from workflow_r1.rollout.outage import MIN_FAILED_IN_A_ROW, OutageWatch
 from workflow_r1.rollout.places import Places
 from workflow_r1.rollout.policy import Policy
 from workflow_r1.rollout.rollout import first_leaf
@@ -35,9 +35,6 @@ from workflow_r1.trajectory.storage import iterate_trajectories, stored_at
 ROWS = "rows.jsonl"
 TRAJECTORIES = "trajectories"
 SEARCHES = "searches"
-
-MIN_FAILED_IN_A_ROW = 20
-"""Number of failed trajectories in a row that count as an outage, or as many as are live at once."""
 
 Key = tuple[str, str, str, int, int]
 """Method, benchmark, id of the question, seed, repeat."""

@@ -24,9 +24,6 @@ IDENTITY = "search.json"
 SECONDS = "seconds.json"
 SUMMARY = "summary.json"
 
-MIN_FAILED_IN_A_ROW = 20
-"""Number of failed trajectories in a row that count as an outage, or as many as are live at once."""
-
 
 class SearchDirectory:
     """Directory of a search's state.

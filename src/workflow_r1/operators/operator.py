@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from workflow_r1.operators.arguments import REQUIRED, Argument, parse_arguments,
 from workflow_r1.operators.resource import Opener, Resource
 from workflow_r1.operators.services import OperatorResult, OperatorServices
 from workflow_r1.prompts import neutralise
+from workflow_r1.references import explain_settings, place_of
 from workflow_r1.services.secrets import mask_addresses
 
 OperatorFunction = Callable[..., Awaitable[OperatorResult | str]]
@@ -75,8 +76,7 @@ class Operator:
     @property
     def place(self) -> str:
         """Place of its source: ``file:line``."""
-        code = getattr(inspect.unwrap(self.function), "__code__", None)
-        return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(self.function)
+        return place_of(self.function)
 
     async def __call__(self, input: str, services: OperatorServices) -> OperatorResult:
         """Carry out one call.
@@ -132,7 +132,7 @@ class Operator:
         try:
             settings = self.settings_type.model_validate(dict(values))
         except ValidationError as error:
-            raise ConfigError("\n".join(_explain_settings(key, self.settings_type, error))) from None
+            raise ConfigError("\n".join(explain_settings(key, self.settings_type, error))) from None
         return replace(self, settings=settings, resource=_make_resource(self.opens, settings))
 
     async def _run(self, values: Mapping[str, Any], services: OperatorServices) -> OperatorResult:
@@ -152,7 +152,7 @@ class Operator:
 
     def _judge(self, error: Exception, text: str, *, is_late: bool) -> Exception:
         """Distinguish a failed service from a programming error."""
-        while isinstance(error, ExceptionGroup):  # Of requests that the function made at once.
+        while isinstance(error, ExceptionGroup):  # The function made several requests at once.
             found = error.exceptions
             error = next((inner for inner in found if not isinstance(inner, self._failures)), found[0])
         if is_late and isinstance(error, TimeoutError):
@@ -305,17 +305,6 @@ def _make_resource(opens: Opener | None, settings: BaseModel | None) -> Resource
         return None
     takes_settings = bool(inspect.signature(opens).parameters)
     return Resource(lambda: opens(settings) if takes_settings else opens())
-
-
-def _explain_settings(key: str, model: type[BaseModel], error: ValidationError) -> Iterator[str]:
-    for detail in error.errors(include_input=False, include_url=False):
-        name = ".".join((key, *(str(part) for part in detail["loc"])))
-        if detail["type"] == "extra_forbidden":
-            yield f"{name}: unknown key; {key} has {', '.join(model.model_fields)}"
-        elif detail["type"] == "missing":
-            yield f"{name}: expected a value, received none; set it in the section [{key}]"
-        else:
-            yield f"{name}: {detail['msg']}"
 
 
 def _advise(refused: ContentRejectedError) -> str:

@@ -14,7 +14,7 @@ from types import ModuleType
 from workflow_r1.errors import ConfigError
 from workflow_r1.operators.operator import Operator
 from workflow_r1.operators.pool import OPERATORS
-from workflow_r1.references import is_file, load_module, place_of_error
+from workflow_r1.references import explain_import, is_file, load_module
 
 ENTRY_POINTS = "workflow_r1.operators"
 """Group of the entry points."""
@@ -81,14 +81,16 @@ def _import_plugin(plugin: str) -> ModuleType:
         raise
     except (Exception, SystemExit) as error:
         file = Path(plugin).expanduser().resolve() if is_file(plugin) else None
-        raise ConfigError(f"plugins: {'' if file else f'{plugin}: '}{_explain(error, file)}") from error
+        raise ConfigError(
+            f"plugins: {'' if file else f'{plugin}: '}{explain_import(error, file)}, or take it out"
+        ) from error
 
 
 def _load(entry: EntryPoint, origin: str) -> list[Operator]:
     try:
         loaded = entry.load()
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"{origin} ({entry.value}): {_explain(error)}") from error
+        raise ConfigError(f"{origin} ({entry.value}): {explain_import(error)}, or take it out") from error
     if isinstance(loaded, Operator):
         return [loaded]
     if isinstance(loaded, ModuleType):
@@ -112,10 +114,3 @@ def _twice(first: Operator, second: Operator) -> str:
         f"expected one operator named {first.name}, found two, at {first.place} and at {second.place}; rename the second's "
         "function (its name in Pascal case is the operator's)"
     )
-
-
-def _explain(error: BaseException, file: Path | None = None) -> str:
-    """Describe the error of an import and its line: the plugin's own where that is known, else the innermost."""
-    place = place_of_error(error, file) or str(file or "the module")
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
-    return f"{place}: expected to import it, received {type(error).__name__}: {message}; mend it, or take it out"

@@ -279,7 +279,7 @@ class _TokenLogprobs(torch.autograd.Function):
         values = (values - total.log())[:, 0]
         entropies, hits = values.new_zeros(values.shape), torch.zeros_like(targets, dtype=torch.bool)
         if statistics:
-            # Of the shifted logits, which are near 0 where it matters: the logits themselves would cost digits.
+            # The shifted logits are near 0 where it matters: the logits themselves would cost digits.
             mean = torch.bmm(table[:, None], shifted[..., None])[:, 0, 0]
             if mean.isnan().any():
                 # An impossible token's logit is -inf (a masked vocabulary): it adds nothing, where 0 * -inf is NaN.

@@ -194,7 +194,7 @@ class LocalSampler:
                 await asyncio.wait([self._scheduler])
             for _ in range(
                 LOOP_TURNS
-            ):  # What was waiting for these turns moves on first, however long the context takes.
+            ):  # Sessions that waited for these turns continue first, however long the context takes.
                 await asyncio.sleep(0)
             try:
                 yield

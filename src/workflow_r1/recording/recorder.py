@@ -78,7 +78,9 @@ class RunRecorder:
         with hold_run_directory(self.directory) if self.writes else nullcontext() as left:
             self._files = RunFiles(self.directory, resume=resume, writes=self.writes)
             if left is not None:
-                self.warn(f"{left} ended here without a word, killed for example; its half-written files were removed")
+                self.warn(
+                    f"{left} ended here without a message, killed for example; its half-written files were removed"
+                )
             try:
                 yield
             finally:

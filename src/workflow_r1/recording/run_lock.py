@@ -20,7 +20,7 @@ def hold_run_directory(directory: Path) -> Iterator[Owner | None]:
         directory: made where absent.
 
     Yields:
-        The process that ended there without a word, killed for example; None usually.
+        The process that ended there without giving the lock back, killed for example; None usually.
 
     Raises:
         UserError: another process is at work there; the message names it.

@@ -21,6 +21,9 @@ Point = tuple[float, float]
 
 INK, MUTED, GRID = "#1f2430", "#6b7280", "#e5e7eb"
 
+COLOURS = ("#2563eb", "#ea7317", "#2a9d8f", "#c1121f", "#7f5af0", "#b08968", "#457b9d", "#8ab17d", "#495057", "#d4a017")
+"""One colour for each arm, in their order."""
+
 
 @contextmanager
 def opened_figure(width: float, height: float) -> "Iterator[Figure]":

@@ -29,6 +29,7 @@ from inspect_ai.log import (
 )
 from inspect_ai.model import ModelUsage
 
+from workflow_r1.assembly.chat_models import SIMULATED_EXPERT
 from workflow_r1.errors import DataError
 from workflow_r1.evaluation.answers import read_answers
 from workflow_r1.evaluation.card import EvaluationCard
@@ -37,9 +38,6 @@ from workflow_r1.evaluation.harness import ROWS, EvaluationLog, as_file_name
 from workflow_r1.evaluation.rows import EvaluationRow, iterate_rows
 from workflow_r1.evaluation.statistics import Interval
 from workflow_r1.reports.inspect_samples import make_sample
-
-SIMULATED_LLM = "simulated expert"
-"""The embedded world's stand-in for an LLM, as it is called elsewhere."""
 
 
 def export_inspect_logs(
@@ -201,7 +199,7 @@ def sum_usage(usages: Iterable[Mapping[str, ModelUsage]]) -> dict[str, ModelUsag
 
 def _name_of_llm(card: EvaluationCard) -> str:
     if card.llm.get("kind") == "embedded":
-        return SIMULATED_LLM
+        return SIMULATED_EXPERT
     return str(card.llm.get("model") or card.llm.get("kind") or "LLM")
 
 

@@ -199,7 +199,7 @@ class Ranking:
     def _scores_at(self, passages: np.ndarray, layers: list[slice]) -> np.ndarray:
         """Return the scores of ascending passages in layers of one token; 0 where they lack it."""
         scores = np.zeros(len(passages), dtype=np.float32)
-        # Of one type, or NumPy would copy the whole layer into the other.
+        # Both have one type, or NumPy would copy the whole layer into the other.
         passages = passages.astype(np.int32)
         for layer in layers:
             there = self._passages[layer]

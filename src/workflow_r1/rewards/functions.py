@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_r1.errors import ConfigError, RewardError
-from workflow_r1.references import load_reference, place_of_error
+from workflow_r1.references import explain_import, load_reference, place_of, place_of_error
 from workflow_r1.trajectory import ScoredTrajectory
 
 GROUP = "group"
@@ -29,8 +29,7 @@ class RewardFunction:
     @property
     def place(self) -> str:
         """Place of its source: ``file:line``."""
-        code = getattr(inspect.unwrap(self.function), "__code__", None)
-        return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(self.function)
+        return place_of(self.function)
 
     def __call__(self, group: Sequence[ScoredTrajectory]) -> list[float]:
         """Return one number for each trajectory of a group.
@@ -94,10 +93,7 @@ def load_function(reference: str) -> RewardFunction:
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
-        place = place_of_error(error) or reference
-        raise ConfigError(
-            f"{key}: {place}: expected to import it, received {type(error).__name__}: {error}; mend it"
-        ) from error
+        raise ConfigError(f"{key}: {explain_import(error)}") from error
     name = reference.rpartition(":")[2].rpartition(".")[2]
     if not callable(found):
         raise ConfigError(f"{key}: expected a function, found {type(found).__name__}")

@@ -170,7 +170,7 @@ def _figure(trajectory: ScoredTrajectory, name: str) -> float:
 def _succeeded(trajectory: ScoredTrajectory) -> bool:
     if trajectory.reward.success is None:
         raise ConfigError(
-            f"reward: expected the task to say whether trajectory {trajectory.id!r} succeeded, it does not; let its episode "
+            f"reward: expected the task to say whether trajectory {trajectory.id!r} succeeded, but it does not; let its episode "
             'say `success`, or leave out reward.cost and the part "success"'
         )
     return trajectory.reward.success

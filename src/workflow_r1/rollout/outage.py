@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from workflow_r1.errors import ServiceUnavailableError
 from workflow_r1.trajectory import StopReason, Trajectory
 
+MIN_FAILED_IN_A_ROW = 20
+"""Number of failed trajectories in a row that count as an outage, or as many as are live at once."""
+
 
 class OutageWatch:
     """Counts the trajectories in a row that a service failed, in the order in which they finish.

@@ -186,7 +186,9 @@ async def rollout_groups(
             other trajectories are cancelled.
     """
     if group_size < 1 or max_concurrency < 1:
-        raise ValueError(f"expected group_size and max_concurrency of at least 1, got {group_size}, {max_concurrency}")
+        raise ValueError(
+            f"expected group_size and max_concurrency of at least 1, received {group_size}, {max_concurrency}"
+        )
     held = places or Places(max_concurrency, num_calls_left=num_calls_left)
 
     async def run(question: Question, occurrence: int, member: int) -> Trajectory:

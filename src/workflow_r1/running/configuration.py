@@ -65,7 +65,7 @@ def read_config(source: "str | Path | RunConfig | None", overrides: Overrides = 
     """
     from workflow_r1.config import RunConfig, change_run_config, change_settings, load_run_config
 
-    if source == "":  # What a shell makes of a variable that is not set; Path would take it for the working directory.
+    if source == "":  # A shell makes this of a variable that is not set; Path would take it for the working directory.
         raise ConfigError("expected a TOML file, the name of a preset or a run directory, received an empty text")
     given = _read_overrides(overrides)
     if isinstance(source, RunConfig):

@@ -10,14 +10,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from workflow_r1.assembly.chat_models import SIMULATED_EXPERT
 from workflow_r1.errors import UserError
 from workflow_r1.running.configuration import require
 from workflow_r1.running.stored import Selected
 from workflow_r1.trajectory import Trajectory
 from workflow_r1.trajectory.index import IndexRow
-
-SIMULATED_LLM = "simulated expert"
-"""The embedded world's stand-in for an LLM, as it is called elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class Origin:
             environment = found if isinstance(found, dict) else {}
         llm, prices = (each if isinstance(each, dict) else {} for each in (config.get("llm"), config.get("prices")))
         simulated = llm.get("kind") == "embedded"
-        model = SIMULATED_LLM if simulated else str(llm.get("model") or "") or None
+        model = SIMULATED_EXPERT if simulated else str(llm.get("model") or "") or None
         currency = str(prices.get("currency", "USD")) if config else None
         return cls(place.resolve().name, model, currency, environment)
 

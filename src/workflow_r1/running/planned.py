@@ -74,7 +74,7 @@ def _is_begun(run: PlannedRun) -> bool:
         return False
     if _portable(load_run_config(file)) != _portable(run.config):
         raise UserError(
-            f"expected the run in {run.directory} to have the settings of this plan, it has others; choose another "
+            f"expected the run in {run.directory} to have the settings of this plan, but it has others; choose another "
             "--output, or remove it"
         )
     return True
@@ -147,7 +147,7 @@ def train_all(
                     _check(future.result())
                     on_done(run)
         except BrokenProcessPool:
-            raise ProcessLostError("a process of the runs ended without a word, killed for example") from None
+            raise ProcessLostError("a process of the runs ended without a message; it may have been killed") from None
         finally:
             stopping.set()
 

@@ -44,7 +44,7 @@ def make_run_directory(
         check_place(chosen, option=option)
         chosen.mkdir(parents=True, exist_ok=True)
         try:
-            # Of several that start at once, one makes the file.
+            # Several processes may start at once, and one of them makes the file.
             (chosen / CONFIG).touch(exist_ok=False)
         except FileExistsError:
             raise _taken(chosen, option) from None

@@ -299,7 +299,7 @@ def merge(plan: StudyPlan, other: Path) -> int:
     _keep_source(plan)
     whole = StudyPlan(plan.study, plan.file, plan.directory)
     num = _take_over(whole.tuning_runs().values(), plan.directory, other)
-    # What the tuning says may only be known now.
+    # The tuning may have its result only now.
     return num + _take_over(whole.runs(choose(whole, read_tuning(whole))).values(), plan.directory, other)
 
 

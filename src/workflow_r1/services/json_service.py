@@ -120,7 +120,7 @@ class JSONService:
         }
         self._headers = [(name.encode("ascii"), value.encode("utf-8")) for name, value in named.items()]
         self._secrets = secrets
-        # What is no key, such as a version in the address's query, may well be a word of a reply.
+        # A value that is not a key, such as a version in the address's query, may well be a word of a reply.
         plain = secrets_of_url(url) - secrets_of_url(url, only_keys=True)
         self.keys: tuple[str, ...] = tuple(
             each for each in secrets if len(each) >= _MIN_KEY_CHARS and each not in plain

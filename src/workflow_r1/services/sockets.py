@@ -179,7 +179,7 @@ class SocketStream(httpcore2.AsyncNetworkStream, asyncio.Protocol):
 
     def get_extra_info(self, info: str) -> Any:
         """Return what the library asks about a connection."""
-        if info == "is_readable":  # Of an idle connection: it ended, or says something that nobody asked for.
+        if info == "is_readable":  # An idle connection is, where it ended or says something unasked.
             return self._ended or bool(self._parts)
         return None if self._transport is None else self._transport.get_extra_info(info)
 

@@ -199,7 +199,7 @@ def _explain(error: ValidationError, fields: Mapping[str, Any]) -> tuple[str, st
             place = (*place, str(detail["loc"][-1]))
         expected = _EXPECTED.get(detail["type"], detail["msg"].removeprefix("Input should be "))
         found.setdefault(".".join(place), ("nothing" if missing else _short(value), []))[1].append(expected)
-    # Of the alternatives of a union, the one that got furthest was meant.
+    # The client meant that alternative of a union which got furthest.
     param = max(found, key=lambda place: place.count("."))
     received, expected_there = found[param]
     return param, f"{param}: expected {' or '.join(dict.fromkeys(expected_there))}, received {received}"

@@ -84,7 +84,7 @@ def _read_item(item: Mapping[str, Any], at: int) -> Said | None:
     param = f"input.{at}"
     kind = item.get("type") or "message"
     if kind == "reasoning":
-        return None  # How an earlier answer came about: our own reply, sent back.
+        return None  # Our own reply, sent back: it says how an earlier answer came about.
     if kind == "function_call":
         return Said("assistant", f"{item.get('name')}({item.get('arguments')})")
     if kind == "function_call_output":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_r1.errors import ContentRejectedError, ServiceError, TaskError, TaskFailedError, WorkflowR1Error
-from workflow_r1.references import place_of_error
+from workflow_r1.references import place_of, place_of_error
 from workflow_r1.services.secrets import mask_addresses
 
 _MAX_QUOTED_CHARS = 300
@@ -50,7 +50,7 @@ async def call_task(function: Callable[..., Any], *arguments: object, who: str, 
     except BaseException as error:
         if limit.expired() and isinstance(error, TimeoutError):
             raise TaskFailedError(
-                f"{who}: expected {name_of(function)} ({place_of(function)}) to return within {timeout_seconds:g} s, it did "
+                f"{who}: expected {name_of(function)} ({place_of(function)}) to return within {timeout_seconds:g} s, but it did "
                 "not; see what it waits for, or raise environment.task_timeout_seconds"
             ) from error
         if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit):
@@ -68,12 +68,6 @@ def name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__qualname__", repr(function))
 
 
-def place_of(function: Callable[..., Any]) -> str:
-    """Return the place of a method's source: ``file:line``."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
-
-
 def judge(error: BaseException, function: Callable[..., Any], who: str) -> BaseException:
     """Return the error to raise for one that a method of a task raised: a failed service, or a programming error.
 
@@ -82,7 +76,7 @@ def judge(error: BaseException, function: Callable[..., Any], who: str) -> BaseE
         function: the method.
         who: the task and its instance, for the message.
     """
-    while isinstance(error, BaseExceptionGroup):  # Of requests that the task made at once.
+    while isinstance(error, BaseExceptionGroup):  # The task made several requests at once.
         found = error.exceptions
         error = next((inner for inner in found if not isinstance(inner, _FAILURES)), found[0])
     if isinstance(error, ContentRejectedError) or (

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from workflow_r1.errors import ConfigError, MissingExtraError
 from workflow_r1.nearest import did_you_mean
-from workflow_r1.references import is_file, load_reference, place_of_error
+from workflow_r1.references import explain_import, explain_settings, is_file, load_reference
 from workflow_r1.tasks.task import Task
 
 ENTRY_POINTS = "workflow_r1.tasks"
@@ -58,7 +58,7 @@ def find_task(name: str) -> type[Task]:
         except (ConfigError, MissingExtraError):
             raise
         except (Exception, SystemExit) as error:
-            raise ConfigError(f"task: entry point {name} ({installed[name].value}): {_explain(error)}") from error
+            raise ConfigError(f"task: entry point {name} ({installed[name].value}): {explain_import(error)}") from error
     known = ["qa", *SHIPPED, *installed]
     hint = did_you_mean(name, known) or "; a task of your own is path/to/file.py:Class"
     raise ConfigError(f"task: expected one of {', '.join(known)}, received {name!r}{hint}")
@@ -86,13 +86,13 @@ def make_task(name: str, settings: Mapping[str, Mapping[str, Any]]) -> Task:
         # As the configuration itself is read: strict, but a list may be a tuple and a text a path.
         read = kind.Settings.model_validate_json(json.dumps(settings.get(kind.name, {}), default=str), strict=True)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain_settings(kind, error))) from None
+        raise ConfigError("\n".join(explain_settings(f"tasks.{kind.name}", kind.Settings, error))) from None
     try:
         return kind(read)
     except (ConfigError, MissingExtraError):
         raise
     except Exception as error:
-        raise ConfigError(f"task {kind.name}: {_explain(error, _file_of(name))}") from error
+        raise ConfigError(f"task {kind.name}: {explain_import(error, _file_of(name))}") from error
 
 
 def _load_own(name: str) -> object:
@@ -101,7 +101,7 @@ def _load_own(name: str) -> object:
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigError(f"task: {_explain(error, _file_of(name))}") from error
+        raise ConfigError(f"task: {explain_import(error, _file_of(name))}") from error
 
 
 def _file_of(name: str) -> Path | None:
@@ -120,26 +120,3 @@ def _checked(found: object, name: str) -> type[Task]:
     if missing:
         raise ConfigError(f"task: expected {', '.join(missing)} in {found.__qualname__} ({name}), found none")
     return found
-
-
-def _explain(error: BaseException, file: Path | None = None) -> str:
-    place = place_of_error(error, file) or str(file or "the module")
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
-    return f"{place}: expected to import it, received {type(error).__name__}: {message}; mend it"
-
-
-def _explain_settings(kind: type[Task], error: ValidationError) -> list[str]:
-    key = f"tasks.{kind.name}"
-    lines = []
-    for detail in error.errors(include_url=False):
-        name = ".".join((key, *(str(part) for part in detail["loc"])))
-        if detail["type"] == "extra_forbidden":
-            near = did_you_mean(str(detail["loc"][-1]), kind.Settings.model_fields)
-            lines.append(
-                f"{name}: unknown key{near or f'; {key} has ' + (', '.join(kind.Settings.model_fields) or 'no keys')}"
-            )
-        elif detail["type"] == "missing":
-            lines.append(f"{name}: expected a value, received none; set it in the section [{key}]")
-        else:
-            lines.append(f"{name}: {detail['msg'].removeprefix('Value error, ')}, received {detail['input']!r}")
-    return lines

@@ -172,7 +172,7 @@ def _interval(values: Mapping[str, float], *, is_share: bool) -> Interval | None
     if len(scores) < 2:
         return None
     if is_share and set(scores) <= {0.0, 1.0}:
-        # Of answers that are all right, or all wrong, a bootstrap would say that all others are, too.
+        # A bootstrap over answers that are all right, or all wrong, would say that all others are, too.
         return rate_interval(scores=scores)
     return bootstrap_interval(scores=scores, num_resamples=NUM_RESAMPLES)
 

@@ -90,7 +90,7 @@ def _describe_turn(turn: Turn, effects: Mapping[str, Effect]) -> Json:
         "answer": parsed.answer,
         "well_formed": turn.well_formed,
         "calls": calls,
-        # What came back beyond the calls' own words: how to act, after a malformed turn.
+        # Text that came back beyond the calls' own words: how to act, after a malformed turn.
         "observation": turn.observation if not calls else "",
         "tokens": len(turn.token_ids) or turn.usage.completion_tokens,
         "context_tokens": len(turn.context_token_ids),

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from run_rows import rows
 
 from workflow_r1.algorithms import matched_scale, unit_ids
 from workflow_r1.engines.native.batching import draw
@@ -15,11 +16,6 @@ from workflow_r1.policy.packing import pack
 from workflow_r1.recording.events import StepStarted
 from workflow_r1.rollout.renderer import Renderer
 from workflow_r1.trajectory import load_trajectories
-
-
-def rows(directory):
-    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in lines]
 
 
 def run(tiny_run, settings, directory, on_event=lambda event: None, **options):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_rows import rows
 
 from workflow_r1.errors import BudgetExceededError, ConfigError, ProcessLostError, ServiceTimeoutError
 from workflow_r1.policy.distributed import (
@@ -56,11 +57,6 @@ def start(num, *arguments):
 def run(num, *arguments):
     for errors, code in start(num, *arguments):
         assert code == 0, errors
-
-
-def rows(directory, name="metrics.jsonl"):
-    lines = [json.loads(line) for line in (directory / name).read_text().splitlines()]
-    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in lines]
 
 
 def assert_same_run(one, other):

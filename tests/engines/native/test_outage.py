@@ -1,8 +1,7 @@
 """A training run whose LLM service goes away and comes back, over HTTP."""
 
-import json
-
 import pytest
+from run_rows import rows
 
 from workflow_r1.environment import QuestionEnvironment
 from workflow_r1.errors import ServiceUnavailableError
@@ -18,11 +17,6 @@ async def Echo(text: str, *, services: OperatorServices) -> OperatorResult:
     messages = (Message(role="user", content=text[:4]),)
     reply = await services.require_chat()(ChatRequest(messages=messages, max_tokens=8))
     return OperatorResult(observation=reply.text, usage=reply.usage)
-
-
-def rows(directory):
-    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in lines]
 
 
 def same(one, other):

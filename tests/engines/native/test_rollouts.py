@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from run_rows import rows, without_times
 
 from workflow_r1.engines.native.rollouts import RolloutStream, StepRollouts
 from workflow_r1.engines.native.update import UpdateResult
@@ -19,11 +20,6 @@ from workflow_r1.policy.distributed import Ranks
 from workflow_r1.recording.events import StepFinished, StepStarted, TrajectoryFinished
 from workflow_r1.rollout import ScriptedPolicy
 from workflow_r1.trajectory import load_trajectories
-
-
-def rows(directory, name="metrics.jsonl"):
-    lines = [json.loads(line) for line in (directory / name).read_text().splitlines()]
-    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in lines]
 
 
 def config(tiny_run, warm_directory, **training):
@@ -45,14 +41,6 @@ def streamed(tiny_run, warm_directory, tmp_path_factory):
     directory, events = tmp_path_factory.mktemp("streams") / "whole", []
     tiny_run.make_trainer(config(tiny_run, warm_directory, staleness=2), directory, events.append).run()
     return directory, events
-
-
-def without_times(trajectory):
-    turns = [
-        turn.model_copy(update={"calls": tuple(call.model_copy(update={"seconds": 0.0}) for call in turn.calls)})
-        for turn in trajectory.turns
-    ]
-    return trajectory.model_copy(update={"seconds": 0.0, "turns": tuple(turns)})
 
 
 def by_step(directory, size=12):

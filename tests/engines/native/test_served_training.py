@@ -1,12 +1,12 @@
 """A training run whose trajectories come from a server, which here samples with the tiny Llama and the adapters it is given."""
 
-import json
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
+from run_rows import rows
 from transformers import AutoModelForCausalLM
 
 from workflow_r1.errors import ConfigError, ServiceError
@@ -47,11 +47,6 @@ class Sampling:
                 logprobs.append(float(scores[token]))
                 ids = torch.tensor([[token]])
         return drawn, logprobs
-
-
-def rows(directory):
-    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in lines]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_rows import rows
 from transformers import AutoModelForCausalLM
 
 from workflow_r1.engines.native.update import PolicyUpdate, UpdateResult
@@ -23,11 +24,6 @@ from workflow_r1.recording.events import (
 from workflow_r1.recording.recorder import RunRecorder
 from workflow_r1.recording.run_lock import hold_run_directory
 from workflow_r1.trajectory import ScoredTrajectory, load_trajectories
-
-
-def rows(directory, name="metrics.jsonl"):
-    lines = [json.loads(line) for line in (directory / name).read_text().splitlines()]
-    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in lines]
 
 
 def same_trajectories(one, other):

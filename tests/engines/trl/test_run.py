@@ -1,6 +1,5 @@
 """Whole runs by the command, in the embedded world: one and two processes, a resume, a failing service."""
 
-import json
 import os
 import re
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_rows import rows as metrics
 
 from workflow_r1.assembly.tasks import build_scorer, build_task
 from workflow_r1.config import load_run_config
@@ -55,11 +55,6 @@ def train(directory: Path, *, processes: int = 1) -> list[dict[str, Any]]:
     done = command("--engine", "trl", *overrides, "--run-directory", str(directory), processes=processes)
     assert done.returncode == 0, done.stdout + done.stderr
     return metrics(directory)
-
-
-def metrics(directory: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in rows]
 
 
 def in_process(directory: Path, *overrides: str, make_environment: Any = None, **changes: Any) -> TrlRun:

@@ -32,10 +32,10 @@ from workflow_r1.methods.aflow.proposer import (
     read_proposal,
 )
 from workflow_r1.methods.graphs import GraphPolicy, WorkflowGraph
-from workflow_r1.methods.searching import MIN_FAILED_IN_A_ROW, SearchDirectory
+from workflow_r1.methods.searching import SearchDirectory
 from workflow_r1.operators import Operator
 from workflow_r1.rollout import derive_seed
-from workflow_r1.rollout.outage import OutageWatch
+from workflow_r1.rollout.outage import MIN_FAILED_IN_A_ROW, OutageWatch
 from workflow_r1.trajectory import Question, ScoredTrajectory, Trajectory, Usage, append_trajectories, load_trajectories
 from workflow_r1.trajectory.records import Record
 from workflow_r1.trajectory.storage import append_lines, iterate_lines, write_atomically

@@ -156,7 +156,7 @@ class Adam:
         self._parameters = parameters
         self._learning_rate = learning_rate
         self.num_steps = 0
-        """So far."""
+        """Number of steps taken so far."""
         self.first = {name: np.zeros_like(value) for name, value in parameters.items()}
         """Running means of gradients."""
         self.second = {name: np.zeros_like(value) for name, value in parameters.items()}

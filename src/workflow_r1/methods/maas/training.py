@@ -28,11 +28,11 @@ from workflow_r1.evaluation.evaluate import evaluate
 from workflow_r1.methods.maas.controller import Adam, Array, Controller, pack, unpack
 from workflow_r1.methods.maas.embedding import RememberedEmbeddings
 from workflow_r1.methods.maas.moves import Move, Plan, carry_out_plan, draw_plan
-from workflow_r1.methods.searching import MIN_FAILED_IN_A_ROW, SearchDirectory
+from workflow_r1.methods.searching import SearchDirectory
 from workflow_r1.methods.workflow import FixedWorkflow
 from workflow_r1.retrieval import EmbeddingModel
 from workflow_r1.rollout import derive_seed
-from workflow_r1.rollout.outage import OutageWatch
+from workflow_r1.rollout.outage import MIN_FAILED_IN_A_ROW, OutageWatch
 from workflow_r1.rollout.rollout import first_leaf
 from workflow_r1.trajectory import Question, ScoredTrajectory, Usage
 from workflow_r1.trajectory.records import Record

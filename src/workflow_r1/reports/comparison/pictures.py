@@ -9,14 +9,11 @@ from workflow_r1.evaluation.figures import MEASURES
 from workflow_r1.reports.comparison.arms import Arm
 from workflow_r1.reports.comparison.figures import RunComparison
 from workflow_r1.reports.curve import shorten, smooth
-from workflow_r1.reports.drawing import INK, MUTED, Point, dress, opened_figure, read_together, save_figure
+from workflow_r1.reports.drawing import COLOURS, INK, MUTED, Point, dress, opened_figure, read_together, save_figure
 from workflow_r1.reports.run_record import Row, RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-COLOURS = ("#2563eb", "#ea7317", "#2a9d8f", "#c1121f", "#7f5af0", "#b08968", "#457b9d", "#8ab17d", "#495057", "#d4a017")
-"""One colour for each arm, in their order."""
 
 MAX_ARM_CHARS = 40
 """Longest name of an arm in the picture."""

@@ -101,7 +101,7 @@ def _half_width(
     if not all((world, arm, seed) in results for arm in pair for seed in wanted):
         return math.inf
     if len(wanted) == len(both):
-        return 0.0  # No seed of it is to come: nothing is gained by going on.
+        return 0.0  # No seed of it is to come: further seeds cannot narrow it.
     if len(wanted) < 2:
         return math.inf
     interval = seed_interval(values=[results[world, first, seed] - results[world, second, seed] for seed in wanted])

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_r1.evaluation.statistics import Interval, seed_interval
-from workflow_r1.reports.drawing import INK, MUTED, dress, opened_figure, read_together, save_figure
+from workflow_r1.reports.drawing import COLOURS, INK, MUTED, dress, opened_figure, read_together, save_figure
 from workflow_r1.reports.study.record import StudyReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-COLOURS = ("#2563eb", "#ea7317", "#2a9d8f", "#c1121f", "#7f5af0", "#b08968", "#457b9d", "#8ab17d", "#495057", "#d4a017")
 
 STROKES = ("solid", "dashed", "dotted", "dashdot")
 """Strokes of the lines: the second serves when all colours are taken, and so on."""
