@@ -239,8 +239,8 @@ class PlainLines:
     the last line.
 
     Args:
-        console: where the lines go.
-        board: what knows the state of the run.
+        console: receives the lines.
+        board: state of the run.
         clock: seconds that only rise.
     """
 
