@@ -204,7 +204,8 @@ def test_one_seed_is_shown_without_an_interval():
 
 
 def test_no_two_arms_look_alike_and_those_without_runs_take_no_colour():
-    from workflow_r1.reports.study.pictures import COLOURS, styles_of
+    from workflow_r1.reports.drawing import COLOURS
+    from workflow_r1.reports.study.pictures import styles_of
 
     arms = [f"arm {number:02}" for number in range(16)]
     report = build(study(arms={arm: {} for arm in arms}, contrasts=()), [made(arm, 0, 0.5) for arm in arms[2:]])

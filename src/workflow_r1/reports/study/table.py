@@ -61,7 +61,9 @@ def write_table(report: StudyReport) -> str:
 
 def _noise(noise: Noise) -> str:
     if not noise.smallest:
-        return f"{noise.world}: no contrast has two seeds yet, so the smallest visible difference is not known."
+        return (
+            f"{noise.world}: every contrast has fewer than two seeds, so the smallest visible difference is not known."
+        )
     each = ", ".join(f"{smallest:.3f} with {num} seeds" for num, smallest in noise.smallest.items())
     found = f"{noise.world}: the smallest difference that can be seen (power 80%, 5% over all contrasts) is {each}"
     if noise.floor is None:
