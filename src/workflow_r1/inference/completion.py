@@ -132,8 +132,8 @@ def _refusals(message: Mapping[str, Any]) -> Iterator[str]:
 def _read_usage(usage: Any) -> Usage:
     """Read the service's own figures of one reply. A price is the meter's to say.
 
-    What the total holds beyond the prompt was written by the model: xAI and Gemini leave the tokens of a thought, which
-    they charge for, out of ``completion_tokens``. A figure that is absent is the rest of the total.
+    What the total holds beyond the prompt was written by the model: xAI, and gateways to Gemini, leave the tokens of a
+    thought, which they charge for, out of ``completion_tokens``. A figure that is absent is the rest of the total.
     """
     figures = usage if isinstance(usage, dict) else {}
     prompt, completion, total = (_count(figures.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
