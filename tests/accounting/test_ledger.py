@@ -127,6 +127,25 @@ def test_an_operator_with_an_llm_of_its_own_tells_more_than_was_metered() -> Non
     assert charge.fuller(Usage()).prompt_tokens == 5
 
 
+def test_what_an_llm_of_its_own_costs_is_unknown_unless_the_operator_tells_it() -> None:
+    with charged_to("x") as charge:
+        charge.add(Usage(llm_calls=1, prompt_tokens=5, cost=0.5, paid=0.5))
+        charge.add(Usage(searches=2, stored_searches=1, cost=0.25, paid=0.125))
+    assert charge.fuller(Usage(llm_calls=2, prompt_tokens=9)).cost is None
+    told = charge.fuller(Usage(llm_calls=2, prompt_tokens=9, cost=1.0, paid=1.0))
+    # Searches were metered, whatever the operator says of its LLM.
+    assert (told.llm_calls, told.searches, told.stored_searches, told.cost, told.paid) == (2, 2, 1, 1.25, 1.125)
+
+
+def test_a_service_that_counts_only_what_it_wrote_has_no_price() -> None:
+    accounts = Accounts(PRICES)
+    chat = accounts.meter_chat(ScriptedChatModel([reply(prompt_tokens=0), reply()]), endpoint="gpt-x")
+    assert asyncio.run(chat(ASK)).usage.cost is None
+    asyncio.run(chat(ASK))
+    row = accounts.ledger.take()
+    assert (row["total/unreported_calls"], row["total/cost"]) == (1, None)
+
+
 def test_failures_are_counted_by_kind() -> None:
     accounts = Accounts(PRICES)
     chat = accounts.meter_chat(FailingChatModel(ServiceTimeoutError("late")), endpoint="gpt-x")

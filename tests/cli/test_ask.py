@@ -57,7 +57,7 @@ def test_unknown_prices_are_told_and_free_calls_are_not() -> None:
         "1 LLM call (1 token)",
         "cost unknown",
     ]
-    assert money_parts(Usage(searches=3), "EUR") == []
+    assert money_parts(Usage(searches=3, cost=0.0, paid=0.0), "EUR") == []
     assert money_parts(Usage(cost=0.5, paid=0.5), "EUR") == ["cost 0.500000 EUR"]
     usage = Usage(llm_calls=1, completion_tokens=7, cost=None, paid=None)
     assert "7 tokens, 1.50 s, cost unknown" in shown(sampled(num_tokens=0, usage=usage))

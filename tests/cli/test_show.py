@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from written_trajectories import written
 
-from workflow_r1.trajectory import Question, StopReason, load_trajectories
+from workflow_r1.trajectory import Question, StopReason, Usage, load_trajectories
 from workflow_r1.trajectory.index import append_indexed
 
 JAWS = "Where was the director of Jaws born?"
@@ -148,3 +148,19 @@ def test_mistakes(call: Callable, run: Path, arguments: list[str], expected: str
     code, _, errors = call("show", *arguments)
     assert code == 2
     assert expected in errors
+
+
+@pytest.mark.parametrize(
+    ("prices", "cost"),
+    [('currency = "EUR"', "cost 0.250000 EUR,"), ("", "cost 0.250000 USD,"), (None, "cost 0.250000,")],
+)
+def test_costs_are_in_the_currency_of_the_run(call: Callable, run: Path, prices: str | None, cost: str) -> None:
+    if prices is not None:
+        (run / "config.toml").write_text(f"[prices]\n{prices}\n", encoding="utf-8")
+    answered = trajectories()[0]
+    turn = answered.turns[0].model_copy(update={"usage": Usage(llm_calls=1, prompt_tokens=3, cost=0.25, paid=0.25)})
+    append_indexed(
+        run / "trajectories.jsonl.gz",
+        [answered.model_copy(update={"id": "paid", "turns": (turn, *answered.turns[1:])})],
+    )
+    assert cost in call("show", "r", "id=paid").stdout

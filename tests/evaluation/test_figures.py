@@ -74,9 +74,8 @@ def test_wilson_interval_refuses_nonsense() -> None:
 
 
 def test_failures_are_counted_and_enter_nothing_else() -> None:
-    call = OperatorCall(
-        operator="Search", input="x", observation="y", valid=True, usage=Usage(llm_calls=1, prompt_tokens=4)
-    )
+    usage = Usage(llm_calls=1, prompt_tokens=4, cost=0.0, paid=0.0)
+    call = OperatorCall(operator="Search", input="x", observation="y", valid=True, usage=usage)
     wrong_name = OperatorCall(operator="Serach", input="x", observation="no such operator", valid=False)
     figures = compute_figures(
         [trajectory(call, call), trajectory(wrong_name, right=False, format_reward=-0.5), failure()]

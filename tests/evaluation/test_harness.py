@@ -226,6 +226,18 @@ def test_what_a_row_counts() -> None:
     assert not isinstance(trajectory, ScoredTrajectory)
 
 
+def test_a_row_has_no_tokens_where_a_service_did_not_count_them() -> None:
+    turns = (
+        Turn(index=1, text="x", well_formed=True, usage=Usage(llm_calls=1, prompt_tokens=3, completion_tokens=2)),
+        Turn(index=2, text="y", well_formed=True, usage=Usage(llm_calls=1)),
+    )
+    trajectory = Trajectory(
+        id="t", group_id="t", question=PARIS, prompt_token_ids=(), turns=turns, stop_reason=StopReason.OPERATOR_FAILED
+    )
+    row = make_row(trajectory, method="m", benchmark="b", seed=0, repeat=0)
+    assert (row.llm_calls, row.tokens) == (2, None)
+
+
 def test_calls_and_tokens_of_a_policy_behind_a_server_of_tokens_count_once() -> None:
     """A server that samples by tokens counts its calls itself, and the records hold its tokens, too."""
     told = [

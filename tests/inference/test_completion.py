@@ -162,3 +162,30 @@ def test_usage_is_the_services_own() -> None:
     completion = {"choices": [{"message": {"content": "Rome"}}], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
     usage = Usage(llm_calls=1, prompt_tokens=7, completion_tokens=3, cost=None, paid=None)
     assert read_completion(completion).usage == usage
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}, (10, 5, 0)),
+        ({"prompt_tokens": 10, "completion_tokens": 5}, (10, 5, 0)),
+        # xAI and Gemini: 100 tokens of a thought are charged for and stand in the total alone.
+        ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 115}, (10, 105, 0)),
+        ({"prompt_tokens": 10, "total_tokens": 15}, (10, 5, 0)),
+        ({"completion_tokens": 5, "total_tokens": 15}, (10, 5, 0)),
+        ({"prompt_tokens": 10, "completion_tokens": 0, "total_tokens": 10}, (10, 0, 0)),
+        # One figure without the other leaves the sum unknown.
+        ({"completion_tokens": 5}, (0, 5, 1)),
+        ({"prompt_tokens": 0, "completion_tokens": 5, "total_tokens": 5}, (0, 5, 1)),
+        ({"prompt_tokens": 10}, (10, 0, 1)),
+        ({"total_tokens": 15}, (0, 0, 1)),
+        ({"prompt_tokens": "10", "completion_tokens": -5}, (0, 0, 1)),
+        ({}, (0, 0, 1)),
+        (None, (0, 0, 1)),
+    ],
+)
+def test_token_figures_of_the_service(told: dict[str, Any] | None, counted: tuple[int, int, int]) -> None:
+    usage = read_completion({"choices": [{"message": {"content": "Rome"}}], "usage": told}).usage
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.unreported_calls) == counted
+    assert usage.tokens == (None if counted[2] else counted[0] + counted[1])
+    assert (usage.llm_calls, usage.cost, usage.paid) == (1, None, None)

@@ -62,6 +62,13 @@ def test_a_reply_comes_back_as_it_was_and_says_that_it_was_stored(path: Path) ->
     assert replayed == again
 
 
+def test_a_reply_without_token_figures_is_one_without_them_in_a_replay(path: Path) -> None:
+    usage = Usage(llm_calls=1, prompt_tokens=7, unreported_calls=1)
+    (first,) = ask(ScriptedChatModel([ChatReply("x", FinishReason.STOP, usage)]), path, {})
+    (again,) = ask(None, path, {}, mode="replay")
+    assert first.usage.tokens is again.usage.tokens is None
+
+
 @pytest.mark.parametrize("refusal", [TooLongError("9 tokens"), FilteredError("flagged")])
 def test_a_refusal_of_what_was_asked_is_heard_again_in_a_replay(path: Path, refusal: ContentRejectedError) -> None:
     inner = ScriptedChatModel(lambda _: refusal)

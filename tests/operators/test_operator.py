@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -102,6 +103,7 @@ def test_functions_that_cannot_be_operators() -> None:
         (no_resource, "`resource` and `opens`"),
         (unknown, "Unknown.*at run time"),
         (not_async, "async def"),
+        (partial(grammar, answer="x"), "with a name, received functools.partial.*async def"),
     ]
     for function, message in cases:
         with pytest.raises(TypeError, match=message):
@@ -206,6 +208,14 @@ def test_what_is_no_observation_is_a_programming_error() -> None:
 
     with pytest.raises(TypeError, match="received NoneType"):
         asyncio.run(nothing("x", SERVICES))
+
+    @operator(purpose="Returns a number.")
+    async def number(text: str) -> OperatorResult:
+        return OperatorResult(observation=12)  # type: ignore[arg-type]
+
+    with pytest.raises(TypeError, match="observation of an OperatorResult, received int") as raised:
+        asyncio.run(number("x", SERVICES))
+    assert "The operator Number (" in raised.value.__notes__[0]
 
 
 class ForeignError(Exception):

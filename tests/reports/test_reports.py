@@ -312,7 +312,15 @@ def services_row(step: int, **quantities: float | None) -> dict[str, Any]:
 def test_services_are_summed_up_over_the_run(run: Path) -> None:
     rows = [
         services_row(1, **{"total/paid": 0.25, "total/seconds_p50": 3.0, "total/failures/ServiceTimeoutError": 2}),
-        services_row(2, **{"operator/Custom/cost": None, "endpoint/gpt-x/calls": 0, "total/seconds_p50": None}),
+        services_row(
+            2,
+            **{
+                "total/unreported_calls": 1,
+                "operator/Custom/cost": None,
+                "endpoint/gpt-x/calls": 0,
+                "total/seconds_p50": None,
+            },
+        ),
     ]
     (run / "services.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     header, table = services_table(read_run(run))
@@ -322,6 +330,7 @@ def test_services_are_summed_up_over_the_run(run: Path) -> None:
     assert (total["LLM calls"], total["stored"], total["paid"], total["failed"]) == ("2", "4", "1.25", "2")
     assert total["seconds"] == "3.000"
     assert shown["operator Custom"]["cost (USD)"] == "unknown"
+    assert (total["tokens in"], shown["operator Custom"]["tokens in"]) == ("unknown", "2")
     assert "## Services" in write_summary(read_run(run))
 
 
@@ -331,6 +340,8 @@ def test_operators_are_shown_per_trajectory() -> None:
     assert "cost (EUR)" in header
     assert table[0] == ["Custom", "1.00", "2.00", "1.00", "200", "20", "0.25", "unknown", "1.50"]
     assert table[1] == ["all", *table[0][1:]]
+    uncounted = OperatorUsage(calls=1, usage=usage + Usage(llm_calls=1))
+    assert operators_table({"Custom": uncounted}, num=1, currency="EUR")[1][0][4:6] == ["unknown", "unknown"]
 
 
 def test_the_parts_of_a_reward_are_shown(tmp_path: Path) -> None:

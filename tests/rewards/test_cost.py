@@ -93,3 +93,9 @@ def test_each_kind_of_cost():
     unpriced = call.model_copy(update={"usage": Usage(llm_calls=1, cost=None)})
     first = turns[0].model_copy(update={"calls": (unpriced,)})
     assert cost_of(trajectory.model_copy(update={"turns": (first, turns[1])}), "money") is None
+    # Of a service that does not count its tokens, they are unknown, and so is what they cost.
+    uncounted = call.model_copy(update={"usage": Usage(llm_calls=1)})
+    unknown = trajectory.model_copy(
+        update={"turns": (turns[0].model_copy(update={"calls": (call, uncounted)}), turns[1])}
+    )
+    assert (cost_of(unknown, "tokens"), cost_of(unknown, "calls")) == (None, 4)

@@ -257,3 +257,9 @@ def test_an_unknown_price_is_refused_with_its_remedy():
     scorer = Scorer(RewardConfig(cost=CostConfig(dial=0.4, kind="money")))
     with pytest.raises(ConfigError, match=r"reward.cost.kind: expected the price of every service.*\[prices\]"):
         scorer([trajectory(cost=None), trajectory(cost=1.0)])
+
+
+def test_a_service_that_does_not_count_its_tokens_is_refused_where_they_are_weighed():
+    scorer = Scorer(RewardConfig(cost=CostConfig(dial=0.4, kind="tokens")))
+    with pytest.raises(ConfigError, match=r"reward.cost.kind: expected token figures .* \"calls\""):
+        scorer([trajectory(tokens=0), trajectory(tokens=7)])

@@ -47,6 +47,24 @@ def test_infrastructure_stop_reasons():
     }
 
 
+def test_tokens_of_a_service_that_does_not_count_them_are_unknown_in_every_sum():
+    counted, uncounted = Usage(llm_calls=1, prompt_tokens=7, completion_tokens=2), Usage(llm_calls=2)
+    assert (Usage().tokens, counted.tokens, uncounted.tokens) == (0, 9, None)
+    total = counted + uncounted
+    assert (total.tokens, total.unreported_calls) == (None, 2)
+    assert Usage.model_validate_json(total.model_dump_json()) == total
+    # A record of an earlier version has no such field.
+    assert "unreported_calls" not in counted.model_dump_json()
+    assert Usage.model_validate_json('{"llm_calls": 2, "cost": null, "paid": null}').tokens is None
+
+
+def test_a_call_whose_price_is_not_told_has_an_unknown_one():
+    assert (Usage().cost, Usage().paid) == (0.0, 0.0)
+    for made in ({"llm_calls": 1}, {"searches": 1}):
+        assert (Usage(**made).cost, Usage(**made).paid) == (None, None)
+        assert (Usage(**made, cost=0.0) + Usage(**made)).cost is None
+
+
 def test_totals_over_turns():
     def call(n):
         return OperatorCall(

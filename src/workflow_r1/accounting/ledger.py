@@ -3,7 +3,7 @@
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -37,18 +37,17 @@ class Charge:
     @property
     def usage(self) -> Usage:
         """All of it together."""
-        total = sum(self._usages, start=Usage())
-        return total.model_copy(
-            update={
-                "cost": _exact_sum([usage.cost for usage in self._usages]),
-                "paid": _exact_sum([usage.paid for usage in self._usages]),
-            }
-        )
+        return _sum(self._usages)
 
     def fuller(self, told: Usage) -> Usage:
-        """Choose between the metered usage and the operator's own report, which may include an LLM of its own."""
+        """Choose between the metered use of LLMs and the operator's own report, which may include an LLM of its own.
+
+        Searches are those that were metered where the report has none.
+        """
         metered = self.usage
-        return told if told.llm_calls > metered.llm_calls else metered
+        if told.llm_calls <= metered.llm_calls:
+            return metered
+        return told if told.searches else _sum([told, *(usage for usage in self._usages if usage.searches)])
 
 
 _charge: ContextVar[Charge | None] = ContextVar("charge", default=None)
@@ -71,8 +70,6 @@ class Account:
 
     usage: Usage = field(default_factory=Usage)
     """Calls, tokens and money."""
-    num_unreported: int = 0
-    """Replies for which the service gave no token figures: their tokens, and their price, are unknown."""
     failures: Counter[str] = field(default_factory=Counter)
     """Calls that failed after all their attempts, by kind."""
     failed_attempts: Counter[str] = field(default_factory=Counter)
@@ -83,7 +80,6 @@ class Account:
     def add(self, other: "Account") -> None:
         """Add another's figures."""
         self.usage += other.usage
-        self.num_unreported += other.num_unreported
         self.failures.update(other.failures)
         self.failed_attempts.update(other.failed_attempts)
         self.seconds.extend(other.seconds)
@@ -102,7 +98,7 @@ class Account:
             "stored_searches": usage.stored_searches,
             "cost": usage.cost,
             "paid": usage.paid,
-            "unreported_calls": self.num_unreported,
+            "unreported_calls": usage.unreported_calls,
             "seconds_p50": p50,
             "seconds_p95": p95,
             **{f"failures/{kind}": number for kind, number in sorted(self.failures.items())},
@@ -136,10 +132,8 @@ class Ledger:
         charge = _charge.get()
         if charge is not None:
             charge.add(usage)
-        unreported = usage.llm_calls > 0 and usage.prompt_tokens == 0 == usage.completion_tokens
         for account in self._accounts(endpoint):
             account.usage += usage
-            account.num_unreported += unreported
             if not usage.stored_calls and not usage.stored_searches:
                 account.seconds.append(seconds)
 
@@ -192,6 +186,15 @@ class Ledger:
             if new:
                 self.total.failed_attempts.update(new)
                 self.endpoints.setdefault(endpoint, Account()).failed_attempts.update(new)
+
+
+def _sum(usages: Sequence[Usage]) -> Usage:
+    return sum(usages, start=Usage()).model_copy(
+        update={
+            "cost": _exact_sum([usage.cost for usage in usages]),
+            "paid": _exact_sum([usage.paid for usage in usages]),
+        }
+    )
 
 
 def _exact_sum(amounts: list[float | None]) -> float | None:

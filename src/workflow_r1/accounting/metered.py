@@ -82,8 +82,7 @@ class BudgetedChatModel:
         """
         with self._budget.call():
             reply = await self.inner(request)
-        tokens = reply.usage.prompt_tokens + reply.usage.completion_tokens
-        self._budget.end_call(tokens=tokens or None, money=price_of(reply.usage, self._price), name=self.endpoint)
+        self._budget.end_call(tokens=reply.usage.tokens, money=price_of(reply.usage, self._price), name=self.endpoint)
         return reply
 
     async def aclose(self) -> None:
@@ -169,8 +168,7 @@ def price_of(usage: Usage, price: ModelPrice | None) -> float | None:
         return None
     if price.is_free:
         return 0.0
-    # A request has at least one token: a reply without any comes from a service that does not count them.
-    if usage.prompt_tokens == 0 == usage.completion_tokens:
+    if usage.tokens is None:
         return None
     return price.cost(usage.prompt_tokens, usage.completion_tokens)
 

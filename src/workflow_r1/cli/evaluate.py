@@ -104,7 +104,7 @@ def evaluate(
                 f"{ended}. The answers that are done are in {place}; when the service is back, the same command with "
                 f"--output {place} continues"
             ) from None
-        console.print(f"\ninterrupted; continue with the same command and  --output {place}", soft_wrap=True)
+        console.print(f"\ninterrupted; continue with the same command and --output {place}", soft_wrap=True)
         raise typer.Exit(130) from None
     _show(console, plan, done)
     place = show_path(done.directory)

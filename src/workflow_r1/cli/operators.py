@@ -192,9 +192,11 @@ def _call(console: "Console", config: "RunConfig", found: "FoundOperator", text:
         return
     console.print(Text(result.observation, style="green" if result.valid else "red"))
     usage = result.usage
+    known = f"{usage.prompt_tokens} tokens in, {usage.completion_tokens} out"
+    tokens = "tokens unknown" if usage.tokens is None else known
     parts = [
         *([] if result.valid else ["the policy's mistake"]),
-        f"{usage.llm_calls} LLM calls ({usage.prompt_tokens} tokens in, {usage.completion_tokens} out)",
+        f"{usage.llm_calls} LLM calls ({tokens})",
         f"{seconds:.2f} s",
     ]
     console.print(Text(", ".join(parts), style="dim"))

@@ -34,6 +34,7 @@ def show(
     A conversation says of each call where its input came from, and whether it turned a right answer wrong or the other way.
     Nothing that the run names is executed. Long output: workflow-r1 show RUN --full | less
     """
+    from workflow_r1.running.exports import Origin
     from workflow_r1.running.stored import select_stored
     from workflow_r1.running.terminal import Terminal
     from workflow_r1.workflows.selection import read_conditions
@@ -45,7 +46,7 @@ def show(
         _print_json(_first(selected, limit))
         return
     if full or num_selected == 1:
-        _print_conversations(console, _first(selected, limit))
+        _print_conversations(console, _first(selected, limit), currency=Origin.of(place).currency)
     else:
         limit = NUM_LISTED if limit is None else limit
         _print_list(console, _first(selected, limit))
@@ -76,10 +77,10 @@ def _print_json(selected: "list[Selected]") -> None:
             typer.echo(to_json_line(trajectory), nl=False)
 
 
-def _print_conversations(console: "Terminal", selected: "list[Selected]") -> None:
+def _print_conversations(console: "Terminal", selected: "list[Selected]", *, currency: str | None) -> None:
     from workflow_r1.running.trace import LiveTrace
 
-    trace = LiveTrace(console)
+    trace = LiveTrace(console, currency=currency or "")
     for each in selected:
         for trajectory in each.read():
             step = "" if trajectory.step is None else f", step {trajectory.step}"

@@ -38,7 +38,9 @@ def print_spent(console: "Console", accounts: "Accounts") -> None:
     """Print the amounts spent on services."""
     total = accounts.ledger.total
     failed = f"; {total.failures.total()} calls failed" if total.failures else ""
-    unreported = f"; {total.num_unreported} replies came without token figures" if total.num_unreported else ""
+    unreported = (
+        f"; {total.usage.unreported_calls} replies came without token figures" if total.usage.unreported_calls else ""
+    )
     console.print(
         f"spent on services: {accounts.budget.describe()}{failed}{unreported}",
         soft_wrap=True, markup=False,

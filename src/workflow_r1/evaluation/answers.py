@@ -50,7 +50,7 @@ class Answers:
     llm_calls: Floats
     """``(rows,)``."""
     tokens: Floats
-    """``(rows,)``."""
+    """``(rows,)``; NaN where unknown."""
     seconds: Floats
     """``(rows,)``."""
     cost: Floats

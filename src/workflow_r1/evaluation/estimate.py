@@ -30,10 +30,10 @@ class Bill(Record):
     """Trajectories that it is for."""
     llm_calls: Range
     """Replies of LLMs."""
-    prompt_tokens: Range
-    """Sent."""
-    completion_tokens: Range
-    """Received."""
+    prompt_tokens: Range | None
+    """Sent; None where a service did not count them."""
+    completion_tokens: Range | None
+    """Received; None where a service did not count them."""
     searches: Range
     """Searches."""
     cost: Range | None
@@ -77,12 +77,13 @@ def estimate_bill(trajectories: Sequence[Trajectory], *, num_trajectories: int, 
             estimate=float(values.mean()) * num_trajectories, low=low * num_trajectories, high=high * num_trajectories
         )
 
+    counted = all(usage.tokens is not None for usage in usages)
     costs = [usage.cost for usage in usages if usage.cost is not None]
     return Bill(
         num_trajectories=num_trajectories,
         llm_calls=scale(lambda index: usages[index].llm_calls),
-        prompt_tokens=scale(lambda index: usages[index].prompt_tokens),
-        completion_tokens=scale(lambda index: usages[index].completion_tokens),
+        prompt_tokens=scale(lambda index: usages[index].prompt_tokens) if counted else None,
+        completion_tokens=scale(lambda index: usages[index].completion_tokens) if counted else None,
         searches=scale(lambda index: usages[index].searches),
         cost=scale(lambda index: costs[index]) if len(costs) == len(usages) else None,
     )

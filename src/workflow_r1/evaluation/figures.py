@@ -109,10 +109,10 @@ class Figures(Record):
     """Mean tokens that the policy wrote (0 where the policy is a chat server, which does not hand out tokens)."""
     llm_calls: float
     """Mean requests to the operators' LLM."""
-    llm_prompt_tokens: float
-    """Mean tokens sent to the operators' LLM."""
-    llm_completion_tokens: float
-    """Mean tokens received from the operators' LLM."""
+    llm_prompt_tokens: float | None
+    """Mean tokens sent to the operators' LLM; None where its service did not count them."""
+    llm_completion_tokens: float | None
+    """Mean tokens received from the operators' LLM; None where its service did not count them."""
     cost: float | None
     """Mean price of LLM calls (the policy's own server included) and searches, paid or answered from the store of calls; None
     where a price is unknown."""
@@ -171,8 +171,8 @@ def compute_figures(trajectories: Iterable[Trajectory]) -> Figures:
         operator_calls={name: of.calls / num for name, of in operators.items()},
         policy_tokens=mean(t.num_policy_tokens for t in scored),
         llm_calls=usage.llm_calls / num if num else 0.0,
-        llm_prompt_tokens=usage.prompt_tokens / num if num else 0.0,
-        llm_completion_tokens=usage.completion_tokens / num if num else 0.0,
+        llm_prompt_tokens=None if usage.tokens is None else usage.prompt_tokens / max(1, num),
+        llm_completion_tokens=None if usage.tokens is None else usage.completion_tokens / max(1, num),
         cost=None if cost is None else cost / max(1, num),
         stop_reasons=dict(sorted(Counter(str(t.stop_reason) for t in trajectories).items())),
         parts={name: statistics.fmean(each[name] for each in parts if name in each) for name in sorted(shown)},

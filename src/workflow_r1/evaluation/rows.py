@@ -68,8 +68,8 @@ class EvaluationRow(Record):
     """Turns of the method, including the one that answers."""
     llm_calls: Count = 0
     """Calls of LLMs, the policy's own included."""
-    tokens: Count = 0
-    """Tokens sent to and received from LLMs, the policy included."""
+    tokens: Count | None = 0
+    """Tokens sent to and received from LLMs, the policy included; None where a service did not count them."""
     seconds: Amount = 0.0
     """Wall time."""
     cost: Amount | None = None

@@ -63,14 +63,7 @@ def read_completion(completion: Any) -> ChatReply:
     return ChatReply(
         text=encodable(text if text.strip() else refusal or text),
         finish_reason=FinishReason.LENGTH if end in _CUT_OFF else FinishReason.STOP,
-        # A price is the meter's to say.
-        usage=Usage(
-            llm_calls=1,
-            prompt_tokens=_num_tokens(completion, "prompt_tokens"),
-            completion_tokens=_num_tokens(completion, "completion_tokens"),
-            cost=None,
-            paid=None,
-        ),
+        usage=_read_usage(completion.get("usage")),
         reasoning=encodable(reasoning),
         flaw=flaw,
     )
@@ -136,8 +129,25 @@ def _refusals(message: Mapping[str, Any]) -> Iterator[str]:
                 yield str(part.get("refusal") or "")
 
 
-def _num_tokens(completion: Mapping[str, Any], key: str) -> int:
-    """Read a figure of the service's own usage; 0 where it gives none."""
-    usage = completion.get("usage")
-    number = usage.get(key) if isinstance(usage, dict) else None
-    return number if isinstance(number, int) and 0 <= number < 2**53 else 0
+def _read_usage(usage: Any) -> Usage:
+    """Read the service's own figures of one reply. A price is the meter's to say.
+
+    What the total holds beyond the prompt was written by the model: xAI, and gateways to Gemini, leave the tokens of a
+    thought, which they charge for, out of ``completion_tokens``. A figure that is absent is the rest of the total.
+    """
+    figures = usage if isinstance(usage, dict) else {}
+    prompt, completion, total = (_count(figures.get(f"{name}_tokens")) for name in ("prompt", "completion", "total"))
+    if total is not None and (prompt or completion is not None):
+        prompt = prompt or max(0, total - (completion or 0))
+        completion = max(completion or 0, total - prompt)
+    return Usage(
+        llm_calls=1,
+        prompt_tokens=prompt or 0,
+        completion_tokens=completion or 0,
+        unreported_calls=int(not prompt or completion is None),
+    )
+
+
+def _count(number: Any) -> int | None:
+    """A number of tokens; None where the service gives none."""
+    return number if isinstance(number, int) and 0 <= number < 2**53 else None

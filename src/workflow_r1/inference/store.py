@@ -73,6 +73,7 @@ class StoredChatModel:
                 "llm_calls": usage.llm_calls,
                 "prompt_tokens": usage.prompt_tokens,
                 "completion_tokens": usage.completion_tokens,
+                **({"unreported_calls": usage.unreported_calls} if usage.unreported_calls else {}),
                 **({"reasoning": received.reasoning} if received.reasoning else {}),
                 **({"flaw": received.flaw} if received.flaw else {}),
             }
@@ -93,7 +94,8 @@ class StoredChatModel:
         )
         answer, is_stored = await self._store.answer(call, keeping_refusals(ask))
         raise_refusal(answer)
-        counts = {name: answer[name] for name in ("llm_calls", "prompt_tokens", "completion_tokens")}
+        counted = ("llm_calls", "prompt_tokens", "completion_tokens", "unreported_calls")
+        counts = {name: answer[name] for name in counted if name in answer}
         flaw = answer.get("flaw")
         reply = ChatReply(
             text=answer["text"],

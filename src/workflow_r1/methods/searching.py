@@ -73,7 +73,7 @@ class SearchDirectory:
         """Write the finding and its cost. Where nothing was done since the last summary, that one stays."""
         summary = {
             "llm_calls": usage.llm_calls,
-            "tokens": usage.prompt_tokens + usage.completion_tokens,
+            "tokens": usage.tokens,
             "searches": usage.searches,
             "cost": usage.cost,
             "paid": usage.paid,

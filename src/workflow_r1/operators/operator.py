@@ -146,6 +146,10 @@ class Operator:
             return OperatorResult(observation=result)
         if not isinstance(result, OperatorResult):
             raise TypeError(f"expected a text or an OperatorResult, received {type(result).__name__}")
+        if not isinstance(result.observation, str):
+            raise TypeError(
+                f"expected a text as the observation of an OperatorResult, received {type(result.observation).__name__}"
+            )
         if result.reward is not None and not math.isfinite(result.reward):
             raise ValueError(f"expected a finite number as the reward of an OperatorResult, received {result.reward}")
         return result
@@ -215,6 +219,8 @@ def operator(
     """
 
     def make(function: OperatorFunction) -> Operator:
+        if not hasattr(function, "__name__"):
+            raise TypeError(f"expected an async function with a name, received {function!r}; write `async def`")
         place = f"operator function {function.__name__!r}"
         if not purpose.strip() or "\n" in purpose:
             raise TypeError(f"{place}: expected a purpose of one line, received {purpose!r}")

@@ -1,10 +1,11 @@
-"""Tables of the usage of services. An unknown price is shown as unknown, never as 0."""
+"""Tables of the usage of services. Unknown prices and tokens are shown as unknown, never as 0."""
 
 import statistics
 from collections.abc import Mapping
 
 from workflow_r1.evaluation.usage import OperatorUsage
 from workflow_r1.reports.run_record import RunRecord
+from workflow_r1.trajectory import Usage
 
 Table = tuple[list[str], list[list[str]]]
 """Header and rows."""
@@ -34,8 +35,7 @@ def operators_table(operators: Mapping[str, OperatorUsage], *, num: int, currenc
                 f"{of.calls / num:.2f}",
                 f"{usage.llm_calls / num:.2f}",
                 f"{(usage.stored_calls + usage.stored_searches) / num:.2f}",
-                f"{usage.prompt_tokens / num:.0f}",
-                f"{usage.completion_tokens / num:.0f}",
+                *_show_tokens(usage, num),
                 show_money(usage.cost, num),
                 show_money(usage.paid, num),
                 f"{of.seconds / num:.2f}",
@@ -59,6 +59,13 @@ def services_table(run: RunRecord) -> Table:
     return header, rows
 
 
+def _show_tokens(usage: Usage, num: int) -> tuple[str, str]:
+    """Tokens sent and received, shared out among ``num``."""
+    if usage.tokens is None:
+        return "unknown", "unknown"
+    return f"{usage.prompt_tokens / num:.0f}", f"{usage.completion_tokens / num:.0f}"
+
+
 def show_money(amount: float | None, num: int = 1) -> str:
     """An amount, shared out among ``num``."""
     return "unknown" if amount is None else f"{amount / num:.4g}"
@@ -72,13 +79,14 @@ def _account(run: RunRecord, account: str) -> list[str]:
         return None if None in values else sum(values)
 
     failures = [value for row in run.services for key, value in row.items() if key.startswith(f"{account}/failures/")]
+    known = not total("unreported_calls")
     medians = [row[f"{account}/seconds_p50"] for row in run.services if row.get(f"{account}/seconds_p50") is not None]
     return [
         f"{total('calls'):,}",
         f"{total('searches'):,}",
         f"{total('stored_calls', 'stored_searches'):,}",
-        f"{total('prompt_tokens'):,}",
-        f"{total('completion_tokens'):,}",
+        f"{total('prompt_tokens'):,}" if known else "unknown",
+        f"{total('completion_tokens'):,}" if known else "unknown",
         show_money(total("cost")),
         show_money(total("paid")),
         f"{sum(failures):,}",

@@ -177,11 +177,16 @@ def figures_table(results: Iterable[tuple[str, Figures]]) -> tuple[list[str], li
             *([_show(figures.f1)] if with_f1 else []),
             f"{figures.turns:.1f}",
             f"{figures.llm_calls:.1f}",
-            f"{figures.llm_prompt_tokens + figures.llm_completion_tokens:.0f}",
+            _show_llm_tokens(figures),
         ]
         for name, figures in results
     ]
     return header, rows
+
+
+def _show_llm_tokens(figures: Figures) -> str:
+    sent, received = figures.llm_prompt_tokens, figures.llm_completion_tokens
+    return "unknown" if sent is None or received is None else f"{sent + received:.0f}"
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -18,7 +18,7 @@ def cost_of(trajectory: Trajectory, kind: CostKind) -> float | None:
             configuration's currency.
 
     Returns:
-        The cost, at least 0; None where a price is unknown.
+        The cost, at least 0; None where a price is unknown, or the tokens of a service that does not count them.
     """
     match kind:
         case "tokens":
@@ -33,13 +33,16 @@ def cost_of(trajectory: Trajectory, kind: CostKind) -> float | None:
             return (trajectory.usage + trajectory.policy_usage).cost
 
 
-def num_tokens(trajectory: Trajectory) -> int:
-    """Return the tokens of all LLMs of a trajectory.
+def num_tokens(trajectory: Trajectory) -> int | None:
+    """Return the tokens of all LLMs of a trajectory; None where a service did not count them.
 
     Tokens of a policy in this process are those of its context, each counted once: it keeps them between turns. Tokens
     of LLMs behind services are the services' own figures: a chat is sent anew with each turn.
     """
-    return trajectory.usage.prompt_tokens + trajectory.usage.completion_tokens + sum(trajectory.policy_tokens)
+    usage = trajectory.usage
+    if usage.tokens is None or trajectory.policy_usage.tokens is None:
+        return None
+    return usage.tokens + sum(trajectory.policy_tokens)
 
 
 def cost_reductions(

@@ -129,6 +129,11 @@ class Scorer:
 
     def _reductions(self, group: Sequence[ScoredTrajectory], totals: Sequence[float]) -> list[float]:
         costs = [cost_of(each, self._cost.kind) for each in group]
+        if None in costs and self._cost.kind == "tokens":
+            raise ConfigError(
+                'reward.cost.kind: expected token figures with every reply of a service, but one gives none; weigh "calls" '
+                'or "turns"'
+            )
         if None in costs:
             raise ConfigError(
                 "reward.cost.kind: expected the price of every service, but one is unknown; set it in [prices] (0 where it "

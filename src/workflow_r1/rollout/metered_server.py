@@ -42,14 +42,7 @@ class MeteredServer:
         async def ask(request: ChatRequest) -> ChatReply:
             completion = await self.inner.complete(prompt, **options)
             had.append(completion)
-            # A price is the meter's to say.
-            usage = Usage(
-                llm_calls=1,
-                prompt_tokens=len(prompt),
-                completion_tokens=len(completion.token_ids),
-                cost=None,
-                paid=None,
-            )
+            usage = Usage(llm_calls=1, prompt_tokens=len(prompt), completion_tokens=len(completion.token_ids))
             return ChatReply(text="", finish_reason=FinishReason.STOP, usage=usage)
 
         # The meter and the budget count calls of chat models: a call by tokens is one whose messages nobody reads.

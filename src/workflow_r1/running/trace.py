@@ -39,7 +39,7 @@ class LiveTrace:
 
     Args:
         console: console of the view.
-        currency: currency of the costs.
+        currency: currency of the costs; empty where it is unknown.
     """
 
     def __init__(self, console: Console, *, currency: str = "USD") -> None:
@@ -246,13 +246,13 @@ def money_parts(usage: "Usage", currency: str) -> list[str]:
     if not usage.cost:
         return []
     paid = f" (paid {usage.paid:.6f})" if usage.paid != usage.cost else ""
-    return [f"cost {usage.cost:.6f} {currency}{paid}"]
+    return [f"cost {usage.cost:.6f} {currency}".rstrip() + paid]
 
 
 def _call_parts(usage: "Usage") -> list[str]:
     if not usage.llm_calls:
         return []
-    tokens = count(usage.prompt_tokens + usage.completion_tokens, "token")
+    tokens = "tokens unknown" if usage.tokens is None else count(usage.tokens, "token")
     stored = f", {usage.stored_calls} from the store" if usage.stored_calls else ""
     return [f"{count(usage.llm_calls, 'LLM call')} ({tokens}{stored})"]
 

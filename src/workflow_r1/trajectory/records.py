@@ -97,6 +97,24 @@ class Question(Record):
     """Further fields of the file, e.g. ``hops`` or ``type``."""
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_zero(value: object) -> bool:
+    return value == 0
+
+
+def _cost_untold(told: dict[str, Any]) -> float | None:
+    """Nothing costs nothing; a call whose price nobody told has an unknown one."""
+    return None if told.get("llm_calls") or told.get("searches") else 0.0
+
+
+def _calls_without_tokens(told: dict[str, Any]) -> int:
+    """A request has at least one token: calls without any are those of a service that does not count them."""
+    return 0 if told.get("prompt_tokens") else int(told.get("llm_calls", 0))
+
+
 class Usage(Record):
     """Usage of LLM and search services by some calls, in the services' own figures."""
 
@@ -108,7 +126,7 @@ class Usage(Record):
     """Tokens received, as the service counts them."""
     searches: int = 0
     """Searches done: by their service, or from the store of calls."""
-    cost: float | None = 0.0
+    cost: float | None = Field(default_factory=_cost_untold)
     """Price of all of them in the configuration's currency, paid or not; None where a price is unknown."""
     stored_calls: int = 0
     """Number of ``llm_calls`` that the store of calls answered."""
@@ -116,8 +134,15 @@ class Usage(Record):
     """Prompt and completion tokens of ``stored_calls``."""
     stored_searches: int = 0
     """Number of ``searches`` that the store of calls answered."""
-    paid: float | None = 0.0
+    paid: float | None = Field(default_factory=_cost_untold)
     """The part of ``cost`` that was not answered from the store; None where a price is unknown."""
+    unreported_calls: int = Field(default_factory=_calls_without_tokens, exclude_if=_is_zero)
+    """Number of ``llm_calls`` for which the service gave no token figures: the tokens of all are then unknown."""
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens sent and received; None where a service did not count them."""
+        return None if self.unreported_calls else self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: "Usage") -> "Usage":
         """Add two usages field by field; a sum with an unknown price is unknown."""
@@ -131,15 +156,12 @@ class Usage(Record):
             stored_tokens=self.stored_tokens + other.stored_tokens,
             stored_searches=self.stored_searches + other.stored_searches,
             paid=_add_money(self.paid, other.paid),
+            unreported_calls=self.unreported_calls + other.unreported_calls,
         )
 
 
 def _add_money(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one + other
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class OperatorCall(Record):
