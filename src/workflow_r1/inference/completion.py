@@ -149,5 +149,5 @@ def _read_usage(usage: Any) -> Usage:
 
 
 def _count(number: Any) -> int | None:
-    """A number of tokens; None where the service gives none."""
+    """Return a number of tokens; None where the service gives none."""
     return number if isinstance(number, int) and 0 <= number < 2**53 else None

@@ -105,14 +105,14 @@ def _is_zero(value: object) -> bool:
     return value == 0
 
 
-def _cost_untold(told: dict[str, Any]) -> float | None:
-    """Nothing costs nothing; a call whose price nobody told has an unknown one."""
-    return None if told.get("llm_calls") or told.get("searches") else 0.0
+def _unstated_cost(given: dict[str, Any]) -> float | None:
+    """Return None where there were calls, since their price is unknown; without calls there was no cost."""
+    return None if given.get("llm_calls") or given.get("searches") else 0.0
 
 
-def _calls_without_tokens(told: dict[str, Any]) -> int:
-    """A request has at least one token: calls without any are those of a service that does not count them."""
-    return 0 if told.get("prompt_tokens") else int(told.get("llm_calls", 0))
+def _calls_without_tokens(given: dict[str, Any]) -> int:
+    """Count the calls of a service that does not count tokens: every request has at least one."""
+    return 0 if given.get("prompt_tokens") else int(given.get("llm_calls", 0))
 
 
 class Usage(Record):
@@ -126,7 +126,7 @@ class Usage(Record):
     """Tokens received, as the service counts them."""
     searches: int = 0
     """Searches done: by their service, or from the store of calls."""
-    cost: float | None = Field(default_factory=_cost_untold)
+    cost: float | None = Field(default_factory=_unstated_cost)
     """Price of all of them in the configuration's currency, paid or not; None where a price is unknown."""
     stored_calls: int = 0
     """Number of ``llm_calls`` that the store of calls answered."""
@@ -134,7 +134,7 @@ class Usage(Record):
     """Prompt and completion tokens of ``stored_calls``."""
     stored_searches: int = 0
     """Number of ``searches`` that the store of calls answered."""
-    paid: float | None = Field(default_factory=_cost_untold)
+    paid: float | None = Field(default_factory=_unstated_cost)
     """The part of ``cost`` that was not answered from the store; None where a price is unknown."""
     unreported_calls: int = Field(default_factory=_calls_without_tokens, exclude_if=_is_zero)
     """Number of ``llm_calls`` for which the service gave no token figures: the tokens of all are then unknown."""
