@@ -25,8 +25,8 @@ const fromNumbers = rounded(jStat.normalci(2, 0.05, deviation, 3));
 const t = [rounded(jStat.tci(2, 0.05, scores)), rounded(jStat.tci(2, 0.05, deviation, 3))];
 console.log("version: jstat", require("./node_modules/jstat/package.json").version);
 console.log("expected: one interval from the array and from its standard deviation, for the normal as for t");
-console.log("seen, t:     ", JSON.stringify(t[0]), "from the array,", JSON.stringify(t[1]), "from its standard deviation", deviation);
-console.log("seen, normal:", JSON.stringify(fromArray), "from the array,", JSON.stringify(fromNumbers), "from its standard deviation", deviation);
+console.log("seen, t:     ", JSON.stringify(t[0]), "from the array,", JSON.stringify(t[1]), "from the deviation", deviation);
+console.log("seen, normal:", JSON.stringify(fromArray), "from the array,", JSON.stringify(fromNumbers), "from the deviation", deviation);
 const asDescribed =
   JSON.stringify([fromArray, fromNumbers]) === "[[1.08,2.92],[0.87,3.13]]" && JSON.stringify(t[0]) === JSON.stringify(t[1]);
 console.log(asDescribed ? "behaviour: as described" : "behaviour: CHANGED");
