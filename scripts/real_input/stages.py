@@ -3,7 +3,6 @@
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -90,7 +89,7 @@ def finish(arguments: list[str]) -> None:
             stopped = interrupt  # The terminal has interrupted the command as well.
         except SystemExit as termination:
             stopped = termination
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # Ctrl-C is ignored where this script runs in the background.
     if stopped is not None:
         raise stopped
     if process.returncode:

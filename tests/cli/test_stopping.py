@@ -76,8 +76,9 @@ def has_lines(file: Path) -> bool:
     return file.is_file() and file.stat().st_size > 0
 
 
-def test_train_ends_with_a_checkpoint(command: Callable[..., Command], tmp_path: Path) -> None:
-    run = command("train", *SMALL, "--run-directory", "run")
+@pytest.mark.parametrize("in_background", [False, True])
+def test_train_ends_with_a_checkpoint(command: Callable[..., Command], tmp_path: Path, in_background: bool) -> None:
+    run = command("train", *SMALL, "--run-directory", "run", in_background=in_background)
     code, output, errors = run.when(lambda: has_lines(tmp_path / "run" / "metrics.jsonl"), signal.SIGTERM)
     assert code == 130, errors
     assert "continue with:  workflow-r1 train --resume run" in output
@@ -95,10 +96,14 @@ def test_a_second_ctrl_c_is_quiet(command: Callable[..., Command], tmp_path: Pat
     assert errors == ""
 
 
-def test_the_warm_start_ends_with_a_checkpoint(command: Callable[..., Command], tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_background", [False, True])
+def test_the_warm_start_ends_with_a_checkpoint(
+    command: Callable[..., Command], tmp_path: Path, in_background: bool
+) -> None:
     run = command(
-        "warmstart", "-o", "warmstart.num_demonstrations=400", "-o", "warmstart.epochs=50", "--run-directory", "w"
-    )
+        "warmstart", "-o", "warmstart.num_demonstrations=400", "-o", "warmstart.epochs=50", "--run-directory", "w",
+        in_background=in_background,
+    )  # fmt: skip
     code, output, errors = run.when(lambda: has_lines(tmp_path / "w" / "metrics.jsonl"), signal.SIGTERM)
     assert code == 130, errors
     assert "continue with:  workflow-r1 warmstart --resume w" in output
@@ -127,6 +132,14 @@ def test_a_rollout_says_what_is_kept(command: Callable[..., Command], tmp_path: 
     assert "The trajectories that were finished are in t.jsonl" in output
     assert errors == ""
     assert not (tmp_path / ".t.jsonl.lock").exists()
+
+
+def test_two_processes_in_the_background_end_with_a_checkpoint(command: Callable[..., Command], tmp_path: Path) -> None:
+    run = command("train", *SMALL, "--processes", "2", "--output", "run", in_background=True)
+    code, output, errors = run.when(lambda: has_lines(tmp_path / "run" / "metrics.jsonl"), signal.SIGTERM)
+    assert code == 130, errors
+    assert "--resume run" in output
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
 
 
 def test_a_study_in_two_processes_ends_with_checkpoints(command: Callable[..., Command], tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -39,6 +38,7 @@ from workflow_r1.cli.tasks import tasks
 from workflow_r1.cli.train import train, warmstart
 from workflow_r1.cli.watch import watch
 from workflow_r1.cli.world import world
+from workflow_r1.engines.native.interrupt import interrupt
 from workflow_r1.errors import BudgetExceededError, ProcessLostError, ServiceError, UserError
 from workflow_r1.printable import printable
 from workflow_r1.running.processes import EXIT_CODE as LOST
@@ -94,7 +94,10 @@ def main() -> None:
     """Run the command line and turn errors into a message and an exit code."""
     if num_started() == 1:
         # The polite end of a job is the same as a person's. Among several processes their launcher passes it on.
-        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGTERM, interrupt)
+    elif is_launched() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A launcher in the background ignores Ctrl-C, and so would its children, to which it passes everything on as Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     logging.getLogger("asyncio").addFilter(_is_no_interrupt)
     # Once the process leaves, its exit code is settled: a Ctrl-C that comes later would kill it in place of that.
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
@@ -102,13 +105,6 @@ def main() -> None:
         app()
     except Exception as error:
         _leave(error)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A shell lets jobs in the background ignore Ctrl-C; they must end all the same when they are asked to.
-        raise KeyboardInterrupt
-    signal.raise_signal(signal.SIGINT)
 
 
 def _is_no_interrupt(record: logging.LogRecord) -> bool:
