@@ -31,7 +31,12 @@ class Source(enum.Enum):
     news = "news"
 
 
-def events(day: datetime.date, source: Source = Source.web, key: uuid.UUID = uuid.UUID(int=0)) -> str:
+def events(
+    day: datetime.date,
+    source: Source = Source.web,
+    since: datetime.datetime = datetime.datetime.min,
+    key: uuid.UUID = uuid.UUID(int=0),
+) -> str:
     """List the events of a day."""
     return f"{day.year} {source.value}"
 
@@ -50,10 +55,11 @@ print("version: agno", importlib.metadata.version("agno"))
 print("expected: a text for each argument")
 print("seen, source:", schema["source"])
 print("seen, day:   ", schema["day"])
+print("seen, since: ", schema["since"])
 print("seen, key:   ", schema["key"])
 print("seen, a call with a text:", text, "and with an empty object:", empty)
 nothing = {"type": "object", "properties": {}, "additionalProperties": False}
-as_described = nothing.items() <= schema["day"].items() and nothing.items() <= schema["key"].items()
+as_described = all(nothing.items() <= schema[name].items() for name in ("day", "since", "key"))
 as_described = as_described and schema["source"]["type"] == "string" and (text, empty) == ("success", "failure")
 print("behaviour: as described" if as_described else "behaviour: CHANGED")
 raise SystemExit(0 if as_described else 1)
