@@ -3,7 +3,7 @@
 #
 # Expected (a guess, made before running): an argument of the type `date` is a text in the tool's schema, as a member of an `Enum` is,
 #   since the call itself takes the text "2026-11-29".
-# What happens: it is an object that admits no field, and so is a `datetime` or a `UUID`. A model that follows the schema sends `{}`,
+# What happens: it is an object that admits no field, and so is a `UUID`. A model that follows the schema sends `{}`,
 #   and the call fails; the text that works is no valid answer to the schema, so a grammar made of it makes the tool unusable.
 # Versions: agno 3.1.10. Date: November 2026.
 set -euo pipefail
@@ -31,12 +31,7 @@ class Source(enum.Enum):
     news = "news"
 
 
-def events(
-    day: datetime.date,
-    source: Source = Source.web,
-    since: datetime.datetime = datetime.datetime.min,
-    key: uuid.UUID = uuid.UUID(int=0),
-) -> str:
+def events(day: datetime.date, source: Source = Source.web, key: uuid.UUID = uuid.UUID(int=0)) -> str:
     """List the events of a day."""
     return f"{day.year} {source.value}"
 
@@ -55,11 +50,10 @@ print("version: agno", importlib.metadata.version("agno"))
 print("expected: a text for each argument")
 print("seen, source:", schema["source"])
 print("seen, day:   ", schema["day"])
-print("seen, since: ", schema["since"])
 print("seen, key:   ", schema["key"])
 print("seen, a call with a text:", text, "and with an empty object:", empty)
 nothing = {"type": "object", "properties": {}, "additionalProperties": False}
-as_described = all(nothing.items() <= schema[name].items() for name in ("day", "since", "key"))
+as_described = nothing.items() <= schema["day"].items() and nothing.items() <= schema["key"].items()
 as_described = as_described and schema["source"]["type"] == "string" and (text, empty) == ("success", "failure")
 print("behaviour: as described" if as_described else "behaviour: CHANGED")
 raise SystemExit(0 if as_described else 1)
