@@ -3,7 +3,7 @@
 #
 # Expected (a guess, made before running): an argument of the type `date` is a text in the tool's schema, as a member of an `Enum` is,
 #   since the call itself takes the text "2026-11-29".
-# What happens: it is an object that admits no field, and so is a `datetime` or a `UUID`. A model that follows the schema sends `{}`,
+# What happens: it is an object that admits no field, and so is a `UUID`. A model that follows the schema sends `{}`,
 #   and the call fails; the text that works is no valid answer to the schema, so a grammar made of it makes the tool unusable.
 # Versions: agno 3.1.10. Date: November 2026.
 set -euo pipefail

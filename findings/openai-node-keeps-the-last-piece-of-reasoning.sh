@@ -3,7 +3,7 @@
 #
 # Expected (a guess, made before running): `finalChatCompletion` joins the pieces of `reasoning_content`, in which servers of open
 #   models stream the reasoning, and the lists `token_ids` of vLLM, as it joins `content`.
-# What happens: each piece takes the place of the one before. The message has one word of reasoning and no sign that there was more,
+# What happens: each piece takes the place of the one before. The message has the end of the reasoning and no sign that there was more,
 #   and the token ids are those of the last chunk with some. What is stored or sent back as the turn is not what the model wrote.
 # Versions: openai 6.49.0 on Node.js 20. Date: November 2026.
 set -euo pipefail

@@ -33,15 +33,15 @@ try {
 } catch {
   words = "refused";
 }
-const dates = verdicts(v.isoDateTime(), ["2026-11-29T10:30:00Z", "2026-11-29T10:30:00+01:00", "2026-11-29T10:30"]);
-const times = verdicts(v.isoTime(), ["10:30:00Z", "10:30:00+01:00", "10:30"]);
+const dates = verdicts(v.isoDateTime(), ["2026-11-29T10:30:00Z", "2026-11-29T10:30Z", "2026-11-29T10:30:00", "2026-11-29T10:30"]);
+const times = verdicts(v.isoTime(), ["10:30:00Z", "10:30Z", "10:30:00", "10:30"]);
 const version = (name) => `${name} ${require(`./node_modules/${name}/package.json`).version}`;
 console.log("versions:", ["valibot", "@valibot/to-json-schema", "ajv", "ajv-formats"].map(version).join(", "));
 console.log("expected: a refusal, or texts that pass both; a number of words is", words);
 console.log("seen (text, valid by the JSON Schema, valid by valibot):");
 console.log(JSON.stringify(dates));
 console.log(JSON.stringify(times));
-const apart = (found) => JSON.stringify(found.texts.map((row) => row.slice(1))) === "[[true,false],[true,false],[false,true]]";
+const apart = (found) => JSON.stringify(found.texts.map((row) => row.slice(1))) === "[[true,false],[false,false],[false,false],[false,true]]";
 const asDescribed = words === "refused" && dates.format === "date-time" && times.format === "time" && apart(dates) && apart(times);
 console.log(asDescribed ? "behaviour: as described" : "behaviour: CHANGED");
 process.exit(asDescribed ? 0 : 1);

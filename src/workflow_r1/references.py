@@ -19,6 +19,8 @@ from workflow_r1.nearest import did_you_mean
 
 _PACKAGE = str(Path(__file__).parent)
 
+_MAX_SHOWN_CHARS = 80
+
 _importing = threading.RLock()
 """No thread is given a module that another one is still running."""
 
@@ -119,7 +121,9 @@ def explain_settings(section: str, model: type[BaseModel], error: ValidationErro
         elif detail["type"] == "missing":
             yield f"{name}: expected a value, received none; set it in the section [{section}]"
         else:
-            yield f"{name}: {detail['msg'].removeprefix('Value error, ')}, received {detail['input']!r}"
+            received = repr(detail["input"])
+            received = received if len(received) <= _MAX_SHOWN_CHARS else f"{received[: _MAX_SHOWN_CHARS - 3]}..."
+            yield f"{name}: {detail['msg'].removeprefix('Value error, ')}, received {received}"
 
 
 def is_file(source: str) -> bool:

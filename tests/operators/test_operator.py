@@ -301,6 +301,8 @@ def test_settings_are_checked_against_their_type() -> None:
     assert "operators.Greet.number: Input should be a valid integer" in str(refused.value)
     assert "operators.Greet.twon: unknown key; did you mean 'town'?" in str(refused.value)
     assert "operators.Greet.zzz: unknown key; operators.Greet has town, number" in str(refused.value)
+    with pytest.raises(ConfigError, match=r"received 'x{76}\.\.\.$"):
+        greet.configure({"town": "Rome", "number": "x" * 500})
     with pytest.raises(ConfigError, match="takes no settings"):
         weather.configure({"a": 1})
 

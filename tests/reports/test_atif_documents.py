@@ -62,6 +62,21 @@ def test_turns_calls_observations_and_the_llm_behind_a_call():
     assert (made.extra["outcome"], made.extra["reward"]["total"]) == ("right", 1.0)
 
 
+def test_tokens_that_a_service_did_not_count_are_left_out():
+    counted, uncounted = Usage(llm_calls=1, prompt_tokens=50, completion_tokens=7), Usage(llm_calls=2)
+    trajectory = make(("Choose.", ENSEMBLE, "Reasoning: ...\nAnswer: Spielberg"), ("So.", "Spielberg"))
+    made = document(with_usage(trajectory, of_turns=counted, of_calls=uncounted))
+    (sub,) = made.subagent_trajectories
+    assert (sub.steps[1].metrics.prompt_tokens, sub.steps[1].metrics.completion_tokens) == (None, None)
+    assert sub.extra == {"llm_calls": 2, "unreported_calls": 2}
+    assert made.final_metrics.total_prompt_tokens == 100
+    first, last = with_usage(trajectory, of_turns=counted).turns
+    mixed = trajectory.model_copy(update={"turns": (first, last.model_copy(update={"usage": uncounted}))})
+    made = document(mixed)
+    assert [step.metrics.prompt_tokens for step in made.steps if step.metrics] == [50, None]
+    assert (made.final_metrics.total_prompt_tokens, made.final_metrics.total_completion_tokens) == (None, None)
+
+
 def test_money_in_another_currency_is_not_called_dollars():
     used = Usage(llm_calls=1, cost=0.5)
     made = document(

@@ -4,7 +4,14 @@ import pytest
 from rich.console import Console
 
 from workflow_r1.recording.alarms import Alarm, AlarmEnded
-from workflow_r1.recording.events import AlarmOver, AlarmRaised, RunStarted, WarmstartProgress, Warned
+from workflow_r1.recording.events import (
+    AlarmOver,
+    AlarmRaised,
+    RunStarted,
+    ServicesBooked,
+    WarmstartProgress,
+    Warned,
+)
 from workflow_r1.running.display import PlainLines, TrainingBoard
 
 MALFORMED = Alarm("malformed", 7, "60% of the trajectories are malformed", "look at them")
@@ -43,6 +50,14 @@ def test_plain_lines_say_when_an_alarm_begins_and_ends(board):
         "alarm at step 7: 60% of the trajectories are malformed; look at them",
         "alarm over at step 9: malformed trajectories",
     ]
+
+
+@pytest.mark.parametrize(("unreported", "tokens"), [(0, "70+20 tokens"), (1, "tokens unknown")])
+def test_tokens_that_a_service_did_not_count_are_unknown_on_the_board(board, unreported, tokens):
+    figures = {"calls": 3, "stored_calls": 0, "prompt_tokens": 70, "completion_tokens": 20, "paid": None}
+    row = {f"total/{name}": value for name, value in (figures | {"unreported_calls": unreported}).items()}
+    board.receive(ServicesBooked(1, "training", row, "3 calls"))
+    assert f"3 LLM calls, {tokens}, unknown paid" in shown(board)
 
 
 def test_plain_lines_of_a_slow_warm_start_come_twice_a_minute_at_most_and_of_a_fast_one_every_twenty_steps(board):

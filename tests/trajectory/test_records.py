@@ -58,6 +58,15 @@ def test_tokens_of_a_service_that_does_not_count_them_are_unknown_in_every_sum()
     assert Usage.model_validate_json('{"llm_calls": 2, "cost": null, "paid": null}').tokens is None
 
 
+def test_figures_without_zeros_keep_what_is_unknown():
+    assert Usage().without_zeros() == {}
+    assert Usage(llm_calls=1, prompt_tokens=7, cost=0.0, paid=0.0).without_zeros() == {
+        "llm_calls": 1,
+        "prompt_tokens": 7,
+    }
+    assert Usage(searches=1).without_zeros() == {"searches": 1, "cost": None, "paid": None}
+
+
 def test_a_call_whose_price_is_not_told_has_an_unknown_one():
     assert (Usage().cost, Usage().paid) == (0.0, 0.0)
     for made in ({"llm_calls": 1}, {"searches": 1}):

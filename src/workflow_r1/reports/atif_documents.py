@@ -11,7 +11,7 @@
 Source: the package ``atif`` (format 1.8), and the RFC that it names.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from workflow_r1.prompts import ParsedCall, parse_turn
@@ -131,9 +131,9 @@ def _metrics(turn: Turn, before: list[int], currency: str | None, *, with_tokens
     import atif
 
     served = turn.usage.llm_calls > 0
+    own = {"prompt_tokens": len(before), "completion_tokens": len(turn.token_ids)}
     return atif.Metrics(
-        prompt_tokens=turn.usage.prompt_tokens if served else len(before),
-        completion_tokens=turn.usage.completion_tokens if served else len(turn.token_ids),
+        **(_tokens(turn.usage) if served else own),
         cost_usd=turn.usage.cost if served and currency == USD else None,
         prompt_token_ids=list(before) if with_tokens and turn.token_ids else None,
         completion_token_ids=list(turn.token_ids) if with_tokens and turn.token_ids else None,
@@ -160,8 +160,7 @@ def _subtrajectory(id: str, turn: Turn, number: int, llm: str | None, currency: 
                 message=call.observation,
                 llm_call_count=call.usage.llm_calls,
                 metrics=atif.Metrics(
-                    prompt_tokens=call.usage.prompt_tokens,
-                    completion_tokens=call.usage.completion_tokens,
+                    **_tokens(call.usage),
                     cost_usd=call.usage.cost if currency == USD else None,
                 ),
             ),
@@ -186,13 +185,21 @@ def _arguments(text: str) -> dict[str, Any]:
 
 def _taken(usage: Usage, currency: str | None) -> dict[str, Any]:
     money = {} if currency in (None, USD) else {"cost": usage.cost, "currency": currency}
-    return {**usage.model_dump(exclude_defaults=True, exclude={"cost", "paid"}), **money}
+    taken = {name: value for name, value in usage.without_zeros().items() if name not in ("cost", "paid")}
+    return {**taken, **money}
+
+
+def _tokens(usage: Usage) -> dict[str, int]:
+    """Return the figures of a service; nothing where it did not count tokens."""
+    if usage.tokens is None:
+        return {}
+    return {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
 
 
 def _total(steps: "list[atif.Step]", name: str) -> int | None:
-    found: Iterator[int | None] = (getattr(step.metrics, name) for step in steps if step.metrics is not None)
-    known = [number for number in found if number is not None]
-    return sum(known) if known else None
+    """Return the sum over the steps; None where a step's figure is unknown, or no step has metrics."""
+    found = [getattr(step.metrics, name) for step in steps if step.metrics is not None]
+    return sum(found) if found and None not in found else None
 
 
 def _extra(trajectory: Trajectory, usage: Usage, currency: str | None) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def _messages_of(turn: Turn, *, id: str, model: str) -> Iterator[ChatMessage]:
             tool_call_id=made.id,
             function=call.operator,
             error=None if call.valid else ToolCallError("parsing", call.observation),
-            metadata={"seconds": call.seconds, **call.usage.model_dump(exclude_defaults=True)},
+            metadata={"seconds": call.seconds, **call.usage.without_zeros()},
         )
     if turn.observation and not turn.calls:
         yield ChatMessageUser(id=f"{id}-o", content=turn.observation)

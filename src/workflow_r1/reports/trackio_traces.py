@@ -98,13 +98,15 @@ def _spans(trajectory: Trajectory, llm: str | None) -> Iterator[dict[str, Any]]:
                 "status": "ok" if call.valid else "error", "error": None if call.valid else call.observation,
                 "duration_ms": round(1000 * call.seconds), "input": call.input, "output": call.observation,
                 "model": llm if call.usage.llm_calls else None, "usage": _tokens(call.usage),
-                "metadata": call.usage.model_dump(exclude_defaults=True),
+                "metadata": call.usage.without_zeros(),
             }  # fmt: skip
 
 
 def _tokens(usage: Usage) -> dict[str, int]:
+    if usage.tokens is None:
+        return {}
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "total_tokens": usage.tokens,
     }

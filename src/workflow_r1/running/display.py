@@ -431,7 +431,8 @@ def _taken(services: "ServicesBooked") -> str:
     """Usage of services by a step's training, in a few words."""
     row = services.row
     stored = f" ({row['total/stored_calls']} stored)" if row["total/stored_calls"] else ""
-    tokens = f"{row['total/prompt_tokens']}+{row['total/completion_tokens']} tokens"
+    known = f"{row['total/prompt_tokens']}+{row['total/completion_tokens']} tokens"
+    tokens = "tokens unknown" if row["total/unreported_calls"] else known
     paid = row["total/paid"]
     return f"{row['total/calls']} LLM calls{stored}, {tokens}, {'unknown' if paid is None else f'{paid:.4g}'} paid"
 

@@ -144,6 +144,10 @@ class Usage(Record):
         """Tokens sent and received; None where a service did not count them."""
         return None if self.unreported_calls else self.prompt_tokens + self.completion_tokens
 
+    def without_zeros(self) -> dict[str, Any]:
+        """Return the figures that are not 0, unknown prices among them."""
+        return {name: value for name, value in self.model_dump().items() if value != 0}
+
     def __add__(self, other: "Usage") -> "Usage":
         """Add two usages field by field; a sum with an unknown price is unknown."""
         return Usage(

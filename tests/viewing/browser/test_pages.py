@@ -9,7 +9,7 @@ import pytest
 from viewed_runs import HOSTILE, make_evaluation, make_run, make_trajectory, write_step
 
 from workflow_r1.recording.run_files import RunFiles
-from workflow_r1.trajectory import append_trajectories
+from workflow_r1.trajectory import Usage, append_trajectories
 from workflow_r1.viewing.export import export_page
 from workflow_r1.viewing.reading import Reading
 from workflow_r1.viewing.source import Source
@@ -211,6 +211,16 @@ def test_a_long_text_is_shown_when_it_is_asked_for(open_page, tmp_path: Path, wa
     more.click()
     expect(page.locator(".observation .text")).to_contain_text("the end")
     assert "\u27e8U+202E\u27e9word" in page.locator(".observation .text").inner_text()
+
+
+def test_tokens_that_a_service_did_not_count_are_unknown(open_page, tmp_path: Path, watching) -> None:
+    made = make_trajectory(step=None)
+    first, last = made.turns
+    call = first.calls[0].model_copy(update={"usage": Usage(llm_calls=2)})
+    path = tmp_path / "uncounted.jsonl.gz"
+    append_trajectories(path, [made.model_copy(update={"turns": (first.model_copy(update={"calls": (call,)}), last)})])
+    page = open_page(f"{watching(path)}#/list/0?id=q0-None-0")
+    expect(page.locator(".call")).to_contain_text("2 LLM calls, tokens unknown")
 
 
 def test_a_run_at_work_updates_the_page_without_loading_it_again(open_page, tmp_path: Path, watching) -> None:

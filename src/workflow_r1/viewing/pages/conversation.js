@@ -138,9 +138,10 @@ function showCall(call) {
 }
 
 function usageText(call) {
-  const { llm_calls = 0, searches = 0, prompt_tokens = 0, completion_tokens = 0 } = call.usage;
+  const { llm_calls = 0, searches = 0, prompt_tokens = 0, completion_tokens = 0, unreported_calls = 0 } = call.usage;
+  const tokens = unreported_calls ? "tokens unknown" : `${number(prompt_tokens)}+${number(completion_tokens)} tokens`;
   const parts = [];
-  if (llm_calls) parts.push(`${llm_calls} LLM call${llm_calls > 1 ? "s" : ""}, ${number(prompt_tokens)}+${number(completion_tokens)} tokens`);
+  if (llm_calls) parts.push(`${llm_calls} LLM call${llm_calls > 1 ? "s" : ""}, ${tokens}`);
   if (searches) parts.push(`${searches} search${searches > 1 ? "es" : ""}`);
   parts.push(seconds(call.seconds));
   return parts.join(", ");
