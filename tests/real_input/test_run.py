@@ -33,7 +33,8 @@ def test_skips_where_there_is_no_data(tmp_path: Path) -> None:
 
 
 COMMAND = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # As workflow-r1 does.
 pathlib.Path(sys.argv[1], "started").touch()
 try:
     time.sleep(60)
@@ -51,14 +52,20 @@ stages.finish([sys.executable, "-c", sys.argv[2], sys.argv[3]])
 """
 
 
-@pytest.mark.parametrize("by_terminal", [True, False])
-def test_a_stopped_run_lets_its_command_save_a_checkpoint(tmp_path: Path, by_terminal: bool) -> None:
+@pytest.mark.parametrize(("by_terminal", "in_background"), [(True, False), (False, False), (False, True)])
+def test_a_stopped_run_lets_its_command_save_a_checkpoint(
+    tmp_path: Path, by_terminal: bool, in_background: bool
+) -> None:
     """Ctrl-C reaches caller and command, SIGTERM the caller alone; both wait for the command's checkpoint."""
+    # A shell starts what ends in `&` so.
+    ctrl_c = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_background else None
     caller = subprocess.Popen(
         [sys.executable, "-c", CALLER, str(SCRIPT.parent), COMMAND, str(tmp_path)],
         start_new_session=True,
         stderr=subprocess.DEVNULL,
     )
+    if ctrl_c is not None:
+        signal.signal(signal.SIGINT, ctrl_c)
     deadline = time.monotonic() + 60
     while not (tmp_path / "started").exists():
         assert caller.poll() is None and time.monotonic() < deadline

@@ -220,7 +220,7 @@ def test_tokens_that_a_service_did_not_count_are_unknown(open_page, tmp_path: Pa
     path = tmp_path / "uncounted.jsonl.gz"
     append_trajectories(path, [made.model_copy(update={"turns": (first.model_copy(update={"calls": (call,)}), last)})])
     page = open_page(f"{watching(path)}#/list/0?id=q0-None-0")
-    expect(page.locator(".call")).to_contain_text("2 LLM calls, tokens unknown")
+    expect(page.locator("div.call").first).to_contain_text("2 LLM calls, tokens unknown")
 
 
 def test_a_run_at_work_updates_the_page_without_loading_it_again(open_page, tmp_path: Path, watching) -> None:
