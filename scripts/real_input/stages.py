@@ -25,7 +25,9 @@ def train(name: str, preset: str, directory: Path, overrides: Sequence[str]) -> 
     if (directory / "policy").is_dir():
         print(f"{name}: {directory / 'policy'} stands already")
         return
-    started = any((directory / "checkpoints").glob("step-*"))
+    config = directory / "config.toml"
+    # A run that ended before its first checkpoint starts over with its resume; as a new one its directory would be taken.
+    started = config.is_file() and config.stat().st_size > 0
     place = ["--resume", str(directory)] if started else [preset, "--output", str(directory)]
     command(name, *place, *options(overrides))
 

@@ -198,3 +198,18 @@ def test_a_processor_slow_at_bfloat16_takes_float32_and_a_directory_keeps_its_pr
     (tmp_path / "warmstart").mkdir()
     (tmp_path / "warmstart" / "config.toml").write_text('optimiser.precision = "bfloat16"\n')
     assert learn.quick_precision(tmp_path, config, []) == ["optimiser.precision=bfloat16"]
+
+
+@pytest.mark.parametrize(("written", "place"), [(None, "--output"), ("", "--output"), ("seed = 0\n", "--resume")])
+def test_a_run_that_ended_before_its_first_checkpoint_is_resumed(
+    learn: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str | None, place: str
+) -> None:
+    import stages
+
+    if written is not None:
+        (tmp_path / "config.toml").write_text(written)
+    commands: list[tuple[str, ...]] = []
+    monkeypatch.setattr(stages, "command", lambda *arguments: commands.append(arguments))
+    stages.train("warmstart", "smollm2-real", tmp_path, ["seed=1"])
+    assert [place in command for command in commands] == [True]
+    assert str(tmp_path) in commands[0] and commands[0][-2:] == ("-o", "seed=1")
